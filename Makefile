@@ -1,0 +1,165 @@
+# solder: `make run` builds everything and runs the headline model; `make test` runs the tests.
+# `make help` lists the targets.
+#
+# Settings: ARCHS="80 90a" GPU architectures, CUDA_HOME=/path, PREFIX=/usr/local for install, CUDA=0 for the CPU
+# backend alone.
+
+BUILD   := build
+ARCHS   ?= 80 90a
+PREFIX  ?= /usr/local
+CXX     ?= g++
+VERSION := 0.1.0
+
+# The CUDA toolkit: CUDA_HOME, then PATH, then the usual prefixes.
+ifneq ($(CUDA),0)
+  NVCC := $(firstword $(wildcard $(CUDA_HOME)/bin/nvcc) $(shell command -v nvcc 2>/dev/null) \
+                      $(wildcard /usr/local/cuda/bin/nvcc /usr/local/cuda-*/bin/nvcc /opt/cuda/bin/nvcc))
+endif
+ifneq ($(NVCC),)
+  CUDA_ROOT := $(abspath $(dir $(realpath $(NVCC)))..)
+  CUDA_LIB  := $(firstword $(wildcard $(CUDA_ROOT)/lib64 $(CUDA_ROOT)/targets/x86_64-linux/lib $(CUDA_ROOT)/lib))
+  WITH_CUDA := 1
+else
+  WITH_CUDA := 0
+endif
+
+# Contraction is off everywhere: fused and unfused chains agree bit for bit (see ops/scalar_math.h).
+# -Wrestrict: g++ 12 sees an overlap in every "literal" + std::string that is not there (GCC bug 105651).
+WARNINGS := -Wall -Wextra -Werror -Wconversion -Wno-missing-field-initializers -Wno-restrict
+CPPFLAGS := -I. -DSOLDER_WITH_CUDA=$(WITH_CUDA) $(if $(NVCC),-isystem $(CUDA_ROOT)/include)
+CXXFLAGS := -std=c++20 -O3 -g -fPIC -ffp-contract=off $(WARNINGS)
+# PTX of the first plain architecture lets later GPUs compile the general kernels at load time.
+PTX_ARCH := $(firstword $(filter-out %a,$(ARCHS)))
+GENCODE  := $(foreach a,$(ARCHS),-gencode=arch=compute_$(a),code=sm_$(a)) \
+            $(if $(PTX_ARCH),-gencode=arch=compute_$(PTX_ARCH),code=compute_$(PTX_ARCH))
+NVCCFLAGS := -std=c++20 -O3 -lineinfo --fmad=false --expt-relaxed-constexpr -Werror all-warnings \
+             -Xcompiler=-fPIC,-ffp-contract=off,-Wall -Xptxas=-v $(GENCODE)
+LDLIBS   := -pthread $(if $(NVCC),-L$(CUDA_LIB) -Wl$(comma)-rpath$(comma)$(CUDA_LIB) -lcublas -lcudart_static -ldl -lrt)
+comma    := ,
+
+# What needs CUDA: every .cu, and these.
+CUDA_ONLY := runtime/check_cuda.cpp runtime/stream.cpp runtime/cublas.cpp runtime/buffer.cpp runtime/context.cpp \
+             ops/gemm_cuda.cpp graph/executor_cuda.cpp
+LIB_CPP   := $(filter-out $(if $(NVCC),,$(CUDA_ONLY)),$(wildcard runtime/*.cpp ops/*.cpp graph/*.cpp))
+LIB_CU    := $(if $(NVCC),$(wildcard ops/*.cu))
+LIB_OBJ   := $(LIB_CPP:%=$(BUILD)/%.o) $(LIB_CU:%=$(BUILD)/%.o)
+LIB       := $(BUILD)/libsolder.a
+TEST_SRC  := $(wildcard tests/test_*.cpp) tests/main.cpp $(if $(NVCC),$(wildcard tests/test_*.cu))
+TEST_OBJ  := $(TEST_SRC:%=$(BUILD)/%.o)
+TESTS     := $(BUILD)/solder_tests
+EXAMPLES  := $(patsubst examples/%.cpp,$(BUILD)/%,$(wildcard examples/*.cpp))
+BENCHES   := $(if $(NVCC),$(patsubst tests/bench/%.cpp,$(BUILD)/%,$(wildcard tests/bench/*.cpp)))
+HEADERS   := $(filter-out $(if $(NVCC),,runtime/check_cuda.h),$(wildcard runtime/*.h ops/*.h graph/*.h))
+INCLUDES  := $(patsubst %,$(BUILD)/include/solder/%,$(wildcard runtime/*.h ops/*.h graph/*.h)) \
+             $(BUILD)/include/solder/solder.h
+
+# One short line a compilation; V=1 shows the commands.
+ifeq ($(V),1)
+  say :=
+else
+  say = @echo '  $(1)' &&
+endif
+
+.PHONY: all run test bench headers layers format format-check sanitize install loc help clean
+.DELETE_ON_ERROR:
+
+all: $(LIB) $(EXAMPLES)  ## the library and the examples (default)
+
+run: $(BUILD)/conv_double_mish  ## the headline model, checked; with PyTorch there, on its weights and input
+	@tests/run_headline.sh $<
+
+test: $(TESTS) $(EXAMPLES)  ## all tests; those that need a GPU are counted as skipped without one
+	@$(TESTS)
+
+bench: $(BENCHES)  ## timings on a GPU, each as a ratio to a floor or a peer in the same run
+	@for bench in $(BENCHES); do $$bench || exit 1; done
+
+help:  ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
+
+clean:  ## removes build/
+	rm -rf $(BUILD)
+
+# ---- objects ----
+
+# A changed flag or compiler rebuilds: the stamp's content changes only then.
+FLAGS_NOW := $(CXX) $(CPPFLAGS) $(CXXFLAGS) | $(NVCC) $(NVCCFLAGS) | $(LDLIBS)
+$(BUILD)/flags: FORCE
+	@mkdir -p $(BUILD)
+	@echo '$(FLAGS_NOW)' | cmp -s - $@ || { echo '$(FLAGS_NOW)' > $@; \
+	  $(if $(NVCC),true,echo 'solder: nvcc not found: building the CPU backend alone (set CUDA_HOME if it is elsewhere)'); }
+.PHONY: FORCE
+
+$(BUILD)/%.cpp.o: %.cpp $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(call say,CXX $<) $(CXX) $(CPPFLAGS) $(CXXFLAGS) -MMD -MP -c $< -o $@
+
+$(BUILD)/%.cu.o: %.cu $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(call say,NVCC $<) $(NVCC) $(CPPFLAGS) $(NVCCFLAGS) -MMD -MP -c $< -o $@ 2> $@.log || { cat $@.log; exit 1; }
+	@tests/check_spills.sh $@.log
+
+$(LIB): $(LIB_OBJ)
+	@rm -f $@
+	$(call say,AR $@) ar rcs $@ $^
+
+# Programs outside the library see the installed layout: headers under solder/, includes spelled from there.
+$(BUILD)/include/solder/%.h: %.h
+	@mkdir -p $(@D)
+	@sed -E 's|^#include "(runtime/\|ops/\|graph/)|#include "solder/\1|' $< > $@
+$(BUILD)/include/solder/solder.h: graph/solder.h
+	@mkdir -p $(@D)
+	@sed -E 's|^#include "(runtime/\|ops/\|graph/)|#include "solder/\1|' $< > $@
+
+$(EXAMPLES): $(BUILD)/%: examples/%.cpp $(LIB) $(INCLUDES)
+	$(call say,CXX $<) $(CXX) -std=c++20 -O3 -g $(WARNINGS) -I$(BUILD)/include -MMD -MP -MF $(BUILD)/$*.d $< $(LIB) $(LDLIBS) -o $@
+
+$(BENCHES): $(BUILD)/%: tests/bench/%.cpp $(LIB)
+	$(call say,CXX $<) $(CXX) $(CPPFLAGS) $(CXXFLAGS) -MMD -MP -MF $(BUILD)/$*.d $< $(LIB) $(LDLIBS) -o $@
+
+$(TESTS): $(TEST_OBJ) $(LIB)
+	$(call say,LINK $@) $(CXX) $^ $(LDLIBS) -o $@
+
+# doctest is the one package the tests need.
+$(BUILD)/doctest.ok:
+	@mkdir -p $(BUILD)
+	@tests/need_package.sh doctest-dev 'echo "#include <doctest/doctest.h>" | $(CXX) -std=c++20 -E -x c++ -'
+	@touch $@
+$(TEST_OBJ): | $(BUILD)/doctest.ok
+
+-include $(LIB_OBJ:.o=.d) $(TEST_OBJ:.o=.d) $(EXAMPLES:%=%.d) $(BENCHES:%=%.d)
+
+# ---- checks ----
+
+headers: $(HEADERS:%=$(BUILD)/headers/%.ok)  ## each header compiles alone
+$(BUILD)/headers/%.ok: % $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(call say,HEADER $<) echo '#include "$<"' | $(CXX) $(CPPFLAGS) $(CXXFLAGS) -fsyntax-only -x c++ -
+	@touch $@
+
+layers:  ## includes point one way only: examples -> graph -> ops -> runtime
+	@tests/check_layers.sh
+
+FORMATTED = $(shell git ls-files '*.h' '*.cpp' '*.cu' '*.cuh')
+format:  ## applies clang-format
+	@clang-format -i $(FORMATTED)
+format-check:  ## clang-format changes nothing
+	@tests/need_package.sh clang-format 'clang-format --version'
+	@clang-format --dry-run -Werror $(FORMATTED)
+
+sanitize: $(TESTS) $(BUILD)/planted_bug  ## compute-sanitizer over the GPU tests, on small shapes
+	@tests/sanitize.sh $(TESTS) $(BUILD)/planted_bug $(PLANT)
+$(BUILD)/planted_bug: tests/planted_bug.cu
+	$(call say,NVCC $<) $(NVCC) -std=c++20 -O1 -lineinfo $(GENCODE) $< -o $@
+
+loc:  ## lines of code of the library (no blanks, no comment lines); the limit is 6,000
+	@cat $(wildcard runtime/* ops/* graph/*) | grep -vcE '^\s*(//.*)?$$'
+
+# ---- install ----
+
+install: $(LIB) $(INCLUDES)  ## headers, static library and solder.pc under PREFIX
+	@mkdir -p $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include
+	cp $(LIB) $(DESTDIR)$(PREFIX)/lib/
+	cp -r $(BUILD)/include/solder $(DESTDIR)$(PREFIX)/include/
+	printf 'prefix=%s\nName: solder\nDescription: minimal CUDA deep-learning runtime\nVersion: %s\nCflags: -std=c++20 -I$${prefix}/include\nLibs: -L$${prefix}/lib -lsolder %s\n' \
+	  '$(PREFIX)' '$(VERSION)' '$(LDLIBS)' > $(DESTDIR)$(PREFIX)/lib/pkgconfig/solder.pc

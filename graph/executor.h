@@ -1,0 +1,66 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "graph/plan.h"
+#include "ops/gemm.h"
+#include "runtime/device.h"
+#include "runtime/tensor.h"
+
+namespace solder {
+
+/// One node's memory in a session. Pointers are null for empty tensors.
+struct NodeBuffers {
+  std::vector<void*> inputs;
+  std::vector<void*> outputs;
+  void* workspace = nullptr;
+};
+
+/// What a Session asks of its device; one per Session. Work is enqueued in order; on the CPU it runs at once.
+class Executor {
+ public:
+  using Launch = std::function<void()>;
+
+  virtual ~Executor() = default;
+
+  virtual Device device() const = 0;
+
+  /// The session's memory, `arena_bytes` of it, and nothing else of size: what the plan says is what is taken.
+  /// Error(out_of_memory) naming `what`.
+  virtual void* allocate_arena(int64_t arena_bytes, const char* what) = 0;
+
+  /// The node as a call on fixed addresses: everything that can be decided once is decided here.
+  virtual Launch bind(const Graph& graph, const Node& node, const NodePlan& plan, Math math,
+                      const NodeBuffers& buffers) = 0;
+
+  /// Enqueues copies between the arena and a tensor of any device.
+  virtual void upload(void* to, const Tensor& from) = 0;
+  virtual void download(const Tensor& to, const void* from) = 0;
+
+  /// Runs the launches in order; with `capture` (and where the device has it) as one recorded graph that later
+  /// calls replay.
+  virtual void execute(const std::vector<Launch>& launches, bool capture) = 0;
+
+  /// Waits for all that was enqueued; throws what it ran into.
+  virtual void synchronize() = 0;
+
+  /// The CUDA stream work is enqueued on; null on the CPU.
+  virtual void* stream() const { return nullptr; }
+};
+
+std::unique_ptr<Executor> make_cpu_executor();
+/// Error(unsupported) where Device::cuda would throw.
+std::unique_ptr<Executor> make_cuda_executor(Device device, int64_t cublas_workspace_bytes);
+
+/// Decides how a node runs. `workspace_bytes` bounds its scratch; on the CPU convolutions need none.
+NodePlan plan_node(const Graph& graph, const Node& node, Device device, int64_t workspace_bytes);
+
+/// The node's tensors bound to addresses: the elementwise work of an elementwise or conv2d node.
+ElementwiseArgs bind_region(const Graph& graph, const Node& node, const NodeBuffers& buffers);
+
+/// A matmul node as one GEMM.
+GemmShape gemm_of(const Graph& graph, const Node& node);
+
+}  // namespace solder

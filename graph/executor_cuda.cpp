@@ -1,0 +1,87 @@
+#include "graph/executor.h"
+#include "runtime/check_cuda.h"
+#include "runtime/context.h"
+
+namespace solder {
+namespace {
+
+class CudaExecutor final : public Executor {
+ public:
+  CudaExecutor(Device device, int64_t cublas_workspace_bytes) : context_(device, cublas_workspace_bytes) {}
+
+  // What is still running may read the arena.
+  ~CudaExecutor() override { cudaStreamSynchronize(context_.stream()); }
+
+  Device device() const override { return context_.device(); }
+
+  void* allocate_arena(int64_t arena_bytes, const char* what) override {
+    arena_ = Buffer(arena_bytes, context_.stream(), what);
+    return arena_.data();
+  }
+
+  Launch bind(const Graph& graph, const Node& node, const NodePlan& plan, Math math,
+              const NodeBuffers& buffers) override {
+    const auto input = [&](size_t i) { return static_cast<const float*>(buffers.inputs[i]); };
+    switch (node.kind) {
+      case NodeKind::input:
+      case NodeKind::parameter: return {};
+      case NodeKind::conv2d: {
+        const ElementwiseArgs args = bind_region(graph, node, buffers);
+        return [this, math, shape = node.conv, im2col = plan.im2col, x = input(0), w = input(1),
+                y = static_cast<float*>(buffers.outputs[0]), workspace = static_cast<float*>(buffers.workspace),
+                has_epilogue = plan.has_epilogue, program = plan.program, args] {
+          conv_im2col_cuda(context_, shape, im2col, math, x, w, y, workspace);
+          if (has_epilogue) elementwise_cuda(context_, program, args);
+        };
+      }
+      case NodeKind::matmul:
+        return [this, math, gemm = gemm_of(graph, node), a = input(0), b = input(1),
+                c = static_cast<float*>(buffers.outputs[0])] { gemm_cuda(context_, gemm, math, a, b, c); };
+      case NodeKind::elementwise:
+        return [this, program = plan.program, args = bind_region(graph, node, buffers)] {
+          elementwise_cuda(context_, program, args);
+        };
+    }
+    return {};
+  }
+
+  void upload(void* to, const Tensor& from) override { copy_async(to, from.data(), from.num_bytes()); }
+  void download(const Tensor& to, const void* from) override { copy_async(to.data(), from, to.num_bytes()); }
+
+  void execute(const std::vector<Launch>& launches, bool capture) override {
+    context_.activate();
+    if (!capture || context_.sync_launches()) {
+      for (const Launch& launch : launches) launch();
+      return;
+    }
+    if (!recorded_) {
+      recorded_.capture(context_.stream(), [&] {
+        for (const Launch& launch : launches) launch();
+      });
+    }
+    recorded_.launch(context_.stream());
+  }
+
+  void synchronize() override { context_.synchronize(); }
+
+  void* stream() const override { return context_.stream(); }
+
+ private:
+  void copy_async(void* to, const void* from, int64_t num_bytes) {
+    if (num_bytes == 0) return;
+    context_.activate();
+    SOLDER_CUDA(cudaMemcpyAsync(to, from, static_cast<size_t>(num_bytes), cudaMemcpyDefault, context_.stream()));
+  }
+
+  Context context_;
+  Buffer arena_;
+  CapturedGraph recorded_;
+};
+
+}  // namespace
+
+std::unique_ptr<Executor> make_cuda_executor(Device device, int64_t cublas_workspace_bytes) {
+  return std::make_unique<CudaExecutor>(device, cublas_workspace_bytes);
+}
+
+}  // namespace solder

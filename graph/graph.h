@@ -1,0 +1,186 @@
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "graph/region.h"
+#include "ops/conv.h"
+#include "runtime/dtype.h"
+#include "runtime/shape.h"
+
+namespace solder {
+
+/// Static type of a value.
+struct TensorType {
+  Shape shape;
+  DType dtype = DType::float32;
+  bool operator==(const TensorType&) const = default;
+};
+
+/// "float32 [64, 3, 224, 224]".
+std::string to_string(const TensorType& type);
+
+/// What a node of a graph produced: a handle, valid for the Graph that returned it.
+struct Value {
+  int node = -1;
+  int output = 0;
+  bool operator==(const Value&) const = default;
+};
+
+enum class NodeKind { input, parameter, conv2d, matmul, elementwise };
+
+const char* to_string(NodeKind kind);
+
+/// One operation. Fields that a kind does not use keep their defaults.
+struct Node {
+  NodeKind kind = NodeKind::input;
+  std::string name;
+  std::vector<Value> inputs;
+  std::vector<TensorType> outputs;
+
+  ConvShape conv;            ///< conv2d: inputs x [N,C,H,W], w [K,C/groups,R,S], then the epilogue's operands
+  bool transpose_b = false;  ///< matmul: inputs a [..., m, k], b [k, n] or [..., k, n]; [n, k] when transposed
+
+  /// elementwise: its work, operand i being inputs[i]. conv2d: its epilogue, operand 0 being the convolution's
+  /// result and operand i >= 1 inputs[i + 1].
+  Region region;
+  /// The shape under which the region reads each operand; a bias [K] reads as [K, 1, 1].
+  std::vector<Shape> operand_shapes;
+
+  /// inputs[first_operand() + i] is region operand i; a conv2d has none for operand 0.
+  int first_operand() const { return kind == NodeKind::conv2d ? 1 : 0; }
+  bool operator==(const Node&) const = default;
+};
+
+/// Two extents; one number means both.
+struct Pair {
+  int64_t h = 0, w = 0;
+  Pair(int64_t both) : h(both), w(both) {}
+  Pair(int64_t h_, int64_t w_) : h(h_), w(w_) {}
+};
+
+/// Rows and columns of zeros around an image; negative values crop.
+struct Padding {
+  int64_t top = 0, left = 0, bottom = 0, right = 0;
+  Padding(int64_t all) : top(all), left(all), bottom(all), right(all) {}
+  Padding(int64_t h, int64_t w) : top(h), left(w), bottom(h), right(w) {}
+  Padding(int64_t top_, int64_t left_, int64_t bottom_, int64_t right_)
+      : top(top_), left(left_), bottom(bottom_), right(right_) {}
+};
+
+struct Conv2dOptions {
+  Pair stride = 1;
+  Padding padding = 0;
+  Pair dilation = 1;
+  int64_t groups = 1;
+  std::string name;  ///< of the node, for dumps, errors and profiles; made up when empty
+};
+
+/// A computation, written call by call. Each call checks its arguments and infers the result's shape; a wrong
+/// one throws Error naming op, node and shapes and leaves the graph as it was. Copyable plain data.
+class Graph {
+ public:
+  /// A tensor given at run time. Names of inputs and parameters are unique in a graph.
+  Value input(const std::string& name, Shape shape, DType dtype = DType::float32);
+
+  /// A tensor given at compile().
+  Value parameter(const std::string& name, Shape shape, DType dtype = DType::float32);
+
+  /// Makes `value` a result of the graph under `name`. A value may have several names; a name is used once.
+  void output(const std::string& name, Value value);
+
+  /// Names the node that made `value`, for dumps, errors and profiles; returns `value`.
+  Value name(Value value, const std::string& node_name);
+
+  /// 2-D cross-correlation (see ConvShape): x [N,C,H,W], w [K,C/groups,R,S], float32 -> [N,K,P,Q].
+  Value conv2d(Value x, Value w, const Conv2dOptions& options = {});
+  /// The same plus bias [K].
+  Value conv2d(Value x, Value w, Value bias, const Conv2dOptions& options = {});
+
+  /// numpy.matmul for a [..., m, k] with b [k, n] or with b [..., k, n] of the same leading extents; float32.
+  Value matmul(Value a, Value b);
+  /// x [..., in] times w [out, in] transposed, plus bias [out]: torch.nn.Linear; float32.
+  Value linear(Value x, Value w);
+  Value linear(Value x, Value w, Value bias);
+
+  /// Elementwise functions; formulas, bounds and special values in ops/scalar_math.h. Any dtype; 16-bit types
+  /// compute in float32 and round on store.
+  Value abs(Value x) { return unary(Op::abs, x); }
+  Value neg(Value x) { return unary(Op::neg, x); }
+  Value exp(Value x) { return unary(Op::exp, x); }
+  Value log(Value x) { return unary(Op::log, x); }
+  Value sqrt(Value x) { return unary(Op::sqrt, x); }
+  Value rsqrt(Value x) { return unary(Op::rsqrt, x); }
+  Value reciprocal(Value x) { return unary(Op::reciprocal, x); }
+  Value square(Value x) { return unary(Op::square, x); }
+  Value erf(Value x) { return unary(Op::erf, x); }
+  Value tanh(Value x) { return unary(Op::tanh, x); }
+  Value sigmoid(Value x) { return unary(Op::sigmoid, x); }
+  Value softplus(Value x) { return unary(Op::softplus, x); }
+  Value relu(Value x) { return unary(Op::relu, x); }
+  Value leaky_relu(Value x, float slope = 0.01f) { return unary(Op::leaky_relu, x, slope); }
+  Value elu(Value x, float alpha = 1.0f) { return unary(Op::elu, x, alpha); }
+  Value selu(Value x) { return unary(Op::selu, x); }
+  Value gelu(Value x) { return unary(Op::gelu, x); }
+  Value gelu_tanh(Value x) { return unary(Op::gelu_tanh, x); }
+  Value silu(Value x) { return unary(Op::silu, x); }
+  Value hard_sigmoid(Value x) { return unary(Op::hard_sigmoid, x); }
+  Value hard_swish(Value x) { return unary(Op::hard_swish, x); }
+  Value mish(Value x) { return unary(Op::mish, x); }
+  Value double_mish(Value x) { return unary(Op::double_mish, x); }
+  /// Error(invalid_argument) unless low <= high.
+  Value clip(Value x, float low, float high);
+
+  /// Elementwise arithmetic of two tensors of one dtype with numpy broadcasting, or of a tensor and a number.
+  Value add(Value a, Value b) { return binary(Op::add, a, b); }
+  Value sub(Value a, Value b) { return binary(Op::sub, a, b); }
+  Value mul(Value a, Value b) { return binary(Op::mul, a, b); }
+  Value div(Value a, Value b) { return binary(Op::div, a, b); }
+  Value pow(Value a, Value b) { return binary(Op::pow, a, b); }
+  Value min(Value a, Value b) { return binary(Op::min, a, b); }
+  Value max(Value a, Value b) { return binary(Op::max, a, b); }
+  Value add(Value a, float b) { return binary(Op::add, a, b); }
+  Value sub(Value a, float b) { return binary(Op::sub, a, b); }
+  Value sub(float a, Value b) { return binary(Op::sub, a, b); }
+  Value mul(Value a, float b) { return binary(Op::mul, a, b); }
+  Value div(Value a, float b) { return binary(Op::div, a, b); }
+  Value div(float a, Value b) { return binary(Op::div, a, b); }
+  Value pow(Value a, float b) { return binary(Op::pow, a, b); }
+  Value pow(float a, Value b) { return binary(Op::pow, a, b); }
+  Value min(Value a, float b) { return binary(Op::min, a, b); }
+  Value max(Value a, float b) { return binary(Op::max, a, b); }
+
+  /// The same by op, for programs that make graphs. Error(invalid_argument) when `op` has another arity.
+  Value unary(Op op, Value x, float p = 0, float q = 0);
+  Value binary(Op op, Value a, Value b);
+  Value binary(Op op, Value a, float b);
+  Value binary(Op op, float a, Value b);
+
+  /// `x` as `dtype`, rounded to nearest even.
+  Value cast(Value x, DType dtype);
+
+  const TensorType& type(Value value) const;
+  const std::vector<Node>& nodes() const { return nodes_; }
+  const std::vector<std::pair<std::string, Value>>& outputs() const { return outputs_; }
+
+  /// For passes: appends a finished node (its arguments are not checked; verify() does that).
+  Value append(Node node);
+
+  bool operator==(const Graph&) const = default;
+
+ private:
+  const TensorType& checked_type(Value value, const char* op) const;
+  std::string next_name(const char* op) const;
+  Value elementwise(Op op, std::vector<Value> inputs, std::vector<Shape> operand_shapes, Arg a, Arg b, float p,
+                    float q, TensorType result);
+  void require_new_name(const std::string& name, const char* what) const;
+
+  std::vector<Node> nodes_;
+  std::vector<std::pair<std::string, Value>> outputs_;
+};
+
+/// The graph as text, one node a line with shapes; fused regions are spelled out.
+std::string dump(const Graph& graph);
+
+}  // namespace solder

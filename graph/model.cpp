@@ -1,0 +1,224 @@
+#include "graph/model.h"
+
+#include <cstdio>
+#include <cstdlib>
+#include <string_view>
+
+#include "graph/executor.h"
+#include "graph/fuse.h"
+#include "graph/verify.h"
+#include "runtime/check.h"
+#include "runtime/context.h"
+#include "runtime/memory.h"
+
+namespace solder {
+
+struct Model::Impl {
+  Graph graph;
+  CompileOptions options;
+  std::vector<NodePlan> nodes;
+  MemoryPlan memory;
+  int64_t cublas_workspace_bytes = 0;
+  std::shared_ptr<void> weights;
+  int64_t weights_bytes = 0;
+  std::vector<int64_t> weight_offsets;  // by node; -1 for what is no parameter
+
+  void* weight(size_t node) const { return static_cast<char*>(weights.get()) + weight_offsets[node]; }
+};
+
+namespace {
+
+// SOLDER_LOG is a comma-separated list of topics.
+bool log_wants(std::string_view topic) {
+  const char* value = std::getenv("SOLDER_LOG");
+  std::string_view rest = value != nullptr ? value : "";
+  while (!rest.empty()) {
+    const size_t comma = rest.find(',');
+    if (rest.substr(0, comma) == topic) return true;
+    rest = comma == std::string_view::npos ? "" : rest.substr(comma + 1);
+  }
+  return false;
+}
+
+void log_paths(const Graph& graph, const std::vector<NodePlan>& plans) {
+  for (size_t i = 0; i < plans.size(); ++i) {
+    const Node& node = graph.nodes()[i];
+    if (node.kind != NodeKind::conv2d) continue;
+    const std::string line = str("solder conv: ", node.name, ": ", to_string(node.conv), ": ", plans[i].path, "\n");
+    std::fputs(line.c_str(), stderr);
+  }
+}
+
+// Error unless `tensor` is what `what` declares.
+void require_type(const std::string& what, const Tensor& tensor, const TensorType& declared) {
+  SOLDER_REQUIRE(tensor.shape() == declared.shape && tensor.dtype() == declared.dtype, shape_mismatch, what, " is ",
+                 to_string(TensorType{tensor.shape(), tensor.dtype()}), "; the graph declares ", to_string(declared));
+}
+
+void place_weights(const TensorMap& weights, Model::Impl& model) {
+  const auto& nodes = model.graph.nodes();
+  model.weight_offsets.assign(nodes.size(), -1);
+  for (size_t i = 0; i < nodes.size(); ++i) {
+    if (nodes[i].kind != NodeKind::parameter) continue;
+    const auto found = weights.find(nodes[i].name);
+    SOLDER_REQUIRE(found != weights.end(), invalid_argument, "compile: no weight \"", nodes[i].name,
+                   "\" was given; the graph declares it as ", to_string(nodes[i].outputs[0]));
+    require_type(str("compile: weight \"", nodes[i].name, "\""), found->second, nodes[i].outputs[0]);
+    model.weight_offsets[i] = model.weights_bytes;
+    const int64_t bytes = found->second.num_bytes();
+    model.weights_bytes += (bytes + kArenaAlignment - 1) / kArenaAlignment * kArenaAlignment;
+  }
+  model.weights = allocate(model.options.device, model.weights_bytes);
+  for (size_t i = 0; i < nodes.size(); ++i) {
+    if (model.weight_offsets[i] < 0) continue;
+    const Tensor& tensor = weights.at(nodes[i].name);
+    copy(model.weight(i), model.options.device, tensor.data(), tensor.device(), tensor.num_bytes());
+  }
+}
+
+}  // namespace
+
+Model compile(const Graph& graph, const TensorMap& weights, const CompileOptions& options) {
+  SOLDER_REQUIRE(!graph.outputs().empty(), invalid_argument, "compile: the graph has no output");
+  SOLDER_REQUIRE(options.workspace_bytes >= 0, invalid_argument, "compile: workspace_bytes is ",
+                 options.workspace_bytes, "; it must not be negative");
+  if (options.device.is_cuda()) Device::cuda(options.device.index);
+  auto model = std::make_shared<Model::Impl>();
+  model->options = options;
+  model->graph = remove_dead(graph);
+  if (options.fuse) model->graph = fuse(model->graph);
+  verify(model->graph);
+
+  if (options.device.is_cuda())
+    model->cublas_workspace_bytes = std::min(Context::kDefaultCublasWorkspaceBytes, options.workspace_bytes / 4);
+  const int64_t scratch_bytes = options.workspace_bytes - model->cublas_workspace_bytes;
+  for (const Node& node : model->graph.nodes())
+    model->nodes.push_back(plan_node(model->graph, node, options.device, scratch_bytes));
+  model->memory = plan_memory(model->graph, model->nodes);
+  place_weights(weights, *model);
+  if (log_wants("conv")) log_paths(model->graph, model->nodes);
+  return Model(std::move(model));
+}
+
+Session Model::session() const { return Session(impl_); }
+const Graph& Model::graph() const { return impl_->graph; }
+const MemoryPlan& Model::memory() const { return impl_->memory; }
+const std::vector<NodePlan>& Model::nodes() const { return impl_->nodes; }
+Device Model::device() const { return impl_->options.device; }
+int64_t Model::weights_bytes() const { return impl_->weights_bytes; }
+int64_t Model::session_bytes() const { return impl_->memory.arena_bytes() + impl_->cublas_workspace_bytes; }
+
+std::string Model::describe() const {
+  std::string text = str("on ", to_string(device()), ", ", to_string(impl_->options.math), "\n", dump(graph()));
+  for (size_t i = 0; i < nodes().size(); ++i)
+    if (!nodes()[i].path.empty()) text += str("  ", graph().nodes()[i].name, ": ", nodes()[i].path, "\n");
+  return text + dump(graph(), memory()) + str("  peak ", peak_bytes(), " B: weights ", weights_bytes(), " B + session ",
+                                              session_bytes(), " B\n");
+}
+
+struct Session::Impl {
+  std::shared_ptr<const Model::Impl> model;
+  std::unique_ptr<Executor> executor;
+  char* arena = nullptr;
+  std::vector<Executor::Launch> launches;
+
+  const Node& node(size_t i) const { return model->graph.nodes()[i]; }
+
+  void* address(Value value) const {
+    const size_t index = static_cast<size_t>(value.node);
+    if (model->weight_offsets[index] >= 0) return model->weight(index);
+    const Placement& placement = model->memory.values[index][static_cast<size_t>(value.output)];
+    return placement.offset_bytes < 0 ? nullptr : arena + placement.offset_bytes;
+  }
+
+  Tensor view(Value value) const {
+    const TensorType& type = model->graph.type(value);
+    return Tensor::view(address(value), type.shape, type.dtype, executor->device());
+  }
+
+  std::string input_names() const {
+    std::string names;
+    for (const Node& candidate : model->graph.nodes())
+      if (candidate.kind == NodeKind::input) names += (names.empty() ? "" : ", ") + candidate.name;
+    return names;
+  }
+
+  Value input(const std::string& name) const {
+    for (size_t i = 0; i < model->graph.nodes().size(); ++i)
+      if (node(i).kind == NodeKind::input && node(i).name == name) return {static_cast<int>(i), 0};
+    fail(ErrorKind::invalid_argument, str("the graph has no input \"", name, "\"; its inputs: ", input_names()));
+  }
+
+  Value output(const std::string& name) const {
+    std::string names;
+    for (const auto& [other, value] : model->graph.outputs()) {
+      if (other == name) return value;
+      names += (names.empty() ? "" : ", ") + other;
+    }
+    fail(ErrorKind::invalid_argument, str("the graph has no output \"", name, "\"; its outputs: ", names));
+  }
+
+  void require_inputs(const TensorMap& inputs) const {
+    for (const auto& [name, tensor] : inputs)
+      require_type(str("run: input \"", name, "\""), tensor, model->graph.type(input(name)));
+    for (const Node& candidate : model->graph.nodes()) {
+      SOLDER_REQUIRE(candidate.kind != NodeKind::input || inputs.count(candidate.name) == 1, invalid_argument,
+                     "run: input \"", candidate.name, "\" was not given; it is ", to_string(candidate.outputs[0]));
+    }
+  }
+};
+
+Session::Session(std::shared_ptr<const Model::Impl> model) : impl_(std::make_unique<Impl>()) {
+  Impl& self = *impl_;
+  self.model = std::move(model);
+  const Graph& graph = self.model->graph;
+  const Device device = self.model->options.device;
+  self.executor = device.is_cuda() ? make_cuda_executor(device, self.model->cublas_workspace_bytes) : make_cpu_executor();
+  const std::string what = str("a session (peak at node ", self.model->memory.peak_node, ")");
+  self.arena = static_cast<char*>(self.executor->allocate_arena(self.model->memory.arena_bytes(), what.c_str()));
+
+  for (size_t i = 0; i < graph.nodes().size(); ++i) {
+    const Node& node = graph.nodes()[i];
+    NodeBuffers buffers;
+    for (const Value& input : node.inputs) buffers.inputs.push_back(self.address(input));
+    for (size_t output = 0; output < node.outputs.size(); ++output)
+      buffers.outputs.push_back(self.address({static_cast<int>(i), static_cast<int>(output)}));
+    buffers.workspace = self.arena + self.model->memory.values_bytes;
+    Executor::Launch launch =
+        self.executor->bind(graph, node, self.model->nodes[i], self.model->options.math, buffers);
+    if (launch) self.launches.push_back(std::move(launch));
+  }
+}
+
+Session::Session(Session&&) noexcept = default;
+Session& Session::operator=(Session&&) noexcept = default;
+Session::~Session() = default;
+
+TensorMap Session::run(const TensorMap& inputs) {
+  impl_->require_inputs(inputs);
+  TensorMap outputs;
+  for (const auto& [name, value] : impl_->model->graph.outputs()) {
+    const TensorType& type = impl_->model->graph.type(value);
+    outputs[name] = Tensor::empty(type.shape, type.dtype);
+  }
+  run(inputs, outputs);
+  return outputs;
+}
+
+void Session::run(const TensorMap& inputs, const TensorMap& outputs) {
+  impl_->require_inputs(inputs);
+  for (const auto& [name, tensor] : outputs)
+    require_type(str("run: output \"", name, "\""), tensor, impl_->model->graph.type(impl_->output(name)));
+  for (const auto& [name, tensor] : inputs) impl_->executor->upload(impl_->address(impl_->input(name)), tensor);
+  execute();
+  for (const auto& [name, tensor] : outputs) impl_->executor->download(tensor, impl_->address(impl_->output(name)));
+  synchronize();
+}
+
+Tensor Session::input(const std::string& name) const { return impl_->view(impl_->input(name)); }
+Tensor Session::output(const std::string& name) const { return impl_->view(impl_->output(name)); }
+void Session::execute() { impl_->executor->execute(impl_->launches, impl_->model->options.capture); }
+void Session::synchronize() { impl_->executor->synchronize(); }
+void* Session::stream() const { return impl_->executor->stream(); }
+
+}  // namespace solder

@@ -1,0 +1,90 @@
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+
+#include "graph/graph.h"
+#include "graph/plan.h"
+#include "runtime/tensor.h"
+
+namespace solder {
+
+/// Tensors by name: weights for compile(), inputs and outputs of a Session.
+using TensorMap = std::map<std::string, Tensor>;
+
+struct CompileOptions {
+  Device device = Device::best();
+  Math math = Math::fp32;
+  bool fuse = true;  ///< false: every node runs by itself, as written
+  /// Bounds the scratch memory of a session: im2col columns plus cuBLAS's workspace.
+  int64_t workspace_bytes = int64_t{256} << 20;
+  bool capture = true;  ///< record a session's launches into a CUDA graph on its first run
+};
+
+class Session;
+
+/// A compiled graph: the optimised graph, how each node runs, where each value will live, and the weights on
+/// the device. Immutable; copies share it; any thread may make Sessions from it.
+class Model {
+ public:
+  struct Impl;
+  explicit Model(std::shared_ptr<const Impl> impl) : impl_(std::move(impl)) {}
+
+  /// A new Session with memory of its own. Error(out_of_memory) naming the node at the peak.
+  Session session() const;
+
+  const Graph& graph() const;          ///< after the passes
+  const MemoryPlan& memory() const;
+  const std::vector<NodePlan>& nodes() const;
+  Device device() const;
+
+  int64_t weights_bytes() const;       ///< device memory of the weights, shared by all sessions
+  int64_t session_bytes() const;       ///< device memory of each session: values, workspace, cuBLAS
+  int64_t peak_bytes() const { return weights_bytes() + session_bytes(); }  ///< with one session
+
+  /// The graph, how each node runs, and the memory plan, as text.
+  std::string describe() const;
+
+ private:
+  std::shared_ptr<const Impl> impl_;
+};
+
+/// Runs a Model; owns its stream, memory and captured graph. One thread at a time.
+class Session {
+ public:
+  explicit Session(std::shared_ptr<const Model::Impl> model);
+  Session(Session&&) noexcept;
+  Session& operator=(Session&&) noexcept;
+  ~Session();
+
+  /// Copies the inputs in, runs, and returns the outputs as CPU tensors; complete when it returns. Inputs may
+  /// be on any device. Error(invalid_argument) on an unknown or missing name, Error(shape_mismatch) on a wrong
+  /// shape or dtype; nothing has run then.
+  TensorMap run(const TensorMap& inputs);
+
+  /// The same without allocating: results go into `outputs`, tensors of the right type on any device. Outputs
+  /// left out are not copied.
+  void run(const TensorMap& inputs, const TensorMap& outputs);
+
+  /// For data that is on the device already: views of the session's own memory, valid while it lives. Fill the
+  /// inputs, execute(), read the outputs, all on stream(); nothing here waits.
+  Tensor input(const std::string& name) const;
+  Tensor output(const std::string& name) const;
+  void execute();
+  void synchronize();
+
+  /// The cudaStream_t that execute() enqueues on; null on the CPU.
+  void* stream() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+/// Checks, optimises and plans `graph`, and moves the weights to the device. `weights` has a tensor for every
+/// parameter (others are ignored): Error(invalid_argument) on a missing one, Error(shape_mismatch) on another
+/// shape or dtype, with the shape that would be right.
+Model compile(const Graph& graph, const TensorMap& weights, const CompileOptions& options = {});
+
+}  // namespace solder

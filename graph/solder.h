@@ -1,0 +1,10 @@
+#pragma once
+// The one header that programs include: graphs, compilation, sessions, tensors and their files.
+
+#include "graph/graph.h"
+#include "graph/model.h"
+#include "runtime/check.h"
+#include "runtime/device.h"
+#include "runtime/npy.h"
+#include "runtime/safetensors.h"
+#include "runtime/tensor.h"

@@ -1,0 +1,125 @@
+// im2col + cuBLAS, and the direct kernel for one input channel a group.
+//
+// im2col_kernel: columns [images, C, R, S, pixels] from x [N,C,H,W], one chunk of output pixels. A block of 256
+// threads covers 256 neighbouring pixels of a run of (image, c): a thread works out its pixel's place once and
+// then walks the R*S taps, so writes are coalesced along pixels and reads nearly so.
+// Grid: x = pixel blocks, y = (image, channel) rows, grid-stride. No shared memory.
+// Bound: writing the columns, R*S times the input; chunks near 20 MB stay in the L2 cache of an H100 (50 MB),
+// where the GEMM then finds them.
+//
+// conv_direct_kernel: one thread an output, R*S terms in order of r, s; float32 in either Math mode. Bound:
+// memory, as the R*S reads of neighbouring threads overlap in the L1 cache.
+
+#include <algorithm>
+
+#include "ops/conv_im2col.h"
+#include "ops/gemm.h"
+#include "runtime/launch.cuh"
+
+namespace solder {
+namespace {
+
+constexpr int kThreads = 256;
+
+struct Im2colChunk {
+  ConvShape shape;
+  int64_t Q;                       // output columns
+  int64_t first_pixel, num_pixels;  // of each image
+  int64_t num_rows;                // images * C
+};
+
+__global__ void __launch_bounds__(kThreads) im2col_kernel(const __grid_constant__ Im2colChunk chunk, const float* x,
+                                                          float* columns) {
+  const ConvShape& s = chunk.shape;
+  const int64_t pixel = int64_t{blockIdx.x} * kThreads + threadIdx.x;
+  if (pixel >= chunk.num_pixels) return;
+  const int64_t p = (chunk.first_pixel + pixel) / chunk.Q;
+  const int64_t q = (chunk.first_pixel + pixel) - p * chunk.Q;
+  const int64_t h0 = p * s.stride_h - s.pad_top;
+  const int64_t w0 = q * s.stride_w - s.pad_left;
+  const int taps_r = static_cast<int>(s.R), taps_s = static_cast<int>(s.S);
+  for (int64_t row = blockIdx.y; row < chunk.num_rows; row += gridDim.y) {
+    const float* image = x + row * s.H * s.W;
+    float* out = columns + row * taps_r * taps_s * chunk.num_pixels + pixel;
+    for (int r = 0; r < taps_r; ++r) {
+      const int64_t h = h0 + r * s.dil_h;
+      const bool row_inside = h >= 0 && h < s.H;
+      for (int column = 0; column < taps_s; ++column, out += chunk.num_pixels) {
+        const int64_t w = w0 + column * s.dil_w;
+        *out = row_inside && w >= 0 && w < s.W ? image[h * s.W + w] : 0.0f;
+      }
+    }
+  }
+}
+
+__global__ void __launch_bounds__(kThreads) conv_direct_kernel(const __grid_constant__ ConvShape s, int64_t num_outputs,
+                                                               const float* x, const float* w, float* y) {
+  const int64_t P = s.P(), Q = s.Q(), k_per_group = s.K / s.groups;
+  const int64_t step = int64_t{gridDim.x} * kThreads;
+  for (int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x; i < num_outputs; i += step) {
+    const int64_t q = i % Q, p = i / Q % P, k = i / (Q * P) % s.K, n = i / (Q * P * s.K);
+    const float* image = x + (n * s.C + k / k_per_group) * s.H * s.W;
+    const float* filter = w + k * s.R * s.S;
+    float sum = 0;
+    for (int64_t r = 0; r < s.R; ++r) {
+      const int64_t h = p * s.stride_h + r * s.dil_h - s.pad_top;
+      if (h < 0 || h >= s.H) continue;
+      for (int64_t column = 0; column < s.S; ++column) {
+        const int64_t col = q * s.stride_w + column * s.dil_w - s.pad_left;
+        if (col >= 0 && col < s.W) sum = fmaf(image[h * s.W + col], filter[r * s.S + column], sum);
+      }
+    }
+    y[i] = sum;
+  }
+}
+
+void conv_direct_cuda(const Context& context, const ConvShape& s, const float* x, const float* w, float* y) {
+  const int64_t num_outputs = s.N * s.K * s.gemm_n();
+  const int64_t blocks = std::min<int64_t>((num_outputs + kThreads - 1) / kThreads, int64_t{context.info().num_sms} * 32);
+  launch(context, "conv_direct_kernel", conv_direct_kernel, {static_cast<unsigned>(blocks), kThreads}, s, num_outputs,
+         x, w, y);
+}
+
+// One GEMM call covers either several images or several groups; the other is a loop. Images go into the call
+// unless there are groups, whose weights differ.
+void multiply(const Context& context, const ConvShape& s, Math math, int64_t images, int64_t pixels,
+              const float* columns, const float* w, float* y) {
+  const int64_t columns_per_group = s.gemm_k() * pixels;
+  GemmShape gemm{.m = s.gemm_m(), .n = pixels, .k = s.gemm_k(), .ld_b = pixels, .ld_c = s.gemm_n()};
+  if (s.groups == 1) {
+    gemm.count = images;
+    gemm.stride_b = columns_per_group;
+    gemm.stride_c = s.K * s.gemm_n();
+    gemm_cuda(context, gemm, math, w, columns, y);
+    return;
+  }
+  gemm.count = s.groups;
+  gemm.stride_a = s.gemm_m() * s.gemm_k();
+  gemm.stride_b = columns_per_group;
+  gemm.stride_c = s.gemm_m() * s.gemm_n();
+  for (int64_t n = 0; n < images; ++n)
+    gemm_cuda(context, gemm, math, w, columns + n * s.groups * columns_per_group, y + n * s.K * s.gemm_n());
+}
+
+}  // namespace
+
+void conv_im2col_cuda(const Context& context, const ConvShape& s, const Im2colPlan& plan, Math math, const float* x,
+                      const float* w, float* y, float* workspace) {
+  if (s.N == 0 || s.gemm_n() == 0) return;
+  if (plan.kind == Im2colPlan::Kind::direct) return conv_direct_cuda(context, s, x, w, y);
+  if (plan.kind == Im2colPlan::Kind::pointwise) return multiply(context, s, math, s.N, s.gemm_n(), x, w, y);
+
+  for (int64_t n = 0; n < s.N; n += plan.images_per_gemm) {
+    const int64_t images = std::min(plan.images_per_gemm, s.N - n);
+    for (int64_t first = 0; first < s.gemm_n(); first += plan.pixels_per_gemm) {
+      const int64_t pixels = std::min(plan.pixels_per_gemm, s.gemm_n() - first);
+      const Im2colChunk chunk{s, s.Q(), first, pixels, images * s.C};
+      const dim3 grid(static_cast<unsigned>((pixels + kThreads - 1) / kThreads),
+                      static_cast<unsigned>(std::min<int64_t>(chunk.num_rows, 65535)));
+      launch(context, "im2col_kernel", im2col_kernel, {grid, kThreads}, chunk, x + n * s.C * s.H * s.W, workspace);
+      multiply(context, s, math, images, pixels, workspace, w, y + n * s.K * s.gemm_n() + first);
+    }
+  }
+}
+
+}  // namespace solder

@@ -1,0 +1,249 @@
+// One kernel for every elementwise program: it interprets the steps, each on kElems values a thread, so that the
+// (warp-uniform) switch over ops is paid once for kElems elements.
+//
+// Index space: the outputs' dense elements, in tiles of kThreads * kElems; a thread holds kElems / kVec vectors
+// of kVec neighbours, kThreads vectors apart (coalesced, all loads of an operand in flight together).
+// Operands are read dense (vector loads), as one scalar, or strided (broadcast; coordinates by division, once a
+// vector when no vector crosses a row end). Slots live in shared memory, one column a thread: no barrier needed.
+// Shared memory: num_slots * 8 KiB. Bound: memory, as long as the chain stays under about 77 issue slots an
+// element (H100, float32).
+// Precondition: 32-bit Index needs fewer than 2^31 elements; kVec 4 needs 16-byte aligned dense pointers.
+
+#include <algorithm>
+#include <limits>
+
+#include "ops/elementwise_apply.h"
+#include "ops/mish.h"
+#include "runtime/launch.cuh"
+
+namespace solder {
+namespace {
+
+constexpr int kThreads = 256;
+constexpr int kElems = 8;  // values a thread
+
+enum class Access : uint8_t { dense, scalar, strided };
+
+struct KernelParams {
+  Program program;
+  ElementwiseArgs args;
+  Access access[kMaxOperands];
+  bool vectors_stay_in_row;  // the innermost extent is a multiple of kVec
+};
+
+__device__ float load_one(const void* data, DType dtype, int64_t idx) {
+  switch (dtype) {
+    case DType::float32: return static_cast<const float*>(data)[idx];
+    case DType::float16: return __half2float(static_cast<const __half*>(data)[idx]);
+    default: return __bfloat162float(static_cast<const __nv_bfloat16*>(data)[idx]);
+  }
+}
+
+__device__ void store_one(void* data, DType dtype, int64_t idx, float value) {
+  switch (dtype) {
+    case DType::float32: static_cast<float*>(data)[idx] = value; return;
+    case DType::float16: static_cast<__half*>(data)[idx] = __float2half_rn(value); return;
+    default: static_cast<__nv_bfloat16*>(data)[idx] = __float2bfloat16_rn(value); return;
+  }
+}
+
+// kVec neighbours from `idx` on, as one load.
+template <int kVec>
+__device__ void load_vector(const Operand& operand, int64_t idx, float* values) {
+  if constexpr (kVec == 1) {
+    values[0] = load_one(operand.data, operand.dtype, idx);
+  } else if (operand.dtype == DType::float32) {
+    const float4 v = *reinterpret_cast<const float4*>(static_cast<const float*>(operand.data) + idx);
+    values[0] = v.x, values[1] = v.y, values[2] = v.z, values[3] = v.w;
+  } else if (operand.dtype == DType::float16) {
+    const uint2 bits = *reinterpret_cast<const uint2*>(static_cast<const __half*>(operand.data) + idx);
+    const float2 low = __half22float2(*reinterpret_cast<const __half2*>(&bits.x));
+    const float2 high = __half22float2(*reinterpret_cast<const __half2*>(&bits.y));
+    values[0] = low.x, values[1] = low.y, values[2] = high.x, values[3] = high.y;
+  } else {
+    const uint2 bits = *reinterpret_cast<const uint2*>(static_cast<const __nv_bfloat16*>(operand.data) + idx);
+    const float2 low = __bfloat1622float2(*reinterpret_cast<const __nv_bfloat162*>(&bits.x));
+    const float2 high = __bfloat1622float2(*reinterpret_cast<const __nv_bfloat162*>(&bits.y));
+    values[0] = low.x, values[1] = low.y, values[2] = high.x, values[3] = high.y;
+  }
+}
+
+template <int kVec>
+__device__ void store_vector(const Operand& output, int64_t idx, const float* values) {
+  if constexpr (kVec == 1) {
+    store_one(output.data, output.dtype, idx, values[0]);
+  } else if (output.dtype == DType::float32) {
+    *reinterpret_cast<float4*>(static_cast<float*>(output.data) + idx) =
+        make_float4(values[0], values[1], values[2], values[3]);
+  } else if (output.dtype == DType::float16) {
+    const __half2 low = __floats2half2_rn(values[0], values[1]), high = __floats2half2_rn(values[2], values[3]);
+    *reinterpret_cast<uint2*>(static_cast<__half*>(output.data) + idx) =
+        make_uint2(*reinterpret_cast<const unsigned*>(&low), *reinterpret_cast<const unsigned*>(&high));
+  } else {
+    const __nv_bfloat162 low = __floats2bfloat162_rn(values[0], values[1]);
+    const __nv_bfloat162 high = __floats2bfloat162_rn(values[2], values[3]);
+    *reinterpret_cast<uint2*>(static_cast<__nv_bfloat16*>(output.data) + idx) =
+        make_uint2(*reinterpret_cast<const unsigned*>(&low), *reinterpret_cast<const unsigned*>(&high));
+  }
+}
+
+// Where an operand shows element `idx` of the index space, in elements from its base.
+template <class Index>
+__device__ int64_t strided_offset(const ElementwiseArgs& args, const Operand& operand, Index idx) {
+  int64_t offset = 0;
+  for (int d = args.rank - 1; d > 0; --d) {
+    const Index extent = static_cast<Index>(args.dims[d]);
+    const Index outer = idx / extent;
+    offset += static_cast<int64_t>(idx - outer * extent) * operand.strides[d];
+    idx = outer;
+  }
+  return offset + static_cast<int64_t>(idx) * operand.strides[0];
+}
+
+// The thread's kElems values of one operand; elements past the end are left as they are.
+template <int kVec, class Index>
+__device__ void load_operand(const KernelParams& p, int index, Index first, float (&values)[kElems]) {
+  const Operand& operand = p.args.operands[index];
+  const Index num_elems = static_cast<Index>(p.args.num_elems);
+  const Access access = p.access[index];
+  if (access == Access::scalar) {
+    const float value = load_one(operand.data, operand.dtype, 0);
+#pragma unroll
+    for (int i = 0; i < kElems; ++i) values[i] = value;
+    return;
+  }
+#pragma unroll
+  for (int v = 0; v < kElems / kVec; ++v) {
+    const Index idx = first + static_cast<Index>(v * kThreads * kVec);
+    float* out = values + v * kVec;
+    if (idx + (kVec - 1) < num_elems) {
+      if (access == Access::dense) {
+        load_vector<kVec>(operand, idx, out);
+        continue;
+      }
+      if (p.vectors_stay_in_row) {
+        const int64_t offset = strided_offset(p.args, operand, idx);
+        const int64_t stride = operand.strides[p.args.rank - 1];
+        if (stride == 0) {
+          const float value = load_one(operand.data, operand.dtype, offset);
+#pragma unroll
+          for (int j = 0; j < kVec; ++j) out[j] = value;
+        } else {
+#pragma unroll
+          for (int j = 0; j < kVec; ++j) out[j] = load_one(operand.data, operand.dtype, offset + j * stride);
+        }
+        continue;
+      }
+    }
+#pragma unroll
+    for (int j = 0; j < kVec; ++j) {
+      if (idx + j < num_elems)
+        out[j] = load_one(operand.data, operand.dtype,
+                          access == Access::dense ? static_cast<int64_t>(idx + j)
+                                                  : strided_offset(p.args, operand, static_cast<Index>(idx + j)));
+    }
+  }
+}
+
+template <int kVec, class Index>
+__global__ void __launch_bounds__(kThreads) elementwise_kernel(const __grid_constant__ KernelParams p) {
+  extern __shared__ float slots[];  // [num_slots][kElems][kThreads]
+  const Index num_elems = static_cast<Index>(p.args.num_elems);
+  const Index first = static_cast<Index>(blockIdx.x) * (kThreads * kElems) + threadIdx.x * kVec;
+  float acc[kElems] = {};
+  float source[kElems] = {};
+  load_operand<kVec>(p, 0, first, acc);
+
+  for (int s = 0; s < p.program.num_steps; ++s) {
+    const Step& step = p.program.steps[s];
+    float* slot = slots + (step.index * kElems * kThreads + threadIdx.x);
+    switch (step.source) {
+      case Source::none: break;
+      case Source::immediate:
+#pragma unroll
+        for (int i = 0; i < kElems; ++i) source[i] = step.p;
+        break;
+      case Source::operand: load_operand<kVec>(p, step.index, first, source); break;
+      case Source::slot:
+#pragma unroll
+        for (int i = 0; i < kElems; ++i) source[i] = slot[i * kThreads];
+        break;
+    }
+    if (step.op == Op::load) {
+#pragma unroll
+      for (int i = 0; i < kElems; ++i) acc[i] = source[i];
+    } else if (step.op == Op::store_slot) {
+#pragma unroll
+      for (int i = 0; i < kElems; ++i) slot[i * kThreads] = acc[i];
+    } else if (step.op == Op::store_output) {
+      const Operand& output = p.args.outputs[step.index];
+#pragma unroll
+      for (int v = 0; v < kElems / kVec; ++v) {
+        const Index idx = first + static_cast<Index>(v * kThreads * kVec);
+        if (idx + (kVec - 1) < num_elems) {
+          store_vector<kVec>(output, idx, acc + v * kVec);
+        } else {
+#pragma unroll
+          for (int j = 0; j < kVec; ++j)
+            if (idx + j < num_elems) store_one(output.data, output.dtype, idx + j, acc[v * kVec + j]);
+        }
+      }
+    } else if (is_unary(step.op)) {
+      apply_unary(step.op, step.p, step.q, acc);
+    } else {
+      apply_binary(step.op, step.swapped, acc, source);
+    }
+  }
+}
+
+// How the kernel reads an operand, from its strides over the index space.
+Access access_of(const ElementwiseArgs& args, const Operand& operand) {
+  bool scalar = true, dense = true;
+  int64_t stride = 1;
+  for (int d = args.rank - 1; d >= 0; --d) {
+    scalar = scalar && operand.strides[d] == 0;
+    dense = dense && operand.strides[d] == stride;
+    stride *= args.dims[d];
+  }
+  return dense ? Access::dense : scalar ? Access::scalar : Access::strided;
+}
+
+// True when the program is just `op` from one dense float32 array to another.
+bool is_single(const Program& program, const KernelParams& params, Op op) {
+  return program.num_steps == 2 && program.steps[0].op == op && program.steps[1].op == Op::store_output &&
+         params.access[0] == Access::dense && params.args.operands[0].dtype == DType::float32 &&
+         params.args.outputs[0].dtype == DType::float32;
+}
+
+}  // namespace
+
+void elementwise_cuda(const Context& context, const Program& program, const ElementwiseArgs& args) {
+  if (args.num_elems == 0) return;
+  KernelParams params{program, args, {}, args.dims[args.rank - 1] % 4 == 0};
+  const auto is_aligned = [](const Operand& operand) {
+    return reinterpret_cast<uintptr_t>(operand.data) % (4 * static_cast<size_t>(size_of(operand.dtype))) == 0;
+  };
+  bool aligned = true;
+  for (int i = 0; i < args.num_operands; ++i) {
+    params.access[i] = access_of(args, args.operands[i]);
+    aligned = aligned && (params.access[i] != Access::dense || is_aligned(args.operands[i]));
+  }
+  for (int i = 0; i < args.num_outputs; ++i) aligned = aligned && is_aligned(args.outputs[i]);
+
+  const auto* x = static_cast<const float*>(args.operands[0].data);
+  auto* y = static_cast<float*>(args.outputs[0].data);
+  if (is_single(program, params, Op::mish)) return mish_cuda(context, x, y, args.num_elems);
+  if (is_single(program, params, Op::double_mish)) return double_mish_cuda(context, x, y, args.num_elems);
+
+  const int64_t num_tiles = (args.num_elems + kThreads * kElems - 1) / (kThreads * kElems);
+  SOLDER_REQUIRE(num_tiles <= std::numeric_limits<int32_t>::max(), unsupported, args.num_elems,
+                 " elements are more than one elementwise launch takes");
+  const LaunchConfig config{static_cast<unsigned>(num_tiles), kThreads,
+                            int64_t{program.num_slots} * kElems * kThreads * int64_t{sizeof(float)}};
+  const bool narrow = args.num_elems <= std::numeric_limits<int32_t>::max() - kThreads * kElems;
+  const auto kernel = aligned ? (narrow ? elementwise_kernel<4, uint32_t> : elementwise_kernel<4, uint64_t>)
+                              : elementwise_kernel<1, uint64_t>;
+  launch(context, "elementwise_kernel", kernel, config, params);
+}
+
+}  // namespace solder

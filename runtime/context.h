@@ -1,0 +1,48 @@
+#pragma once
+
+#include <cstdint>
+
+#include "runtime/buffer.h"
+#include "runtime/cublas.h"
+#include "runtime/device.h"
+#include "runtime/stream.h"
+
+namespace solder {
+
+/// What a CUDA op needs to run: device, stream, cuBLAS handle. Passed explicitly; one per Session, used by one
+/// thread at a time.
+class Context {
+ public:
+  /// Throws Error(unsupported) where Device::cuda would, Error(out_of_memory) when cuBLAS's workspace does not
+  /// fit. `cublas_workspace_bytes` is given to cuBLAS, which allocates nothing on its own afterwards (so that
+  /// calls can be captured into a CUDA graph, and repeat bit for bit).
+  explicit Context(Device device, int64_t cublas_workspace_bytes = kDefaultCublasWorkspaceBytes);
+
+  /// NVIDIA's recommendation for Hopper.
+  static constexpr int64_t kDefaultCublasWorkspaceBytes = int64_t{32} << 20;
+
+  Device device() const { return device_; }
+  const DeviceInfo& info() const { return info_; }
+  cudaStream_t stream() const { return stream_.get(); }
+  cublasHandle_t cublas() const { return cublas_.get(); }
+  int64_t workspace_bytes() const { return cublas_workspace_.num_bytes(); }
+
+  /// SOLDER_SYNC=1: every launch is followed by a synchronisation, so that a fault names its kernel.
+  bool sync_launches() const { return sync_launches_; }
+
+  /// Makes the device current on the calling thread.
+  void activate() const;
+
+  /// Waits for the stream; throws what it ran into.
+  void synchronize() const;
+
+ private:
+  Device device_;
+  DeviceInfo info_;
+  bool sync_launches_ = false;
+  Stream stream_;
+  Buffer cublas_workspace_;
+  Cublas cublas_;
+};
+
+}  // namespace solder

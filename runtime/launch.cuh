@@ -1,0 +1,35 @@
+#pragma once
+
+#include "runtime/check_cuda.h"
+#include "runtime/context.h"
+
+namespace solder {
+
+/// A kernel's grid; dynamic shared memory above 48 KiB is opted into by launch().
+struct LaunchConfig {
+  dim3 grid;
+  dim3 block;
+  int64_t smem_bytes = 0;
+};
+
+/// The one way solder starts a kernel: checked, named, on the context's stream.
+/// `name` appears in the error; with SOLDER_SYNC=1 so does a fault inside the kernel.
+template <class... Params, class... Args>
+void launch(const Context& context, const char* name, void (*kernel)(Params...), const LaunchConfig& config,
+            Args&&... args) {
+  cudaError_t status = cudaSuccess;
+  if (config.smem_bytes > (48 << 10)) {
+    status = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                  static_cast<int>(config.smem_bytes));
+  }
+  if (status == cudaSuccess) {
+    kernel<<<config.grid, config.block, static_cast<size_t>(config.smem_bytes), context.stream()>>>(
+        static_cast<Params>(args)...);
+    status = cudaGetLastError();
+  }
+  if (status == cudaSuccess && context.sync_launches()) status = cudaStreamSynchronize(context.stream());
+  if (status != cudaSuccess) [[unlikely]]
+    fail_cuda(status, name, "launch", 0);
+}
+
+}  // namespace solder

@@ -1,0 +1,70 @@
+#include "runtime/memory.h"
+
+#include <cstdlib>
+#include <cstring>
+#include <limits>
+
+#include "runtime/check.h"
+
+#if SOLDER_WITH_CUDA
+#include "runtime/check_cuda.h"
+#include "runtime/stream.h"
+#endif
+
+namespace solder {
+namespace {
+
+std::shared_ptr<void> allocate_host(int64_t num_bytes) {
+  constexpr int64_t kAlignment = 256;
+  SOLDER_REQUIRE(num_bytes <= std::numeric_limits<int64_t>::max() - kAlignment, out_of_memory, num_bytes,
+                 " bytes of host memory cannot be had");
+  const int64_t rounded = (num_bytes + kAlignment - 1) / kAlignment * kAlignment;
+  void* data = std::aligned_alloc(kAlignment, static_cast<size_t>(rounded));
+  SOLDER_REQUIRE(data != nullptr, out_of_memory, num_bytes, " bytes of host memory cannot be had");
+  return {data, [](void* memory) { std::free(memory); }};
+}
+
+#if SOLDER_WITH_CUDA
+std::shared_ptr<void> allocate_cuda(Device device, int64_t num_bytes) {
+  SOLDER_CUDA(cudaSetDevice(device.index));
+  void* data = nullptr;
+  const cudaError_t status = cudaMalloc(&data, static_cast<size_t>(num_bytes));
+  if (status == cudaErrorMemoryAllocation) {
+    cudaGetLastError();
+    size_t free_bytes = 0, total_bytes = 0;
+    cudaMemGetInfo(&free_bytes, &total_bytes);
+    fail(ErrorKind::out_of_memory, str("a tensor needs ", num_bytes, " bytes of device memory; ", free_bytes,
+                                       " of ", total_bytes, " bytes are free"));
+  }
+  SOLDER_CUDA(status);
+  return {data, [](void* memory) { cudaFree(memory); }};
+}
+#endif
+
+}  // namespace
+
+std::shared_ptr<void> allocate(Device device, int64_t num_bytes) {
+  if (num_bytes == 0) return {};
+#if SOLDER_WITH_CUDA
+  if (device.is_cuda()) return allocate_cuda(device, num_bytes);
+#else
+  if (device.is_cuda()) Device::cuda(device.index);  // throws, and says why
+#endif
+  return allocate_host(num_bytes);
+}
+
+void copy(void* to, Device to_device, const void* from, Device from_device, int64_t num_bytes) {
+  if (num_bytes == 0) return;
+  if (!to_device.is_cuda() && !from_device.is_cuda()) {
+    std::memcpy(to, from, static_cast<size_t>(num_bytes));
+    return;
+  }
+#if SOLDER_WITH_CUDA
+  SOLDER_CUDA(cudaSetDevice(to_device.is_cuda() ? to_device.index : from_device.index));
+  const Stream stream;  // its own: the default stream would wait for work that has nothing to do with this copy
+  SOLDER_CUDA(cudaMemcpyAsync(to, from, static_cast<size_t>(num_bytes), cudaMemcpyDefault, stream.get()));
+  SOLDER_CUDA(cudaStreamSynchronize(stream.get()));
+#endif
+}
+
+}  // namespace solder

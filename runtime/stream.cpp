@@ -1,0 +1,42 @@
+#include "runtime/stream.h"
+
+#include "runtime/check_cuda.h"
+
+namespace solder {
+
+Stream::Stream() { SOLDER_CUDA(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking)); }
+
+Stream::~Stream() {
+  if (stream_ != nullptr) cudaStreamDestroy(stream_);
+}
+
+CapturedGraph::~CapturedGraph() {
+  if (exec_ != nullptr) cudaGraphExecDestroy(exec_);
+}
+
+void CapturedGraph::begin(cudaStream_t stream) {
+  // Thread-local: other threads may allocate and synchronise while this one captures.
+  SOLDER_CUDA(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
+}
+
+void CapturedGraph::end(cudaStream_t stream) {
+  cudaGraph_t graph = nullptr;
+  SOLDER_CUDA(cudaStreamEndCapture(stream, &graph));
+  cudaGraphExec_t exec = nullptr;
+  const cudaError_t status = cudaGraphInstantiate(&exec, graph, 0);
+  cudaGraphDestroy(graph);
+  SOLDER_CUDA(status);
+  if (exec_ != nullptr) cudaGraphExecDestroy(exec_);
+  exec_ = exec;
+}
+
+void CapturedGraph::abandon(cudaStream_t stream) noexcept {
+  cudaGraph_t graph = nullptr;
+  cudaStreamEndCapture(stream, &graph);
+  if (graph != nullptr) cudaGraphDestroy(graph);
+  cudaGetLastError();
+}
+
+void CapturedGraph::launch(cudaStream_t stream) const { SOLDER_CUDA(cudaGraphLaunch(exec_, stream)); }
+
+}  // namespace solder

@@ -1,0 +1,65 @@
+#pragma once
+
+#include <utility>
+
+typedef struct CUstream_st* cudaStream_t;
+typedef struct CUgraphExec_st* cudaGraphExec_t;
+
+namespace solder {
+
+/// A non-blocking CUDA stream of the current device. Move-only.
+class Stream {
+ public:
+  Stream();
+  Stream(Stream&& other) noexcept : stream_(std::exchange(other.stream_, nullptr)) {}
+  Stream& operator=(Stream&& other) noexcept {
+    std::swap(stream_, other.stream_);
+    return *this;
+  }
+  ~Stream();
+
+  cudaStream_t get() const { return stream_; }
+
+ private:
+  cudaStream_t stream_ = nullptr;
+};
+
+/// An instantiated CUDA graph. Move-only; empty until capture().
+class CapturedGraph {
+ public:
+  CapturedGraph() = default;
+  CapturedGraph(CapturedGraph&& other) noexcept : exec_(std::exchange(other.exec_, nullptr)) {}
+  CapturedGraph& operator=(CapturedGraph&& other) noexcept {
+    std::swap(exec_, other.exec_);
+    return *this;
+  }
+  ~CapturedGraph();
+
+  /// Records what `enqueue` puts on `stream` instead of running it. When `enqueue` throws, the capture is
+  /// ended, the stream is usable again and the exception goes on.
+  template <class Enqueue>
+  void capture(cudaStream_t stream, Enqueue enqueue) {
+    begin(stream);
+    try {
+      enqueue();
+    } catch (...) {
+      abandon(stream);
+      throw;
+    }
+    end(stream);
+  }
+
+  explicit operator bool() const { return exec_ != nullptr; }
+
+  /// Enqueues one replay.
+  void launch(cudaStream_t stream) const;
+
+ private:
+  void begin(cudaStream_t stream);
+  void end(cudaStream_t stream);
+  void abandon(cudaStream_t stream) noexcept;
+
+  cudaGraphExec_t exec_ = nullptr;
+};
+
+}  // namespace solder

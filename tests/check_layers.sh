@@ -1,0 +1,15 @@
+#!/bin/sh
+# Includes point one way only: examples -> graph -> ops -> runtime, and examples see solder.h alone.
+cd "$(dirname "$0")/.." || exit 1
+found=$(
+  grep -nE '#include "(ops|graph|examples|tests)/' runtime/* /dev/null
+  grep -nE '#include "(graph|examples|tests)/' ops/* /dev/null
+  grep -nE '#include "(examples|tests)/' graph/* /dev/null
+  grep -nE '#include ["<]' examples/*.cpp /dev/null | grep -E '"|<solder/' | grep -v '<solder/solder.h>'
+)
+if [ -n "$found" ]; then
+  echo "includes against the layers:" >&2
+  echo "$found" >&2
+  exit 1
+fi
+echo "layers: ok"
