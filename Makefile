@@ -4,6 +4,7 @@
 # Settings: ARCHS="80 90a" GPU architectures, CUDA_HOME=/path, PREFIX=/usr/local for install, CUDA=0 for the CPU
 # backend alone.
 
+comma   := ,
 BUILD   := build
 ARCHS   ?= 80 90a
 PREFIX  ?= /usr/local
@@ -31,11 +32,10 @@ CXXFLAGS := -std=c++20 -O3 -g -fPIC -ffp-contract=off $(WARNINGS)
 # PTX of the first plain architecture lets later GPUs compile the general kernels at load time.
 PTX_ARCH := $(firstword $(filter-out %a,$(ARCHS)))
 GENCODE  := $(foreach a,$(ARCHS),-gencode=arch=compute_$(a),code=sm_$(a)) \
-            $(if $(PTX_ARCH),-gencode=arch=compute_$(PTX_ARCH),code=compute_$(PTX_ARCH))
+            $(if $(PTX_ARCH),-gencode=arch=compute_$(PTX_ARCH)$(comma)code=compute_$(PTX_ARCH))
 NVCCFLAGS := -std=c++20 -O3 -lineinfo --fmad=false --expt-relaxed-constexpr -Werror all-warnings \
              -Xcompiler=-fPIC,-ffp-contract=off,-Wall -Xptxas=-v $(GENCODE)
 LDLIBS   := -pthread $(if $(NVCC),-L$(CUDA_LIB) -Wl$(comma)-rpath$(comma)$(CUDA_LIB) -lcublas -lcudart_static -ldl -lrt)
-comma    := ,
 
 # What needs CUDA: every .cu, and these.
 CUDA_ONLY := runtime/check_cuda.cpp runtime/stream.cpp runtime/cublas.cpp runtime/buffer.cpp runtime/context.cpp \
@@ -44,11 +44,11 @@ LIB_CPP   := $(filter-out $(if $(NVCC),,$(CUDA_ONLY)),$(wildcard runtime/*.cpp o
 LIB_CU    := $(if $(NVCC),$(wildcard ops/*.cu))
 LIB_OBJ   := $(LIB_CPP:%=$(BUILD)/%.o) $(LIB_CU:%=$(BUILD)/%.o)
 LIB       := $(BUILD)/libsolder.a
-TEST_SRC  := $(wildcard tests/test_*.cpp) tests/main.cpp $(if $(NVCC),$(wildcard tests/test_*.cu))
+TEST_SRC  := $(wildcard tests/test_*.cpp) tests/main.cpp tests/gpu.cpp $(if $(NVCC),$(wildcard tests/test_*.cu))
 TEST_OBJ  := $(TEST_SRC:%=$(BUILD)/%.o)
 TESTS     := $(BUILD)/solder_tests
 EXAMPLES  := $(patsubst examples/%.cpp,$(BUILD)/%,$(wildcard examples/*.cpp))
-BENCHES   := $(if $(NVCC),$(patsubst tests/bench/%.cpp,$(BUILD)/%,$(wildcard tests/bench/*.cpp)))
+BENCHES   := $(if $(NVCC),$(patsubst tests/bench/%.cpp,$(BUILD)/%,$(wildcard tests/bench/bench_*.cpp)))
 HEADERS   := $(filter-out $(if $(NVCC),,runtime/check_cuda.h),$(wildcard runtime/*.h ops/*.h graph/*.h))
 INCLUDES  := $(patsubst %,$(BUILD)/include/solder/%,$(wildcard runtime/*.h ops/*.h graph/*.h)) \
              $(BUILD)/include/solder/solder.h
@@ -126,6 +126,7 @@ $(BUILD)/doctest.ok:
 	@tests/need_package.sh doctest-dev 'echo "#include <doctest/doctest.h>" | $(CXX) -std=c++20 -E -x c++ -'
 	@touch $@
 $(TEST_OBJ): | $(BUILD)/doctest.ok
+$(TEST_OBJ): CPPFLAGS += -DSOLDER_TEST_DATA='"$(CURDIR)/tests/data"'
 
 -include $(LIB_OBJ:.o=.d) $(TEST_OBJ:.o=.d) $(EXAMPLES:%=%.d) $(BENCHES:%=%.d)
 

@@ -123,7 +123,7 @@ MemoryPlan plan_memory(const Graph& graph, const std::vector<NodePlan>& nodes) {
     for (const Block& block : blocks)
       if (block.first_node <= i && i <= block.last_node) live += block.size_bytes;
     live += nodes[static_cast<size_t>(i)].workspace_bytes;
-    if (live > peak) {
+    if (live >= peak) {  // of equals the last: the nodes before it are often inputs, which are always live
       peak = live;
       plan.peak_node = graph.nodes()[static_cast<size_t>(i)].name;
     }

@@ -3,11 +3,13 @@
 //
 // Index space: the outputs' dense elements, in tiles of kThreads * kElems; a thread holds kElems / kVec vectors
 // of kVec neighbours, kThreads vectors apart (coalesced, all loads of an operand in flight together).
-// Operands are read dense (vector loads), as one scalar, or strided (broadcast; coordinates by division, once a
-// vector when no vector crosses a row end). Slots live in shared memory, one column a thread: no barrier needed.
+// Operands are read dense (vector loads), as one scalar, by channel (one value a row of the innermost axis, the
+// bias of a convolution; its place is worked out once a vector for all such operands, with multiplications for
+// divisions), or strided (any other broadcast; divisions for every element). Slots live in shared memory, one column a thread: no barrier needed.
 // Shared memory: num_slots * 8 KiB. Bound: memory, as long as the chain stays under about 77 issue slots an
 // element (H100, float32).
-// Precondition: 32-bit Index needs fewer than 2^31 elements; kVec 4 needs 16-byte aligned dense pointers.
+// Preconditions: 32-bit Index (and access by channel) needs fewer than 2^31 elements, kVec 4 vectors aligned to
+// their size.
 
 #include <algorithm>
 #include <limits>
@@ -22,13 +24,37 @@ namespace {
 constexpr int kThreads = 256;
 constexpr int kElems = 8;  // values a thread
 
-enum class Access : uint8_t { dense, scalar, strided };
+enum class Access : uint8_t { dense, scalar, channel, strided };
+
+// n / divisor for n < 2^31 by a multiplication (Granlund and Montgomery 1994).
+struct FastDivisor {
+  uint32_t multiplier = 0;
+  uint32_t shift = 0;
+
+  FastDivisor() = default;
+  explicit FastDivisor(uint32_t divisor) {
+    uint32_t log2 = 0;
+    while ((uint64_t{1} << log2) < divisor) ++log2;
+    shift = log2 == 0 ? 0 : log2 - 1;
+    multiplier = divisor <= 1 ? 0 : static_cast<uint32_t>(((uint64_t{1} << (32 + shift)) + divisor - 1) / divisor);
+  }
+  __device__ uint32_t divide(uint32_t n) const { return multiplier == 0 ? n : __umulhi(n, multiplier) >> shift; }
+};
 
 struct KernelParams {
   Program program;
   ElementwiseArgs args;
   Access access[kMaxOperands];
-  bool vectors_stay_in_row;  // the innermost extent is a multiple of kVec
+  bool has_channels;  // some operand is read by channel
+  uint32_t row_length, num_channels;
+  FastDivisor by_row_length, by_num_channels;
+};
+
+// Where a vector of neighbours lies among the rows of the innermost axis: `channel` is the place of its first
+// row on the axis next to it, and the elements from `split` on belong to the next row.
+struct RowPlace {
+  uint32_t channel, next_channel;
+  int split;
 };
 
 __device__ float load_one(const void* data, DType dtype, int64_t idx) {
@@ -100,9 +126,17 @@ __device__ int64_t strided_offset(const ElementwiseArgs& args, const Operand& op
   return offset + static_cast<int64_t>(idx) * operand.strides[0];
 }
 
+__device__ RowPlace find_row(const KernelParams& p, uint32_t idx) {
+  const uint32_t row = p.by_row_length.divide(idx);
+  const uint32_t channel = row - p.by_num_channels.divide(row) * p.num_channels;
+  return {channel, channel + 1 == p.num_channels ? 0 : channel + 1,
+          static_cast<int>(p.row_length - (idx - row * p.row_length))};
+}
+
 // The thread's kElems values of one operand; elements past the end are left as they are.
 template <int kVec, class Index>
-__device__ void load_operand(const KernelParams& p, int index, Index first, float (&values)[kElems]) {
+__device__ void load_operand(const KernelParams& p, int index, Index first, const RowPlace (&places)[kElems / kVec],
+                             float (&values)[kElems]) {
   const Operand& operand = p.args.operands[index];
   const Index num_elems = static_cast<Index>(p.args.num_elems);
   const Access access = p.access[index];
@@ -112,28 +146,25 @@ __device__ void load_operand(const KernelParams& p, int index, Index first, floa
     for (int i = 0; i < kElems; ++i) values[i] = value;
     return;
   }
+  if (sizeof(Index) == 4 && access == Access::channel) {
+    const int64_t stride = operand.strides[p.args.rank - 2];
+#pragma unroll
+    for (int v = 0; v < kElems / kVec; ++v) {
+      const RowPlace place = places[v];
+      const float value = load_one(operand.data, operand.dtype, place.channel * stride);
+      const float next = place.split < kVec ? load_one(operand.data, operand.dtype, place.next_channel * stride) : value;
+#pragma unroll
+      for (int j = 0; j < kVec; ++j) values[v * kVec + j] = j < place.split ? value : next;
+    }
+    return;
+  }
 #pragma unroll
   for (int v = 0; v < kElems / kVec; ++v) {
     const Index idx = first + static_cast<Index>(v * kThreads * kVec);
     float* out = values + v * kVec;
-    if (idx + (kVec - 1) < num_elems) {
-      if (access == Access::dense) {
-        load_vector<kVec>(operand, idx, out);
-        continue;
-      }
-      if (p.vectors_stay_in_row) {
-        const int64_t offset = strided_offset(p.args, operand, idx);
-        const int64_t stride = operand.strides[p.args.rank - 1];
-        if (stride == 0) {
-          const float value = load_one(operand.data, operand.dtype, offset);
-#pragma unroll
-          for (int j = 0; j < kVec; ++j) out[j] = value;
-        } else {
-#pragma unroll
-          for (int j = 0; j < kVec; ++j) out[j] = load_one(operand.data, operand.dtype, offset + j * stride);
-        }
-        continue;
-      }
+    if (access == Access::dense && idx + (kVec - 1) < num_elems) {
+      load_vector<kVec>(operand, idx, out);
+      continue;
     }
 #pragma unroll
     for (int j = 0; j < kVec; ++j) {
@@ -152,7 +183,13 @@ __global__ void __launch_bounds__(kThreads) elementwise_kernel(const __grid_cons
   const Index first = static_cast<Index>(blockIdx.x) * (kThreads * kElems) + threadIdx.x * kVec;
   float acc[kElems] = {};
   float source[kElems] = {};
-  load_operand<kVec>(p, 0, first, acc);
+  RowPlace places[kElems / kVec] = {};
+  if (sizeof(Index) == 4 && p.has_channels) {
+#pragma unroll
+    for (int v = 0; v < kElems / kVec; ++v)
+      places[v] = find_row(p, static_cast<uint32_t>(first) + static_cast<uint32_t>(v * kThreads * kVec));
+  }
+  load_operand<kVec>(p, 0, first, places, acc);
 
   for (int s = 0; s < p.program.num_steps; ++s) {
     const Step& step = p.program.steps[s];
@@ -163,7 +200,7 @@ __global__ void __launch_bounds__(kThreads) elementwise_kernel(const __grid_cons
 #pragma unroll
         for (int i = 0; i < kElems; ++i) source[i] = step.p;
         break;
-      case Source::operand: load_operand<kVec>(p, step.index, first, source); break;
+      case Source::operand: load_operand<kVec>(p, step.index, first, places, source); break;
       case Source::slot:
 #pragma unroll
         for (int i = 0; i < kElems; ++i) source[i] = slot[i * kThreads];
@@ -198,14 +235,15 @@ __global__ void __launch_bounds__(kThreads) elementwise_kernel(const __grid_cons
 
 // How the kernel reads an operand, from its strides over the index space.
 Access access_of(const ElementwiseArgs& args, const Operand& operand) {
-  bool scalar = true, dense = true;
+  bool scalar = true, dense = true, channel = args.rank >= 2 && args.dims[args.rank - 1] >= 4;
   int64_t stride = 1;
   for (int d = args.rank - 1; d >= 0; --d) {
     scalar = scalar && operand.strides[d] == 0;
     dense = dense && operand.strides[d] == stride;
+    channel = channel && (operand.strides[d] == 0 || d == args.rank - 2);
     stride *= args.dims[d];
   }
-  return dense ? Access::dense : scalar ? Access::scalar : Access::strided;
+  return dense ? Access::dense : scalar ? Access::scalar : channel ? Access::channel : Access::strided;
 }
 
 // True when the program is just `op` from one dense float32 array to another.
@@ -219,16 +257,32 @@ bool is_single(const Program& program, const KernelParams& params, Op op) {
 
 void elementwise_cuda(const Context& context, const Program& program, const ElementwiseArgs& args) {
   if (args.num_elems == 0) return;
-  KernelParams params{program, args, {}, args.dims[args.rank - 1] % 4 == 0};
   const auto is_aligned = [](const Operand& operand) {
     return reinterpret_cast<uintptr_t>(operand.data) % (4 * static_cast<size_t>(size_of(operand.dtype))) == 0;
   };
   bool aligned = true;
+  KernelParams params{.program = program, .args = args};
   for (int i = 0; i < args.num_operands; ++i) {
     params.access[i] = access_of(args, args.operands[i]);
     aligned = aligned && (params.access[i] != Access::dense || is_aligned(args.operands[i]));
   }
   for (int i = 0; i < args.num_outputs; ++i) aligned = aligned && is_aligned(args.outputs[i]);
+
+  const bool narrow = aligned && args.num_elems <= std::numeric_limits<int32_t>::max() - kThreads * kElems;
+  for (int i = 0; i < args.num_operands; ++i) {
+    if (params.access[i] != Access::channel) continue;
+    if (narrow) {
+      params.has_channels = true;
+    } else {
+      params.access[i] = Access::strided;
+    }
+  }
+  if (params.has_channels) {
+    params.row_length = static_cast<uint32_t>(args.dims[args.rank - 1]);
+    params.num_channels = static_cast<uint32_t>(args.dims[args.rank - 2]);
+    params.by_row_length = FastDivisor(params.row_length);
+    params.by_num_channels = FastDivisor(params.num_channels);
+  }
 
   const auto* x = static_cast<const float*>(args.operands[0].data);
   auto* y = static_cast<float*>(args.outputs[0].data);
@@ -240,9 +294,9 @@ void elementwise_cuda(const Context& context, const Program& program, const Elem
                  " elements are more than one elementwise launch takes");
   const LaunchConfig config{static_cast<unsigned>(num_tiles), kThreads,
                             int64_t{program.num_slots} * kElems * kThreads * int64_t{sizeof(float)}};
-  const bool narrow = args.num_elems <= std::numeric_limits<int32_t>::max() - kThreads * kElems;
-  const auto kernel = aligned ? (narrow ? elementwise_kernel<4, uint32_t> : elementwise_kernel<4, uint64_t>)
-                              : elementwise_kernel<1, uint64_t>;
+  const auto kernel = narrow    ? elementwise_kernel<4, uint32_t>
+                      : aligned ? elementwise_kernel<4, uint64_t>
+                                : elementwise_kernel<1, uint64_t>;
   launch(context, "elementwise_kernel", kernel, config, params);
 }
 

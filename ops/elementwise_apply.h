@@ -9,6 +9,8 @@
 #if defined(__CUDACC__)
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
+#endif
+#if defined(__CUDA_ARCH__)
 #define SOLDER_UNROLL _Pragma("unroll")
 #else
 #define SOLDER_UNROLL
@@ -48,6 +50,19 @@ SOLDER_HD void zip_block(bool swapped, float (&acc)[N], const float (&other)[N],
   for (int i = 0; i < N; ++i) acc[i] = swapped ? f(other[i], acc[i]) : f(acc[i], other[i]);
 }
 
+/// acc[i] = mish(acc[i]), with one branch for the block's tail instead of one an element.
+template <int N>
+SOLDER_HD void mish_block(float (&acc)[N]) {
+  float lowest = 0.0f;
+  SOLDER_UNROLL
+  for (int i = 0; i < N; ++i) lowest = fminf(lowest, acc[i]);  // passes over NaN
+  if (lowest < math::kMishTail) {
+    map_block(acc, [](float x) { return math::mish(x); });
+  } else {
+    map_block(acc, [](float x) { return math::mish_body(x); });
+  }
+}
+
 /// acc = op(acc) for a unary op with parameters p, q (see Step).
 template <int N>
 SOLDER_HD void apply_unary(Op op, float p, float q, float (&acc)[N]) {
@@ -73,8 +88,10 @@ SOLDER_HD void apply_unary(Op op, float p, float q, float (&acc)[N]) {
     case Op::silu: return map_block(acc, [](float x) { return math::silu(x); });
     case Op::hard_sigmoid: return map_block(acc, [](float x) { return math::hard_sigmoid(x); });
     case Op::hard_swish: return map_block(acc, [](float x) { return math::hard_swish(x); });
-    case Op::mish: return map_block(acc, [](float x) { return math::mish(x); });
-    case Op::double_mish: return map_block(acc, [](float x) { return math::double_mish(x); });
+    case Op::mish: return mish_block(acc);
+    case Op::double_mish:
+      mish_block(acc);
+      return map_block(acc, [](float x) { return math::mish_body(x); });
     case Op::clip: return map_block(acc, [=](float x) { return math::clip(x, p, q); });
     case Op::to_float16: return map_block(acc, [](float x) { return round_to_float16(x); });
     case Op::to_bfloat16: return map_block(acc, [](float x) { return round_to_bfloat16(x); });

@@ -7,6 +7,7 @@
 #include "runtime/check.h"
 
 #if SOLDER_WITH_CUDA
+#include "runtime/buffer.h"
 #include "runtime/check_cuda.h"
 #include "runtime/stream.h"
 #endif
@@ -27,17 +28,14 @@ std::shared_ptr<void> allocate_host(int64_t num_bytes) {
 #if SOLDER_WITH_CUDA
 std::shared_ptr<void> allocate_cuda(Device device, int64_t num_bytes) {
   SOLDER_CUDA(cudaSetDevice(device.index));
-  void* data = nullptr;
-  const cudaError_t status = cudaMalloc(&data, static_cast<size_t>(num_bytes));
-  if (status == cudaErrorMemoryAllocation) {
-    cudaGetLastError();
-    size_t free_bytes = 0, total_bytes = 0;
-    cudaMemGetInfo(&free_bytes, &total_bytes);
-    fail(ErrorKind::out_of_memory, str("a tensor needs ", num_bytes, " bytes of device memory; ", free_bytes,
-                                       " of ", total_bytes, " bytes are free"));
-  }
-  SOLDER_CUDA(status);
-  return {data, [](void* memory) { cudaFree(memory); }};
+  struct Allocation {
+    Stream stream;  // freed after the buffer, whose memory is released in its order
+    Buffer buffer;
+  };
+  auto allocation = std::make_shared<Allocation>();
+  allocation->buffer = Buffer(num_bytes, allocation->stream.get(), "a tensor");
+  SOLDER_CUDA(cudaStreamSynchronize(allocation->stream.get()));
+  return {allocation, allocation->buffer.data()};
 }
 #endif
 
@@ -65,6 +63,17 @@ void copy(void* to, Device to_device, const void* from, Device from_device, int6
   SOLDER_CUDA(cudaMemcpyAsync(to, from, static_cast<size_t>(num_bytes), cudaMemcpyDefault, stream.get()));
   SOLDER_CUDA(cudaStreamSynchronize(stream.get()));
 #endif
+}
+
+int64_t device_bytes_in_use(Device device) {
+  Device::cuda(device.index);
+  uint64_t bytes = 0;
+#if SOLDER_WITH_CUDA
+  cudaMemPool_t pool = nullptr;
+  SOLDER_CUDA(cudaDeviceGetDefaultMemPool(&pool, device.index));
+  SOLDER_CUDA(cudaMemPoolGetAttribute(pool, cudaMemPoolAttrUsedMemCurrent, &bytes));
+#endif
+  return static_cast<int64_t>(bytes);
 }
 
 }  // namespace solder

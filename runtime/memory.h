@@ -15,4 +15,7 @@ std::shared_ptr<void> allocate(Device device, int64_t num_bytes);
 /// Copies between any two devices and returns when the copy is complete.
 void copy(void* to, Device to_device, const void* from, Device from_device, int64_t num_bytes);
 
+/// Bytes that this process holds of a CUDA device's memory through solder.
+int64_t device_bytes_in_use(Device device);
+
 }  // namespace solder

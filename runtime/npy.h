@@ -1,0 +1,32 @@
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <string>
+
+#include "runtime/tensor.h"
+
+namespace solder {
+
+/// Reads a numpy array file (format versions 1.0, 2.0 and 3.0) into a CPU tensor, straight into its storage.
+///
+///   '<f4' -> float32,  '<f2' -> float16,  '<V2' and '|V2' -> bfloat16
+///
+/// numpy has no bfloat16: arrays of ml_dtypes.bfloat16 are saved as '<V2', two bytes without a meaning, and
+/// other two-byte void arrays cannot be told from them. Nothing is converted: float64, integers and
+/// big-endian data are Error(unsupported), which says what to call in numpy. Arrays in Fortran order are
+/// transposed to row-major order, which takes their bytes twice while it lasts.
+///
+/// Throws Error(io) when the file cannot be read or is not exactly what its header says, trailing bytes
+/// included. No memory is allocated for a size before the file is known to have it.
+Tensor load_npy(const std::string& path);
+
+/// load_npy of bytes in memory; `name` is what messages call them.
+Tensor parse_npy(std::span<const std::byte> bytes, const std::string& name = "<memory>");
+
+/// Writes `tensor`, from any device, as format version 1.0 with the dtypes above. In numpy, bfloat16 is
+/// read by `numpy.load(path).view(ml_dtypes.bfloat16)`. The file appears complete or not at all: Error(io)
+/// with the system's reason leaves an older file as it was. Error(unsupported) above 64 axes, numpy's limit.
+void save_npy(const std::string& path, const Tensor& tensor);
+
+}  // namespace solder

@@ -1,0 +1,21 @@
+#include "gpu.h"
+
+#include "runtime/device.h"
+#if SOLDER_WITH_CUDA
+#include "runtime/context.h"
+#endif
+
+namespace solder::test {
+
+void run_program_on_gpu(const Program& program, const ElementwiseArgs& args) {
+#if SOLDER_WITH_CUDA
+  const Context context(Device::cuda(0), 1 << 20);
+  elementwise_cuda(context, program, args);
+  context.synchronize();
+#else
+  (void)program, (void)args;
+  Device::cuda(0);
+#endif
+}
+
+}  // namespace solder::test

@@ -1,0 +1,11 @@
+#pragma once
+// Direct access to the CUDA ops, for tests that need addresses or kernels the graph would not choose.
+
+#include "ops/elementwise.h"
+
+namespace solder::test {
+
+/// Runs one elementwise program on device 0 and waits for it.
+void run_program_on_gpu(const Program& program, const ElementwiseArgs& args);
+
+}  // namespace solder::test
