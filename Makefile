@@ -27,21 +27,23 @@ endif
 # Contraction is off everywhere: fused and unfused chains agree bit for bit (see ops/scalar_math.h).
 # -Wrestrict: g++ 12 sees an overlap in every "literal" + std::string that is not there (GCC bug 105651).
 WARNINGS := -Wall -Wextra -Werror -Wconversion -Wno-missing-field-initializers -Wno-restrict
-CPPFLAGS := -I. -DSOLDER_WITH_CUDA=$(WITH_CUDA) $(if $(NVCC),-isystem $(CUDA_ROOT)/include)
+CPPFLAGS := -I. -DSOLDER_WITH_CUDA=$(WITH_CUDA) -DSOLDER_WITH_SM90=$(if $(filter 90a,$(ARCHS)),1,0) $(if $(NVCC),-isystem $(CUDA_ROOT)/include)
 CXXFLAGS := -std=c++20 -O3 -g -fPIC -ffp-contract=off $(WARNINGS)
 # PTX of the first plain architecture lets later GPUs compile the general kernels at load time.
 PTX_ARCH := $(firstword $(filter-out %a,$(ARCHS)))
 GENCODE  := $(foreach a,$(ARCHS),-gencode=arch=compute_$(a),code=sm_$(a)) \
             $(if $(PTX_ARCH),-gencode=arch=compute_$(PTX_ARCH)$(comma)code=compute_$(PTX_ARCH))
-NVCCFLAGS := -std=c++20 -O3 -lineinfo --fmad=false --expt-relaxed-constexpr -Werror all-warnings \
+NVCCFLAGS = -std=c++20 -O3 -lineinfo --fmad=false --expt-relaxed-constexpr -Werror all-warnings \
              -Xcompiler=-fPIC,-ffp-contract=off,-Wall -Xptxas=-v $(GENCODE)
 LDLIBS   := -pthread $(if $(NVCC),-L$(CUDA_LIB) -Wl$(comma)-rpath$(comma)$(CUDA_LIB) -lcublas -lcudart_static -ldl -lrt)
 
 # What needs CUDA: every .cu, and these.
 CUDA_ONLY := runtime/check_cuda.cpp runtime/stream.cpp runtime/cublas.cpp runtime/buffer.cpp runtime/context.cpp \
-             ops/gemm_cuda.cpp graph/executor_cuda.cpp
+             ops/gemm_cuda.cpp ops/conv_select_cuda.cpp graph/executor_cuda.cpp
 LIB_CPP   := $(filter-out $(if $(NVCC),,$(CUDA_ONLY)),$(wildcard runtime/*.cpp ops/*.cpp graph/*.cpp))
-LIB_CU    := $(if $(NVCC),$(wildcard ops/*.cu))
+# Kernels of Hopper's own instructions; without 90a in ARCHS they are left out.
+HOPPER_CU := ops/conv_rows.cu ops/conv_window.cu
+LIB_CU    := $(if $(NVCC),$(filter-out $(if $(filter 90a,$(ARCHS)),,$(HOPPER_CU)),$(wildcard ops/*.cu)))
 LIB_OBJ   := $(LIB_CPP:%=$(BUILD)/%.o) $(LIB_CU:%=$(BUILD)/%.o)
 LIB       := $(BUILD)/libsolder.a
 TEST_SRC  := $(wildcard tests/test_*.cpp) tests/main.cpp tests/gpu.cpp $(if $(NVCC),$(wildcard tests/test_*.cu))
@@ -94,6 +96,7 @@ $(BUILD)/%.cpp.o: %.cpp $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(call say,CXX $<) $(CXX) $(CPPFLAGS) $(CXXFLAGS) -MMD -MP -c $< -o $@
 
+$(HOPPER_CU:%=$(BUILD)/%.o): GENCODE := -gencode=arch=compute_90a,code=sm_90a
 $(BUILD)/%.cu.o: %.cu $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(call say,NVCC $<) $(NVCC) $(CPPFLAGS) $(NVCCFLAGS) -MMD -MP -c $< -o $@ 2> $@.log || { cat $@.log; exit 1; }
@@ -114,8 +117,10 @@ $(BUILD)/include/solder/solder.h: graph/solder.h
 $(EXAMPLES): $(BUILD)/%: examples/%.cpp $(LIB) $(INCLUDES)
 	$(call say,CXX $<) $(CXX) -std=c++20 -O3 -g $(WARNINGS) -I$(BUILD)/include -MMD -MP -MF $(BUILD)/$*.d $< $(LIB) $(LDLIBS) -o $@
 
-$(BENCHES): $(BUILD)/%: tests/bench/%.cpp $(LIB)
-	$(call say,CXX $<) $(CXX) $(CPPFLAGS) $(CXXFLAGS) -MMD -MP -MF $(BUILD)/$*.d $< $(LIB) $(LDLIBS) -o $@
+BENCH_OBJ := $(patsubst %,$(BUILD)/%.o,$(wildcard tests/bench/*.cu))
+$(BENCHES): CPPFLAGS += -DSOLDER_TEST_DATA='"$(CURDIR)/tests/data"'
+$(BENCHES): $(BUILD)/%: tests/bench/%.cpp $(BENCH_OBJ) $(LIB)
+	$(call say,CXX $<) $(CXX) $(CPPFLAGS) $(CXXFLAGS) -MMD -MP -MF $(BUILD)/$*.d $< $(BENCH_OBJ) $(LIB) $(LDLIBS) -o $@
 
 $(TESTS): $(TEST_OBJ) $(LIB)
 	$(call say,LINK $@) $(CXX) $^ $(LDLIBS) -o $@

@@ -66,17 +66,28 @@ Options parse(int argc, char** argv) {
       if (i + 1 == argc) usage_error(option + " needs a value");
       return argv[++i];
     };
-    if (option == "--batch") options.batch = to_number(option, value());
-    else if (option == "--size") options.size = to_number(option, value());
-    else if (option == "--iters") options.iters = to_number(option, value());
-    else if (option == "--workspace") options.compile.workspace_bytes = to_number(option, value());
-    else if (option == "--device") options.device = value();
-    else if (option == "--input") options.input = value();
-    else if (option == "--weights") options.weights = value();
-    else if (option == "--output") options.output = value();
-    else if (option == "--check") options.check = true;
-    else if (option == "--no-fuse") options.compile.fuse = false;
-    else if (option == "--dump-graph") options.dump_graph = true;
+    if (option == "--batch")
+      options.batch = to_number(option, value());
+    else if (option == "--size")
+      options.size = to_number(option, value());
+    else if (option == "--iters")
+      options.iters = to_number(option, value());
+    else if (option == "--workspace")
+      options.compile.workspace_bytes = to_number(option, value());
+    else if (option == "--device")
+      options.device = value();
+    else if (option == "--input")
+      options.input = value();
+    else if (option == "--weights")
+      options.weights = value();
+    else if (option == "--output")
+      options.output = value();
+    else if (option == "--check")
+      options.check = true;
+    else if (option == "--no-fuse")
+      options.compile.fuse = false;
+    else if (option == "--dump-graph")
+      options.dump_graph = true;
     else if (option == "--math") {
       const std::string math = value();
       if (math != "fp32" && math != "tf32") usage_error("--math takes fp32 or tf32");
@@ -128,7 +139,8 @@ bool check(const Tensor& x, const Tensor& w, const Tensor& b, const Tensor& y, s
   for (int64_t sample = 0; sample < samples; ++sample) {
     const int64_t index = sample < 2 ? sample * (y.num_elems() - 1)  // the first and the last output always
                                      : static_cast<int64_t>(engine() % static_cast<uint64_t>(y.num_elems()));
-    const int64_t q = index % P, p = index / P % P, k = index / (P * P) % kOutChannels, n = index / (P * P * kOutChannels);
+    const int64_t q = index % P, p = index / P % P, k = index / (P * P) % kOutChannels,
+                  n = index / (P * P * kOutChannels);
     float& largest = image_max[static_cast<size_t>(n)];
     if (largest < 0) {
       for (int64_t i = 0; i < image_elems; ++i)
@@ -146,8 +158,9 @@ bool check(const Tensor& x, const Tensor& w, const Tensor& b, const Tensor& y, s
       }
     }
     const double reference = mish(mish(sum + bs[static_cast<size_t>(k)]));
-    const double conv_bound = math == solder::Math::tf32 ? 0x1p-10 * sum_abs + 0x1p-24 * largest * sum_w
-                                                         : kTerms * 0x1p-24 * sum_abs + 0x1p-32 * largest * sum_w;
+    const double conv_bound = math == solder::Math::tf32
+                                  ? 0x1p-10 * sum_abs + 0x1p-24 * largest * sum_w
+                                  : kTerms * 0x1p-24 * sum_abs + 0x1p-32 * largest * sum_w;
     const double bound = 1.19 * (conv_bound + 0x1p-23 * std::abs(sum)) + 8 * 0x1p-23 * std::abs(reference);
     const double error = std::abs(ys[static_cast<size_t>(index)] - reference);
     worst = std::max(worst, error / bound);
@@ -156,8 +169,8 @@ bool check(const Tensor& x, const Tensor& w, const Tensor& b, const Tensor& y, s
     if (!(error <= bound)) ++bad;  // a NaN is bad
   }
   std::cout << "check: " << samples << " outputs against float64: relative Frobenius error "
-            << std::sqrt(error_squared / reference_squared) << ", worst error " << worst << " of its bound, " << bad
-            << " out of bound\n";
+            << std::sqrt(error_squared / reference_squared) << ", worst error " << worst << " of its bound, "
+            << bad << " out of bound\n";
   return bad == 0;
 }
 
@@ -194,8 +207,8 @@ int run(const Options& options) {
   std::cout << "as written:\n" << dump(graph) << "as run:\n";
   std::cout << (options.dump_graph ? model.describe() : dump(model.graph()));
   std::cout << "peak " << model.peak_bytes() << " B: weights " << model.weights_bytes() << " B, values "
-            << model.memory().values_bytes << " B, scratch " << model.session_bytes() - model.memory().values_bytes
-            << " B\n";
+            << model.memory().values_bytes << " B, scratch "
+            << model.session_bytes() - model.memory().values_bytes << " B\n";
 
   solder::Session session = model.session();
   const Tensor y = session.run({{"x", x}}).at("y");
@@ -206,16 +219,17 @@ int run(const Options& options) {
     const auto start = std::chrono::steady_clock::now();
     session.execute();
     session.synchronize();
-    times_ms.push_back(std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count());
+    times_ms.push_back(
+        std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count());
   }
   std::sort(times_ms.begin(), times_ms.end());
   const double ms = times_ms[times_ms.size() / 2];
   const double flop = 2.0 * static_cast<double>(y.num_elems()) * kInChannels * kKernel * kKernel;
   const double bytes = static_cast<double>(x.num_bytes() + y.num_bytes());
   std::cout << std::setprecision(4) << "y " << solder::to_string(y.shape()) << " on "
-            << solder::to_string(compile_options.device) << " with " << to_string(compile_options.math) << ": median "
-            << ms << " ms of " << iters << " (" << times_ms.front() << " to " << times_ms.back() << "), "
-            << flop / ms * 1e-9 << " TFLOP/s, " << bytes / ms * 1e-6 << " GB/s";
+            << solder::to_string(compile_options.device) << " with " << to_string(compile_options.math)
+            << ": median " << ms << " ms of " << iters << " (" << times_ms.front() << " to "
+            << times_ms.back() << "), " << flop / ms * 1e-9 << " TFLOP/s, " << bytes / ms * 1e-6 << " GB/s";
   if (on_gpu) {
     // The bound: x read once and y written once at the rate of a plain 1 read : 2 write kernel on an H100.
     constexpr double kBytesPerMs = 2.79e9;

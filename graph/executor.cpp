@@ -1,30 +1,39 @@
 #include "graph/executor.h"
 
-#include "runtime/check.h"
-
 namespace solder {
 
-NodePlan plan_node(const Graph& graph, const Node& node, Device device, int64_t workspace_bytes) {
-  (void)graph;
-  // Near half of an H100's L2 cache: columns written there are still there when the GEMM reads them.
-  constexpr int64_t kColumnTargetBytes = int64_t{40} << 20;
+NodePlan plan_node(const Graph& graph, const Node& node, const PlanOptions& options,
+                   std::span<const float> weights) {
   NodePlan plan;
   switch (node.kind) {
     case NodeKind::input:
     case NodeKind::parameter: break;
-    case NodeKind::conv2d:
+    case NodeKind::conv2d: {
       plan.program = lower(node.region, true);
-      plan.has_epilogue = !node.region.exprs.empty();
-      if (device.is_cuda()) {
-        plan.im2col = choose_im2col_plan(node.conv, workspace_bytes, kColumnTargetBytes, node.name);
-        plan.workspace_bytes = plan.im2col.workspace_bytes;
-        plan.path = to_string(plan.im2col);
-      } else {
+      if (!options.device.is_cuda()) {
         plan.path = "direct, CPU";
+        break;
       }
-      if (plan.has_epilogue) plan.path += "; epilogue in one pass";
+      const NodeBuffers unbound{std::vector<void*>(node.inputs.size()), {nullptr}};
+      plan.conv = choose_conv_plan({.node = node.name,
+                                    .shape = node.conv,
+                                    .math = options.math,
+                                    .program = plan.program,
+                                    .operands = operands_of(graph, node, unbound),
+                                    .weights = weights,
+                                    .workspace_bytes = options.workspace_bytes,
+                                    .algorithm = options.conv},
+                                   options.info, &plan.packed);
+      plan.workspace_bytes = plan.conv.scratch_bytes;
+      plan.path = plan.conv.path;
+      plan.uses_cublas =
+          plan.conv.kind == ConvPlan::Kind::im2col && plan.conv.im2col.kind != Im2colPlan::Kind::direct;
       break;
-    case NodeKind::matmul: plan.path = device.is_cuda() ? "cuBLAS" : "loops, CPU"; break;
+    }
+    case NodeKind::matmul:
+      plan.path = options.device.is_cuda() ? "cuBLAS" : "loops, CPU";
+      plan.uses_cublas = true;
+      break;
     case NodeKind::elementwise:
       plan.program = lower(node.region, false);
       plan.path = "one pass";
@@ -33,19 +42,24 @@ NodePlan plan_node(const Graph& graph, const Node& node, Device device, int64_t 
   return plan;
 }
 
-ElementwiseArgs bind_region(const Graph& graph, const Node& node, const NodeBuffers& buffers) {
-  std::vector<ElementwiseTensor> operands, outputs;
+std::vector<ElementwiseTensor> operands_of(const Graph& graph, const Node& node, const NodeBuffers& buffers) {
+  std::vector<ElementwiseTensor> operands;
   for (size_t i = 0; i < node.operand_shapes.size(); ++i) {
-    if (node.kind == NodeKind::conv2d && i == 0) {  // its own result, in place
+    if (node.kind == NodeKind::conv2d && i == 0) {
       operands.push_back({buffers.outputs[0], DType::float32, node.operand_shapes[0]});
       continue;
     }
     const size_t input = i + static_cast<size_t>(node.first_operand());
     operands.push_back({buffers.inputs[input], graph.type(node.inputs[input]).dtype, node.operand_shapes[i]});
   }
+  return operands;
+}
+
+ElementwiseArgs bind_region(const Graph& graph, const Node& node, const NodeBuffers& buffers) {
+  std::vector<ElementwiseTensor> outputs;
   for (size_t i = 0; i < node.outputs.size(); ++i)
     outputs.push_back({buffers.outputs[i], node.outputs[i].dtype, node.outputs[i].shape});
-  return bind_elementwise(node.outputs[0].shape, operands, outputs);
+  return bind_elementwise(node.outputs[0].shape, operands_of(graph, node, buffers), outputs);
 }
 
 GemmShape gemm_of(const Graph& graph, const Node& node) {

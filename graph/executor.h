@@ -15,6 +15,7 @@ namespace solder {
 struct NodeBuffers {
   std::vector<void*> inputs;
   std::vector<void*> outputs;
+  const void* packed = nullptr;  ///< a conv2d's packed weights
   void* workspace = nullptr;
 };
 
@@ -27,8 +28,8 @@ class Executor {
 
   virtual Device device() const = 0;
 
-  /// The session's memory, `arena_bytes` of it, and nothing else of size: what the plan says is what is taken.
-  /// Error(out_of_memory) naming `what`.
+  /// The session's memory, `arena_bytes` of it, and nothing else of size: what the plan says is what is
+  /// taken. Error(out_of_memory) naming `what`.
   virtual void* allocate_arena(int64_t arena_bytes, const char* what) = 0;
 
   /// The node as a call on fixed addresses: everything that can be decided once is decided here.
@@ -39,8 +40,8 @@ class Executor {
   virtual void upload(void* to, const Tensor& from) = 0;
   virtual void download(const Tensor& to, const void* from) = 0;
 
-  /// Runs the launches in order; with `capture` (and where the device has it) as one recorded graph that later
-  /// calls replay.
+  /// Runs the launches in order; with `capture` (and where the device has it) as one recorded graph that
+  /// later calls replay.
   virtual void execute(const std::vector<Launch>& launches, bool capture) = 0;
 
   /// Waits for all that was enqueued; throws what it ran into.
@@ -54,10 +55,24 @@ std::unique_ptr<Executor> make_cpu_executor();
 /// Error(unsupported) where Device::cuda would throw.
 std::unique_ptr<Executor> make_cuda_executor(Device device, int64_t cublas_workspace_bytes);
 
-/// Decides how a node runs. `workspace_bytes` bounds its scratch; on the CPU convolutions need none.
-NodePlan plan_node(const Graph& graph, const Node& node, Device device, int64_t workspace_bytes);
+/// What a node's plan depends on besides the node.
+struct PlanOptions {
+  Device device;
+  DeviceInfo info;  ///< of a CUDA device
+  Math math = Math::fp32;
+  int64_t workspace_bytes = 0;  ///< bounds a node's scratch
+  ConvAlgorithm conv = ConvAlgorithm::automatic;
+};
 
-/// The node's tensors bound to addresses: the elementwise work of an elementwise or conv2d node.
+/// Decides how a node runs. `weights` are a conv2d's, empty when they are not known before the run.
+NodePlan plan_node(const Graph& graph, const Node& node, const PlanOptions& options,
+                   std::span<const float> weights);
+
+/// The operands of an elementwise or conv2d node's program, with the node's memory; a conv2d's operand 0 is
+/// its own result.
+std::vector<ElementwiseTensor> operands_of(const Graph& graph, const Node& node, const NodeBuffers& buffers);
+
+/// The same, bound over the node's outputs.
 ElementwiseArgs bind_region(const Graph& graph, const Node& node, const NodeBuffers& buffers);
 
 /// A matmul node as one GEMM.

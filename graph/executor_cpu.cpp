@@ -13,7 +13,8 @@ class CpuExecutor final : public Executor {
     return arena_.get();
   }
 
-  Launch bind(const Graph& graph, const Node& node, const NodePlan& plan, Math, const NodeBuffers& buffers) override {
+  Launch bind(const Graph& graph, const Node& node, const NodePlan& plan, Math,
+              const NodeBuffers& buffers) override {
     const auto input = [&](size_t i) { return static_cast<const float*>(buffers.inputs[i]); };
     switch (node.kind) {
       case NodeKind::input:
@@ -21,21 +22,25 @@ class CpuExecutor final : public Executor {
       case NodeKind::conv2d: {
         const ElementwiseArgs args = bind_region(graph, node, buffers);
         return [shape = node.conv, x = input(0), w = input(1), y = static_cast<float*>(buffers.outputs[0]),
-                has_epilogue = plan.has_epilogue, program = plan.program, args] {
+                program = plan.program, args] {
           conv_cpu(shape, x, w, y);
-          if (has_epilogue) elementwise_cpu(program, args);
+          if (program.num_steps > 1) elementwise_cpu(program, args);
         };
       }
       case NodeKind::matmul:
         return [gemm = gemm_of(graph, node), a = input(0), b = input(1),
                 c = static_cast<float*>(buffers.outputs[0])] { gemm_cpu(gemm, a, b, c); };
       case NodeKind::elementwise:
-        return [program = plan.program, args = bind_region(graph, node, buffers)] { elementwise_cpu(program, args); };
+        return [program = plan.program, args = bind_region(graph, node, buffers)] {
+          elementwise_cpu(program, args);
+        };
     }
     return {};
   }
 
-  void upload(void* to, const Tensor& from) override { copy(to, device(), from.data(), from.device(), from.num_bytes()); }
+  void upload(void* to, const Tensor& from) override {
+    copy(to, device(), from.data(), from.device(), from.num_bytes());
+  }
   void download(const Tensor& to, const void* from) override {
     copy(to.data(), to.device(), from, device(), to.num_bytes());
   }

@@ -26,12 +26,16 @@ class CudaExecutor final : public Executor {
       case NodeKind::input:
       case NodeKind::parameter: return {};
       case NodeKind::conv2d: {
-        const ElementwiseArgs args = bind_region(graph, node, buffers);
-        return [this, math, shape = node.conv, im2col = plan.im2col, x = input(0), w = input(1),
-                y = static_cast<float*>(buffers.outputs[0]), workspace = static_cast<float*>(buffers.workspace),
-                has_epilogue = plan.has_epilogue, program = plan.program, args] {
-          conv_im2col_cuda(context_, shape, im2col, math, x, w, y, workspace);
-          if (has_epilogue) elementwise_cuda(context_, program, args);
+        ConvTensors tensors{.x = input(0),
+                            .w = input(1),
+                            .packed = buffers.packed,
+                            .y = static_cast<float*>(buffers.outputs[0]),
+                            .scratch = buffers.workspace};
+        for (const ElementwiseTensor& operand : operands_of(graph, node, buffers))
+          tensors.operands.push_back(operand.data);
+        if (plan.conv.needs_pass()) tensors.pass = bind_region(graph, node, buffers);
+        return [this, shape = node.conv, conv = plan.conv, tensors] {
+          conv_cuda(context_, shape, conv, tensors);
         };
       }
       case NodeKind::matmul:
@@ -70,7 +74,8 @@ class CudaExecutor final : public Executor {
   void copy_async(void* to, const void* from, int64_t num_bytes) {
     if (num_bytes == 0) return;
     context_.activate();
-    SOLDER_CUDA(cudaMemcpyAsync(to, from, static_cast<size_t>(num_bytes), cudaMemcpyDefault, context_.stream()));
+    SOLDER_CUDA(
+        cudaMemcpyAsync(to, from, static_cast<size_t>(num_bytes), cudaMemcpyDefault, context_.stream()));
   }
 
   Context context_;

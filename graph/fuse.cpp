@@ -28,7 +28,8 @@ Graph filtered(const Graph& graph, const std::vector<bool>& keep) {
 // the consumer. Indices stay those of the original graph until the end.
 class Fuser {
  public:
-  explicit Fuser(const Graph& graph) : nodes_(graph.nodes()), alive_(nodes_.size(), true), outputs_(graph.outputs()) {}
+  explicit Fuser(const Graph& graph)
+      : nodes_(graph.nodes()), alive_(nodes_.size(), true), outputs_(graph.outputs()) {}
 
   Graph run() {
     for (size_t consumer = 0; consumer < nodes_.size(); ++consumer) {
@@ -58,10 +59,12 @@ class Fuser {
   }
 
   // Legality of merging `producer` into the elementwise node `consumer`, all of:
-  //  1. the producer is elementwise or a convolution, and computes the consumer's whole index space (a smaller
+  //  1. the producer is elementwise or a convolution, and computes the consumer's whole index space (a
+  //  smaller
   //     producer that is broadcast would be recomputed for every element);
   //  2. the consumer reads it as it is, not through another view or broadcast;
-  //  3. no path leads from the producer to the consumer through a third node: it would have to run in between;
+  //  3. no path leads from the producer to the consumer through a third node: it would have to run in
+  //  between;
   //  4. a convolution's result is needed by this region only, and in float32: its epilogue has one output;
   //  5. the merged region still fits a program.
   bool try_merge(size_t producer_index, size_t consumer_index) {
@@ -80,8 +83,10 @@ class Fuser {
     // Which of the producer's outputs does something else still read?
     std::vector<int> kept;
     for (int output = 0; output < static_cast<int>(producer.outputs.size()); ++output)
-      if (is_read_elsewhere({static_cast<int>(producer_index), output}, consumer_index)) kept.push_back(output);
-    if (is_conv && (!kept.empty() || consumer.outputs.size() != 1 || consumer.outputs[0].dtype != DType::float32))
+      if (is_read_elsewhere({static_cast<int>(producer_index), output}, consumer_index))
+        kept.push_back(output);
+    if (is_conv &&
+        (!kept.empty() || consumer.outputs.size() != 1 || consumer.outputs[0].dtype != DType::float32))
       return false;
 
     std::optional<Node> merged = merged_node(producer, consumer, producer_index, kept);
@@ -111,7 +116,8 @@ class Fuser {
       // The same tensor read in the same way is one operand; inputs[first] of a convolution is its weights.
       size_t operand = producer.kind == NodeKind::conv2d ? 1 : 0;
       for (; operand < merged.operand_shapes.size(); ++operand) {
-        if (merged.inputs[first + operand] == input && merged.operand_shapes[operand] == consumer.operand_shapes[i])
+        if (merged.inputs[first + operand] == input &&
+            merged.operand_shapes[operand] == consumer.operand_shapes[i])
           break;
       }
       if (operand == merged.operand_shapes.size()) {
@@ -154,7 +160,8 @@ class Fuser {
       if (output == value) return true;
     for (size_t i = 0; i < nodes_.size(); ++i) {
       if (!alive_[i] || i == consumer) continue;
-      if (std::find(nodes_[i].inputs.begin(), nodes_[i].inputs.end(), value) != nodes_[i].inputs.end()) return true;
+      if (std::find(nodes_[i].inputs.begin(), nodes_[i].inputs.end(), value) != nodes_[i].inputs.end())
+        return true;
     }
     return false;
   }

@@ -7,7 +7,9 @@
 
 namespace solder {
 
-std::string to_string(const TensorType& type) { return str(to_string(type.dtype), " ", to_string(type.shape)); }
+std::string to_string(const TensorType& type) {
+  return str(to_string(type.dtype), " ", to_string(type.shape));
+}
 
 const char* to_string(NodeKind kind) {
   switch (kind) {
@@ -26,8 +28,8 @@ const TensorType& Graph::checked_type(Value value, const char* op) const {
   SOLDER_REQUIRE(value.node >= 0 && static_cast<size_t>(value.node) < nodes_.size(), invalid_argument, op,
                  ": the value is not of this graph");
   const Node& node = nodes_[static_cast<size_t>(value.node)];
-  SOLDER_REQUIRE(value.output >= 0 && static_cast<size_t>(value.output) < node.outputs.size(), invalid_argument, op,
-                 ": node ", node.name, " has no output ", value.output);
+  SOLDER_REQUIRE(value.output >= 0 && static_cast<size_t>(value.output) < node.outputs.size(),
+                 invalid_argument, op, ": node ", node.name, " has no output ", value.output);
   return node.outputs[static_cast<size_t>(value.output)];
 }
 
@@ -63,15 +65,16 @@ void Graph::output(const std::string& name, Value value) {
   checked_type(value, "output");
   SOLDER_REQUIRE(!name.empty(), invalid_argument, "output needs a name");
   for (const auto& [other, unused] : outputs_)
-    SOLDER_REQUIRE(other != name, invalid_argument, "output \"", name, "\": the graph already has one of that name");
+    SOLDER_REQUIRE(other != name, invalid_argument, "output \"", name,
+                   "\": the graph already has one of that name");
   outputs_.emplace_back(name, value);
 }
 
 Value Graph::name(Value value, const std::string& node_name) {
   checked_type(value, "name");
   Node& node = nodes_[static_cast<size_t>(value.node)];
-  SOLDER_REQUIRE(node.kind != NodeKind::input && node.kind != NodeKind::parameter, invalid_argument, "name: ",
-                 to_string(node.kind), " \"", node.name, "\" is known by its name and keeps it");
+  SOLDER_REQUIRE(node.kind != NodeKind::input && node.kind != NodeKind::parameter, invalid_argument,
+                 "name: ", to_string(node.kind), " \"", node.name, "\" is known by its name and keeps it");
   node.name = node_name;
   return value;
 }
@@ -81,23 +84,34 @@ Value Graph::conv2d(Value x, Value w, const Conv2dOptions& options) {
   const TensorType& x_type = checked_type(x, "conv2d");
   const TensorType& w_type = checked_type(w, "conv2d");
   SOLDER_REQUIRE(x_type.dtype == DType::float32 && w_type.dtype == DType::float32, unsupported, node,
-                 ": takes float32 tensors, not ", to_string(x_type), " and ", to_string(w_type), ": cast them");
+                 ": takes float32 tensors, not ", to_string(x_type), " and ", to_string(w_type),
+                 ": cast them");
   SOLDER_REQUIRE(x_type.shape.size() == 4, shape_mismatch, node, ": x must be [N, C, H, W], not ",
                  to_string(x_type.shape));
   SOLDER_REQUIRE(w_type.shape.size() == 4, shape_mismatch, node, ": w must be [K, C / groups, R, S], not ",
                  to_string(w_type.shape));
   const Shape& xs = x_type.shape;
   const Shape& ws = w_type.shape;
-  const ConvShape conv{.N = xs[0], .C = xs[1], .H = xs[2], .W = xs[3], .K = ws[0], .R = ws[2], .S = ws[3],
+  const ConvShape conv{.N = xs[0],
+                       .C = xs[1],
+                       .H = xs[2],
+                       .W = xs[3],
+                       .K = ws[0],
+                       .R = ws[2],
+                       .S = ws[3],
                        .groups = options.groups,
-                       .stride_h = options.stride.h, .stride_w = options.stride.w,
-                       .dil_h = options.dilation.h, .dil_w = options.dilation.w,
-                       .pad_top = options.padding.top, .pad_left = options.padding.left,
-                       .pad_bottom = options.padding.bottom, .pad_right = options.padding.right};
+                       .stride_h = options.stride.h,
+                       .stride_w = options.stride.w,
+                       .dil_h = options.dilation.h,
+                       .dil_w = options.dilation.w,
+                       .pad_top = options.padding.top,
+                       .pad_left = options.padding.left,
+                       .pad_bottom = options.padding.bottom,
+                       .pad_right = options.padding.right};
   validate(conv, node);
   SOLDER_REQUIRE(ws[1] * conv.groups == conv.C, shape_mismatch, node, ": x ", to_string(xs), " has ", conv.C,
-                 " channels and w ", to_string(ws), " with groups ", conv.groups, " takes ", ws[1] * conv.groups,
-                 ": w must be [K, ", conv.C / conv.groups, ", R, S]");
+                 " channels and w ", to_string(ws), " with groups ", conv.groups, " takes ",
+                 ws[1] * conv.groups, ": w must be [K, ", conv.C / conv.groups, ", R, S]");
   Node result{.kind = NodeKind::conv2d, .name = node, .inputs = {x, w}};
   result.outputs = {{{conv.N, conv.K, conv.P(), conv.Q()}, DType::float32}};
   result.conv = conv;
@@ -110,13 +124,15 @@ Value Graph::conv2d(Value x, Value w, Value bias, const Conv2dOptions& options) 
   const TensorType& w_type = checked_type(w, "conv2d");
   const TensorType& bias_type = checked_type(bias, "conv2d");
   const std::string node = options.name.empty() ? next_name("conv2d") : options.name;
-  SOLDER_REQUIRE(w_type.shape.empty() || bias_type == (TensorType{{w_type.shape[0]}, DType::float32}), shape_mismatch,
-                 node, ": bias must be float32 [", w_type.shape.empty() ? 0 : w_type.shape[0], "], one value an ",
-                 "output channel of w ", to_string(w_type.shape), "; it is ", to_string(bias_type));
+  SOLDER_REQUIRE(w_type.shape.empty() || bias_type == (TensorType{{w_type.shape[0]}, DType::float32}),
+                 shape_mismatch, node, ": bias must be float32 [", w_type.shape.empty() ? 0 : w_type.shape[0],
+                 "], one value an ", "output channel of w ", to_string(w_type.shape), "; it is ",
+                 to_string(bias_type));
   const Value y = conv2d(x, w, options);
   const TensorType result = type(y);
   const Shape bias_shape{result.shape[1], 1, 1};
-  return elementwise(Op::add, {y, bias}, {result.shape, bias_shape}, Arg::operand(0), Arg::operand(1), 0, 0, result);
+  return elementwise(Op::add, {y, bias}, {result.shape, bias_shape}, Arg::operand(0), Arg::operand(1), 0, 0,
+                     result);
 }
 
 Value Graph::matmul(Value a, Value b) {
@@ -132,9 +148,11 @@ Value Graph::matmul(Value a, Value b) {
   const size_t b_rank = bt.shape.size();
   bool fits = at.shape[rank - 1] == bt.shape[b_rank - 2];
   for (size_t i = 0; b_rank == rank && i + 2 < rank; ++i) fits = fits && at.shape[i] == bt.shape[i];
-  SOLDER_REQUIRE(fits, shape_mismatch, node, ": ", to_string(at.shape), " and ", to_string(bt.shape),
-                 " do not fit: the last extent of a must equal the last but one of b, and leading extents each other");
-  Node result{.kind = NodeKind::matmul, .name = node, .inputs = {a, b}, .outputs = {{at.shape, DType::float32}}};
+  SOLDER_REQUIRE(
+      fits, shape_mismatch, node, ": ", to_string(at.shape), " and ", to_string(bt.shape),
+      " do not fit: the last extent of a must equal the last but one of b, and leading extents each other");
+  Node result{
+      .kind = NodeKind::matmul, .name = node, .inputs = {a, b}, .outputs = {{at.shape, DType::float32}}};
   result.outputs[0].shape[rank - 1] = bt.shape[b_rank - 1];
   num_bytes(result.outputs[0].shape, DType::float32);
   return append(std::move(result));
@@ -146,9 +164,11 @@ Value Graph::linear(Value x, Value w) {
   const TensorType& wt = checked_type(w, "linear");
   SOLDER_REQUIRE(xt.dtype == DType::float32 && wt.dtype == DType::float32, unsupported, node,
                  ": takes float32 tensors, not ", to_string(xt), " and ", to_string(wt), ": cast them");
-  SOLDER_REQUIRE(!xt.shape.empty() && wt.shape.size() == 2 && xt.shape.back() == wt.shape[1], shape_mismatch, node,
-                 ": needs x [..., in] and w [out, in], not ", to_string(xt.shape), " and ", to_string(wt.shape));
-  Node result{.kind = NodeKind::matmul, .name = node, .inputs = {x, w}, .outputs = {{xt.shape, DType::float32}}};
+  SOLDER_REQUIRE(!xt.shape.empty() && wt.shape.size() == 2 && xt.shape.back() == wt.shape[1], shape_mismatch,
+                 node, ": needs x [..., in] and w [out, in], not ", to_string(xt.shape), " and ",
+                 to_string(wt.shape));
+  Node result{
+      .kind = NodeKind::matmul, .name = node, .inputs = {x, w}, .outputs = {{xt.shape, DType::float32}}};
   result.outputs[0].shape.back() = wt.shape[0];
   result.transpose_b = true;
   num_bytes(result.outputs[0].shape, DType::float32);
@@ -159,13 +179,13 @@ Value Graph::linear(Value x, Value w, Value bias) {
   const TensorType& wt = checked_type(w, "linear");
   const TensorType& bt = checked_type(bias, "linear");
   SOLDER_REQUIRE(wt.shape.empty() || bt == (TensorType{{wt.shape[0]}, DType::float32}), shape_mismatch,
-                 next_name("linear"), ": bias must be float32 [", wt.shape.empty() ? 0 : wt.shape[0], "]; it is ",
-                 to_string(bt));
+                 next_name("linear"), ": bias must be float32 [", wt.shape.empty() ? 0 : wt.shape[0],
+                 "]; it is ", to_string(bt));
   return add(linear(x, w), bias);
 }
 
-Value Graph::elementwise(Op op, std::vector<Value> inputs, std::vector<Shape> operand_shapes, Arg a, Arg b, float p,
-                         float q, TensorType result) {
+Value Graph::elementwise(Op op, std::vector<Value> inputs, std::vector<Shape> operand_shapes, Arg a, Arg b,
+                         float p, float q, TensorType result) {
   Node node{.kind = NodeKind::elementwise, .name = next_name(to_string(op)), .inputs = std::move(inputs)};
   node.outputs = {std::move(result)};
   node.region.num_operands = static_cast<int>(node.inputs.size());
@@ -182,7 +202,8 @@ Value Graph::unary(Op op, Value x, float p, float q) {
 }
 
 Value Graph::clip(Value x, float low, float high) {
-  SOLDER_REQUIRE(low <= high, invalid_argument, next_name("clip"), ": low ", low, " must not be above high ", high);
+  SOLDER_REQUIRE(low <= high, invalid_argument, next_name("clip"), ": low ", low, " must not be above high ",
+                 high);
   return unary(Op::clip, x, low, high);
 }
 
@@ -190,11 +211,11 @@ Value Graph::binary(Op op, Value a, Value b) {
   SOLDER_REQUIRE(is_binary(op), invalid_argument, "binary: ", to_string(op), " takes one argument");
   const TensorType at = checked_type(a, to_string(op));
   const TensorType bt = checked_type(b, to_string(op));
-  SOLDER_REQUIRE(at.dtype == bt.dtype, invalid_argument, next_name(to_string(op)), ": ", to_string(at), " and ",
-                 to_string(bt), " differ in dtype: cast one of them");
+  SOLDER_REQUIRE(at.dtype == bt.dtype, invalid_argument, next_name(to_string(op)), ": ", to_string(at),
+                 " and ", to_string(bt), " differ in dtype: cast one of them");
   TensorType result{{}, at.dtype};
-  SOLDER_REQUIRE(broadcast(at.shape, bt.shape, &result.shape), shape_mismatch, next_name(to_string(op)), ": shapes ",
-                 to_string(at.shape), " and ", to_string(bt.shape),
+  SOLDER_REQUIRE(broadcast(at.shape, bt.shape, &result.shape), shape_mismatch, next_name(to_string(op)),
+                 ": shapes ", to_string(at.shape), " and ", to_string(bt.shape),
                  " do not broadcast: aligned at the last axis, extents must be equal or 1");
   num_bytes(result.shape, result.dtype);
   if (a == b) return elementwise(op, {a}, {at.shape}, Arg::operand(0), Arg::operand(0), 0, 0, result);
@@ -243,7 +264,8 @@ std::string dump(const Graph& graph) {
     for (const TensorType& type : node.outputs) out << " : " << to_string(type);
     out << "\n";
   }
-  for (const auto& [name, value] : graph.outputs()) out << "  output " << name << " = " << show(value) << "\n";
+  for (const auto& [name, value] : graph.outputs())
+    out << "  output " << name << " = " << show(value) << "\n";
   return out.str();
 }
 

@@ -39,11 +39,12 @@ struct Node {
   std::vector<Value> inputs;
   std::vector<TensorType> outputs;
 
-  ConvShape conv;            ///< conv2d: inputs x [N,C,H,W], w [K,C/groups,R,S], then the epilogue's operands
-  bool transpose_b = false;  ///< matmul: inputs a [..., m, k], b [k, n] or [..., k, n]; [n, k] when transposed
+  ConvShape conv;  ///< conv2d: inputs x [N,C,H,W], w [K,C/groups,R,S], then the epilogue's operands
+  bool transpose_b =
+      false;  ///< matmul: inputs a [..., m, k], b [k, n] or [..., k, n]; [n, k] when transposed
 
-  /// elementwise: its work, operand i being inputs[i]. conv2d: its epilogue, operand 0 being the convolution's
-  /// result and operand i >= 1 inputs[i + 1].
+  /// elementwise: its work, operand i being inputs[i]. conv2d: its epilogue, operand 0 being the
+  /// convolution's result and operand i >= 1 inputs[i + 1].
   Region region;
   /// The shape under which the region reads each operand; a bias [K] reads as [K, 1, 1].
   std::vector<Shape> operand_shapes;
@@ -172,8 +173,8 @@ class Graph {
  private:
   const TensorType& checked_type(Value value, const char* op) const;
   std::string next_name(const char* op) const;
-  Value elementwise(Op op, std::vector<Value> inputs, std::vector<Shape> operand_shapes, Arg a, Arg b, float p,
-                    float q, TensorType result);
+  Value elementwise(Op op, std::vector<Value> inputs, std::vector<Shape> operand_shapes, Arg a, Arg b,
+                    float p, float q, TensorType result);
   void require_new_name(const std::string& name, const char* what) const;
 
   std::vector<Node> nodes_;

@@ -21,7 +21,7 @@ struct Model::Impl {
   int64_t cublas_workspace_bytes = 0;
   std::shared_ptr<void> weights;
   int64_t weights_bytes = 0;
-  std::vector<int64_t> weight_offsets;  // by node; -1 for what is no parameter
+  std::vector<int64_t> weight_offsets;  // by node: a parameter's, or a conv2d's packed weights'; -1: none
 
   void* weight(size_t node) const { return static_cast<char*>(weights.get()) + weight_offsets[node]; }
 };
@@ -44,35 +44,71 @@ void log_paths(const Graph& graph, const std::vector<NodePlan>& plans) {
   for (size_t i = 0; i < plans.size(); ++i) {
     const Node& node = graph.nodes()[i];
     if (node.kind != NodeKind::conv2d) continue;
-    const std::string line = str("solder conv: ", node.name, ": ", to_string(node.conv), ": ", plans[i].path, "\n");
+    const std::string line =
+        str("solder conv: ", node.name, ": ", to_string(node.conv), ": ", plans[i].path, "\n");
     std::fputs(line.c_str(), stderr);
   }
 }
 
 // Error unless `tensor` is what `what` declares.
 void require_type(const std::string& what, const Tensor& tensor, const TensorType& declared) {
-  SOLDER_REQUIRE(tensor.shape() == declared.shape && tensor.dtype() == declared.dtype, shape_mismatch, what, " is ",
-                 to_string(TensorType{tensor.shape(), tensor.dtype()}), "; the graph declares ", to_string(declared));
+  SOLDER_REQUIRE(tensor.shape() == declared.shape && tensor.dtype() == declared.dtype, shape_mismatch, what,
+                 " is ", to_string(TensorType{tensor.shape(), tensor.dtype()}), "; the graph declares ",
+                 to_string(declared));
+}
+
+// The tensor given for parameter `node`, checked.
+const Tensor& find_weight(const TensorMap& weights, const Node& node) {
+  const auto found = weights.find(node.name);
+  SOLDER_REQUIRE(found != weights.end(), invalid_argument, "compile: no weight \"", node.name,
+                 "\" was given; the graph declares it as ", to_string(node.outputs[0]));
+  require_type(str("compile: weight \"", node.name, "\""), found->second, node.outputs[0]);
+  return found->second;
+}
+
+void plan_nodes(const TensorMap& weights, Model::Impl& model) {
+  const CompileOptions& options = model.options;
+  PlanOptions plan_options{.device = options.device, .math = options.math, .conv = options.conv};
+  int64_t cublas_bytes = 0;
+  if (options.device.is_cuda()) {
+    plan_options.info = device_info(options.device);
+    cublas_bytes = std::min(Context::kDefaultCublasWorkspaceBytes, options.workspace_bytes / 4);
+  }
+  plan_options.workspace_bytes = options.workspace_bytes - cublas_bytes;
+  for (const Node& node : model.graph.nodes()) {
+    Tensor w;  // keeps a conv2d's weights on the host while they are packed
+    if (node.kind == NodeKind::conv2d) {
+      const Node& source = model.graph.nodes()[static_cast<size_t>(node.inputs[1].node)];
+      if (source.kind == NodeKind::parameter) w = find_weight(weights, source).to(Device::cpu());
+    }
+    model.nodes.push_back(plan_node(model.graph, node, plan_options, w.floats()));
+    if (options.device.is_cuda() && model.nodes.back().uses_cublas)
+      model.cublas_workspace_bytes = cublas_bytes;
+  }
 }
 
 void place_weights(const TensorMap& weights, Model::Impl& model) {
   const auto& nodes = model.graph.nodes();
   model.weight_offsets.assign(nodes.size(), -1);
-  for (size_t i = 0; i < nodes.size(); ++i) {
-    if (nodes[i].kind != NodeKind::parameter) continue;
-    const auto found = weights.find(nodes[i].name);
-    SOLDER_REQUIRE(found != weights.end(), invalid_argument, "compile: no weight \"", nodes[i].name,
-                   "\" was given; the graph declares it as ", to_string(nodes[i].outputs[0]));
-    require_type(str("compile: weight \"", nodes[i].name, "\""), found->second, nodes[i].outputs[0]);
-    model.weight_offsets[i] = model.weights_bytes;
-    const int64_t bytes = found->second.num_bytes();
+  const auto place = [&](size_t node, int64_t bytes) {
+    model.weight_offsets[node] = model.weights_bytes;
     model.weights_bytes += (bytes + kArenaAlignment - 1) / kArenaAlignment * kArenaAlignment;
-  }
-  model.weights = allocate(model.options.device, model.weights_bytes);
+  };
   for (size_t i = 0; i < nodes.size(); ++i) {
-    if (model.weight_offsets[i] < 0) continue;
-    const Tensor& tensor = weights.at(nodes[i].name);
-    copy(model.weight(i), model.options.device, tensor.data(), tensor.device(), tensor.num_bytes());
+    if (nodes[i].kind == NodeKind::parameter) place(i, find_weight(weights, nodes[i]).num_bytes());
+    if (!model.nodes[i].packed.empty()) place(i, static_cast<int64_t>(model.nodes[i].packed.size()));
+  }
+  const Device device = model.options.device;
+  model.weights = allocate(device, model.weights_bytes);
+  for (size_t i = 0; i < nodes.size(); ++i) {
+    if (nodes[i].kind == NodeKind::parameter) {
+      const Tensor& tensor = weights.at(nodes[i].name);
+      copy(model.weight(i), device, tensor.data(), tensor.device(), tensor.num_bytes());
+    } else if (!model.nodes[i].packed.empty()) {
+      std::vector<std::byte>& packed = model.nodes[i].packed;
+      copy(model.weight(i), device, packed.data(), Device::cpu(), static_cast<int64_t>(packed.size()));
+      packed = {};
+    }
   }
 }
 
@@ -89,11 +125,7 @@ Model compile(const Graph& graph, const TensorMap& weights, const CompileOptions
   if (options.fuse) model->graph = fuse(model->graph);
   verify(model->graph);
 
-  if (options.device.is_cuda())
-    model->cublas_workspace_bytes = std::min(Context::kDefaultCublasWorkspaceBytes, options.workspace_bytes / 4);
-  const int64_t scratch_bytes = options.workspace_bytes - model->cublas_workspace_bytes;
-  for (const Node& node : model->graph.nodes())
-    model->nodes.push_back(plan_node(model->graph, node, options.device, scratch_bytes));
+  plan_nodes(weights, *model);
   model->memory = plan_memory(model->graph, model->nodes);
   place_weights(weights, *model);
   if (log_wants("conv")) log_paths(model->graph, model->nodes);
@@ -109,11 +141,13 @@ int64_t Model::weights_bytes() const { return impl_->weights_bytes; }
 int64_t Model::session_bytes() const { return impl_->memory.arena_bytes() + impl_->cublas_workspace_bytes; }
 
 std::string Model::describe() const {
-  std::string text = str("on ", to_string(device()), ", ", to_string(impl_->options.math), "\n", dump(graph()));
+  std::string text =
+      str("on ", to_string(device()), ", ", to_string(impl_->options.math), "\n", dump(graph()));
   for (size_t i = 0; i < nodes().size(); ++i)
     if (!nodes()[i].path.empty()) text += str("  ", graph().nodes()[i].name, ": ", nodes()[i].path, "\n");
-  return text + dump(graph(), memory()) + str("  peak ", peak_bytes(), " B: weights ", weights_bytes(), " B + session ",
-                                              session_bytes(), " B\n");
+  return text + dump(graph(), memory()) +
+         str("  peak ", peak_bytes(), " B: weights ", weights_bytes(), " B + session ", session_bytes(),
+             " B\n");
 }
 
 struct Session::Impl {
@@ -126,7 +160,7 @@ struct Session::Impl {
 
   void* address(Value value) const {
     const size_t index = static_cast<size_t>(value.node);
-    if (model->weight_offsets[index] >= 0) return model->weight(index);
+    if (model->graph.nodes()[index].kind == NodeKind::parameter) return model->weight(index);
     const Placement& placement = model->memory.values[index][static_cast<size_t>(value.output)];
     return placement.offset_bytes < 0 ? nullptr : arena + placement.offset_bytes;
   }
@@ -146,7 +180,8 @@ struct Session::Impl {
   Value input(const std::string& name) const {
     for (size_t i = 0; i < model->graph.nodes().size(); ++i)
       if (node(i).kind == NodeKind::input && node(i).name == name) return {static_cast<int>(i), 0};
-    fail(ErrorKind::invalid_argument, str("the graph has no input \"", name, "\"; its inputs: ", input_names()));
+    fail(ErrorKind::invalid_argument,
+         str("the graph has no input \"", name, "\"; its inputs: ", input_names()));
   }
 
   Value output(const std::string& name) const {
@@ -163,7 +198,8 @@ struct Session::Impl {
       require_type(str("run: input \"", name, "\""), tensor, model->graph.type(input(name)));
     for (const Node& candidate : model->graph.nodes()) {
       SOLDER_REQUIRE(candidate.kind != NodeKind::input || inputs.count(candidate.name) == 1, invalid_argument,
-                     "run: input \"", candidate.name, "\" was not given; it is ", to_string(candidate.outputs[0]));
+                     "run: input \"", candidate.name, "\" was not given; it is ",
+                     to_string(candidate.outputs[0]));
     }
   }
 };
@@ -173,9 +209,11 @@ Session::Session(std::shared_ptr<const Model::Impl> model) : impl_(std::make_uni
   self.model = std::move(model);
   const Graph& graph = self.model->graph;
   const Device device = self.model->options.device;
-  self.executor = device.is_cuda() ? make_cuda_executor(device, self.model->cublas_workspace_bytes) : make_cpu_executor();
+  self.executor =
+      device.is_cuda() ? make_cuda_executor(device, self.model->cublas_workspace_bytes) : make_cpu_executor();
   const std::string what = str("a session (peak at node ", self.model->memory.peak_node, ")");
-  self.arena = static_cast<char*>(self.executor->allocate_arena(self.model->memory.arena_bytes(), what.c_str()));
+  self.arena =
+      static_cast<char*>(self.executor->allocate_arena(self.model->memory.arena_bytes(), what.c_str()));
 
   for (size_t i = 0; i < graph.nodes().size(); ++i) {
     const Node& node = graph.nodes()[i];
@@ -183,6 +221,8 @@ Session::Session(std::shared_ptr<const Model::Impl> model) : impl_(std::make_uni
     for (const Value& input : node.inputs) buffers.inputs.push_back(self.address(input));
     for (size_t output = 0; output < node.outputs.size(); ++output)
       buffers.outputs.push_back(self.address({static_cast<int>(i), static_cast<int>(output)}));
+    if (node.kind == NodeKind::conv2d && self.model->weight_offsets[i] >= 0)
+      buffers.packed = self.model->weight(i);
     buffers.workspace = self.arena + self.model->memory.values_bytes;
     Executor::Launch launch =
         self.executor->bind(graph, node, self.model->nodes[i], self.model->options.math, buffers);
@@ -209,9 +249,11 @@ void Session::run(const TensorMap& inputs, const TensorMap& outputs) {
   impl_->require_inputs(inputs);
   for (const auto& [name, tensor] : outputs)
     require_type(str("run: output \"", name, "\""), tensor, impl_->model->graph.type(impl_->output(name)));
-  for (const auto& [name, tensor] : inputs) impl_->executor->upload(impl_->address(impl_->input(name)), tensor);
+  for (const auto& [name, tensor] : inputs)
+    impl_->executor->upload(impl_->address(impl_->input(name)), tensor);
   execute();
-  for (const auto& [name, tensor] : outputs) impl_->executor->download(tensor, impl_->address(impl_->output(name)));
+  for (const auto& [name, tensor] : outputs)
+    impl_->executor->download(tensor, impl_->address(impl_->output(name)));
   synchronize();
 }
 

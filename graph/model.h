@@ -6,12 +6,10 @@
 
 #include "graph/graph.h"
 #include "graph/plan.h"
+#include "runtime/safetensors.h"
 #include "runtime/tensor.h"
 
 namespace solder {
-
-/// Tensors by name: weights for compile(), inputs and outputs of a Session.
-using TensorMap = std::map<std::string, Tensor>;
 
 struct CompileOptions {
   Device device = Device::best();
@@ -19,6 +17,7 @@ struct CompileOptions {
   bool fuse = true;  ///< false: every node runs by itself, as written
   /// Bounds the scratch memory of a session: im2col columns plus cuBLAS's workspace.
   int64_t workspace_bytes = int64_t{256} << 20;
+  ConvAlgorithm conv = ConvAlgorithm::automatic;  ///< to compare the GPU's convolutions with one another
   bool capture = true;  ///< record a session's launches into a CUDA graph on its first run
 };
 
@@ -34,13 +33,13 @@ class Model {
   /// A new Session with memory of its own. Error(out_of_memory) naming the node at the peak.
   Session session() const;
 
-  const Graph& graph() const;          ///< after the passes
+  const Graph& graph() const;  ///< after the passes
   const MemoryPlan& memory() const;
   const std::vector<NodePlan>& nodes() const;
   Device device() const;
 
-  int64_t weights_bytes() const;       ///< device memory of the weights, shared by all sessions
-  int64_t session_bytes() const;       ///< device memory of each session: values, workspace, cuBLAS
+  int64_t weights_bytes() const;  ///< device memory of the weights, shared by all sessions
+  int64_t session_bytes() const;  ///< device memory of each session: values, workspace, cuBLAS
   int64_t peak_bytes() const { return weights_bytes() + session_bytes(); }  ///< with one session
 
   /// The graph, how each node runs, and the memory plan, as text.
@@ -59,16 +58,16 @@ class Session {
   ~Session();
 
   /// Copies the inputs in, runs, and returns the outputs as CPU tensors; complete when it returns. Inputs may
-  /// be on any device. Error(invalid_argument) on an unknown or missing name, Error(shape_mismatch) on a wrong
-  /// shape or dtype; nothing has run then.
+  /// be on any device. Error(invalid_argument) on an unknown or missing name, Error(shape_mismatch) on a
+  /// wrong shape or dtype; nothing has run then.
   TensorMap run(const TensorMap& inputs);
 
   /// The same without allocating: results go into `outputs`, tensors of the right type on any device. Outputs
   /// left out are not copied.
   void run(const TensorMap& inputs, const TensorMap& outputs);
 
-  /// For data that is on the device already: views of the session's own memory, valid while it lives. Fill the
-  /// inputs, execute(), read the outputs, all on stream(); nothing here waits.
+  /// For data that is on the device already: views of the session's own memory, valid while it lives. Fill
+  /// the inputs, execute(), read the outputs, all on stream(); nothing here waits.
   Tensor input(const std::string& name) const;
   Tensor output(const std::string& name) const;
   void execute();

@@ -51,7 +51,8 @@ MemoryPlan plan_memory(const Graph& graph, const std::vector<NodePlan>& nodes) {
       plan.values.back().push_back({-1, num_bytes(type.shape, type.dtype), i, i});
     pinned[static_cast<size_t>(i)].assign(node.outputs.size(), node.kind == NodeKind::input);
     for (const Value& input : node.inputs) at(plan, input).last_node = i;
-    plan.workspace_bytes = std::max(plan.workspace_bytes, align_up(nodes[static_cast<size_t>(i)].workspace_bytes));
+    plan.workspace_bytes =
+        std::max(plan.workspace_bytes, align_up(nodes[static_cast<size_t>(i)].workspace_bytes));
   }
   for (const auto& [name, value] : graph.outputs())
     pinned[static_cast<size_t>(value.node)][static_cast<size_t>(value.output)] = true;
@@ -104,7 +105,8 @@ MemoryPlan plan_memory(const Graph& graph, const std::vector<NodePlan>& nodes) {
     const int64_t size = align_up(block.size_bytes);
     int64_t offset = 0;
     for (const Placed& other : placed) {
-      const bool overlaps = other.block->first_node <= block.last_node && block.first_node <= other.block->last_node;
+      const bool overlaps =
+          other.block->first_node <= block.last_node && block.first_node <= other.block->last_node;
       if (!overlaps) continue;
       if (offset + size <= other.begin) break;
       offset = std::max(offset, other.end);
@@ -139,8 +141,8 @@ std::string dump(const Graph& graph, const MemoryPlan& plan) {
       if (p.offset_bytes < 0) continue;
       out << "  " << graph.nodes()[i].name;
       if (output > 0) out << ":" << output;
-      out << " at " << p.offset_bytes << ", " << p.size_bytes << " B, nodes " << p.first_node << " to " << p.last_node
-          << "\n";
+      out << " at " << p.offset_bytes << ", " << p.size_bytes << " B, nodes " << p.first_node << " to "
+          << p.last_node << "\n";
     }
   }
   out << "  values " << plan.values_bytes << " B + workspace " << plan.workspace_bytes << " B, peak at "

@@ -5,18 +5,19 @@
 #include <vector>
 
 #include "graph/graph.h"
-#include "ops/conv_im2col.h"
+#include "ops/conv_select.h"
 #include "ops/elementwise.h"
 
 namespace solder {
 
 /// How one node will run: decided at compile time, shared by all sessions.
 struct NodePlan {
-  Program program;             ///< the region, lowered (elementwise, conv2d)
-  bool has_epilogue = false;   ///< conv2d: the program does more than store
-  Im2colPlan im2col;           ///< conv2d
-  int64_t workspace_bytes = 0; ///< scratch while the node runs
-  std::string path;            ///< what will run, in words
+  Program program;                ///< the region, lowered (elementwise, conv2d)
+  ConvPlan conv;                  ///< conv2d on a GPU
+  std::vector<std::byte> packed;  ///< conv2d's weights as its kernel reads them, until they are uploaded
+  bool uses_cublas = false;
+  int64_t workspace_bytes = 0;  ///< scratch while the node runs
+  std::string path;             ///< what will run, in words
 };
 
 /// Where a value lives: bytes from the start of the arena, or nowhere.
@@ -41,7 +42,8 @@ inline constexpr int64_t kArenaAlignment = 256;
 
 /// Places values by liveness: inputs and outputs live throughout (a session may be replayed without new
 /// inputs), an intermediate from its node to its last reader, and a node's output takes over an operand's
-/// memory where the program allows it. Largest first, each at the lowest offset that is free for its lifetime.
+/// memory where the program allows it. Largest first, each at the lowest offset that is free for its
+/// lifetime.
 MemoryPlan plan_memory(const Graph& graph, const std::vector<NodePlan>& nodes);
 
 /// The plan as text: one line a value with offset, size and lifetime.

@@ -90,9 +90,9 @@ class Lowering {
 
   // One use of `arg` is behind us; its slot is free after the last.
   void release(const Arg& arg) {
-    int* uses = arg.kind == Arg::Kind::expr  ? &uses_[static_cast<size_t>(arg.index)]
-                : arg == Arg::operand(0) ? &operand0_uses_
-                                         : nullptr;
+    int* uses = arg.kind == Arg::Kind::expr ? &uses_[static_cast<size_t>(arg.index)]
+                : arg == Arg::operand(0)    ? &operand0_uses_
+                                            : nullptr;
     if (uses == nullptr || --*uses > 0) return;
     if (const std::optional<int> slot = slot_of(arg)) slots_[static_cast<size_t>(*slot)] = {};
   }
@@ -172,8 +172,8 @@ std::string to_string(const Region& region) {
   return text;
 }
 
-Region merge(const Region& producer, const Region& consumer, const std::vector<int>& operand_map, int num_operands,
-             const std::vector<int>& kept_outputs) {
+Region merge(const Region& producer, const Region& consumer, const std::vector<int>& operand_map,
+             int num_operands, const std::vector<int>& kept_outputs) {
   Region merged;
   merged.num_operands = num_operands;
   merged.exprs = producer.exprs;
@@ -209,12 +209,14 @@ Region contract_mish(const Region& region) {
   };
   for (size_t i = 0; i < region.exprs.size(); ++i) {
     Expr expr = region.exprs[i];
-    const bool inner_is_private = expr.a.kind == Arg::Kind::expr && uses[static_cast<size_t>(expr.a.index)] == 1;
+    const bool inner_is_private =
+        expr.a.kind == Arg::Kind::expr && uses[static_cast<size_t>(expr.a.index)] == 1;
     expr.a = rename(expr.a);
     expr.b = rename(expr.b);
     // A private value has one reader, so the inner mish may be turned into the double one where it stands;
     // expressions between the two do not read it.
-    if (expr.op == Op::mish && inner_is_private && result.exprs[static_cast<size_t>(expr.a.index)].op == Op::mish) {
+    if (expr.op == Op::mish && inner_is_private &&
+        result.exprs[static_cast<size_t>(expr.a.index)].op == Op::mish) {
       result.exprs[static_cast<size_t>(expr.a.index)].op = Op::double_mish;
       renamed[i] = expr.a;
       continue;
@@ -232,8 +234,8 @@ bool fits_program(const Region& region, bool operand0_in_registers) {
 
 Program lower(const Region& region, bool operand0_in_registers) {
   const std::optional<Program> program = Lowering(region, operand0_in_registers).run();
-  SOLDER_REQUIRE(program.has_value(), unsupported, "an elementwise region takes at most ", kMaxSteps, " steps, ",
-                 kMaxSlots, " values parked, ", kMaxOperands, " operands and ", kMaxOutputs,
+  SOLDER_REQUIRE(program.has_value(), unsupported, "an elementwise region takes at most ", kMaxSteps,
+                 " steps, ", kMaxSlots, " values parked, ", kMaxOperands, " operands and ", kMaxOutputs,
                  " outputs; this one is ", to_string(region));
   return *program;
 }

@@ -43,11 +43,11 @@ struct Region {
 std::string to_string(const Region& region);
 
 /// Merges `producer` into `consumer`: consumer operand i is `operand_map[i]`, an operand index of the merged
-/// region, or, when negative, output -1 - operand_map[i] of the producer. Producer operands keep their indices
-/// and come first; `num_operands` counts the merged ones. Outputs: the consumer's, then the producer's listed
-/// in `kept_outputs`.
-Region merge(const Region& producer, const Region& consumer, const std::vector<int>& operand_map, int num_operands,
-             const std::vector<int>& kept_outputs);
+/// region, or, when negative, output -1 - operand_map[i] of the producer. Producer operands keep their
+/// indices and come first; `num_operands` counts the merged ones. Outputs: the consumer's, then the
+/// producer's listed in `kept_outputs`.
+Region merge(const Region& producer, const Region& consumer, const std::vector<int>& operand_map,
+             int num_operands, const std::vector<int>& kept_outputs);
 
 /// Rewrites mish(mish(x)) whose inner value has no other use to double_mish(x).
 Region contract_mish(const Region& region);

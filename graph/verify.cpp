@@ -20,7 +20,8 @@ void verify_region(const Node& node) {
     const Expr& expr = region.exprs[i];
     SOLDER_REQUIRE((is_unary(expr.op) || is_binary(expr.op)) && expr.a.kind != Arg::Kind::none &&
                        (expr.b.kind == Arg::Kind::none) == is_unary(expr.op),
-                   invalid_argument, node.name, ": ", to_string(expr.op), " has the wrong number of arguments");
+                   invalid_argument, node.name, ": ", to_string(expr.op),
+                   " has the wrong number of arguments");
     check(expr.a, i);
     check(expr.b, i);
   }
@@ -29,18 +30,19 @@ void verify_region(const Node& node) {
   for (const Arg& output : region.outputs) check(output, region.exprs.size());
 
   const size_t num_inputs = node.inputs.size() - static_cast<size_t>(node.first_operand());
-  SOLDER_REQUIRE(static_cast<size_t>(region.num_operands) == num_inputs &&
-                     node.operand_shapes.size() == num_inputs,
-                 invalid_argument, node.name, ": ", region.num_operands, " operands, ", node.operand_shapes.size(),
-                 " operand shapes, ", num_inputs, " operand inputs");
+  SOLDER_REQUIRE(
+      static_cast<size_t>(region.num_operands) == num_inputs && node.operand_shapes.size() == num_inputs,
+      invalid_argument, node.name, ": ", region.num_operands, " operands, ", node.operand_shapes.size(),
+      " operand shapes, ", num_inputs, " operand inputs");
   for (const Shape& shape : node.operand_shapes) {
     Shape result;
     SOLDER_REQUIRE(broadcast(shape, node.outputs[0].shape, &result) && result == node.outputs[0].shape,
-                   invalid_argument, node.name, ": operand shape ", to_string(shape), " does not broadcast to ",
-                   to_string(node.outputs[0].shape));
+                   invalid_argument, node.name, ": operand shape ", to_string(shape),
+                   " does not broadcast to ", to_string(node.outputs[0].shape));
   }
   for (const TensorType& output : node.outputs)
-    SOLDER_REQUIRE(output.shape == node.outputs[0].shape, invalid_argument, node.name, ": outputs differ in shape");
+    SOLDER_REQUIRE(output.shape == node.outputs[0].shape, invalid_argument, node.name,
+                   ": outputs differ in shape");
 }
 
 }  // namespace
@@ -65,7 +67,8 @@ void verify(const Graph& graph) {
       case NodeKind::conv2d: {
         const ConvShape& s = node.conv;
         validate(s, node.name);
-        SOLDER_REQUIRE(node.inputs.size() >= 2 && graph.type(node.inputs[0]).shape == (Shape{s.N, s.C, s.H, s.W}) &&
+        SOLDER_REQUIRE(node.inputs.size() >= 2 &&
+                           graph.type(node.inputs[0]).shape == (Shape{s.N, s.C, s.H, s.W}) &&
                            graph.type(node.inputs[1]).shape == (Shape{s.K, s.C / s.groups, s.R, s.S}) &&
                            node.outputs[0].shape == (Shape{s.N, s.K, s.P(), s.Q()}),
                        invalid_argument, node.name, ": its tensors do not match ", to_string(s));
@@ -82,8 +85,8 @@ void verify(const Graph& graph) {
       if (node.kind == NodeKind::conv2d && operand == 0) continue;
       const Value input = node.inputs[static_cast<size_t>(node.first_operand()) + operand];
       SOLDER_REQUIRE(num_elements(node.operand_shapes[operand]) == num_elements(graph.type(input).shape),
-                     invalid_argument, node.name, ": operand ", operand, " reads ", to_string(graph.type(input)),
-                     " as ", to_string(node.operand_shapes[operand]));
+                     invalid_argument, node.name, ": operand ", operand, " reads ",
+                     to_string(graph.type(input)), " as ", to_string(node.operand_shapes[operand]));
     }
   }
   for (const auto& [name, value] : graph.outputs()) graph.type(value);

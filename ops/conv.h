@@ -14,9 +14,14 @@ enum class Math { fp32, tf32 };
 
 const char* to_string(Math math);
 
+/// Which of the GPU's convolutions to use; ops/conv_select.h says what each is. A named one is used where it
+/// covers the shape, im2col elsewhere.
+enum class ConvAlgorithm { automatic, im2col, rows, window };
+
 /// A convolution's geometry; the one place where its letters are defined. As in PyTorch this is
 /// cross-correlation:
-///   y[n,k,p,q] = bias[k] + sum_{c,r,s} x[n, c, p*stride_h + r*dil_h - pad_top, q*stride_w + s*dil_w - pad_left]
+///   y[n,k,p,q] = bias[k] + sum_{c,r,s} x[n, c, p*stride_h + r*dil_h - pad_top, q*stride_w + s*dil_w -
+///   pad_left]
 ///                                      * w[k,c,r,s],   with x = 0 outside the image.
 struct ConvShape {
   int64_t N = 0;  ///< images
@@ -28,7 +33,7 @@ struct ConvShape {
   int64_t S = 0;  ///< filter columns
   int64_t groups = 1;
   int64_t stride_h = 1, stride_w = 1;
-  int64_t dil_h = 1, dil_w = 1;  ///< 1 = dense filter
+  int64_t dil_h = 1, dil_w = 1;                                      ///< 1 = dense filter
   int64_t pad_top = 0, pad_left = 0, pad_bottom = 0, pad_right = 0;  ///< negative crops
 
   /// Output rows and columns.

@@ -34,8 +34,8 @@ Im2colPlan choose_im2col_plan(const ConvShape& s, int64_t workspace_bytes, int64
   constexpr int64_t kPixelStep = 32;  // keeps every GEMM's row pitch a multiple of 128 bytes
   const int64_t pixel_bytes = s.C * s.R * s.S * int64_t{sizeof(float)};  // a pixel's column, all groups
   const int64_t least_bytes = std::min(kPixelStep, s.gemm_n()) * pixel_bytes;
-  SOLDER_REQUIRE(workspace_bytes >= least_bytes, invalid_argument, node, ": workspace_bytes is ", workspace_bytes,
-                 "; im2col for ", to_string(s), " needs at least ", least_bytes);
+  SOLDER_REQUIRE(workspace_bytes >= least_bytes, invalid_argument, node, ": workspace_bytes is ",
+                 workspace_bytes, "; im2col for ", to_string(s), " needs at least ", least_bytes);
   const int64_t budget = std::clamp(target_bytes, least_bytes, workspace_bytes);
   const int64_t pixels = budget / pixel_bytes;
   if (pixels >= s.gemm_n()) {

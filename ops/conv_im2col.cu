@@ -1,11 +1,11 @@
 // im2col + cuBLAS, and the direct kernel for one input channel a group.
 //
-// im2col_kernel: columns [images, C, R, S, pixels] from x [N,C,H,W], one chunk of output pixels. A thread owns four
-// neighbouring pixels: it works out their places once, then walks the taps of its (image, c) rows with four loads
-// and one 16-byte store a tap.
-// Grid: x = blocks of 1,024 pixels, y = (image, channel) rows, grid-stride. No shared memory.
-// Index is the type of an offset inside one image plane: 32 bits wherever H * W allows.
-// Bound: writing the columns, R*S times the input; chunks that stay in the L2 cache are found there by the GEMM.
+// im2col_kernel: columns [images, C, R, S, pixels] from x [N,C,H,W], one chunk of output pixels. A thread
+// owns four neighbouring pixels: it works out their places once, then walks the taps of its (image, c) rows
+// with four loads and one 16-byte store a tap. Grid: x = blocks of 1,024 pixels, y = (image, channel) rows,
+// grid-stride. No shared memory. Index is the type of an offset inside one image plane: 32 bits wherever H *
+// W allows. Bound: writing the columns, R*S times the input; chunks that stay in the L2 cache are found there
+// by the GEMM.
 //
 // conv_direct_kernel: one thread an output, R*S terms in order of r, s; float32 in either Math mode. Bound:
 // memory, as the R*S reads of neighbouring threads overlap in the L1 cache.
@@ -31,8 +31,9 @@ struct Im2colChunk {
 };
 
 template <class Index>
-__global__ void __launch_bounds__(kThreads) im2col_kernel(const __grid_constant__ Im2colChunk chunk,
-                                                          const float* __restrict__ x, float* __restrict__ columns) {
+__global__ void __launch_bounds__(kThreads)
+    im2col_kernel(const __grid_constant__ Im2colChunk chunk, const float* __restrict__ x,
+                  float* __restrict__ columns) {
   const ConvShape& s = chunk.shape;
   const int64_t first = (int64_t{blockIdx.x} * kThreads + threadIdx.x) * kPixels;
   if (first >= chunk.num_pixels) return;
@@ -74,8 +75,9 @@ __global__ void __launch_bounds__(kThreads) im2col_kernel(const __grid_constant_
   }
 }
 
-__global__ void __launch_bounds__(kThreads) conv_direct_kernel(const __grid_constant__ ConvShape s, int64_t num_outputs,
-                                                               const float* x, const float* w, float* y) {
+__global__ void __launch_bounds__(kThreads)
+    conv_direct_kernel(const __grid_constant__ ConvShape s, int64_t num_outputs, const float* x,
+                       const float* w, float* y) {
   const int64_t P = s.P(), Q = s.Q(), k_per_group = s.K / s.groups;
   const int64_t step = int64_t{gridDim.x} * kThreads;
   for (int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x; i < num_outputs; i += step) {
@@ -97,9 +99,10 @@ __global__ void __launch_bounds__(kThreads) conv_direct_kernel(const __grid_cons
 
 void conv_direct_cuda(const Context& context, const ConvShape& s, const float* x, const float* w, float* y) {
   const int64_t num_outputs = s.N * s.K * s.gemm_n();
-  const int64_t blocks = std::min<int64_t>((num_outputs + kThreads - 1) / kThreads, int64_t{context.info().num_sms} * 32);
-  launch(context, "conv_direct_kernel", conv_direct_kernel, {static_cast<unsigned>(blocks), kThreads}, s, num_outputs,
-         x, w, y);
+  const int64_t blocks =
+      std::min<int64_t>((num_outputs + kThreads - 1) / kThreads, int64_t{context.info().num_sms} * 32);
+  launch(context, "conv_direct_kernel", conv_direct_kernel, {static_cast<unsigned>(blocks), kThreads}, s,
+         num_outputs, x, w, y);
 }
 
 // One GEMM call covers either several images or several groups; the other is a loop. Images go into the call
@@ -125,15 +128,17 @@ void multiply(const Context& context, const ConvShape& s, Math math, int64_t ima
 
 }  // namespace
 
-void conv_im2col_cuda(const Context& context, const ConvShape& s, const Im2colPlan& plan, Math math, const float* x,
-                      const float* w, float* y, float* workspace) {
+void conv_im2col_cuda(const Context& context, const ConvShape& s, const Im2colPlan& plan, Math math,
+                      const float* x, const float* w, float* y, float* workspace) {
   if (s.N == 0 || s.gemm_n() == 0) return;
   if (plan.kind == Im2colPlan::Kind::direct) return conv_direct_cuda(context, s, x, w, y);
   if (plan.kind == Im2colPlan::Kind::pointwise) return multiply(context, s, math, s.N, s.gemm_n(), x, w, y);
 
   // Coordinates reach a padding and a dilated kernel beyond the image.
-  const int64_t reach = std::max({s.H, s.pad_top, s.dil_h * s.R}) * 2 + std::max({s.W, s.pad_left, s.dil_w * s.S}) * 2;
-  const bool narrow = std::max({s.H * s.W, s.gemm_n() * std::max(s.stride_h, s.stride_w), reach}) < (int64_t{1} << 30);
+  const int64_t reach =
+      std::max({s.H, s.pad_top, s.dil_h * s.R}) * 2 + std::max({s.W, s.pad_left, s.dil_w * s.S}) * 2;
+  const bool narrow =
+      std::max({s.H * s.W, s.gemm_n() * std::max(s.stride_h, s.stride_w), reach}) < (int64_t{1} << 30);
   const auto kernel = narrow ? im2col_kernel<int32_t> : im2col_kernel<int64_t>;
   for (int64_t n = 0; n < s.N; n += plan.images_per_gemm) {
     const int64_t images = std::min(plan.images_per_gemm, s.N - n);

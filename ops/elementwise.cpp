@@ -8,15 +8,16 @@ namespace solder {
 namespace {
 
 constexpr std::array kNames = {
-    "abs",         "neg",       "exp",  "log",          "sqrt",       "rsqrt", "reciprocal",  "square",
-    "erf",         "tanh",      "sigmoid", "softplus",  "relu",       "leaky_relu", "elu",    "selu",
-    "gelu",        "gelu_tanh", "silu", "hard_sigmoid", "hard_swish", "mish",  "double_mish", "clip",
-    "to_float16",  "to_bfloat16", "add", "sub",         "mul",        "div",   "pow",         "min",
-    "max",         "load",      "store_slot", "store_output"};
+    "abs",        "neg",          "exp",        "log",  "sqrt",        "rsqrt",
+    "reciprocal", "square",       "erf",        "tanh", "sigmoid",     "softplus",
+    "relu",       "leaky_relu",   "elu",        "selu", "gelu",        "gelu_tanh",
+    "silu",       "hard_sigmoid", "hard_swish", "mish", "double_mish", "clip",
+    "to_float16", "to_bfloat16",  "add",        "sub",  "mul",         "div",
+    "pow",        "min",          "max",        "load", "store_slot",  "store_output"};
 static_assert(kNames.size() == static_cast<size_t>(Op::store_output) + 1, "one name an op");
 
-// Strides, in elements, with which a dense tensor of `shape` is read over the index space `space`: its own where
-// the extents agree, 0 where it repeats. False when it does not broadcast.
+// Strides, in elements, with which a dense tensor of `shape` is read over the index space `space`: its own
+// where the extents agree, 0 where it repeats. False when it does not broadcast.
 bool broadcast_strides(const Shape& shape, const Shape& space, std::vector<int64_t>* strides) {
   if (shape.size() > space.size()) return false;
   strides->assign(space.size(), 0);
@@ -36,7 +37,8 @@ bool broadcast_strides(const Shape& shape, const Shape& space, std::vector<int64
 const char* to_string(Op op) { return kNames[static_cast<size_t>(op)]; }
 
 void Program::push(const Step& step) {
-  SOLDER_REQUIRE(num_steps < kMaxSteps, unsupported, "an elementwise program holds at most ", kMaxSteps, " steps");
+  SOLDER_REQUIRE(num_steps < kMaxSteps, unsupported, "an elementwise program holds at most ", kMaxSteps,
+                 " steps");
   steps[static_cast<size_t>(num_steps++)] = step;
 }
 
@@ -62,7 +64,8 @@ std::string to_string(const Program& program) {
 ElementwiseArgs bind_elementwise(const Shape& shape, std::span<const ElementwiseTensor> operands,
                                  std::span<const ElementwiseTensor> outputs) {
   SOLDER_REQUIRE(operands.size() <= kMaxOperands && outputs.size() <= kMaxOutputs, unsupported,
-                 "an elementwise program takes at most ", kMaxOperands, " operands and ", kMaxOutputs, " outputs");
+                 "an elementwise program takes at most ", kMaxOperands, " operands and ", kMaxOutputs,
+                 " outputs");
   for (const ElementwiseTensor& output : outputs) {
     SOLDER_REQUIRE(output.shape == shape, shape_mismatch, "an elementwise output has shape ",
                    to_string(output.shape), "; the index space is ", to_string(shape));
@@ -100,7 +103,8 @@ ElementwiseArgs bind_elementwise(const Shape& shape, std::span<const Elementwise
     else
       axes.push_back(std::move(next));
   }
-  if (axes.empty() || args.num_elems == 0) axes.assign(1, {args.num_elems, std::vector<int64_t>(operands.size(), 1)});
+  if (axes.empty() || args.num_elems == 0)
+    axes.assign(1, {args.num_elems, std::vector<int64_t>(operands.size(), 1)});
   SOLDER_REQUIRE(axes.size() <= kMaxDims, unsupported, "broadcasting over ", to_string(shape), " needs ",
                  axes.size(), " axes after collapsing; at most ", kMaxDims, " are supported");
 

@@ -1,236 +1,131 @@
-// One kernel for every elementwise program: it interprets the steps, each on kElems values a thread, so that the
-// (warp-uniform) switch over ops is paid once for kElems elements.
+// One kernel for every elementwise program: it interprets the steps, each on kElems values a thread, so that
+// the (warp-uniform) switch over ops is paid once for kElems elements.
 //
-// Index space: the outputs' dense elements, in tiles of kThreads * kElems; a thread holds kElems / kVec vectors
-// of kVec neighbours, kThreads vectors apart (coalesced, all loads of an operand in flight together).
-// Operands are read dense (vector loads), as one scalar, by channel (one value a row of the innermost axis, the
-// bias of a convolution; its place is worked out once a vector for all such operands, with multiplications for
-// divisions), or strided (any other broadcast; divisions for every element). Slots live in shared memory, one column a thread: no barrier needed.
-// Shared memory: num_slots * 8 KiB. Bound: memory, as long as the chain stays under about 77 issue slots an
-// element (H100, float32).
-// Preconditions: 32-bit Index (and access by channel) needs fewer than 2^31 elements, kVec 4 vectors aligned to
-// their size.
+// Index space: the outputs' dense elements, in tiles of kThreads * kElems; a thread holds kElems / kVec
+// vectors of kVec neighbours, kThreads vectors apart (coalesced, all loads of an operand in flight together).
+// Operands are read dense (vector loads), as one scalar, by channel (one value a row of the innermost axis,
+// the bias of a convolution; its place is worked out once a vector for all such operands, with
+// multiplications for divisions), or strided (any other broadcast; divisions for every element). Slots live
+// in shared memory, one column a thread: no barrier needed. Shared memory: num_slots * 8 KiB. Bound: memory,
+// as long as the chain stays under about 77 issue slots an element (H100, float32). Preconditions: 32-bit
+// Index (and access by channel) needs fewer than 2^31 elements, kVec 4 vectors aligned to their size.
 
 #include <algorithm>
+#include <initializer_list>
 #include <limits>
+#include <utility>
 
 #include "ops/elementwise_apply.h"
+#include "ops/elementwise_io.cuh"
 #include "ops/mish.h"
 #include "runtime/launch.cuh"
 
 namespace solder {
 namespace {
 
-constexpr int kThreads = 256;
-constexpr int kElems = 8;  // values a thread
+using namespace elementwise;
 
-enum class Access : uint8_t { dense, scalar, channel, strided };
-
-// n / divisor for n < 2^31 by a multiplication (Granlund and Montgomery 1994).
-struct FastDivisor {
-  uint32_t multiplier = 0;
-  uint32_t shift = 0;
-
-  FastDivisor() = default;
-  explicit FastDivisor(uint32_t divisor) {
-    uint32_t log2 = 0;
-    while ((uint64_t{1} << log2) < divisor) ++log2;
-    shift = log2 == 0 ? 0 : log2 - 1;
-    multiplier = divisor <= 1 ? 0 : static_cast<uint32_t>(((uint64_t{1} << (32 + shift)) + divisor - 1) / divisor);
+// The chains that networks are made of, compiled ahead of time: the same steps, with every branch on them
+// folded away. Interpreted, bias + double_mish took 1.40 times a device copy of its bytes.
+constexpr Program program_of(std::initializer_list<Step> steps) {
+  Program program{.num_operands = 1};
+  for (const Step& step : steps) {
+    program.steps[static_cast<size_t>(program.num_steps++)] = step;
+    if (step.source == Source::operand && step.index >= program.num_operands)
+      program.num_operands = step.index + 1;
   }
-  __device__ uint32_t divide(uint32_t n) const { return multiplier == 0 ? n : __umulhi(n, multiplier) >> shift; }
+  program.steps[static_cast<size_t>(program.num_steps++)] = {.op = Op::store_output};
+  return program;
+}
+constexpr Step with_operand(Op op, uint8_t index) {
+  return {.op = op, .source = Source::operand, .index = index};
+}
+constexpr std::array kAheadOfTime = {
+    program_of({with_operand(Op::add, 1)}),
+    program_of({with_operand(Op::add, 1), {.op = Op::relu}}),
+    program_of({with_operand(Op::add, 1), {.op = Op::silu}}),
+    program_of({with_operand(Op::add, 1), {.op = Op::mish}}),
+    program_of({with_operand(Op::add, 1), {.op = Op::double_mish}}),
+    program_of({with_operand(Op::mul, 1), with_operand(Op::add, 2), {.op = Op::relu}}),
+    program_of({with_operand(Op::mul, 1), with_operand(Op::add, 2), {.op = Op::mish}}),
 };
+constexpr int kInterpreted = -1;
 
-struct KernelParams {
-  Program program;
-  ElementwiseArgs args;
-  Access access[kMaxOperands];
-  bool has_channels;  // some operand is read by channel
-  uint32_t row_length, num_channels;
-  FastDivisor by_row_length, by_num_channels;
-};
-
-// Where a vector of neighbours lies among the rows of the innermost axis: `channel` is the place of its first
-// row on the axis next to it, and the elements from `split` on belong to the next row.
-struct RowPlace {
-  uint32_t channel, next_channel;
-  int split;
-};
-
-__device__ float load_one(const void* data, DType dtype, int64_t idx) {
-  switch (dtype) {
-    case DType::float32: return static_cast<const float*>(data)[idx];
-    case DType::float16: return __half2float(static_cast<const __half*>(data)[idx]);
-    default: return __bfloat162float(static_cast<const __nv_bfloat16*>(data)[idx]);
-  }
-}
-
-__device__ void store_one(void* data, DType dtype, int64_t idx, float value) {
-  switch (dtype) {
-    case DType::float32: static_cast<float*>(data)[idx] = value; return;
-    case DType::float16: static_cast<__half*>(data)[idx] = __float2half_rn(value); return;
-    default: static_cast<__nv_bfloat16*>(data)[idx] = __float2bfloat16_rn(value); return;
-  }
-}
-
-// kVec neighbours from `idx` on, as one load.
-template <int kVec>
-__device__ void load_vector(const Operand& operand, int64_t idx, float* values) {
-  if constexpr (kVec == 1) {
-    values[0] = load_one(operand.data, operand.dtype, idx);
-  } else if (operand.dtype == DType::float32) {
-    const float4 v = *reinterpret_cast<const float4*>(static_cast<const float*>(operand.data) + idx);
-    values[0] = v.x, values[1] = v.y, values[2] = v.z, values[3] = v.w;
-  } else if (operand.dtype == DType::float16) {
-    const uint2 bits = *reinterpret_cast<const uint2*>(static_cast<const __half*>(operand.data) + idx);
-    const float2 low = __half22float2(*reinterpret_cast<const __half2*>(&bits.x));
-    const float2 high = __half22float2(*reinterpret_cast<const __half2*>(&bits.y));
-    values[0] = low.x, values[1] = low.y, values[2] = high.x, values[3] = high.y;
-  } else {
-    const uint2 bits = *reinterpret_cast<const uint2*>(static_cast<const __nv_bfloat16*>(operand.data) + idx);
-    const float2 low = __bfloat1622float2(*reinterpret_cast<const __nv_bfloat162*>(&bits.x));
-    const float2 high = __bfloat1622float2(*reinterpret_cast<const __nv_bfloat162*>(&bits.y));
-    values[0] = low.x, values[1] = low.y, values[2] = high.x, values[3] = high.y;
-  }
-}
-
-template <int kVec>
-__device__ void store_vector(const Operand& output, int64_t idx, const float* values) {
-  if constexpr (kVec == 1) {
-    store_one(output.data, output.dtype, idx, values[0]);
-  } else if (output.dtype == DType::float32) {
-    *reinterpret_cast<float4*>(static_cast<float*>(output.data) + idx) =
-        make_float4(values[0], values[1], values[2], values[3]);
-  } else if (output.dtype == DType::float16) {
-    const __half2 low = __floats2half2_rn(values[0], values[1]), high = __floats2half2_rn(values[2], values[3]);
-    *reinterpret_cast<uint2*>(static_cast<__half*>(output.data) + idx) =
-        make_uint2(*reinterpret_cast<const unsigned*>(&low), *reinterpret_cast<const unsigned*>(&high));
-  } else {
-    const __nv_bfloat162 low = __floats2bfloat162_rn(values[0], values[1]);
-    const __nv_bfloat162 high = __floats2bfloat162_rn(values[2], values[3]);
-    *reinterpret_cast<uint2*>(static_cast<__nv_bfloat16*>(output.data) + idx) =
-        make_uint2(*reinterpret_cast<const unsigned*>(&low), *reinterpret_cast<const unsigned*>(&high));
-  }
-}
-
-// Where an operand shows element `idx` of the index space, in elements from its base.
-template <class Index>
-__device__ int64_t strided_offset(const ElementwiseArgs& args, const Operand& operand, Index idx) {
-  int64_t offset = 0;
-  for (int d = args.rank - 1; d > 0; --d) {
-    const Index extent = static_cast<Index>(args.dims[d]);
-    const Index outer = idx / extent;
-    offset += static_cast<int64_t>(idx - outer * extent) * operand.strides[d];
-    idx = outer;
-  }
-  return offset + static_cast<int64_t>(idx) * operand.strides[0];
-}
-
-__device__ RowPlace find_row(const KernelParams& p, uint32_t idx) {
-  const uint32_t row = p.by_row_length.divide(idx);
-  const uint32_t channel = row - p.by_num_channels.divide(row) * p.num_channels;
-  return {channel, channel + 1 == p.num_channels ? 0 : channel + 1,
-          static_cast<int>(p.row_length - (idx - row * p.row_length))};
-}
-
-// The thread's kElems values of one operand; elements past the end are left as they are.
+// The thread's values while a program runs.
 template <int kVec, class Index>
-__device__ void load_operand(const KernelParams& p, int index, Index first, const RowPlace (&places)[kElems / kVec],
-                             float (&values)[kElems]) {
-  const Operand& operand = p.args.operands[index];
-  const Index num_elems = static_cast<Index>(p.args.num_elems);
-  const Access access = p.access[index];
-  if (access == Access::scalar) {
-    const float value = load_one(operand.data, operand.dtype, 0);
-#pragma unroll
-    for (int i = 0; i < kElems; ++i) values[i] = value;
-    return;
-  }
-  if (sizeof(Index) == 4 && access == Access::channel) {
-    const int64_t stride = operand.strides[p.args.rank - 2];
-#pragma unroll
-    for (int v = 0; v < kElems / kVec; ++v) {
-      const RowPlace place = places[v];
-      const float value = load_one(operand.data, operand.dtype, place.channel * stride);
-      const float next = place.split < kVec ? load_one(operand.data, operand.dtype, place.next_channel * stride) : value;
-#pragma unroll
-      for (int j = 0; j < kVec; ++j) values[v * kVec + j] = j < place.split ? value : next;
-    }
-    return;
-  }
-#pragma unroll
-  for (int v = 0; v < kElems / kVec; ++v) {
-    const Index idx = first + static_cast<Index>(v * kThreads * kVec);
-    float* out = values + v * kVec;
-    if (access == Access::dense && idx + (kVec - 1) < num_elems) {
-      load_vector<kVec>(operand, idx, out);
-      continue;
-    }
-#pragma unroll
-    for (int j = 0; j < kVec; ++j) {
-      if (idx + j < num_elems)
-        out[j] = load_one(operand.data, operand.dtype,
-                          access == Access::dense ? static_cast<int64_t>(idx + j)
-                                                  : strided_offset(p.args, operand, static_cast<Index>(idx + j)));
-    }
-  }
-}
+struct ThreadState {
+  const KernelParams& p;
+  float* slots;  // shared memory, [num_slots][kElems][kThreads]
+  Index first;   // element index of values[0]
+  RowPlace places[kElems / kVec];
+  float acc[kElems];
+  float source[kElems];
+};
 
 template <int kVec, class Index>
+__device__ __forceinline__ void run_step(const Step& step, ThreadState<kVec, Index>& t) {
+  float* slot = t.slots + (step.index * kElems * kThreads + threadIdx.x);
+  switch (step.source) {
+    case Source::none: break;
+    case Source::immediate:
+#pragma unroll
+      for (int i = 0; i < kElems; ++i) t.source[i] = step.p;
+      break;
+    case Source::operand: load_operand<kVec>(t.p, step.index, t.first, t.places, t.source); break;
+    case Source::slot:
+#pragma unroll
+      for (int i = 0; i < kElems; ++i) t.source[i] = slot[i * kThreads];
+      break;
+  }
+  if (step.op == Op::load) {
+#pragma unroll
+    for (int i = 0; i < kElems; ++i) t.acc[i] = t.source[i];
+  } else if (step.op == Op::store_slot) {
+#pragma unroll
+    for (int i = 0; i < kElems; ++i) slot[i * kThreads] = t.acc[i];
+  } else if (step.op == Op::store_output) {
+    store_output<kVec>(t.p, step.index, t.first, t.acc);
+  } else if (is_unary(step.op)) {
+    apply_unary(step.op, step.p, step.q, t.acc);
+  } else {
+    apply_binary(step.op, step.swapped, t.acc, t.source);
+  }
+}
+
+template <int kVec, class Index, int kProgram>
 __global__ void __launch_bounds__(kThreads) elementwise_kernel(const __grid_constant__ KernelParams p) {
-  extern __shared__ float slots[];  // [num_slots][kElems][kThreads]
-  const Index num_elems = static_cast<Index>(p.args.num_elems);
+  extern __shared__ float slots[];
   const Index first = static_cast<Index>(blockIdx.x) * (kThreads * kElems) + threadIdx.x * kVec;
-  float acc[kElems] = {};
-  float source[kElems] = {};
-  RowPlace places[kElems / kVec] = {};
+  ThreadState<kVec, Index> t{p, slots, first, {}, {}, {}};
   if (sizeof(Index) == 4 && p.has_channels) {
 #pragma unroll
     for (int v = 0; v < kElems / kVec; ++v)
-      places[v] = find_row(p, static_cast<uint32_t>(first) + static_cast<uint32_t>(v * kThreads * kVec));
+      t.places[v] = find_row(p, static_cast<uint32_t>(first) + static_cast<uint32_t>(v * kThreads * kVec));
   }
-  load_operand<kVec>(p, 0, first, places, acc);
+  load_operand<kVec>(p, 0, first, t.places, t.acc);
+  if constexpr (kProgram == kInterpreted) {
+    for (int s = 0; s < p.program.num_steps; ++s) run_step(p.program.steps[s], t);
+  } else {
+    constexpr Program program = kAheadOfTime[kProgram];
+    [&]<size_t... s>(std::index_sequence<s...>) { (run_step(Step(program.steps[s]), t), ...); }
+    (std::make_index_sequence<program.num_steps>());
+  }
+}
 
-  for (int s = 0; s < p.program.num_steps; ++s) {
-    const Step& step = p.program.steps[s];
-    float* slot = slots + (step.index * kElems * kThreads + threadIdx.x);
-    switch (step.source) {
-      case Source::none: break;
-      case Source::immediate:
-#pragma unroll
-        for (int i = 0; i < kElems; ++i) source[i] = step.p;
-        break;
-      case Source::operand: load_operand<kVec>(p, step.index, first, places, source); break;
-      case Source::slot:
-#pragma unroll
-        for (int i = 0; i < kElems; ++i) source[i] = slot[i * kThreads];
-        break;
-    }
-    if (step.op == Op::load) {
-#pragma unroll
-      for (int i = 0; i < kElems; ++i) acc[i] = source[i];
-    } else if (step.op == Op::store_slot) {
-#pragma unroll
-      for (int i = 0; i < kElems; ++i) slot[i * kThreads] = acc[i];
-    } else if (step.op == Op::store_output) {
-      const Operand& output = p.args.outputs[step.index];
-#pragma unroll
-      for (int v = 0; v < kElems / kVec; ++v) {
-        const Index idx = first + static_cast<Index>(v * kThreads * kVec);
-        if (idx + (kVec - 1) < num_elems) {
-          store_vector<kVec>(output, idx, acc + v * kVec);
-        } else {
-#pragma unroll
-          for (int j = 0; j < kVec; ++j)
-            if (idx + j < num_elems) store_one(output.data, output.dtype, idx + j, acc[v * kVec + j]);
-        }
-      }
-    } else if (is_unary(step.op)) {
-      apply_unary(step.op, step.p, step.q, acc);
-    } else {
-      apply_binary(step.op, step.swapped, acc, source);
-    }
-  }
+using Kernel = void (*)(KernelParams);
+
+template <size_t... i>
+constexpr std::array<Kernel, sizeof...(i)> ahead_of_time_kernels(std::index_sequence<i...>) {
+  return {elementwise_kernel<4, uint32_t, static_cast<int>(i)>...};
+}
+
+Kernel choose_kernel(const Program& program, bool narrow, bool aligned) {
+  constexpr auto kKernels = ahead_of_time_kernels(std::make_index_sequence<kAheadOfTime.size()>());
+  for (size_t i = 0; narrow && i < kAheadOfTime.size(); ++i)
+    if (program == kAheadOfTime[i]) return kKernels[i];
+  return narrow    ? elementwise_kernel<4, uint32_t, kInterpreted>
+         : aligned ? elementwise_kernel<4, uint64_t, kInterpreted>
+                   : elementwise_kernel<1, uint64_t, kInterpreted>;
 }
 
 // How the kernel reads an operand, from its strides over the index space.
@@ -294,10 +189,7 @@ void elementwise_cuda(const Context& context, const Program& program, const Elem
                  " elements are more than one elementwise launch takes");
   const LaunchConfig config{static_cast<unsigned>(num_tiles), kThreads,
                             int64_t{program.num_slots} * kElems * kThreads * int64_t{sizeof(float)}};
-  const auto kernel = narrow    ? elementwise_kernel<4, uint32_t>
-                      : aligned ? elementwise_kernel<4, uint64_t>
-                                : elementwise_kernel<1, uint64_t>;
-  launch(context, "elementwise_kernel", kernel, config, params);
+  launch(context, "elementwise_kernel", choose_kernel(program, narrow, aligned), config, params);
 }
 
 }  // namespace solder

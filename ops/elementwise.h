@@ -19,10 +19,40 @@ class Context;
 /// The elementwise operations. Formulas, bounds and special values: ops/scalar_math.h.
 enum class Op : uint8_t {
   // unary: acc = f(acc)
-  abs, neg, exp, log, sqrt, rsqrt, reciprocal, square, erf, tanh, sigmoid, softplus, relu, leaky_relu, elu,
-  selu, gelu, gelu_tanh, silu, hard_sigmoid, hard_swish, mish, double_mish, clip, to_float16, to_bfloat16,
+  abs,
+  neg,
+  exp,
+  log,
+  sqrt,
+  rsqrt,
+  reciprocal,
+  square,
+  erf,
+  tanh,
+  sigmoid,
+  softplus,
+  relu,
+  leaky_relu,
+  elu,
+  selu,
+  gelu,
+  gelu_tanh,
+  silu,
+  hard_sigmoid,
+  hard_swish,
+  mish,
+  double_mish,
+  clip,
+  to_float16,
+  to_bfloat16,
   // binary: acc = f(acc, source), or f(source, acc) when the step is swapped
-  add, sub, mul, div, pow, min, max,
+  add,
+  sub,
+  mul,
+  div,
+  pow,
+  min,
+  max,
   // data movement inside a program
   load,          // acc = source
   store_slot,    // slot[index] = acc

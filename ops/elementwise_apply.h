@@ -89,9 +89,7 @@ SOLDER_HD void apply_unary(Op op, float p, float q, float (&acc)[N]) {
     case Op::hard_sigmoid: return map_block(acc, [](float x) { return math::hard_sigmoid(x); });
     case Op::hard_swish: return map_block(acc, [](float x) { return math::hard_swish(x); });
     case Op::mish: return mish_block(acc);
-    case Op::double_mish:
-      mish_block(acc);
-      return map_block(acc, [](float x) { return math::mish_body(x); });
+    case Op::double_mish: mish_block(acc); return map_block(acc, [](float x) { return math::mish_body(x); });
     case Op::clip: return map_block(acc, [=](float x) { return math::clip(x, p, q); });
     case Op::to_float16: return map_block(acc, [](float x) { return round_to_float16(x); });
     case Op::to_bfloat16: return map_block(acc, [](float x) { return round_to_bfloat16(x); });

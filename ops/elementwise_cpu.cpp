@@ -23,7 +23,8 @@ void load_block(const ElementwiseArgs& args, const Operand& operand, int64_t beg
   const int64_t stride = operand.strides[inner];
   for (int64_t i = 0; i < count;) {
     const int64_t run = std::min(count - i, args.dims[inner] - coord[inner]);
-    for (int64_t j = 0; j < run; ++j) values[i + j] = load_as_float(operand.data, operand.dtype, offset + j * stride);
+    for (int64_t j = 0; j < run; ++j)
+      values[i + j] = load_as_float(operand.data, operand.dtype, offset + j * stride);
     i += run;
     coord[inner] += run;
     offset += run * stride;
@@ -49,7 +50,9 @@ void elementwise_cpu(const Program& program, const ElementwiseArgs& args) {
         case Source::none: break;
         case Source::immediate: std::fill(std::begin(source), std::end(source), step.p); break;
         case Source::operand: load_block(args, args.operands[step.index], begin, count, source); break;
-        case Source::slot: std::copy(std::begin(slots[step.index]), std::end(slots[step.index]), source); break;
+        case Source::slot:
+          std::copy(std::begin(slots[step.index]), std::end(slots[step.index]), source);
+          break;
       }
       if (step.op == Op::load) {
         std::copy(std::begin(source), std::end(source), acc);

@@ -24,6 +24,7 @@ GemmShape packed_gemm(int64_t m, int64_t n, int64_t k, bool transpose_b = false)
 void gemm_cpu(const GemmShape& shape, const float* a, const float* b, float* c);
 
 /// Enqueues cuBLAS on the context's stream, in float32 or TF32 as `math` says. k = 0 gives zeros.
-void gemm_cuda(const Context& context, const GemmShape& shape, Math math, const float* a, const float* b, float* c);
+void gemm_cuda(const Context& context, const GemmShape& shape, Math math, const float* a, const float* b,
+               float* c);
 
 }  // namespace solder

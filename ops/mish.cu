@@ -1,11 +1,11 @@
 // Mish and double Mish over a dense float32 array.
 //
-// Grid: blocks of 256 threads; a thread takes two 16-byte vectors a turn, one block apart, so two loads are in
-// flight before the first formula starts. As many blocks as there are turns, so that a new block's loads overlap
-// an old one's stores (16 blocks an SM with a long loop each took 9 percent more); grid-stride beyond kMaxBlocks.
-// Bound: memory, 8 bytes an element. double_mish costs about 55 issue slots an element of the roughly 77 that
-// an H100 has in the time it moves those bytes.
-// An array that starts off a 16-byte line has up to three elements in front (`head`) and up to three behind
+// Grid: blocks of 256 threads; a thread takes two 16-byte vectors a turn, one block apart, so two loads are
+// in flight before the first formula starts. As many blocks as there are turns, so that a new block's loads
+// overlap an old one's stores (16 blocks an SM with a long loop each took 9 percent more); grid-stride beyond
+// kMaxBlocks. Bound: memory, 8 bytes an element. double_mish costs about 55 issue slots an element of the
+// roughly 77 that an H100 has in the time it moves those bytes. An array that starts off a 16-byte line has
+// up to three elements in front (`head`) and up to three behind
 // (`tail`), which block 0 does one by one. x and y that are misaligned differently go one by one throughout.
 
 #include <algorithm>
@@ -22,8 +22,8 @@ constexpr int kThreads = 256;
 constexpr int64_t kMaxBlocks = int64_t{1} << 30;
 
 template <Op kOp>
-__global__ void __launch_bounds__(kThreads) map_kernel(const float* x, float* y, int64_t head,
-                                                       int64_t num_vectors, int64_t tail) {
+__global__ void __launch_bounds__(kThreads)
+    map_kernel(const float* x, float* y, int64_t head, int64_t num_vectors, int64_t tail) {
   const auto* x4 = reinterpret_cast<const float4*>(x + head);
   auto* y4 = reinterpret_cast<float4*>(y + head);
   const int64_t step = int64_t{gridDim.x} * kThreads * 2;
@@ -55,7 +55,8 @@ __global__ void __launch_bounds__(kThreads) map_kernel(const float* x, float* y,
 
 // For x and y whose 16-byte lines do not fall together.
 template <Op kOp>
-__global__ void __launch_bounds__(kThreads) map_unaligned_kernel(const float* x, float* y, int64_t num_elems) {
+__global__ void __launch_bounds__(kThreads)
+    map_unaligned_kernel(const float* x, float* y, int64_t num_elems) {
   const int64_t step = int64_t{gridDim.x} * kThreads;
   for (int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x; i < num_elems; i += step) {
     float v[1] = {x[i]};
@@ -78,7 +79,8 @@ void map(const Context& context, const char* name, const float* x, float* y, int
   const int64_t head = std::min<int64_t>(num_elems, static_cast<int64_t>((4 - floats_past_line(x)) % 4));
   const int64_t num_vectors = (num_elems - head) / 4;
   const int64_t tail = num_elems - head - num_vectors * 4;
-  launch(context, name, map_kernel<kOp>, {blocks_for((num_vectors + 1) / 2), kThreads}, x, y, head, num_vectors, tail);
+  launch(context, name, map_kernel<kOp>, {blocks_for((num_vectors + 1) / 2), kThreads}, x, y, head,
+         num_vectors, tail);
 }
 
 }  // namespace

@@ -1,10 +1,10 @@
 #pragma once
 // Each scalar formula of solder, once, for host and device.
 //
-// Compile with contraction off (-ffp-contract=off, --fmad=false): a fused multiply-add is written out as fmaf,
-// so a formula rounds the same wherever it is inlined, and a fused chain equals the unfused one bit for bit.
-// The C math functions used here round slightly differently in glibc and in CUDA, so the CPU and the GPU agree
-// to the stated bounds, not to the bit.
+// Compile with contraction off (-ffp-contract=off, --fmad=false): a fused multiply-add is written out as
+// fmaf, so a formula rounds the same wherever it is inlined, and a fused chain equals the unfused one bit for
+// bit. The C math functions used here round slightly differently in glibc and in CUDA, so the CPU and the GPU
+// agree to the stated bounds, not to the bit.
 //
 // Conventions: NaN in gives NaN out, everywhere. A bound in ULP holds for float32 results that are normal
 // numbers; x is any float32.
@@ -23,8 +23,8 @@
 
 namespace solder::math {
 
-/// a / (b + 2) for b in [0, 2^60], within 1 ULP. On the GPU one Newton step on the approximate reciprocal, which
-/// carries along what the rounding of b + 2 dropped, and no check for special operands.
+/// a / (b + 2) for b in [0, 2^60], within 1 ULP. On the GPU one Newton step on the approximate reciprocal,
+/// which carries along what the rounding of b + 2 dropped, and no check for special operands.
 SOLDER_HD float divide_by_plus_two(float a, float b) {
   const float divisor = b + 2.0f;
 #if defined(__CUDA_ARCH__)
@@ -37,8 +37,8 @@ SOLDER_HD float divide_by_plus_two(float a, float b) {
 #endif
 }
 
-/// x * e^y for y < -60, right down to the smallest subnormal: there e^y alone would already have lost bits while
-/// the product is still a normal number. y + 40 is exact.
+/// x * e^y for y < -60, right down to the smallest subnormal: there e^y alone would already have lost bits
+/// while the product is still a normal number. y + 40 is exact.
 SOLDER_HD float times_tiny_exp(float x, float y) {
   constexpr float kExpMinus40 = 4.248354255291589e-18f;
   return (x * expf(y + 40.0f)) * kExpMinus40;
@@ -101,15 +101,15 @@ SOLDER_HD float selu(float x) {
 }
 
 /// x * Phi(x), Phi the normal distribution function (Hendrycks and Gimpel 2016), by erfc: no cancellation for
-/// negative x, where rounding the argument costs a relative error of (4 + x^2) 2^-23; at most 6 ULP for x >= -1.
-/// gelu(-inf) = NaN (-inf * 0), as in PyTorch.
+/// negative x, where rounding the argument costs a relative error of (4 + x^2) 2^-23; at most 6 ULP for x >=
+/// -1. gelu(-inf) = NaN (-inf * 0), as in PyTorch.
 SOLDER_HD float gelu(float x) {
   constexpr float kSqrtHalf = 0.70710678118654752440f;
   return (0.5f * x) * erfcf(-x * kSqrtHalf);
 }
 
-/// GELU's tanh form, 0.5 x (1 + tanh(u)) with u = sqrt(2/pi) (x + 0.044715 x^3), written as x * sigmoid(2u) so
-/// that nothing cancels: relative error at most (4 + 4 |u|) 2^-23. gelu_tanh(-inf) = NaN, as in PyTorch.
+/// GELU's tanh form, 0.5 x (1 + tanh(u)) with u = sqrt(2/pi) (x + 0.044715 x^3), written as x * sigmoid(2u)
+/// so that nothing cancels: relative error at most (4 + 4 |u|) 2^-23. gelu_tanh(-inf) = NaN, as in PyTorch.
 SOLDER_HD float gelu_tanh(float x) {
   constexpr float kTwoSqrt2OverPi = 1.5957691216057307f;
   const float u2 = kTwoSqrt2OverPi * fmaf(0.044715f * x * x, x, x);
@@ -136,7 +136,8 @@ SOLDER_HD float hard_swish(float x) { return x * hard_sigmoid(x); }
 /// n / (n + 2) for x <= 0, where nothing cancels, and 1 - 2 / (n + 2) for x > 0, where the quotient's error
 /// shrinks. At most 4 ULP. mish(-inf) = NaN (-inf * 0), mish(+inf) = +inf, as in PyTorch.
 SOLDER_HD float mish_body(float x) {  // x >= kMishTail, or NaN
-  const float e = expf(x > 20.0f ? 20.0f : x);  // beyond 20 the factor is 1 in float32; unclamped, e * e overflows
+  const float e =
+      expf(x > 20.0f ? 20.0f : x);  // beyond 20 the factor is 1 in float32; unclamped, e * e overflows
   const float n = fmaf(e, e, 2.0f * e);
   const float quotient = divide_by_plus_two(x > 0.0f ? -2.0f : n, n);
   return x * (x > 0.0f ? 1.0f + quotient : quotient);

@@ -4,7 +4,8 @@
 
 namespace solder {
 
-Buffer::Buffer(int64_t num_bytes, cudaStream_t stream, const char* what) : num_bytes_(num_bytes), stream_(stream) {
+Buffer::Buffer(int64_t num_bytes, cudaStream_t stream, const char* what)
+    : num_bytes_(num_bytes), stream_(stream) {
   if (num_bytes == 0) return;
   const cudaError_t status = cudaMallocAsync(&data_, static_cast<size_t>(num_bytes), stream);
   if (status == cudaSuccess) return;
@@ -12,8 +13,8 @@ Buffer::Buffer(int64_t num_bytes, cudaStream_t stream, const char* what) : num_b
   cudaGetLastError();  // not sticky: the next call must not see it
   size_t free_bytes = 0, total_bytes = 0;
   cudaMemGetInfo(&free_bytes, &total_bytes);
-  fail(ErrorKind::out_of_memory, str(what, " needs ", num_bytes, " bytes of device memory; ", free_bytes, " of ",
-                                     total_bytes, " bytes are free"));
+  fail(ErrorKind::out_of_memory, str(what, " needs ", num_bytes, " bytes of device memory; ", free_bytes,
+                                     " of ", total_bytes, " bytes are free"));
 }
 
 Buffer::~Buffer() {

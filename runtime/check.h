@@ -43,8 +43,8 @@ std::string str(const Parts&... parts) {
 }  // namespace solder
 
 /// A precondition on what the user gave: throws Error(kind, message parts...) when `condition` is false.
-#define SOLDER_REQUIRE(condition, kind, ...)                                     \
-  do {                                                                           \
-    if (!(condition)) [[unlikely]]                                               \
-      ::solder::fail(::solder::ErrorKind::kind, ::solder::str(__VA_ARGS__));     \
+#define SOLDER_REQUIRE(condition, kind, ...)                                 \
+  do {                                                                       \
+    if (!(condition)) [[unlikely]]                                           \
+      ::solder::fail(::solder::ErrorKind::kind, ::solder::str(__VA_ARGS__)); \
   } while (0)

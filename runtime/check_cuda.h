@@ -15,16 +15,16 @@ namespace solder {
 
 }  // namespace solder
 
-#define SOLDER_CUDA(call)                                                             \
-  do {                                                                                \
-    const cudaError_t solder_status_ = (call);                                        \
-    if (solder_status_ != cudaSuccess) [[unlikely]]                                   \
-      ::solder::fail_cuda(solder_status_, #call, __FILE__, __LINE__);                 \
+#define SOLDER_CUDA(call)                                             \
+  do {                                                                \
+    const cudaError_t solder_status_ = (call);                        \
+    if (solder_status_ != cudaSuccess) [[unlikely]]                   \
+      ::solder::fail_cuda(solder_status_, #call, __FILE__, __LINE__); \
   } while (0)
 
-#define SOLDER_CUBLAS(call)                                                           \
-  do {                                                                                \
-    const cublasStatus_t solder_status_ = (call);                                     \
-    if (solder_status_ != CUBLAS_STATUS_SUCCESS) [[unlikely]]                         \
-      ::solder::fail_cublas(solder_status_, #call, __FILE__, __LINE__);               \
+#define SOLDER_CUBLAS(call)                                             \
+  do {                                                                  \
+    const cublasStatus_t solder_status_ = (call);                       \
+    if (solder_status_ != CUBLAS_STATUS_SUCCESS) [[unlikely]]           \
+      ::solder::fail_cublas(solder_status_, #call, __FILE__, __LINE__); \
   } while (0)

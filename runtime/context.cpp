@@ -10,7 +10,8 @@ namespace {
 
 // Members are built in order and need the device current before the first of them.
 Device activated(Device device) {
-  SOLDER_REQUIRE(device.is_cuda(), invalid_argument, "a CUDA context needs a CUDA device, not ", to_string(device));
+  SOLDER_REQUIRE(device.is_cuda(), invalid_argument, "a CUDA context needs a CUDA device, not ",
+                 to_string(device));
   SOLDER_CUDA(cudaSetDevice(device.index));
   return device;
 }

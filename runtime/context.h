@@ -9,13 +9,13 @@
 
 namespace solder {
 
-/// What a CUDA op needs to run: device, stream, cuBLAS handle. Passed explicitly; one per Session, used by one
-/// thread at a time.
+/// What a CUDA op needs to run: device, stream, cuBLAS handle. Passed explicitly; one per Session, used by
+/// one thread at a time.
 class Context {
  public:
-  /// Throws Error(unsupported) where Device::cuda would, Error(out_of_memory) when cuBLAS's workspace does not
-  /// fit. `cublas_workspace_bytes` is given to cuBLAS, which allocates nothing on its own afterwards (so that
-  /// calls can be captured into a CUDA graph, and repeat bit for bit).
+  /// Throws Error(unsupported) where Device::cuda would, Error(out_of_memory) when cuBLAS's workspace does
+  /// not fit. `cublas_workspace_bytes` is given to cuBLAS, which allocates nothing on its own afterwards (so
+  /// that calls can be captured into a CUDA graph, and repeat bit for bit); with 0 there is no cuBLAS handle.
   explicit Context(Device device, int64_t cublas_workspace_bytes = kDefaultCublasWorkspaceBytes);
 
   /// NVIDIA's recommendation for Hopper.

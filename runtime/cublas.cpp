@@ -5,6 +5,7 @@
 namespace solder {
 
 Cublas::Cublas(cudaStream_t stream, void* workspace, int64_t workspace_bytes) {
+  if (workspace_bytes == 0) return;
   SOLDER_CUBLAS(cublasCreate(&handle_));
   try {
     SOLDER_CUBLAS(cublasSetStream(handle_, stream));  // resets the workspace: before setting it

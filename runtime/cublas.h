@@ -8,7 +8,8 @@ typedef struct cublasContext* cublasHandle_t;
 
 namespace solder {
 
-/// A cuBLAS handle bound to one stream and one workspace, which must outlive it. Move-only.
+/// A cuBLAS handle bound to one stream and one workspace, which must outlive it; none when the workspace is
+/// empty, as making one takes time and memory. Move-only.
 class Cublas {
  public:
   Cublas(cudaStream_t stream, void* workspace, int64_t workspace_bytes);

@@ -26,7 +26,8 @@ std::string why_not(int index) {
   if (status == cudaErrorNoDevice || (status == cudaSuccess && count == 0))
     return "there is no CUDA GPU in this machine (or CUDA_VISIBLE_DEVICES hides it): run on Device::cpu()";
   if (status != cudaSuccess) return str("CUDA does not start: ", cudaGetErrorString(status));
-  if (index < 0 || index >= count) return str("there is no CUDA device ", index, ": this machine has ", count);
+  if (index < 0 || index >= count)
+    return str("there is no CUDA device ", index, ": this machine has ", count);
   return {};
 #else
   (void)index;
@@ -52,7 +53,8 @@ Device Device::best(std::string* why_cpu) {
 std::string to_string(Device device) { return device.is_cuda() ? str("cuda:", device.index) : "cpu"; }
 
 DeviceInfo device_info(Device device) {
-  SOLDER_REQUIRE(device.is_cuda(), invalid_argument, "device_info describes CUDA devices, not ", to_string(device));
+  SOLDER_REQUIRE(device.is_cuda(), invalid_argument, "device_info describes CUDA devices, not ",
+                 to_string(device));
   Device::cuda(device.index);
   DeviceInfo info;
 #if SOLDER_WITH_CUDA

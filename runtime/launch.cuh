@@ -10,6 +10,9 @@ struct LaunchConfig {
   dim3 grid;
   dim3 block;
   int64_t smem_bytes = 0;
+  /// The kernel may start while the one before it still runs, and waits for it itself (sm90::dependency_wait)
+  /// before it touches memory that an earlier kernel writes or reads.
+  bool overlaps_previous = false;
 };
 
 /// The one way solder starts a kernel: checked, named, on the context's stream.
@@ -23,9 +26,17 @@ void launch(const Context& context, const char* name, void (*kernel)(Params...),
                                   static_cast<int>(config.smem_bytes));
   }
   if (status == cudaSuccess) {
-    kernel<<<config.grid, config.block, static_cast<size_t>(config.smem_bytes), context.stream()>>>(
-        static_cast<Params>(args)...);
-    status = cudaGetLastError();
+    cudaLaunchConfig_t launch_config{};
+    launch_config.gridDim = config.grid;
+    launch_config.blockDim = config.block;
+    launch_config.dynamicSmemBytes = static_cast<size_t>(config.smem_bytes);
+    launch_config.stream = context.stream();
+    cudaLaunchAttribute overlap{};
+    overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    overlap.val.programmaticStreamSerializationAllowed = 1;
+    launch_config.attrs = &overlap;
+    launch_config.numAttrs = config.overlaps_previous ? 1 : 0;
+    status = cudaLaunchKernelEx(&launch_config, kernel, static_cast<Params>(args)...);
   }
   if (status == cudaSuccess && context.sync_launches()) status = cudaStreamSynchronize(context.stream());
   if (status != cudaSuccess) [[unlikely]]

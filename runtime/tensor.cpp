@@ -35,8 +35,8 @@ Tensor Tensor::view(void* data, Shape shape, DType dtype, Device device) {
 
 std::span<float> Tensor::floats() const {
   SOLDER_REQUIRE(dtype_ == DType::float32 && !device_.is_cuda(), invalid_argument,
-                 "floats() reads float32 CPU tensors; this one is ", to_string(dtype_), " on ", to_string(device_),
-                 ": use to()");
+                 "floats() reads float32 CPU tensors; this one is ", to_string(dtype_), " on ",
+                 to_string(device_), ": use to()");
   return {static_cast<float*>(data()), static_cast<size_t>(num_elems_)};
 }
 
@@ -52,7 +52,8 @@ Tensor Tensor::to(DType dtype) const {
   SOLDER_REQUIRE(!device_.is_cuda(), unsupported, "converting a tensor on ", to_string(device_), " to ",
                  to_string(dtype), ": move it to the CPU first, or put a cast in the graph");
   Tensor result = empty(shape_, dtype);
-  for (int64_t i = 0; i < num_elems_; ++i) store_from_float(result.data(), dtype, i, load_as_float(data(), dtype_, i));
+  for (int64_t i = 0; i < num_elems_; ++i)
+    store_from_float(result.data(), dtype, i, load_as_float(data(), dtype_, i));
   return result;
 }
 

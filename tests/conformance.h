@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "graph/solder.h"
 #include "ops/conv.h"
-#include "support.h"
 
 namespace solder::test {
 
@@ -45,11 +45,20 @@ inline std::vector<CsvRow> read_conformance(const std::string& file) {
 inline ConvShape conv_shape(const CsvRow& row) {
   const auto number = [&](const char* column) { return std::stoll(row.at(column)); };
   const bool integers = row.count("pad_top") == 1;
-  return {.N = number("n"), .C = number("c"), .H = number("h"), .W = number("w"), .K = number("k"), .R = number("r"),
-          .S = number("s"), .groups = number("groups"),
-          .stride_h = number("stride_h"), .stride_w = number("stride_w"),
-          .dil_h = number("dil_h"), .dil_w = number("dil_w"),
-          .pad_top = number(integers ? "pad_top" : "pad_h"), .pad_left = number(integers ? "pad_left" : "pad_w"),
+  return {.N = number("n"),
+          .C = number("c"),
+          .H = number("h"),
+          .W = number("w"),
+          .K = number("k"),
+          .R = number("r"),
+          .S = number("s"),
+          .groups = number("groups"),
+          .stride_h = number("stride_h"),
+          .stride_w = number("stride_w"),
+          .dil_h = number("dil_h"),
+          .dil_w = number("dil_w"),
+          .pad_top = number(integers ? "pad_top" : "pad_h"),
+          .pad_left = number(integers ? "pad_left" : "pad_w"),
           .pad_bottom = number(integers ? "pad_bottom" : "pad_h_end"),
           .pad_right = number(integers ? "pad_right" : "pad_w_end")};
 }

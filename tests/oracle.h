@@ -16,8 +16,8 @@ struct ConvOutput {
   double sum_w = 0;    ///< sum of |w| over the terms inside the image
 };
 
-inline ConvOutput conv_oracle(const ConvShape& s, std::span<const float> x, std::span<const float> w, int64_t n, int64_t k,
-                              int64_t p, int64_t q) {
+inline ConvOutput conv_oracle(const ConvShape& s, std::span<const float> x, std::span<const float> w,
+                              int64_t n, int64_t k, int64_t p, int64_t q) {
   ConvOutput out;
   const int64_t group_c = s.C / s.groups, first_c = k / (s.K / s.groups) * group_c;
   for (int64_t c = 0; c < group_c; ++c) {

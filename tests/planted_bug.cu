@@ -1,5 +1,5 @@
-// A kernel with a planted out-of-bounds write: `make sanitize` runs it first and insists that it is caught, so
-// that a clean report of the real tests means something.
+// A kernel with a planted out-of-bounds write: `make sanitize` runs it first and insists that it is caught,
+// so that a clean report of the real tests means something.
 #include <cuda_runtime.h>
 
 __global__ void planted_bug_kernel(float* data, int num_elems) {

@@ -15,22 +15,22 @@
 #define GPU_TEST_CASE(name) TEST_CASE("[gpu] " name* doctest::skip(!solder::test::has_gpu()))
 
 /// Checks that `expression` throws solder::Error of `expected_kind` whose text contains every given word.
-#define CHECK_ERROR(expression, expected_kind, ...)                                                   \
-  do {                                                                                                \
-    bool thrown_ = false;                                                                             \
-    try {                                                                                             \
-      (void)(expression);                                                                             \
-    } catch (const solder::Error& error_) {                                                           \
-      thrown_ = true;                                                                                 \
-      const std::string text_ = error_.what();                                                        \
-      CAPTURE(text_);                                                                                 \
-      CHECK(error_.kind() == solder::ErrorKind::expected_kind);                                       \
-      for (const char* word_ : std::vector<const char*>{__VA_ARGS__}) {                               \
-        CAPTURE(word_);                                                                               \
-        CHECK(text_.find(word_) != std::string::npos);                                                \
-      }                                                                                               \
-    }                                                                                                 \
-    CHECK_MESSAGE(thrown_, "no solder::Error from " #expression);                                     \
+#define CHECK_ERROR(expression, expected_kind, ...)                     \
+  do {                                                                  \
+    bool thrown_ = false;                                               \
+    try {                                                               \
+      (void)(expression);                                               \
+    } catch (const solder::Error& error_) {                             \
+      thrown_ = true;                                                   \
+      const std::string text_ = error_.what();                          \
+      CAPTURE(text_);                                                   \
+      CHECK(error_.kind() == solder::ErrorKind::expected_kind);         \
+      for (const char* word_ : std::vector<const char*>{__VA_ARGS__}) { \
+        CAPTURE(word_);                                                 \
+        CHECK(text_.find(word_) != std::string::npos);                  \
+      }                                                                 \
+    }                                                                   \
+    CHECK_MESSAGE(thrown_, "no solder::Error from " #expression);       \
   } while (0)
 
 namespace solder::test {
@@ -75,7 +75,8 @@ inline int64_t ulp_distance(float a, float b) {
 }
 
 /// Runs a one-output graph "y".
-inline Tensor run(const Graph& graph, const TensorMap& weights, const TensorMap& inputs, CompileOptions options) {
+inline Tensor run(const Graph& graph, const TensorMap& weights, const TensorMap& inputs,
+                  CompileOptions options) {
   return compile(graph, weights, options).session().run(inputs).at("y");
 }
 

@@ -1,10 +1,12 @@
-// Answers that this project did not compute itself. Every row is run, or counted as too expensive for the CPU.
+// Answers that this project did not compute itself. Every row is run, or counted as too expensive for the
+// CPU.
 
 #include <algorithm>
 #include <array>
 #include <cstdio>
 
 #include "conformance.h"
+#include "support.h"
 
 using namespace solder;
 using namespace solder::test;
@@ -66,17 +68,21 @@ void run_conv_int(Device device, Math math, int64_t max_macs) {
     ++paths[path.substr(0, path.find_first_of(",;"))];
     const Tensor y = model.session().run({{"x", x}}).at("y");
     const auto [low, high] = std::minmax_element(y.floats().begin(), y.floats().end());
-    const bool right = y.shape() == Shape{s.N, s.K, std::stoll(row.at("out_h")), std::stoll(row.at("out_w"))} &&
-                       *low == std::stof(row.at("min")) && *high == std::stof(row.at("max")) &&
-                       crc_of_integers(y.floats()) == std::stoul(row.at("crc32"), nullptr, 16);
+    const bool right =
+        y.shape() == Shape{s.N, s.K, std::stoll(row.at("out_h")), std::stoll(row.at("out_w"))} &&
+        *low == std::stof(row.at("min")) && *high == std::stof(row.at("max")) &&
+        crc_of_integers(y.floats()) == std::stoul(row.at("crc32"), nullptr, 16);
     ++num_run;
     if (!right) ++num_failed;
-    if (!right && num_failed <= 5) MESSAGE("row ", row.at("id"), " ", row.at("name"), ": ", to_string(s), ": ", path);
+    if (!right && num_failed <= 5)
+      MESSAGE("row ", row.at("id"), " ", row.at("name"), ": ", to_string(s), ": ", path);
   }
   std::printf("conv_int on %s, %s: %lld rows run, %lld failed, %lld not run (at least %lld multiply-adds)\n",
               to_string(device).c_str(), to_string(math), static_cast<long long>(num_run),
-              static_cast<long long>(num_failed), static_cast<long long>(num_left), static_cast<long long>(max_macs));
-  for (const auto& [path, count] : paths) std::printf("  %5lld rows: %s\n", static_cast<long long>(count), path.c_str());
+              static_cast<long long>(num_failed), static_cast<long long>(num_left),
+              static_cast<long long>(max_macs));
+  for (const auto& [path, count] : paths)
+    std::printf("  %5lld rows: %s\n", static_cast<long long>(count), path.c_str());
   CHECK(num_run > 0);
   CHECK(num_failed == 0);
 }
@@ -115,7 +121,8 @@ TEST_CASE("conformance: mish_f32, mish and stepwise mish of mish within 4 ULP, e
     int64_t worst = 0, worst_twice = 0;
     size_t at = 0, at_twice = 0;
     for (size_t i = 0; i < rows.size(); ++i) {
-      const int64_t error = ulp_distance(separate.at("mish").floats()[i], from_bits(rows[i].at("mish_rn_bits")));
+      const int64_t error =
+          ulp_distance(separate.at("mish").floats()[i], from_bits(rows[i].at("mish_rn_bits")));
       const int64_t error_twice =
           ulp_distance(fused.at("mish2").floats()[i], from_bits(rows[i].at("mish2_stepwise_rn_bits")));
       if (error > worst) worst = error, at = i;

@@ -1,6 +1,7 @@
 #include "conformance.h"
 #include "ops/conv_im2col.h"
 #include "oracle.h"
+#include "support.h"
 
 using namespace solder;
 using namespace solder::test;
@@ -14,24 +15,115 @@ std::vector<ConvShape> conv_cases() {
       {.N = 1, .C = 1, .H = 1, .W = 1, .K = 1, .R = 1, .S = 1},
       {.N = 3, .C = 4, .H = 7, .W = 5, .K = 6, .R = 1, .S = 1},
       {.N = 2, .C = 16, .H = 8, .W = 8, .K = 8, .R = 1, .S = 1, .stride_h = 2, .stride_w = 2},
-      {.N = 1, .C = 3, .H = 20, .W = 18, .K = 8, .R = 7, .S = 7, .stride_h = 2, .stride_w = 2, .pad_top = 3, .pad_left = 3, .pad_bottom = 3, .pad_right = 3},
-      {.N = 2, .C = 2, .H = 12, .W = 13, .K = 3, .R = 5, .S = 5, .pad_top = 2, .pad_left = 2, .pad_bottom = 2, .pad_right = 2},
-      {.N = 1, .C = 4, .H = 15, .W = 14, .K = 4, .R = 3, .S = 3, .dil_h = 2, .dil_w = 3, .pad_top = 2, .pad_left = 3, .pad_bottom = 2, .pad_right = 3},
-      {.N = 2, .C = 3, .H = 10, .W = 9, .K = 4, .R = 3, .S = 2, .stride_h = 2, .stride_w = 3, .pad_top = 0, .pad_left = 1, .pad_bottom = 3, .pad_right = 2},
-      {.N = 1, .C = 3, .H = 12, .W = 12, .K = 4, .R = 3, .S = 3, .pad_top = -2, .pad_left = -1, .pad_bottom = 1, .pad_right = -3},
-      {.N = 2, .C = 8, .H = 9, .W = 9, .K = 12, .R = 3, .S = 3, .groups = 4, .pad_top = 1, .pad_left = 1, .pad_bottom = 1, .pad_right = 1},
-      {.N = 2, .C = 6, .H = 11, .W = 10, .K = 6, .R = 3, .S = 3, .groups = 6, .stride_h = 2, .stride_w = 1, .pad_top = 1, .pad_left = 1, .pad_bottom = 1, .pad_right = 1},
+      {.N = 1,
+       .C = 3,
+       .H = 20,
+       .W = 18,
+       .K = 8,
+       .R = 7,
+       .S = 7,
+       .stride_h = 2,
+       .stride_w = 2,
+       .pad_top = 3,
+       .pad_left = 3,
+       .pad_bottom = 3,
+       .pad_right = 3},
+      {.N = 2,
+       .C = 2,
+       .H = 12,
+       .W = 13,
+       .K = 3,
+       .R = 5,
+       .S = 5,
+       .pad_top = 2,
+       .pad_left = 2,
+       .pad_bottom = 2,
+       .pad_right = 2},
+      {.N = 1,
+       .C = 4,
+       .H = 15,
+       .W = 14,
+       .K = 4,
+       .R = 3,
+       .S = 3,
+       .dil_h = 2,
+       .dil_w = 3,
+       .pad_top = 2,
+       .pad_left = 3,
+       .pad_bottom = 2,
+       .pad_right = 3},
+      {.N = 2,
+       .C = 3,
+       .H = 10,
+       .W = 9,
+       .K = 4,
+       .R = 3,
+       .S = 2,
+       .stride_h = 2,
+       .stride_w = 3,
+       .pad_top = 0,
+       .pad_left = 1,
+       .pad_bottom = 3,
+       .pad_right = 2},
+      {.N = 1,
+       .C = 3,
+       .H = 12,
+       .W = 12,
+       .K = 4,
+       .R = 3,
+       .S = 3,
+       .pad_top = -2,
+       .pad_left = -1,
+       .pad_bottom = 1,
+       .pad_right = -3},
+      {.N = 2,
+       .C = 8,
+       .H = 9,
+       .W = 9,
+       .K = 12,
+       .R = 3,
+       .S = 3,
+       .groups = 4,
+       .pad_top = 1,
+       .pad_left = 1,
+       .pad_bottom = 1,
+       .pad_right = 1},
+      {.N = 2,
+       .C = 6,
+       .H = 11,
+       .W = 10,
+       .K = 6,
+       .R = 3,
+       .S = 3,
+       .groups = 6,
+       .stride_h = 2,
+       .stride_w = 1,
+       .pad_top = 1,
+       .pad_left = 1,
+       .pad_bottom = 1,
+       .pad_right = 1},
       {.N = 1, .C = 3, .H = 8, .W = 8, .K = 9, .R = 3, .S = 3, .groups = 3},
       {.N = 2, .C = 8, .H = 6, .W = 6, .K = 4, .R = 1, .S = 1, .groups = 2},
       {.N = 1, .C = 2, .H = 5, .W = 40, .K = 3, .R = 1, .S = 9, .pad_left = 20, .pad_right = 20},
       {.N = 0, .C = 2, .H = 5, .W = 5, .K = 3, .R = 3, .S = 3},
-      {.N = 1, .C = 33, .H = 17, .W = 19, .K = 31, .R = 3, .S = 3, .pad_top = 1, .pad_left = 1, .pad_bottom = 1, .pad_right = 1},
+      {.N = 1,
+       .C = 33,
+       .H = 17,
+       .W = 19,
+       .K = 31,
+       .R = 3,
+       .S = 3,
+       .pad_top = 1,
+       .pad_left = 1,
+       .pad_bottom = 1,
+       .pad_right = 1},
       {.N = 1, .C = 64, .H = 34, .W = 34, .K = 128, .R = 3, .S = 3},
   };
 }
 
 // Compares every output with float64; the count out of bound.
-int64_t count_bad(const ConvShape& s, Math math, const Tensor& x, const Tensor& w, const Tensor* bias, const Tensor& y) {
+int64_t count_bad(const ConvShape& s, Math math, const Tensor& x, const Tensor& w, const Tensor* bias,
+                  const Tensor& y) {
   int64_t bad = 0, i = 0;
   for (int64_t n = 0; n < s.N; ++n) {
     double largest = 0;
@@ -57,14 +149,15 @@ int64_t count_bad(const ConvShape& s, Math math, const Tensor& x, const Tensor& 
 TEST_CASE("conv2d: every geometry against float64, with and without bias, in both math modes") {
   uint64_t seed = 100;
   for (const ConvShape& s : conv_cases()) {
-    const Tensor x = uniform({s.N, s.C, s.H, s.W}, ++seed), w = uniform({s.K, s.C / s.groups, s.R, s.S}, ++seed),
-                 b = uniform({s.K}, ++seed);
+    const Tensor x = uniform({s.N, s.C, s.H, s.W}, ++seed),
+                 w = uniform({s.K, s.C / s.groups, s.R, s.S}, ++seed), b = uniform({s.K}, ++seed);
     for (const Device device : devices()) {
       for (const Math math : {Math::fp32, Math::tf32}) {
         for (const bool bias : {false, true}) {
           const TensorMap weights{{"w", w}, {"b", b}};
           const Tensor y = run(conv_graph(s, bias), weights, {{"x", x}}, {.device = device, .math = math});
-          INFO(to_string(s), " on ", to_string(device), ", ", std::string(to_string(math)), bias ? ", bias" : "");
+          INFO(to_string(s), " on ", to_string(device), ", ", std::string(to_string(math)),
+               bias ? ", bias" : "");
           CHECK(count_bad(s, math, x, w, bias ? &b : nullptr, y) == 0);
         }
       }
@@ -76,7 +169,8 @@ GPU_TEST_CASE("conv2d: a small workspace cuts the columns into chunks and change
   uint64_t seed = 300;
   for (const ConvShape& s : conv_cases()) {
     if (s.groups == s.C) continue;
-    const Tensor x = uniform({s.N, s.C, s.H, s.W}, ++seed), w = uniform({s.K, s.C / s.groups, s.R, s.S}, ++seed);
+    const Tensor x = uniform({s.N, s.C, s.H, s.W}, ++seed),
+                 w = uniform({s.K, s.C / s.groups, s.R, s.S}, ++seed);
     for (const int64_t workspace : {200 << 10, 1 << 20}) {
       const Tensor y = run(conv_graph(s, false), {{"w", w}}, {{"x", x}},
                            {.device = Device::cuda(0), .workspace_bytes = workspace});
@@ -86,7 +180,8 @@ GPU_TEST_CASE("conv2d: a small workspace cuts the columns into chunks and change
   }
 }
 
-TEST_CASE("choose_im2col_plan: within budget, whole images where they fit, refusal that says what is needed") {
+TEST_CASE(
+    "choose_im2col_plan: within budget, whole images where they fit, refusal that says what is needed") {
   const ConvShape headline{.N = 64, .C = 64, .H = 256, .W = 256, .K = 128, .R = 3, .S = 3};
   constexpr int64_t kMiB = 1 << 20;
   for (const int64_t target : {1 * kMiB, 20 * kMiB, 1024 * kMiB}) {

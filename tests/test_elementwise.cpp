@@ -30,7 +30,8 @@ const std::vector<UnaryCase>& unary_cases() {
       {Op::exp, 0, 0, [](double x) { return std::exp(x); }, 2},
       {Op::log, 0, 0, [](double x) { return std::log(x); }, 2},
       {Op::sqrt, 0, 0, [](double x) { return std::sqrt(x); }, 0.5},
-      {Op::rsqrt, 0, 0, [](double x) { return x == 0 ? std::copysign(kInfinity, x) : 1 / std::sqrt(x); }, 1.5},
+      {Op::rsqrt, 0, 0, [](double x) { return x == 0 ? std::copysign(kInfinity, x) : 1 / std::sqrt(x); },
+       1.5},
       {Op::reciprocal, 0, 0, [](double x) { return 1 / x; }, 0.5},
       {Op::square, 0, 0, [](double x) { return x * x; }, 0.5},
       {Op::erf, 0, 0, [](double x) { return std::erf(x); }, 4},
@@ -41,9 +42,7 @@ const std::vector<UnaryCase>& unary_cases() {
       {Op::leaky_relu, 0.1f, 0, [](double x) { return x > 0 ? x : x * double{0.1f}; }, 0.5},
       {Op::elu, 1.5f, 0, [](double x) { return x > 0 ? x : 1.5 * std::expm1(x); }, 4},
       {Op::selu, 0, 0,
-       [](double x) {
-         return 1.0507009873554804934 * (x > 0 ? x : 1.6732632423543772848 * std::expm1(x));
-       },
+       [](double x) { return 1.0507009873554804934 * (x > 0 ? x : 1.6732632423543772848 * std::expm1(x)); },
        4},
       {Op::gelu, 0, 0, [](double x) { return 0.5 * x * std::erfc(-x / std::sqrt(2.0)); }, 2,
        [](double x) { return 4 + x * x; }},
@@ -55,14 +54,17 @@ const std::vector<UnaryCase>& unary_cases() {
       {Op::hard_swish, 0, 0, [=](double x) { return std::isinf(x) && x < 0 ? -NAN : x * hard(x); }, 2.5,
        [](double x) { return x < 0 ? 4 / std::max(x + 3, 1e-30) : 0; }},
       {Op::mish, 0, 0, mish_oracle, 4},
-      {Op::clip, -0.5f, 2, [](double x) { return x < -0.5 ? -0.5 : x > 2 ? 2 : x; }, 0},
+      {Op::clip, -0.5f, 2, [](double x) { return x < -0.5 ? -0.5
+                                                 : x > 2  ? 2
+                                                          : x; }, 0},
   };
   return cases;
 }
 
 // Every exponent, many random bit patterns, the range where activations bend, special values.
 std::vector<float> spread_inputs() {
-  std::vector<float> inputs{0.0f, -0.0f, INFINITY, -INFINITY, NAN, 1.0f, -1.0f, 1e-45f, -1e-45f, 3.4e38f, -3.4e38f};
+  std::vector<float> inputs{0.0f,  -0.0f,  INFINITY, -INFINITY, NAN,     1.0f,
+                            -1.0f, 1e-45f, -1e-45f,  3.4e38f,   -3.4e38f};
   std::mt19937 engine(5);
   for (int i = 0; i < 60000; ++i) {
     const float value = std::bit_cast<float>(static_cast<uint32_t>(engine()));
@@ -135,10 +137,18 @@ TEST_CASE("elementwise: binary functions with every kind of broadcast") {
   struct Pairing {
     Shape a, b;
   };
-  const std::vector<Pairing> pairings = {{{2, 3, 5, 7}, {2, 3, 5, 7}}, {{2, 3, 5, 7}, {3, 1, 1}}, {{2, 3, 5, 8}, {1, 3, 1, 1}},
-                                         {{4, 6}, {6}},               {{4, 6}, {4, 1}},          {{5, 1}, {1, 9}},
-                                         {{3, 4, 5}, {}},             {{1}, {257}},              {{2, 1, 3, 1, 5}, {7, 1, 4, 1}},
-                                         {{0, 3}, {1, 3}},            {{1031}, {1031}},          {{33, 4}, {33, 1}}};
+  const std::vector<Pairing> pairings = {{{2, 3, 5, 7}, {2, 3, 5, 7}},
+                                         {{2, 3, 5, 7}, {3, 1, 1}},
+                                         {{2, 3, 5, 8}, {1, 3, 1, 1}},
+                                         {{4, 6}, {6}},
+                                         {{4, 6}, {4, 1}},
+                                         {{5, 1}, {1, 9}},
+                                         {{3, 4, 5}, {}},
+                                         {{1}, {257}},
+                                         {{2, 1, 3, 1, 5}, {7, 1, 4, 1}},
+                                         {{0, 3}, {1, 3}},
+                                         {{1031}, {1031}},
+                                         {{33, 4}, {33, 1}}};
   const auto oracle = [](Op op, float a, float b) -> float {
     switch (op) {
       case Op::add: return a + b;
@@ -178,7 +188,8 @@ TEST_CASE("elementwise: binary functions with every kind of broadcast") {
           const float expected = oracle(op, element(a), element(b));
           if (ulp_distance(y.floats()[static_cast<size_t>(i)], expected) > (op == Op::pow ? 8 : 0)) ++bad;
         }
-        INFO(name_of(op), " of ", to_string(pairing.a), " and ", to_string(pairing.b), " on ", to_string(device));
+        INFO(name_of(op), " of ", to_string(pairing.a), " and ", to_string(pairing.b), " on ",
+             to_string(device));
         CHECK(bad == 0);
       }
     }
@@ -218,7 +229,8 @@ TEST_CASE("elementwise: NaN passes through min, max, relu, clip and pow; scalars
 
 TEST_CASE("elementwise: sizes around every vector and tile edge") {
   for (const Device device : devices()) {
-    for (const int64_t size : {0, 1, 2, 3, 4, 5, 7, 8, 255, 256, 257, 1023, 1024, 2047, 2048, 2049, 4099, 70001}) {
+    for (const int64_t size :
+         {0, 1, 2, 3, 4, 5, 7, 8, 255, 256, 257, 1023, 1024, 2047, 2048, 2049, 4099, 70001}) {
       const Tensor x = uniform({size}, static_cast<uint64_t>(size) + 1, -4, 4);
       Graph g;  // one op takes the hand-written kernel, a chain the interpreter
       const Value v = g.input("x", {size});
@@ -289,13 +301,16 @@ GPU_TEST_CASE("elementwise: arrays that start off a 16-byte line, and the bytes 
     for (int64_t offset = 0; offset < 5; ++offset) {
       Tensor host = uniform({size + 16}, 9);
       const Tensor memory = host.to(gpu);
-      const Tensor result = Tensor::from({size + 16}, std::vector<float>(static_cast<size_t>(size + 16), NAN)).to(gpu);
+      const Tensor result =
+          Tensor::from({size + 16}, std::vector<float>(static_cast<size_t>(size + 16), NAN)).to(gpu);
       for (const Op op : {Op::mish, Op::square}) {
         Program program;
         program.push({.op = op});
         program.push({.op = Op::store_output});
-        const std::vector<ElementwiseTensor> in{{static_cast<float*>(memory.data()) + offset, DType::float32, {size}}};
-        const std::vector<ElementwiseTensor> out{{static_cast<float*>(result.data()) + 4 + offset / 2, DType::float32, {size}}};
+        const std::vector<ElementwiseTensor> in{
+            {static_cast<float*>(memory.data()) + offset, DType::float32, {size}}};
+        const std::vector<ElementwiseTensor> out{
+            {static_cast<float*>(result.data()) + 4 + offset / 2, DType::float32, {size}}};
         run_program_on_gpu(program, bind_elementwise({size}, in, out));
         const Tensor back = result.to(Device::cpu());
         int64_t bad = 0;
@@ -307,7 +322,8 @@ GPU_TEST_CASE("elementwise: arrays that start off a 16-byte line, and the bytes 
             continue;
           }
           const float x = host.floats()[static_cast<size_t>(element + offset)];
-          bad += op == Op::square ? value != x * x : ulp_distance(value, static_cast<float>(mish_oracle(x))) > 4;
+          bad +=
+              op == Op::square ? value != x * x : ulp_distance(value, static_cast<float>(mish_oracle(x))) > 4;
         }
         INFO(name_of(op), " size ", size, " offset ", offset);
         CHECK(bad == 0);

@@ -11,7 +11,8 @@ using namespace solder::test;
 namespace {
 
 int count_nodes(const Graph& g, NodeKind kind) {
-  return static_cast<int>(std::count_if(g.nodes().begin(), g.nodes().end(), [&](const Node& n) { return n.kind == kind; }));
+  return static_cast<int>(
+      std::count_if(g.nodes().begin(), g.nodes().end(), [&](const Node& n) { return n.kind == kind; }));
 }
 
 Graph fused(const Graph& g) {
@@ -127,8 +128,7 @@ TEST_CASE("fuse: a region that does not fit one program is split") {
   TensorMap inputs;
   for (int i = 0; i < 20; ++i)
     inputs["x" + std::to_string(i)] = Tensor::from({5}, std::vector<float>(5, static_cast<float>(i)));
-  for (const Device device : devices())
-    CHECK(run(wide, {}, inputs, {.device = device}).floats()[4] == 190);
+  for (const Device device : devices()) CHECK(run(wide, {}, inputs, {.device = device}).floats()[4] == 190);
 }
 
 TEST_CASE("remove_dead: unused nodes go, inputs and parameters stay") {
@@ -161,14 +161,16 @@ TEST_CASE("verify: a broken graph is named") {
   CHECK_ERROR(verify(broken([](Node& n) { n.region.exprs[0].a.index = 3; })), invalid_argument, "relu_1");
   CHECK_ERROR(verify(broken([](Node& n) { n.region.exprs[0].op = Op::add; })), invalid_argument, "add");
   CHECK_ERROR(verify(broken([](Node& n) { n.operand_shapes[0] = {3}; })), invalid_argument, "[3]");
-  CHECK_ERROR(verify(broken([](Node& n) { n.outputs.push_back(n.outputs[0]); })), invalid_argument, "outputs");
+  CHECK_ERROR(verify(broken([](Node& n) { n.outputs.push_back(n.outputs[0]); })), invalid_argument,
+              "outputs");
 }
 
 TEST_CASE("plan_memory: lifetimes share memory, in place where legal, and nothing overlaps that must not") {
   Graph g;
   const Value x = g.input("x", {1000});
   Value v = x;
-  for (int i = 0; i < 6; ++i) v = g.matmul(g.input("a" + std::to_string(i), {1, 1000}), g.input("b" + std::to_string(i), {1000, 1000}));
+  for (int i = 0; i < 6; ++i)
+    v = g.matmul(g.input("a" + std::to_string(i), {1, 1000}), g.input("b" + std::to_string(i), {1000, 1000}));
   g.output("y", g.relu(v));
   const Model model = compile(g, {}, {.device = Device::cpu(), .fuse = false});
   const MemoryPlan& plan = model.memory();
@@ -179,7 +181,8 @@ TEST_CASE("plan_memory: lifetimes share memory, in place where legal, and nothin
   std::vector<Live> live;
   for (const auto& node : plan.values)
     for (const Placement& p : node)
-      if (p.offset_bytes >= 0) live.push_back({p.offset_bytes, p.offset_bytes + p.size_bytes, p.first_node, p.last_node});
+      if (p.offset_bytes >= 0)
+        live.push_back({p.offset_bytes, p.offset_bytes + p.size_bytes, p.first_node, p.last_node});
   for (size_t i = 0; i < live.size(); ++i) {
     CHECK(live[i].begin % kArenaAlignment == 0);
     CHECK(live[i].end <= plan.values_bytes);
@@ -206,10 +209,12 @@ TEST_CASE("plan_memory: a chain of unfused ops runs in place") {
 
 TEST_CASE("lower: programs compute what their regions say, whatever is parked") {
   // (x + y) * (x - y) / (x + y): the sum is needed twice, the difference once.
-  Region region{2, {{Op::add, Arg::operand(0), Arg::operand(1)},
-                    {Op::sub, Arg::operand(0), Arg::operand(1)},
-                    {Op::mul, Arg::expr(0), Arg::expr(1)},
-                    {Op::div, Arg::expr(2), Arg::expr(0)}}, {Arg::expr(3)}};
+  Region region{2,
+                {{Op::add, Arg::operand(0), Arg::operand(1)},
+                 {Op::sub, Arg::operand(0), Arg::operand(1)},
+                 {Op::mul, Arg::expr(0), Arg::expr(1)},
+                 {Op::div, Arg::expr(2), Arg::expr(0)}},
+                {Arg::expr(3)}};
   const std::vector<float> x{1, 2, 3, -5}, y{4, 0.5f, -1, 2};
   for (const bool in_registers : {false, true}) {
     const Program program = lower(region, in_registers);
@@ -224,6 +229,10 @@ TEST_CASE("lower: programs compute what their regions say, whatever is parked") 
     for (const Step& step : program.view()) reads += step.source == Source::operand && step.index == 0;
     if (in_registers) CHECK(reads == 0);
   }
-  CHECK_FALSE(may_overwrite(lower({2, {{Op::add, Arg::operand(0), Arg::operand(1)}, {Op::mul, Arg::expr(0), Arg::operand(1)}},
-                                   {Arg::expr(0), Arg::expr(1)}}, false), 1, 0));
+  CHECK_FALSE(may_overwrite(
+      lower({2,
+             {{Op::add, Arg::operand(0), Arg::operand(1)}, {Op::mul, Arg::expr(0), Arg::operand(1)}},
+             {Arg::expr(0), Arg::expr(1)}},
+            false),
+      1, 0));
 }

@@ -61,13 +61,18 @@ inline double copy_median_ms(int64_t num_bytes, void* stream) {
   const auto s = static_cast<cudaStream_t>(stream);
   fill_random(Tensor::view(from.get(), {half / 4}, DType::float32, gpu), 3);
   return median_ms(stream, [&] {
-    SOLDER_CUDA(cudaMemcpyAsync(to.get(), from.get(), static_cast<size_t>(half), cudaMemcpyDeviceToDevice, s));
+    SOLDER_CUDA(
+        cudaMemcpyAsync(to.get(), from.get(), static_cast<size_t>(half), cudaMemcpyDeviceToDevice, s));
   });
 }
 
-/// Whether `result`, the output "y" of a fused session, is what the unfused graph gives: bit for bit in float32,
-/// within two roundings an op in 16-bit types.
-inline bool same_as_unfused(const Graph& graph, const Session& fused, size_t num_inputs, const Tensor& result) {
+/// Median milliseconds of a kernel that reads x_bytes once and writes y_bytes once (tests/bench/floor.cu).
+double floor_median_ms(int64_t x_bytes, int64_t y_bytes, void* stream);
+
+/// Whether `result`, the output "y" of a fused session, is what the unfused graph gives: bit for bit in
+/// float32, within two roundings an op in 16-bit types.
+inline bool same_as_unfused(const Graph& graph, const Session& fused, size_t num_inputs,
+                            const Tensor& result) {
   Session unfused = compile(graph, {}, {.device = result.device(), .fuse = false}).session();
   for (size_t i = 0; i < num_inputs; ++i) {
     const Tensor from = fused.input("x" + std::to_string(i)), to = unfused.input("x" + std::to_string(i));
@@ -76,7 +81,8 @@ inline bool same_as_unfused(const Graph& graph, const Session& fused, size_t num
   unfused.execute();
   unfused.synchronize();
   const Tensor a = result.to(Device::cpu()), b = unfused.output("y").to(Device::cpu());
-  if (a.dtype() == DType::float32) return std::memcmp(a.data(), b.data(), static_cast<size_t>(a.num_bytes())) == 0;
+  if (a.dtype() == DType::float32)
+    return std::memcmp(a.data(), b.data(), static_cast<size_t>(a.num_bytes())) == 0;
   for (int64_t i = 0; i < a.num_elems(); ++i) {
     const float x = load_as_float(a.data(), a.dtype(), i), y = load_as_float(b.data(), b.dtype(), i);
     if (!(std::abs(x - y) <= 0.02f * std::abs(y) + 2e-3f)) return false;

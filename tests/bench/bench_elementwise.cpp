@@ -35,15 +35,22 @@ std::vector<Case> cases() {
   constexpr int64_t kLarge = int64_t{1} << 28;
   const solder::Shape headline{64, 128, 254, 254}, large{kLarge};
   return {
-      {"bias + double_mish on the headline output", {headline, {128, 1, 1}},
+      {"bias + double_mish on the headline output",
+       {headline, {128, 1, 1}},
        [](Graph& g, const auto& v) { return g.mish(g.mish(g.add(v[0], v[1]))); }},
       {"mish", {large}, [](Graph& g, const auto& v) { return g.mish(v[0]); }},
       {"double_mish", {large}, [](Graph& g, const auto& v) { return g.mish(g.mish(v[0])); }},
       {"8-op chain", {large}, [](Graph& g, const auto& v) { return chain_of_8(g, v[0]); }},
-      {"8-op chain, float16", {large}, [](Graph& g, const auto& v) { return chain_of_8(g, v[0]); }, solder::DType::float16},
+      {"8-op chain, float16",
+       {large},
+       [](Graph& g, const auto& v) { return chain_of_8(g, v[0]); },
+       solder::DType::float16},
       {"16-op chain", {large}, [](Graph& g, const auto& v) { return chain_of_8(g, chain_of_8(g, v[0])); }},
-      {"residual add + mish", {large, large}, [](Graph& g, const auto& v) { return g.mish(g.add(v[0], v[1])); }},
-      {"per-channel scale + bias + mish", {headline, {128, 1, 1}, {128, 1, 1}},
+      {"residual add + mish",
+       {large, large},
+       [](Graph& g, const auto& v) { return g.mish(g.add(v[0], v[1])); }},
+      {"per-channel scale + bias + mish",
+       {headline, {128, 1, 1}, {128, 1, 1}},
        [](Graph& g, const auto& v) { return g.mish(g.add(g.mul(v[0], v[1]), v[2])); }},
   };
 }
@@ -51,7 +58,8 @@ std::vector<Case> cases() {
 void run_case(const Case& c, solder::Device gpu) {
   Graph g;
   std::vector<Value> values;
-  for (size_t i = 0; i < c.inputs.size(); ++i) values.push_back(g.input("x" + std::to_string(i), c.inputs[i], c.dtype));
+  for (size_t i = 0; i < c.inputs.size(); ++i)
+    values.push_back(g.input("x" + std::to_string(i), c.inputs[i], c.dtype));
   g.output("y", c.build(g, values));
   const solder::Model fused = solder::compile(g, {}, {.device = gpu});
   solder::Session session = fused.session();
@@ -71,8 +79,9 @@ void run_case(const Case& c, solder::Device gpu) {
     std::printf("%-44s WRONG\n", c.name.c_str());
     return;
   }
-  std::printf("%-44s %8.4f ms  %7.1f GB/s  %.3f of a copy of the same %.2f GB (%.4f ms)\n", c.name.c_str(), ms,
-              static_cast<double>(bytes) / ms * 1e-6, ms / copy_ms, static_cast<double>(bytes) * 1e-9, copy_ms);
+  std::printf("%-44s %8.4f ms  %7.1f GB/s  %.3f of a copy of the same %.2f GB (%.4f ms)\n", c.name.c_str(),
+              ms, static_cast<double>(bytes) / ms * 1e-6, ms / copy_ms, static_cast<double>(bytes) * 1e-9,
+              copy_ms);
   std::fflush(stdout);
 }
 
@@ -91,7 +100,9 @@ int main() {
     g.output("y", chain_of_8(g, g.input("x0", {4096})));
     solder::Session session = solder::compile(g, {}, {.device = gpu}).session();
     solder::bench::fill_random(session.input("x0"), 1);
-    const double ms = solder::bench::median_ms(session.stream(), [&] { for (int i = 0; i < 100; ++i) session.execute(); });
+    const double ms = solder::bench::median_ms(session.stream(), [&] {
+      for (int i = 0; i < 100; ++i) session.execute();
+    });
     std::printf("%-44s %8.2f us a replay, 100 in a row\n", "8-op chain, 4096 elements", ms * 10);
   } catch (const solder::Error& error) {
     std::fprintf(stderr, "%s\n", error.what());

@@ -1,0 +1,326 @@
+#pragma once
+// The consumer role of conv_rows_kernel: matrix products, epilogue, stores. The picture is in
+// ops/conv_rows.cu.
+
+#include "ops/conv_epilogue.cuh"
+#include "ops/conv_rows.cuh"
+#include "ops/sm90.cuh"
+
+namespace solder::rows {
+
+/// Where a consumer thread's accumulators lie in y: one channel, pixel pairs 8 apart.
+template <bool kPaired>
+struct RowPlace {
+  int channel_idx;
+  int64_t offset;  // in y, of the first pair
+  int num_cols;    // from the first pair's first pixel to the end of the strip's row
+  bool stored;     // the channel exists
+
+  __device__ int channel(int) const { return channel_idx; }
+
+  template <int N>
+  __device__ void load(const float* tensor, float (&values)[N]) const {
+#pragma unroll
+    for (int i = 0; i < N; i += 2) {
+      const float* at = tensor + offset + i * 4;
+      if constexpr (kPaired) {
+        const float2 pair = sm90::load_if(stored && i * 4 < num_cols, reinterpret_cast<const float2*>(at));
+        values[i] = pair.x, values[i + 1] = pair.y;
+      } else {
+        values[i] = sm90::load_if(stored && i * 4 < num_cols, at);
+        values[i + 1] = sm90::load_if(stored && i * 4 + 1 < num_cols, at + 1);
+      }
+    }
+  }
+};
+
+/// The accumulators of the first of the thread's two channels: i runs along the pixels. See sm90::wgmma.
+__device__ constexpr int first_half(int i) { return i / 2 * 4 + i % 2; }
+
+/// out = block `index` (a run-time number) of kN accumulators of the first channel.
+template <int kFirst, int kCount, int kN>
+__device__ void fetch_block(const float (&acc)[128], int index, float (&out)[kN]) {
+  if constexpr (kCount == 1) {
+#pragma unroll
+    for (int i = 0; i < kN; ++i) out[i] = acc[first_half(kFirst * kN + i)];
+  } else if (index < kFirst + kCount / 2) {
+    fetch_block<kFirst, kCount / 2>(acc, index, out);
+  } else {
+    fetch_block<kFirst + kCount / 2, kCount - kCount / 2>(acc, index, out);
+  }
+}
+
+/// Whether some of the first channel's 64 values sum * scale + bias may lie where the fast activations need
+/// help.
+inline __device__ bool needs_tail(const float (&acc)[128], float scale, float bias) {
+  float first[64];
+#pragma unroll
+  for (int i = 0; i < 64; ++i) first[i] = acc[first_half(i)];
+  const uint32_t largest = largest_bits(first);
+  // A NaN must answer yes; scale is positive, so the most negative sum gives the most negative value.
+  return (largest >> 31) != 0 && !(fmaf(__uint_as_float(largest), scale, bias) >= kTailStart + 1);
+}
+
+/// Eight channels of a warp's row on their way to memory. Channel r's row starts `phase(r)` floats past a
+/// 128-byte line, so pixel q is staged in column (q + phase) % 64: each window of 64 columns is then two
+/// whole lines, and what belongs to the next window waits in `carry`.
+template <bool kPaired>
+struct RowStore {
+  float* stage;  // the warp's [8][kRowsStagePitch]
+  float* first;  // y, first channel, first column of the strip's row
+  int64_t y_plane;
+  int num_cols;  // 0 where the channels do not exist
+  uint32_t phase0, phase_step;
+  int lane;
+  float2 carry[8];
+
+  __device__ uint32_t phase(int r) const { return (phase0 + r * phase_step) & 31; }
+
+  /// Stages N accumulators of channel lane / 4 from pixel `pixel0` on.
+  template <int N>
+  __device__ void put(int pixel0, const float (&values)[N]) {
+    float* row = stage + (lane >> 2) * kRowsStagePitch;
+    const uint32_t col0 = phase(lane >> 2) + 2 * (lane & 3) + pixel0;
+#pragma unroll
+    for (int i = 0; i < N; i += 2) {
+      const uint32_t col = col0 + i * 4;
+      if constexpr (kPaired) {
+        *reinterpret_cast<float2*>(row + (col & 63)) = make_float2(values[i], values[i + 1]);
+      } else {
+        row[col & 63] = values[i];
+        row[(col + 1) & 63] = values[i + 1];
+      }
+    }
+  }
+
+  /// Writes window `window` (of kRowsTileCols / 64, and one more for the rest), which all lanes have staged.
+  __device__ void write(int window) {
+    constexpr int kNumWindows = kRowsTileCols / 64;
+    const int col = lane * (kPaired ? 2 : 1);
+    // Opaque: otherwise eight addresses and phases stay in registers from window to window, and spill.
+    const int own_phase0 = static_cast<int>(sm90::opaque(phase0));
+    const int plane = static_cast<int>(sm90::opaque(static_cast<uint32_t>(y_plane)));
+    float2 staged[8];
+    if (window < kNumWindows) {
+#pragma unroll
+      for (int r = 0; r < 8; ++r) {
+        const float* row = stage + r * kRowsStagePitch + col;
+        staged[r] = kPaired ? *reinterpret_cast<const float2*>(row) : make_float2(row[0], row[32]);
+      }
+    }
+#pragma unroll
+    for (int r = 0; r < 8; ++r) {
+      const int shift = (own_phase0 + r * static_cast<int>(phase_step)) & 31;
+      const bool current = col >= shift;  // otherwise the column belongs to the window before
+      float2 out = carry[r];
+      if (window < kNumWindows) {
+        if (current) out = staged[r];
+        carry[r] = staged[r];
+      }
+      const int pixel = window * 64 + col - shift;
+      const bool valid = (window > 0 || current) && (window < kNumWindows || !current) && pixel < num_cols;
+      float* dst = first + (r * plane + pixel);
+      if constexpr (kPaired) {
+        sm90::store_if(valid, reinterpret_cast<float2*>(dst), out);
+      } else {
+        sm90::store_if(valid, dst, out.x);
+        // Columns 32 to 63 are never carried: a phase is below 32.
+        if (window < kNumWindows) sm90::store_if(pixel + 32 < num_cols, dst + 32, staged[r].y);
+      }
+    }
+    __syncwarp();
+  }
+};
+
+/// Brings what the epilogue will read beside the sums to L2: the warp's 16 channels of full-size operands.
+inline __device__ void prefetch_operands(const RowsParams& p, int64_t row_offset, int num_channels,
+                                         int num_cols, int lane) {
+  const int lines = (num_cols + 62) / 32;  // at most, at any alignment
+  for (int o = 1; o < p.epilogue.program.num_operands; ++o) {
+    if (p.epilogue.access[o] != EpilogueAccess::full) continue;
+    const float* rows = p.epilogue.operands[o] + row_offset;
+    for (int i = lane; i < num_channels * lines; i += 32) {
+      const int channel = i / lines;
+      sm90::prefetch_l2(rows + channel * p.y_plane + min((i - channel * lines) * 32, num_cols - 1));
+    }
+  }
+}
+
+/// 2^exponent, in two factors where one float cannot hold it.
+struct PowerOfTwo {
+  float factor, extra;
+
+  __device__ explicit PowerOfTwo(int exponent) {
+    const int main = max(-126, min(127, exponent));
+    const int rest = max(-126, min(127, exponent - main));
+    factor = __int_as_float((main + 127) << 23);
+    extra = __int_as_float((rest + 127) << 23);
+  }
+};
+
+/// Multiplies output rows and runs their epilogues; `which` of the two consumer warpgroups takes every other
+/// row.
+template <class FilterShape, class Chain, bool kPaired>
+__device__ void consume(const RowsParams& p, const Block& b, int which, int t) {
+  const int warp = __shfl_sync(0xffffffffu, t >> 5, 0), lane = t & 31;
+  const int span = (p.R - 1) * p.dil_h;
+  const uint32_t peer_empty = sm90::map_to_rank(b.empty, b.rank ^ 1);
+  const int warp_channel = (b.k_block * 2 + static_cast<int>(b.rank)) * kRowsBlockChannels + warp * 16;
+  float bias[2];
+  int weight_exponent[2];
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const int channel = warp_channel + half * 8 + (lane >> 2);
+    weight_exponent[half] = p.weight_exponents[channel];
+    bias[half] = channel < p.K ? epilogue_bias<Chain>(p.epilogue, channel) : 0.0f;
+  }
+  // Releasing input rows: a row is free after 2 R arrivals, one for each output row that reads it in each
+  // block. Lane r releases row r of a filter's span, here (r < 16) or in the peer. The first and last output
+  // rows of a segment also stand in for those that would lie beyond it.
+  const int release_row = lane & 15;
+  const bool releases = warp == 0 && release_row <= span;
+  // Packed to save registers: arrivals of every row | more of the first << 8 | more of the last << 16.
+  const int release_counts = (release_row % p.dil_h == 0) | (p.R - 1 - release_row / p.dil_h) << 8 |
+                             (release_row + p.dil_h - 1) / p.dil_h << 16;
+  const uint64_t desc_a0 = sm90::matrix_descriptor(b.weights, kRowsBlockChannels * 16, 128);
+  const uint64_t desc_b0 = sm90::matrix_descriptor(b.ring, kPlaneBytes, 128);
+
+  if (which == 1) sm90::named_barrier_arrive(kTurnBarrier, 2 * kWarpgroup);  // warpgroup 0 begins
+  sm90::mbarrier_wait(b.weights_ready, 0);
+  RingPosition at;
+  int turn = 0;
+  const int end_unit = first_unit(p, b.cluster + 1);
+  for (int unit = first_unit(p, b.cluster); unit < end_unit;) {
+    const Segment seg = segment_at(p, unit, end_unit);
+    unit += seg.num_rows;
+    if (skipped(p, seg)) continue;
+    for (int j = 0; j < seg.num_rows; ++j, at = at.ahead(1, p.num_slots), turn ^= 1) {
+      if (turn != which) continue;
+      const int first_col = seg.strip * p.strip_cols;
+      const int num_cols = min(p.strip_cols, p.Q - first_col);
+      const int64_t row_offset = seg.image * p.y_image + warp_channel * p.y_plane +
+                                 static_cast<int64_t>(seg.first_row + j) * p.Q + first_col;
+      if constexpr (Chain::kInterpreted || Chain::kChain == ConvChain::residual_relu) {
+        prefetch_operands(p, row_offset, min(16, p.K - warp_channel), num_cols, lane);
+      }
+      float acc[128];
+      sm90::named_barrier_sync(kTurnBarrier + which, 2 * kWarpgroup);
+      sm90::mbarrier_wait(b.full + 8 * at.slot, at.parity);
+      const int x_exponent = b.slot_exponents[at.slot];  // before the slot can be released
+      // Opaque: otherwise the descriptors of all taps are hoisted out of the loop, and spill.
+      uint64_t desc_a = desc_a0 | sm90::opaque(0);
+      bool accumulate = false;
+      // NOTE: loops that surely run, so that no path around them makes the compiler serialise the wgmma.
+      int r = 0;
+#pragma unroll FilterShape::kUnrollRows
+      do {
+        const RingPosition row = at.ahead(r * p.dil_h, p.num_slots);
+        sm90::mbarrier_wait(b.full + 8 * row.slot, row.parity);
+        sm90::wgmma_fence();
+        uint64_t desc_row = desc_b0 + static_cast<uint64_t>(row.slot * (b.slot_bytes >> 4));
+        int s = 0;
+#pragma unroll FilterShape::kUnrollCols
+        do {
+          uint64_t desc_b = desc_row;
+          int k = 0;
+#pragma unroll FilterShape::kUnrollSteps
+          do {
+            sm90::wgmma_m64n256k16(acc, desc_a, desc_b, accumulate);
+            accumulate = true;
+            desc_a += 2 * kRowsBlockChannels;
+            desc_b += 2 * (kPlaneBytes >> 4);
+          } while (++k < FilterShape::steps(p));
+          desc_row += p.dil_w;
+        } while (++s < FilterShape::cols(p));
+      } while (++r < FilterShape::rows(p));
+      sm90::wgmma_commit();
+      sm90::named_barrier_arrive(kTurnBarrier + (which ^ 1), 2 * kWarpgroup);
+      sm90::wgmma_wait<0>();
+      if (releases) {
+        const int count = (release_counts & 0xff) + (j == 0 ? release_counts >> 8 & 0xff : 0) +
+                          (j == seg.num_rows - 1 ? release_counts >> 16 : 0);
+        const uint32_t offset = 8 * at.ahead(release_row, p.num_slots).slot;
+        if (count > 0) {
+          if (lane < 16)
+            sm90::mbarrier_arrive(b.empty + offset, count);
+          else
+            sm90::mbarrier_arrive_cluster(peer_empty + offset, count);
+        }
+      }
+
+      RowStore<kPaired> store;
+      store.stage = b.stage + (which * 4 + warp) * 8 * kRowsStagePitch;
+      store.y_plane = p.y_plane;
+      store.phase_step = static_cast<uint32_t>(p.y_plane) & 31;
+      store.lane = lane;
+      const PowerOfTwo scales[2] = {PowerOfTwo(-x_exponent - weight_exponent[0]),
+                                    PowerOfTwo(-x_exponent - weight_exponent[1])};
+      if (scales[0].extra != 1.0f || scales[1].extra != 1.0f) [[unlikely]] {
+#pragma unroll
+        for (int i = 0; i < 128; ++i) acc[i] *= scales[i / 2 % 2].extra;
+      }
+      RowPlace<kPaired> place;
+      const auto set_pixel = [&](int half, int pixel0) {
+        place.offset = row_offset + (half * 8 + (lane >> 2)) * p.y_plane + pixel0 + 2 * (lane & 3);
+        place.num_cols = num_cols - pixel0 - 2 * (lane & 3);
+      };
+      // Half of the channels after the other, by one copy of the code: unrolled twice it would miss the
+      // instruction cache.
+#pragma unroll 1
+      for (int half = 0; half < 2; ++half) {
+        const bool exists = warp_channel + half * 8 < p.K;
+        store.first = p.y + row_offset + half * 8 * p.y_plane;
+        store.num_cols = exists ? num_cols : 0;
+        store.phase0 = static_cast<uint32_t>(reinterpret_cast<uintptr_t>(store.first) >> 2) & 31;
+        place.channel_idx = exists ? warp_channel + half * 8 + (lane >> 2) : 0;
+        place.stored = exists;
+        const float scale = half == 0 ? scales[0].factor : scales[1].factor;
+        const float channel_bias = half == 0 ? bias[0] : bias[1];
+        bool rolled = Chain::kInterpreted;
+        if constexpr (Chain::kHasTail) rolled = __any_sync(0xffffffffu, needs_tail(acc, scale, channel_bias));
+        if (rolled) {
+          // Rolled up, so that the interpreter and the tails' formulas exist once.
+          constexpr int kBlock = 8, kCols = kBlock * 4;
+#pragma unroll 1
+          for (int i = 0; i < 64 / kBlock; ++i) {
+            float values[kBlock];
+            fetch_block<0, 64 / kBlock>(acc, i, values);
+#pragma unroll
+            for (int e = 0; e < kBlock; ++e)
+              values[e] = scale_and_bias<Chain>(values[e], scale, channel_bias);
+            set_pixel(half, i * kCols);
+            run_epilogue<Chain>(p.epilogue, place, values);
+            store.put(i * kCols, values);
+            if (i % 2 == 1) {
+              __syncwarp();
+              store.write(i / 2);
+            }
+          }
+        } else if constexpr (!Chain::kInterpreted) {
+          constexpr int kBlock = 16;
+#pragma unroll
+          for (int window = 0; window < kRowsTileCols / 64; ++window) {
+            float values[kBlock];
+#pragma unroll
+            for (int e = 0; e < kBlock; ++e) {
+              values[e] = scale_and_bias<Chain>(acc[first_half(window * kBlock + e)], scale, channel_bias);
+            }
+            set_pixel(half, window * 64);
+            run_epilogue<typename Chain::TailFree>(p.epilogue, place, values);
+            store.put(window * 64, values);
+            __syncwarp();
+            store.write(window);
+          }
+        }
+        store.write(kRowsTileCols / 64);
+        if (half == 0) {
+#pragma unroll
+          for (int i = 0; i < 64; ++i) acc[first_half(i)] = acc[first_half(i) + 2];
+        }
+      }
+    }
+    at = at.ahead(span, p.num_slots);
+  }
+}
+
+}  // namespace solder::rows

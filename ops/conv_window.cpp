@@ -1,0 +1,291 @@
+#include "ops/conv_window.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <numeric>
+
+#include "ops/conv_range.h"
+#include "runtime/check.h"
+#include "runtime/dtype.h"
+
+namespace solder {
+namespace {
+
+// Shared memory a block may take on Hopper, by how much of the 256 KiB it leaves to L1 (1 KiB is reserved):
+// loads on their way need L1 lines, so the least that does is best.
+constexpr int64_t kSmemBudgets[] = {163 << 10, 195 << 10, 227 << 10};
+constexpr int kMaxWindow = 16383;  // 14 bits of a wgmma descriptor
+
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
+
+// Rows (columns) of virtual images that may overlap the next one's because both are all padding. `extent` is
+// the input's, `outputs` the output's, `reach` the largest offset a window position adds to outputs * stride.
+int64_t shared_padding(int64_t extent, int64_t outputs, int64_t stride, int64_t pad, int64_t halo,
+                       int64_t reach) {
+  int64_t leading = 0, trailing = 0;
+  while (leading < halo && leading * stride + reach < pad) ++leading;
+  while (trailing < halo && (outputs + halo - 1 - trailing) * stride - pad >= extent) ++trailing;
+  return std::min(leading, trailing);
+}
+
+bool refuse(std::string* why_not, const std::string& why) {
+  if (why_not != nullptr) *why_not = why;
+  return false;
+}
+
+// Fills everything that does not depend on tile and strips.
+void plan_terms(const ConvShape& s, Math math, WindowConfig* c) {
+  c->math = math;
+  c->num_parts = math == Math::fp32 ? 2 : 1;
+  c->filter_cols = 1;
+  // Few channels: fill a step's 16 terms with neighbouring filter columns. Their distance in the input must
+  // be whole outputs.
+  for (const int cols : {4, 2}) {
+    if (s.C <= 16 / cols && s.S > 1 && cols * s.dil_w % s.stride_w == 0) {
+      c->filter_cols = cols;
+      break;
+    }
+  }
+  const int64_t cols = ceil_div(s.S, c->filter_cols);
+  c->num_taps = static_cast<int>(s.R * cols);
+  const int64_t step_w = c->filter_cols * s.dil_w;
+  const auto num_phases = [](int64_t taps, int64_t stride, int64_t dilation) {
+    return static_cast<int>(std::min(taps, stride / std::gcd(stride, dilation)));
+  };
+  c->phases_h = num_phases(s.R, s.stride_h, s.dil_h);
+  c->phases_w = num_phases(cols, s.stride_w, step_w);
+  c->halo_h = static_cast<int>((s.R - 1) * s.dil_h / s.stride_h);
+  c->halo_w = static_cast<int>((cols - 1) * step_w / s.stride_w);
+}
+
+// Geometry of `num_strips` strips.
+void plan_positions(const ConvShape& s, int64_t num_strips, WindowConfig* c) {
+  const int64_t P = s.P(), Q = s.Q();
+  c->strip_w = static_cast<int>(ceil_div(Q, num_strips));
+  c->num_strips = static_cast<int>(ceil_div(Q, c->strip_w));
+  const int64_t reach_h = s.stride_h - 1;
+  const int64_t reach_w = c->filter_cols > 1 ? (c->filter_cols - 1) * s.dil_w : s.stride_w - 1;
+  c->rows =
+      static_cast<int>(P + c->halo_h - shared_padding(s.H, P, s.stride_h, s.pad_top, c->halo_h, reach_h));
+  c->pitch = c->strip_w + c->halo_w;
+  if (c->num_strips == 1) {
+    c->pitch -= static_cast<int>(shared_padding(s.W, Q, s.stride_w, s.pad_left, c->halo_w, reach_w));
+  }
+  c->num_positions = s.N * c->num_strips * c->rows * int64_t{c->pitch};
+}
+
+// Chunks and stages that fit into shared memory for the tile; false when none do.
+bool plan_smem(const ConvShape& s, WindowConfig* c) {
+  const WindowTile tile = kWindowTiles[c->tile];
+  const int64_t window = tile.block_positions() + int64_t{c->halo_h} * c->pitch + c->halo_w;
+  const int64_t planes = int64_t{c->phases_h} * c->phases_w;
+  if (window * planes > kMaxWindow) return false;
+  c->window = static_cast<int>(window);
+  const int64_t table_bytes = round_up(window * planes, kWindowProducers) * kWindowTableBytes;
+  const int64_t fixed = kWindowFixedBytes + round_up(table_bytes, 128);
+  const int64_t all_channels = c->filter_cols > 1 ? 16 : round_up(s.C, 16);
+  for (const int chunk : {64, 32, 16}) {
+    // A chunk beyond all channels wastes nothing only where the next smaller one would need two.
+    if (chunk > 16 && chunk / 2 >= all_channels) continue;
+    const int64_t channels = std::min<int64_t>(chunk, all_channels);
+    if (c->num_taps * channels / 16 > kMaxWindowChunkSteps) continue;
+    const int64_t stage = window * planes * channels * 2 * c->num_parts;
+    const int64_t num_chunks = ceil_div(all_channels, channels);
+    constexpr int64_t kWeightStage = 2 * kWindowWeightStageBytes;  // of both rings
+    for (const int64_t budget : kSmemBudgets) {
+      int64_t left = budget - fixed - 2 * stage;
+      if (left < (budget == kSmemBudgets[2] ? 2 : 3) * kWeightStage) continue;
+      int64_t weight_stages = std::min<int64_t>(left / kWeightStage, 4);
+      left -= weight_stages * kWeightStage;
+      const int64_t more_windows = std::min<int64_t>(left / stage, kMaxWindowStages - 2);
+      left -= more_windows * stage;
+      weight_stages = std::min<int64_t>(weight_stages + left / kWeightStage, 6);
+      c->chunk_channels = static_cast<int>(channels);
+      c->num_chunks = static_cast<int>(num_chunks);
+      c->chunk_steps = static_cast<int>(c->num_taps * channels / 16);
+      c->last_steps = static_cast<int>(c->num_taps * (all_channels - (num_chunks - 1) * channels) / 16);
+      c->num_steps = static_cast<int>(c->num_taps * all_channels / 16);
+      c->window_stages = static_cast<int>(2 + more_windows);
+      c->weight_stages = static_cast<int>(weight_stages);
+      c->window_stage_bytes = static_cast<int>(stage);
+      c->smem_bytes = static_cast<int>(fixed + c->window_stages * stage + weight_stages * kWeightStage);
+      return true;
+    }
+  }
+  return false;
+}
+
+// A model of the run time, in cycles of 1.7 GHz. Its constants were fitted to 42 shapes of real networks,
+// with up to 13 ways each to cut them (H100, both modes): it is 8 percent off on average, and what it chooses
+// is 2 percent slower than the best.
+void predict(const ConvShape& s, int num_sms, WindowConfig* c) {
+  const WindowTile tile = kWindowTiles[c->tile];
+  const bool is_fp32 = c->math == Math::fp32;
+  const double n = tile.positions, steps = c->num_steps;
+  const double num_warpgroups = tile.split_k && s.K <= kWindowBlockK ? 1 : 2;
+  // Tensor cores take n / 2 cycles a wgmma; below n = 64 shared memory takes longer. Then the barriers.
+  const double wgmma = std::max(n / 2, 16 + n / 4) + 2;
+  const double multiply =
+      1.38 * steps * (is_fp32 ? 3 : 1) * wgmma * num_warpgroups + steps / weight_stage_steps(c->math) * 54;
+  const double slice = is_fp32 ? 2500 : n > 128 ? 2800 : 2000;  // of 32 positions
+  const double epilogue = 1000 + n / 32 * slice;
+  const double positions = double(c->window) * c->phases_h * c->phases_w;
+  const double turns = std::ceil(positions / kWindowProducers);
+  const double terms = c->filter_cols > 1 ? 16 : double(round_up(s.C, 16));
+  const double produce = turns * (terms * (is_fp32 ? 41 : 31) + 640) + c->num_chunks * 170 + 1500;
+  const double weight_bytes = num_warpgroups * steps * kWindowStepBytes * c->num_parts;
+  const double window_bytes = positions * double(s.C) * 4 * (1 + 8.0 / c->pitch);
+  const double l2 = (weight_bytes + window_bytes) / 35;
+  const double useful = double(s.P() * s.Q() * s.N) / double(c->num_positions);
+  const double out_bytes = double(tile.block_k()) * tile.block_positions() * useful * 4;
+  const double dram = (out_bytes + window_bytes / c->tiles_k) / 12;
+  const double longest = std::max({multiply + epilogue, l2, produce, dram});
+  const double cycles = longest + 0.08 * (multiply + epilogue + l2 + produce + dram) + 600;
+  const double waves = std::max(1.0, double(c->num_tiles()) / num_sms);
+  const double whole_waves = double(ceil_div(c->num_tiles(), num_sms));
+  constexpr double kLaunches = 21800;
+  c->predicted_us =
+      (kLaunches + 0.88 * produce / c->num_chunks + (0.32 * waves + 0.68 * whole_waves) * cycles) / 1700;
+}
+
+bool is_supported(const ConvShape& s, Math math, std::string* why_not) {
+  if (s.groups != 1) return refuse(why_not, "groups > 1");
+  if (s.N < 1 || s.K < 1 || s.C < 1 || s.P() < 1 || s.Q() < 1 || s.H < 1 || s.W < 1) {
+    return refuse(why_not, "an empty tensor");
+  }
+  constexpr int64_t kMaxExtent = 1 << 20;
+  for (const int64_t extent : {s.C, s.H, s.W, s.K, s.P(), s.Q(), s.R, s.S, s.stride_h, s.stride_w, s.dil_h,
+                               s.dil_w, std::abs(s.pad_top), std::abs(s.pad_left)}) {
+    if (extent > kMaxExtent) return refuse(why_not, "an extent above 2^20");
+  }
+  if (s.H * s.W >= (int64_t{1} << 30) || s.P() * s.Q() >= (int64_t{1} << 30)) {
+    return refuse(why_not, "a plane of 2^30 elements");
+  }
+  if (s.K < 8) return refuse(why_not, "fewer than 8 output channels");
+  if (math == Math::fp32 && s.C * s.R * s.S < 16) {
+    return refuse(why_not, "fewer than 16 terms, which fp32's bound is too tight for");
+  }
+  return true;
+}
+
+}  // namespace
+
+bool make_window_config(const ConvShape& shape, Math math, int num_sms, int tile, int num_strips,
+                        WindowConfig* config, std::string* why_not) {
+  if (!is_supported(shape, math, why_not)) return false;
+  WindowConfig c;
+  plan_terms(shape, math, &c);
+  c.tile = tile;
+  // fp32 keeps its sums twice (see ops/conv_window.cuh): at most 128 positions fit the registers.
+  if (math == Math::fp32 && kWindowTiles[tile].positions > 128)
+    return refuse(why_not, "no such tile for fp32");
+  plan_positions(shape, num_strips, &c);
+  if (c.num_positions >= (int64_t{1} << 31) - 65536) return refuse(why_not, "2^31 or more positions");
+  if (!plan_smem(shape, &c)) return refuse(why_not, "a window that does not fit into shared memory");
+  c.tiles_k = static_cast<int>(ceil_div(shape.K, kWindowTiles[tile].block_k()));
+  c.tiles_positions = static_cast<int>(ceil_div(c.num_positions, kWindowTiles[tile].block_positions()));
+  if (c.num_tiles() >= (int64_t{1} << 31) - 65536) return refuse(why_not, "2^31 or more tiles");
+  predict(shape, num_sms, &c);
+  *config = c;
+  return true;
+}
+
+bool choose_window_config(const ConvShape& shape, Math math, int num_sms, WindowConfig* config,
+                          std::string* why_not) {
+  if (!is_supported(shape, math, why_not)) return false;
+  bool found = false;
+  int64_t last_strip = 0;
+  for (int64_t strips = 1; strips <= ceil_div(shape.Q(), 14); ++strips) {
+    const int64_t strip = ceil_div(shape.Q(), strips);
+    if (strip == last_strip) continue;
+    last_strip = strip;
+    for (int tile = 0; tile < kNumWindowTiles; ++tile) {
+      WindowConfig c;
+      if (!make_window_config(shape, math, num_sms, tile, static_cast<int>(strips), &c, why_not)) continue;
+      if (!found || c.predicted_us < config->predicted_us) *config = c;
+      found = true;
+    }
+    // Very wide images: the number of strips matters less and less.
+    if (strips > 16) strips += strips / 8;
+  }
+  if (found && why_not != nullptr) why_not->clear();
+  return found;
+}
+
+int64_t packed_window_bytes(const ConvShape& shape, const WindowConfig& config) {
+  const int64_t blocks = ceil_div(shape.K, kWindowBlockK);
+  return blocks * (kWindowBlockK * 4 + int64_t{config.num_steps} * kWindowStepBytes * config.num_parts);
+}
+
+bool pack_window_weights(const ConvShape& shape, const WindowConfig& config, const float* w,
+                         std::vector<std::byte>* packed, std::string* why_not) {
+  const int64_t filter = shape.R * shape.S, terms = shape.C * filter;
+  const int64_t blocks = ceil_div(shape.K, kWindowBlockK);
+  packed->assign(static_cast<size_t>(packed_window_bytes(shape, config)), std::byte{0});
+  std::vector<int32_t> exponents(static_cast<size_t>(blocks * kWindowBlockK), 0);
+  for (int64_t k = 0; k < shape.K; ++k) {
+    uint32_t max_bits = 0;
+    for (int64_t i = 0; i < terms; ++i) {
+      max_bits = std::max(max_bits, std::bit_cast<uint32_t>(w[k * terms + i]) & 0x7fffffffu);
+    }
+    if (max_bits == 0) continue;
+    const int top = exponent_of_bits(max_bits);
+    if (max_bits >= kNonFiniteBits) return refuse(why_not, str("weights of channel ", k, " are not finite"));
+    if (top < -100 || top > 60) {
+      return refuse(why_not, str("weights of channel ", k, " reach 2^", top, ", outside [2^-100, 2^60]"));
+    }
+    exponents[static_cast<size_t>(k)] = 14 - top;
+  }
+  std::memcpy(packed->data(), exponents.data(), exponents.size() * 4);
+
+  const int64_t cols = ceil_div(shape.S, config.filter_cols);
+  const int64_t term_channels = kWindowStepTerms / config.filter_cols;
+  const int64_t all_channels = config.filter_cols > 1 ? 16 : round_up(shape.C, 16);
+  const int64_t part_halves = kWindowStepBytes / 2;
+  auto* out = reinterpret_cast<uint16_t*>(packed->data() + exponents.size() * 4);
+  for (int64_t block = 0; block < blocks; ++block) {
+    for (int64_t first = 0; first < all_channels; first += config.chunk_channels) {
+      const int64_t chunk = std::min<int64_t>(config.chunk_channels, all_channels - first);
+      for (int64_t tap = 0; tap < config.num_taps; ++tap) {
+        for (int64_t base = first; base < first + chunk; base += 16, out += part_halves * config.num_parts) {
+          for (int64_t m = 0; m < kWindowBlockK; ++m) {
+            const int64_t k = block * kWindowBlockK + m;
+            if (k >= shape.K) break;
+            const int exponent = exponents[static_cast<size_t>(k)];
+            for (int64_t e = 0; e < kWindowStepTerms; ++e) {
+              const int64_t c = base + e % term_channels;
+              const int64_t col = tap % cols * config.filter_cols + e / term_channels;
+              if (c >= shape.C || col >= shape.S) continue;
+              const float value =
+                  std::ldexp(w[k * terms + c * filter + tap / cols * shape.S + col], exponent);
+              const uint16_t high = float16_from_float(value);
+              const int64_t at = (e / 8 * kWindowBlockK + m) * 8 + e % 8;
+              out[at] = high;
+              if (config.num_parts == 2) {
+                out[part_halves + at] = float16_from_float(value - float_from_float16(high));
+              }
+            }
+          }
+        }
+      }
+    }
+  }
+  return true;
+}
+
+int64_t window_scratch_bytes(const ConvShape& shape) { return conv_range_bytes(shape.N); }
+
+std::string to_string(const WindowConfig& c) {
+  const WindowTile tile = kWindowTiles[c.tile];
+  return str("window ", tile.block_k(), "x", tile.block_positions(), tile.split_k ? "k" : "p", ", ",
+             c.num_tiles(), " tiles, ", c.num_chunks, " chunks of ", c.chunk_channels,
+             c.filter_cols > 1 ? " terms" : " channels", ", ", c.num_steps, " steps, ", c.num_strips,
+             " strips of ", c.strip_w, " (pitch ", c.pitch, ", rows ", c.rows, "), ", c.phases_h * c.phases_w,
+             " phases of ", c.window, " positions, stages ", c.window_stages, " + ", c.weight_stages, ", ",
+             c.smem_bytes, " B, about ", c.predicted_us, " us");
+}
+
+}  // namespace solder

@@ -1,0 +1,295 @@
+#pragma once
+// The consuming half of conv_window_kernel: two warpgroups multiply and finish tiles. See
+// ops/conv_window.cuh.
+
+#include "ops/conv_epilogue.cuh"
+#include "ops/conv_window_common.cuh"
+
+namespace solder::window {
+
+template <int kAcc>
+__device__ __forceinline__ void multiply(float (&acc)[kAcc], uint64_t a, uint64_t b, bool accumulate) {
+  if constexpr (kAcc == 128) sm90::wgmma_m64n256k16(acc, a, b, accumulate);
+  if constexpr (kAcc == 64) sm90::wgmma_m64n128k16(acc, a, b, accumulate);
+  if constexpr (kAcc == 32) sm90::wgmma_m64n64k16(acc, a, b, accumulate);
+  if constexpr (kAcc == 16) sm90::wgmma_m64n32k16(acc, a, b, accumulate);
+}
+
+/// What a consumer warpgroup keeps from tile to tile.
+struct Consumer {
+  int idx;   ///< 0, 1
+  int warp;  ///< in the warpgroup
+  int lane;
+  Cursor windows, weights;
+  uint32_t weight_full, weight_empty;  ///< barriers of its ring
+};
+
+__device__ __forceinline__ void release(uint32_t barrier, int lane) {
+  if (lane == 0) sm90::mbarrier_arrive(barrier, 1);
+}
+
+template <class Tile, int kAcc>
+__device__ __forceinline__ void multiply_step(float (&acc)[kAcc], uint64_t a, uint64_t b, uint64_t low_b,
+                                              bool is_started) {
+  if constexpr (Tile::kParts == 2) {
+    multiply(acc, a + kWindowStepBytes / 16, b, is_started);
+    multiply(acc, a, b + low_b, true);
+    multiply(acc, a, b, true);
+  } else {
+    multiply(acc, a, b, is_started);
+  }
+}
+
+/// Issues the wgmma of up to kStageSteps steps as one group.
+template <class Tile, int kAcc>
+__device__ __forceinline__ void multiply_stage(float (&acc)[kAcc], uint64_t a, uint64_t b, uint64_t low_b,
+                                               const int* offsets, int num_steps, bool is_started) {
+  constexpr uint64_t kStepA = kWindowStepBytes * Tile::kParts / 16;
+  if (num_steps >= Tile::kStageSteps) {
+    uint64_t step_b[Tile::kStageSteps];
+#pragma unroll
+    for (int i = 0; i < Tile::kStageSteps; ++i) step_b[i] = b + static_cast<uint64_t>(offsets[i]);
+    sm90::wgmma_fence();
+#pragma unroll
+    for (int i = 0; i < Tile::kStageSteps; ++i) {
+      multiply_step<Tile>(acc, a + i * kStepA, step_b[i], low_b, is_started || i > 0);
+    }
+  } else {
+    sm90::wgmma_fence();
+#pragma unroll 1
+    for (int i = 0; i < num_steps; ++i) {
+      multiply_step<Tile>(acc, a + i * kStepA, b + static_cast<uint64_t>(offsets[i]), low_b,
+                          is_started || i > 0);
+    }
+  }
+  sm90::wgmma_commit();
+}
+
+/// All steps of a tile: sums[64 channels, kPositions].
+template <class Tile, int kAcc>
+__device__ __forceinline__ void multiply_tile(const Params& p, const Smem& smem, Consumer& self,
+                                              float (&sum)[kAcc]) {
+  const WindowConfig& c = p.config;
+  const int size = c.window * c.phases_h * c.phases_w;
+  const uint32_t ring = self.idx * c.weight_stages * kWindowWeightStageBytes;
+  const uint64_t a0 =
+      sm90::matrix_descriptor(sm90::smem_address(smem.weights) + ring, kWindowBlockK * 16, 128);
+  const uint32_t shift = Tile::kSplitK ? 0 : self.idx * Tile::kPositions * 16;
+  const uint64_t b0 = sm90::matrix_descriptor(sm90::smem_address(smem.windows) + shift, size * 16, 128);
+  const uint64_t low_b = static_cast<uint64_t>(c.window_stage_bytes / 2 / 16);
+  // tf32 multiplies into `sum` itself; fp32 into `part`, which moves to `sum` now and then.
+  float part[Tile::kParts == 2 ? kAcc : 1];
+  if constexpr (Tile::kParts == 2) {
+#pragma unroll
+    for (int i = 0; i < kAcc; ++i) sum[i] = 0;
+  }
+  bool is_started = false;
+  uint32_t pending_weights = 0, pending_window = 0;  // barriers to release when the last group is done
+  int stages_in_part = 0;
+#pragma unroll 1
+  for (int chunk = 0; chunk < c.num_chunks; ++chunk) {
+    const bool is_last_chunk = chunk == c.num_chunks - 1;
+    const int steps = is_last_chunk ? c.last_steps : c.chunk_steps;
+    const int* offsets = smem.offsets + (is_last_chunk ? kMaxWindowChunkSteps : 0);
+    const uint64_t b = b0 + static_cast<uint64_t>(self.windows.slot * (c.window_stage_bytes / 16));
+    sm90::mbarrier_wait(smem.window_full + 8 * self.windows.slot, self.windows.parity);
+#pragma unroll 1
+    for (int first = 0; first < steps; first += Tile::kStageSteps) {
+      const uint64_t a = a0 + static_cast<uint64_t>(self.weights.slot * (kWindowWeightStageBytes / 16));
+      sm90::mbarrier_wait(self.weight_full + 8 * self.weights.slot, self.weights.parity);
+      const bool is_last = first + Tile::kStageSteps >= steps;
+      if constexpr (Tile::kParts == 2) {
+        multiply_stage<Tile>(part, a, b, low_b, offsets + first, steps - first, is_started);
+        ++stages_in_part;
+        if (stages_in_part == Tile::kFlushStages || (is_last && is_last_chunk)) {
+          sm90::wgmma_wait<0>();
+#pragma unroll
+          for (int i = 0; i < kAcc; ++i) sum[i] += part[i];
+          is_started = false;
+          stages_in_part = 0;
+        } else {
+          sm90::wgmma_wait<1>();
+          is_started = true;
+        }
+      } else {
+        multiply_stage<Tile>(sum, a, b, low_b, offsets + first, steps - first, is_started);
+        sm90::wgmma_wait<1>();
+        is_started = true;
+      }
+      // The group before this one is done: its stages are free.
+      if (pending_weights != 0) release(pending_weights, self.lane);
+      if (pending_window != 0) release(pending_window, self.lane);
+      pending_weights = self.weight_empty + 8 * self.weights.slot;
+      pending_window = is_last ? smem.window_empty + 8 * self.windows.slot : 0;
+      self.weights.advance(c.weight_stages);
+    }
+    self.windows.advance(c.window_stages);
+  }
+  sm90::wgmma_wait<0>();
+  release(pending_weights, self.lane);
+  release(pending_window, self.lane);
+}
+
+/// The second warpgroup has no channels in a last, odd block: it lets the windows go.
+template <class Tile>
+__device__ void skip_tile(const Params& p, const Smem& smem, Consumer& self) {
+  for (int chunk = 0; chunk < p.config.num_chunks; ++chunk) {
+    sm90::mbarrier_wait(smem.window_full + 8 * self.windows.slot, self.windows.parity);
+    release(smem.window_empty + 8 * self.windows.slot, self.lane);
+    self.windows.advance(p.config.window_stages);
+  }
+}
+
+/// Where outputs of one position lie, for the epilogue: channels first_k, first_k + 1, ...
+struct Place {
+  int first_k, num_k;
+  int64_t offset, stride;  ///< of first_k, from channel to channel
+  bool is_stored;
+  __device__ int channel(int i) const { return min(first_k + i, num_k - 1); }
+  template <int N>
+  __device__ void load(const float* tensor, float (&values)[N]) const {
+#pragma unroll
+    for (int i = 0; i < N; ++i) {
+      values[i] = is_stored && first_k + i < num_k ? __ldg(tensor + offset + i * stride) : 0.0f;
+    }
+  }
+};
+
+/// Channels of one position that go through the program together: as many as the registers hold.
+template <class Chain, class Tile>
+inline constexpr int kEpilogueRows = Chain::kInterpreted || Tile::kPositions > 128 ? 8 : 16;
+
+/// Where and how one warp finishes its 16 channels x kPositions.
+struct Finish {
+  int warp_k;              ///< first channel
+  int64_t first_position;  ///< of the warpgroup
+  uint32_t staging_smem;   ///< this thread's place in the staging buffer, as wgmma lays out sums
+  const float* staging;    ///< this lane's column
+  const float* biases;     ///< [16]
+  bool is_single_image;
+  float scale;  ///< of that image
+};
+
+/// Runs one chain over the sums and stores. The warp turns its 16 channels x kPositions around in slices of
+/// 32 positions, so that a store covers 128 bytes of one output row.
+template <class Chain, class Tile, int kAcc>
+__device__ __forceinline__ void finish_with(const Params& p, const Finish& f, int lane,
+                                            const float (&sum)[kAcc]) {
+  constexpr int kRows = kEpilogueRows<Chain, Tile>;
+  const uint32_t plane_bytes = static_cast<uint32_t>(p.P * p.Q) * 4;
+  const int64_t plane_elems = int64_t{p.P} * p.Q;
+#pragma unroll 1
+  for (int slice = 0; slice < Tile::kPositions / 32; ++slice) {
+    __syncwarp();
+#pragma unroll
+    for (int s = 0; s < Tile::kPositions / 32; ++s) {
+      if (s != slice) continue;
+#pragma unroll
+      for (int i = 0; i < 8; ++i) {
+        const int half = i % 2, group = i / 2, at = (s * 4 + group) * 4 + half * 2;
+        sm90::store_shared(
+            f.staging_smem + static_cast<uint32_t>(half * 8 * kWindowStagingPitch + group * 8) * 4, sum[at],
+            sum[at + 1]);
+      }
+    }
+    __syncwarp();
+    const Position at = locate(p, static_cast<uint32_t>(f.first_position + slice * 32 + lane));
+    bool is_stored = at.is_inside && at.column < p.Q && at.row < p.P && at.image < p.N;
+    if (is_stored && p.is_repair) is_stored = needs_rescale(p, at.image);
+    float scale = f.scale;
+    if (!f.is_single_image) scale = is_stored ? power_of_two(-image_exponent(p, at.image)) : 1.0f;
+    const int64_t pixel =
+        (at.image * int64_t{p.K} + f.warp_k) * plane_elems + at.row * int64_t{p.Q} + at.column;
+#pragma unroll 1
+    for (int r = 0; r < 16; r += kRows) {
+      float values[kRows];
+#pragma unroll
+      for (int i = 0; i < kRows; ++i) {
+        values[i] = scale_and_bias<Chain>(f.staging[(r + i) * kWindowStagingPitch], scale, f.biases[r + i]);
+      }
+      const int num_rows = p.K - f.warp_k - r;
+      run_epilogue<Chain>(p.epilogue,
+                          Place{f.warp_k + r, p.K, pixel + r * plane_elems, plane_elems, is_stored}, values);
+      float* dst = p.y + (pixel + r * plane_elems);
+      if (is_stored) {
+#pragma unroll
+        for (int i = 0; i < kRows; ++i) {
+          if (i < num_rows) *sm90::advance_bytes(dst, plane_bytes, i) = values[i];
+        }
+      }
+    }
+  }
+}
+
+/// Scales the sums to float32's range and hands them to their chain.
+template <class Tile, int kAcc>
+__device__ __forceinline__ void finish_tile(const Params& p, const Smem& smem, const Consumer& self,
+                                            int first_k, int64_t first_position, float (&sum)[kAcc]) {
+  float* staging = smem.staging + (self.idx * 4 + self.warp) * (kWindowStagingBytes / 4);
+  float* biases = staging + 16 * kWindowStagingPitch;
+  const int row = self.lane / 4, column = self.lane % 4 * 2;
+  const int warp_k = first_k + self.warp * 16;
+  if (warp_k >= p.K || first_position >= p.config.num_positions) return;
+  // NOTE: weights are within [2^-100, 2^60], so that sum * 2^-exponent neither overflows nor loses bits.
+  const float scales[2] = {power_of_two(-p.exponents[warp_k + row]),
+                           power_of_two(-p.exponents[warp_k + row + 8])};
+  // Here and not where they are stored: the products are invariant in that loop, and the compiler would keep
+  // them beside the sums.
+#pragma unroll
+  for (int i = 0; i < kAcc; ++i) sum[i] *= scales[i / 2 % 2];
+  if (self.lane < 16) {
+    const int k = min(warp_k + self.lane, p.K - 1);
+    biases[self.lane] = epilogue_bias<EpilogueChain<ConvChain::bias, false>>(p.epilogue, k);
+  }
+  const int2 images = images_of(p, first_position, Tile::kPositions);
+  const Finish f{.warp_k = warp_k,
+                 .first_position = first_position,
+                 .staging_smem = sm90::smem_address(staging + row * kWindowStagingPitch + column),
+                 .staging = staging + self.lane,
+                 .biases = biases,
+                 .is_single_image = images.x >= images.y,
+                 .scale = power_of_two(-image_exponent(p, images.x))};
+  constexpr bool kFast = Tile::kMath == Math::tf32;
+  switch (p.epilogue.chain) {
+    case ConvChain::bias:
+      return finish_with<EpilogueChain<ConvChain::bias, kFast>, Tile>(p, f, self.lane, sum);
+    case ConvChain::relu:
+      return finish_with<EpilogueChain<ConvChain::relu, kFast>, Tile>(p, f, self.lane, sum);
+    case ConvChain::leaky_relu:
+      return finish_with<EpilogueChain<ConvChain::leaky_relu, kFast>, Tile>(p, f, self.lane, sum);
+    case ConvChain::silu:
+      return finish_with<EpilogueChain<ConvChain::silu, kFast>, Tile>(p, f, self.lane, sum);
+    case ConvChain::mish:
+      return finish_with<EpilogueChain<ConvChain::mish, kFast>, Tile>(p, f, self.lane, sum);
+    case ConvChain::double_mish:
+      return finish_with<EpilogueChain<ConvChain::double_mish, kFast>, Tile>(p, f, self.lane, sum);
+    case ConvChain::residual_relu:
+      return finish_with<EpilogueChain<ConvChain::residual_relu, kFast>, Tile>(p, f, self.lane, sum);
+    default: return finish_with<EpilogueChain<ConvChain::interpreted, kFast>, Tile>(p, f, self.lane, sum);
+  }
+}
+
+template <class Tile>
+__device__ void consume(const Params& p, const Smem& smem, int idx, int warp, int lane) {
+  const WindowConfig& c = p.config;
+  Consumer self{.idx = idx, .warp = warp, .lane = lane};
+  self.weight_full = smem.weight_full + 8 * idx * kMaxWindowWeightStages;
+  self.weight_empty = smem.weight_empty + 8 * idx * kMaxWindowWeightStages;
+  const int num_tiles = c.tiles_k * c.tiles_positions;
+#pragma unroll 1
+  for (int tile = static_cast<int>(blockIdx.x); tile < num_tiles; tile += static_cast<int>(gridDim.x)) {
+    const int64_t first = int64_t{tile / c.tiles_k} * Tile::kBlockPositions;
+    if (!is_needed<Tile>(p, first)) continue;
+    const int block = Tile::kSplitK ? tile % c.tiles_k * 2 + idx : tile % c.tiles_k;
+    if (block * kWindowBlockK >= p.K) {
+      skip_tile<Tile>(p, smem, self);
+      continue;
+    }
+    float sum[Tile::kPositions / 2];
+    multiply_tile<Tile>(p, smem, self, sum);
+    finish_tile<Tile>(p, smem, self, block * kWindowBlockK,
+                      first + (Tile::kSplitK ? 0 : idx * Tile::kPositions), sum);
+  }
+}
+
+}  // namespace solder::window

@@ -1,0 +1,348 @@
+#pragma once
+// Hopper's own instructions (sm_90a), one PTX instruction per function and nothing else: what to do with them
+// is the kernels' business. Addresses named `*_smem` are 32-bit shared-memory addresses (see smem_address);
+// those named `*_cluster` may lie in another block of the cluster (see map_to_rank).
+
+#include <cuda_fp16.h>
+
+#include <cstdint>
+
+namespace solder::sm90 {
+
+inline __device__ uint32_t smem_address(const void* pointer) {
+  return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
+}
+
+/// `value`, of which the compiler knows nothing: what is computed from it is not hoisted and kept in
+/// registers.
+inline __device__ uint32_t opaque(uint32_t value) {
+  asm volatile("" : "+r"(value));
+  return value;
+}
+
+// ---- clusters ------------------------------------------------------------------------------------------
+
+inline __device__ uint32_t cluster_rank() {
+  uint32_t rank;
+  asm("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
+  return rank;
+}
+
+/// The address, in the cluster's window, of block `rank`'s copy of our own `smem` address.
+inline __device__ uint32_t map_to_rank(uint32_t smem, uint32_t rank) {
+  uint32_t mapped;
+  asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(mapped) : "r"(smem), "r"(rank));
+  return mapped;
+}
+
+inline __device__ void cluster_arrive() { asm volatile("barrier.cluster.arrive.release;" ::: "memory"); }
+inline __device__ void cluster_wait() { asm volatile("barrier.cluster.wait.acquire;" ::: "memory"); }
+
+// ---- mbarriers -----------------------------------------------------------------------------------------
+
+inline __device__ void mbarrier_init(uint32_t bar_smem, uint32_t num_arrivals) {
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(bar_smem), "r"(num_arrivals));
+}
+
+/// Makes initialised barriers visible to the cluster and to the async proxy; a cluster barrier must follow.
+inline __device__ void mbarrier_init_fence() {
+  asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+}
+
+inline __device__ void mbarrier_arrive(uint32_t bar_smem, uint32_t count) {
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0], %1;" ::"r"(bar_smem), "r"(count) : "memory");
+}
+
+/// Arrives at a barrier that may be another block's.
+/// NOTE: the plain form on purpose. `.release.cluster` compiles to a MEMBAR and `.acquire.cluster` waits to
+/// an L1 invalidation each; data that crosses blocks here does so by the async proxy, which needs neither.
+inline __device__ void mbarrier_arrive_cluster(uint32_t bar_cluster, uint32_t count) {
+  asm volatile("mbarrier.arrive.shared::cluster.b64 _, [%0], %1;" ::"r"(bar_cluster), "r"(count) : "memory");
+}
+
+/// Arrives once and adds `num_bytes` to what the phase waits for.
+inline __device__ void mbarrier_arrive_expect(uint32_t bar_smem, uint32_t num_bytes) {
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(bar_smem), "r"(num_bytes)
+               : "memory");
+}
+
+inline __device__ bool mbarrier_try_wait(uint32_t bar_smem, uint32_t parity) {
+  uint32_t done;
+  asm volatile("{ .reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2; selp.u32 %0, 1, 0, p; }"
+               : "=r"(done)
+               : "r"(bar_smem), "r"(parity)
+               : "memory");
+  return done != 0;
+}
+
+/// Whether the phase of `parity` has completed; does not suspend the thread as try_wait may.
+inline __device__ bool mbarrier_test_wait(uint32_t bar_smem, uint32_t parity) {
+  uint32_t done;
+  asm volatile("{ .reg .pred p; mbarrier.test_wait.parity.shared::cta.b64 p, [%1], %2; selp.u32 %0, 1, 0, p; }"
+               : "=r"(done)
+               : "r"(bar_smem), "r"(parity)
+               : "memory");
+  return done != 0;
+}
+
+/// Waits for the phase of `parity` to complete. With SOLDER_BOUNDED_WAITS a protocol error traps instead of
+/// hanging the device.
+inline __device__ void mbarrier_wait(uint32_t bar_smem, uint32_t parity) {
+#ifdef SOLDER_BOUNDED_WAITS
+  for (uint32_t tries = 0; !mbarrier_try_wait(bar_smem, parity); ++tries) {
+    if (tries >= (1u << 24)) __trap();
+  }
+#else
+  while (!mbarrier_try_wait(bar_smem, parity)) {
+  }
+#endif
+}
+
+// ---- named barriers (0 is __syncthreads) ---------------------------------------------------------------
+
+inline __device__ void named_barrier_sync(uint32_t id, uint32_t num_threads) {
+  asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(num_threads) : "memory");
+}
+
+inline __device__ void named_barrier_arrive(uint32_t id, uint32_t num_threads) {
+  asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(num_threads) : "memory");
+}
+
+// ---- bulk copies and fences ----------------------------------------------------------------------------
+
+/// What this thread stored to shared memory becomes visible to wgmma and bulk copies that are ordered after a
+/// later barrier. Every storing thread needs one.
+inline __device__ void fence_proxy_async() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+
+/// Copies to a block of the cluster; the bytes count towards `bar_cluster`, which lies in that block.
+/// Addresses and size: multiples of 16 bytes.
+inline __device__ void bulk_copy_to_cluster(uint32_t dst_cluster, uint32_t src_smem, uint32_t num_bytes,
+                                            uint32_t bar_cluster) {
+  asm volatile(
+      "cp.async.bulk.shared::cluster.shared::cta.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
+          dst_cluster),
+      "r"(src_smem), "r"(num_bytes), "r"(bar_cluster)
+      : "memory");
+}
+
+/// Copies from global memory; the bytes count towards `bar_smem`. Multiples of 16 bytes.
+inline __device__ void bulk_load(uint32_t dst_smem, const void* src, uint32_t num_bytes, uint32_t bar_smem) {
+  asm volatile(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
+          dst_smem),
+      "l"(src), "r"(num_bytes), "r"(bar_smem)
+      : "memory");
+}
+
+/// Brings a piece of global memory to the L2 cache. Multiples of 16 bytes.
+inline __device__ void bulk_prefetch_l2(const void* src, uint32_t num_bytes) {
+  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(src), "r"(num_bytes) : "memory");
+}
+
+/// Brings the line that holds `src` to the L2 cache: any alignment.
+inline __device__ void prefetch_l2(const void* src) {
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(src) : "memory");
+}
+
+/// One float to shared memory, without a register on the way; zero where not `is_valid` (nothing is read).
+inline __device__ void copy_async(uint32_t dst_smem, const float* src, bool is_valid) {
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(dst_smem), "l"(src), "r"(is_valid ? 4 : 0)
+               : "memory");
+}
+
+inline __device__ void copy_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+
+/// Waits until at most `kPending` of this thread's committed groups are unfinished.
+template <int kPending>
+__device__ void copy_async_wait() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
+}
+
+// ---- registers and dependent launches ------------------------------------------------------------------
+
+/// NOTE: over all warps the sum must not exceed registers at launch x threads, or the increase hangs.
+template <int kRegisters>
+__device__ void setmaxnreg_increase() {
+  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kRegisters));
+}
+
+template <int kRegisters>
+__device__ void setmaxnreg_decrease() {
+  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kRegisters));
+}
+
+/// Waits until the kernels this launch depends on have finished and their writes are visible (programmatic
+/// dependent launch; returns at once otherwise).
+inline __device__ void dependency_wait() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
+
+/// Allows the next kernel of the stream to start its prologue.
+inline __device__ void dependency_launch() { asm volatile("griddepcontrol.launch_dependents;" ::: "memory"); }
+
+// ---- loads and special functions -----------------------------------------------------------------------
+
+/// Two floats that are read once: past L1. 8-byte aligned.
+inline __device__ float2 load_streaming(const float2* src) {
+  float2 value;
+  asm volatile("ld.global.nc.L1::no_allocate.v2.f32 {%0, %1}, [%2];"
+               : "=f"(value.x), "=f"(value.y)
+               : "l"(src));
+  return value;
+}
+
+/// One float that is read once: past L1.
+inline __device__ float load_streaming(const float* src) {
+  float value;
+  asm volatile("ld.global.nc.L1::no_allocate.f32 %0, [%1];" : "=f"(value) : "l"(src));
+  return value;
+}
+
+/// One predicated store each: written as an `if`, the address arithmetic becomes a branch around it.
+inline __device__ void store_if(bool condition, float2* dst, float2 value) {
+  asm volatile("{ .reg .pred p; setp.ne.b32 p, %3, 0; @p st.global.v2.f32 [%0], {%1, %2}; }" ::"l"(dst),
+               "f"(value.x), "f"(value.y), "r"(static_cast<int>(condition))
+               : "memory");
+}
+
+inline __device__ void store_if(bool condition, float* dst, float value) {
+  asm volatile("{ .reg .pred p; setp.ne.b32 p, %2, 0; @p st.global.f32 [%0], %1; }" ::"l"(dst), "f"(value),
+               "r"(static_cast<int>(condition))
+               : "memory");
+}
+
+/// One predicated load each, 0 otherwise.
+inline __device__ float2 load_if(bool condition, const float2* src) {
+  float2 value{0, 0};
+  asm volatile("{ .reg .pred p; setp.ne.b32 p, %3, 0; @p ld.global.v2.f32 {%0, %1}, [%2]; }"
+               : "+f"(value.x), "+f"(value.y)
+               : "l"(src), "r"(static_cast<int>(condition)));
+  return value;
+}
+
+inline __device__ float load_if(bool condition, const float* src) {
+  float value = 0;
+  asm volatile("{ .reg .pred p; setp.ne.b32 p, %2, 0; @p ld.global.f32 %0, [%1]; }"
+               : "+f"(value)
+               : "l"(src), "r"(static_cast<int>(condition)));
+  return value;
+}
+
+/// The larger of two; NaN if either is.
+inline __device__ float max_nan(float a, float b) {
+  float result;
+  asm("max.NaN.f32 %0, %1, %2;" : "=f"(result) : "f"(a), "f"(b));
+  return result;
+}
+
+/// base + a * b bytes. As an instruction of its own it keeps a row of addresses independent; the compiler
+/// would make each from the one before it.
+template <class T>
+__device__ T* advance_bytes(T* base, uint32_t a, uint32_t b) {
+  T* result;
+  asm("mad.wide.u32 %0, %1, %2, %3;" : "=l"(result) : "r"(a), "r"(b), "l"(base));
+  return result;
+}
+
+/// Two floats to shared memory, 8-byte aligned. As an instruction of its own it also keeps the compiler from
+/// merging the stores of different branches, which would put their sources, whole accumulators, into memory.
+inline __device__ void store_shared(uint32_t dst_smem, float a, float b) {
+  asm volatile("st.shared.v2.f32 [%0], {%1, %2};" ::"r"(dst_smem), "f"(a), "f"(b) : "memory");
+}
+
+/// 2^x, relative error 2^-22, exact for whole x; subnormal results become zero.
+inline __device__ float exp2_approx(float x) {
+  float result;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
+  return result;
+}
+
+/// 1 / x to one unit in the last place; subnormals become zero.
+inline __device__ float reciprocal_approx(float x) {
+  float result;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
+  return result;
+}
+
+// ---- wgmma ---------------------------------------------------------------------------------------------
+
+/// Orders this warpgroup's register and earlier wgmma accesses before the wgmma that follow.
+inline __device__ void wgmma_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+inline __device__ void wgmma_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
+
+/// Waits until at most `kPending` committed groups are unfinished.
+template <int kPending>
+__device__ void wgmma_wait() {
+  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kPending) : "memory");
+}
+
+/// Describes a K-major operand without swizzle, made of core matrices of 8 rows x 16 bytes (128 bytes,
+/// dense): `k_stride` bytes from one core matrix to the next along K, `mn_stride` along M or N. All are
+/// multiples of
+/// 16. Bits: [0,14) address >> 4, [16,30) leading offset >> 4, [32,46) stride offset >> 4, [62,64) swizzle.
+inline __device__ uint64_t matrix_descriptor(uint32_t smem, uint32_t k_stride, uint32_t mn_stride) {
+  return static_cast<uint64_t>((smem & 0x3FFFF) >> 4) | static_cast<uint64_t>(k_stride >> 4) << 16 |
+         static_cast<uint64_t>(mn_stride >> 4) << 32;
+}
+
+// The accumulators of row m, column n: thread m%8*4 + n%8/2 of warp m/16 holds them in
+// d[n/8*4 + m/8%2*2 + n%2].
+#define SOLDER_ACC4(d, i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3])
+#define SOLDER_ACC16(d, i) \
+  SOLDER_ACC4(d, i), SOLDER_ACC4(d, i + 4), SOLDER_ACC4(d, i + 8), SOLDER_ACC4(d, i + 12)
+
+/// d[64, 32] (+)= A[64, 16] * B[16, 32], half operands by descriptor; `accumulate` false starts from zero.
+inline __device__ void wgmma_m64n32k16(float (&d)[16], uint64_t desc_a, uint64_t desc_b, bool accumulate) {
+  asm volatile(
+      "{ .reg .pred p; setp.ne.b32 p, %18, 0;"
+      " wgmma.mma_async.sync.aligned.m64n32k16.f32.f16.f16 {"
+      "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15"
+      "}, %16, %17, p, 1, 1, 0, 0; }"
+      : SOLDER_ACC16(d, 0)
+      : "l"(desc_a), "l"(desc_b), "r"(static_cast<int>(accumulate)));
+}
+
+/// d[64, 64] (+)= A[64, 16] * B[16, 64], half operands by descriptor; `accumulate` false starts from zero.
+inline __device__ void wgmma_m64n64k16(float (&d)[32], uint64_t desc_a, uint64_t desc_b, bool accumulate) {
+  asm volatile(
+      "{ .reg .pred p; setp.ne.b32 p, %34, 0;"
+      " wgmma.mma_async.sync.aligned.m64n64k16.f32.f16.f16 {"
+      "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
+      "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
+      "}, %32, %33, p, 1, 1, 0, 0; }"
+      : SOLDER_ACC16(d, 0), SOLDER_ACC16(d, 16)
+      : "l"(desc_a), "l"(desc_b), "r"(static_cast<int>(accumulate)));
+}
+
+/// d[64, 128] (+)= A[64, 16] * B[16, 128], half operands by descriptor; `accumulate` false starts from zero.
+inline __device__ void wgmma_m64n128k16(float (&d)[64], uint64_t desc_a, uint64_t desc_b, bool accumulate) {
+  asm volatile(
+      "{ .reg .pred p; setp.ne.b32 p, %66, 0;"
+      " wgmma.mma_async.sync.aligned.m64n128k16.f32.f16.f16 {"
+      "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
+      "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
+      "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "
+      "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
+      "}, %64, %65, p, 1, 1, 0, 0; }"
+      : SOLDER_ACC16(d, 0), SOLDER_ACC16(d, 16), SOLDER_ACC16(d, 32), SOLDER_ACC16(d, 48)
+      : "l"(desc_a), "l"(desc_b), "r"(static_cast<int>(accumulate)));
+}
+
+/// d[64, 256] (+)= A[64, 16] * B[16, 256], half operands by descriptor; `accumulate` false starts from zero.
+inline __device__ void wgmma_m64n256k16(float (&d)[128], uint64_t desc_a, uint64_t desc_b, bool accumulate) {
+  asm volatile(
+      "{ .reg .pred p; setp.ne.b32 p, %130, 0;"
+      " wgmma.mma_async.sync.aligned.m64n256k16.f32.f16.f16 {"
+      "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
+      "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
+      "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "
+      "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63, "
+      "%64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, "
+      "%80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95, "
+      "%96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109, %110, %111, "
+      "%112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125, %126, %127"
+      "}, %128, %129, p, 1, 1, 0, 0; }"
+      : SOLDER_ACC16(d, 0), SOLDER_ACC16(d, 16), SOLDER_ACC16(d, 32), SOLDER_ACC16(d, 48),
+        SOLDER_ACC16(d, 64), SOLDER_ACC16(d, 80), SOLDER_ACC16(d, 96), SOLDER_ACC16(d, 112)
+      : "l"(desc_a), "l"(desc_b), "r"(static_cast<int>(accumulate)));
+}
+
+}  // namespace solder::sm90

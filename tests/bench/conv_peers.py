@@ -1,0 +1,54 @@
+"""PyTorch's convolution, bias and mish on the shapes of bench_conv: one line a shape in, one time out.
+
+stdin: "n c h w k r s pad_top pad_left pad_bottom pad_right stride_h stride_w dil_h dil_w num_mish" a line.
+stdout: median milliseconds a line, eager, NCHW, cudnn.benchmark on, TF32 as --math says.
+"""
+import argparse
+import sys
+
+import torch
+import torch.nn.functional as F
+
+
+def median_ms(function, runs=30):
+    """Median milliseconds by CUDA events, after a warm-up that lets cuDNN choose."""
+    for _ in range(5):
+        function()
+    times = []
+    for _ in range(runs):
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        function()
+        end.record()
+        torch.cuda.synchronize()
+        times.append(start.elapsed_time(end))
+    return sorted(times)[runs // 2]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--math", choices=("tf32", "fp32"), required=True)
+    torch.backends.cudnn.allow_tf32 = parser.parse_args().math == "tf32"
+    torch.backends.cudnn.benchmark = True
+    for line in sys.stdin:
+        n, c, h, w, k, r, s, top, left, bottom, right, sh, sw, dh, dw, num_mish = map(int, line.split())
+        x = torch.rand(n, c, h + top + bottom - 2 * min(top, bottom), w + left + right - 2 * min(left, right),
+                       device="cuda")
+        weight = torch.randn(k, c, r, s, device="cuda") / (c * r * s) ** 0.5
+        bias = torch.randn(k, device="cuda")
+        padding = (min(top, bottom), min(left, right))
+
+        def run():
+            y = F.conv2d(x, weight, bias, (sh, sw), padding, (dh, dw))
+            for _ in range(num_mish):
+                y = F.mish(y)
+            return y
+
+        with torch.no_grad():
+            print(median_ms(run), flush=True)
+        del x, weight, bias
+        torch.cuda.empty_cache()
+
+
+if __name__ == "__main__":
+    main()
