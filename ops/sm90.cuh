@@ -78,10 +78,11 @@ inline __device__ bool mbarrier_try_wait(uint32_t bar_smem, uint32_t parity) {
 /// Whether the phase of `parity` has completed; does not suspend the thread as try_wait may.
 inline __device__ bool mbarrier_test_wait(uint32_t bar_smem, uint32_t parity) {
   uint32_t done;
-  asm volatile("{ .reg .pred p; mbarrier.test_wait.parity.shared::cta.b64 p, [%1], %2; selp.u32 %0, 1, 0, p; }"
-               : "=r"(done)
-               : "r"(bar_smem), "r"(parity)
-               : "memory");
+  asm volatile(
+      "{ .reg .pred p; mbarrier.test_wait.parity.shared::cta.b64 p, [%1], %2; selp.u32 %0, 1, 0, p; }"
+      : "=r"(done)
+      : "r"(bar_smem), "r"(parity)
+      : "memory");
   return done != 0;
 }
 

@@ -101,7 +101,8 @@ Result run(const Case& c, const Options& options) {
         bench::floor_median_ms(session.input("x").num_bytes(), fused.num_bytes(), session.stream());
   }
   for (const Math math : {options.math, Math::fp32}) {
-    const Model model = compile(graph_of(c), weights, {.device = gpu, .math = math, .conv = ConvAlgorithm::im2col});
+    const Model model =
+        compile(graph_of(c), weights, {.device = gpu, .math = math, .conv = ConvAlgorithm::im2col});
     Session session = model.session();
     bench::fill_random(session.input("x"), 13);
     if (math == options.math)
