@@ -77,7 +77,7 @@ bench: $(BENCHES)  ## timings on a GPU, each as a ratio to a floor or a peer in 
 	@for bench in $(BENCHES); do $$bench || exit 1; done
 
 help:  ## this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
+	@grep -hE '^[a-z-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
 
 clean:  ## removes build/
 	rm -rf $(BUILD)
@@ -143,8 +143,9 @@ $(BUILD)/headers/%.ok: % $(BUILD)/flags
 	$(call say,HEADER $<) echo '#include "$<"' | $(CXX) $(CPPFLAGS) $(CXXFLAGS) -fsyntax-only -x c++ -
 	@touch $@
 
-layers:  ## includes point one way only: examples -> graph -> ops -> runtime
+layers:  ## includes point one way only, and README quotes hello.cpp as it is
 	@tests/check_layers.sh
+	@tests/check_readme.sh
 
 FORMATTED = $(shell git ls-files '*.h' '*.cpp' '*.cu' '*.cuh')
 format:  ## applies clang-format
@@ -158,8 +159,11 @@ sanitize: $(TESTS) $(BUILD)/planted_bug  ## compute-sanitizer over the GPU tests
 $(BUILD)/planted_bug: tests/planted_bug.cu
 	$(call say,NVCC $<) $(NVCC) -std=c++20 -O1 -lineinfo $(GENCODE) $< -o $@
 
-loc:  ## lines of code of the library (no blanks, no comment lines); the limit is 6,000
-	@cat $(wildcard runtime/* ops/* graph/*) | grep -vcE '^\s*(//.*)?$$'
+loc:  ## lines of code of the library: no blanks, no comment lines
+	@count() { cat "$$@" | grep -vcE '^\s*(//.*)?$$'; }; \
+	fused="ops/conv_rows* ops/conv_window* ops/conv_range* ops/conv_epilogue* ops/sm90.cuh"; \
+	echo "runtime $$(count runtime/*), ops $$(count ops/*), graph $$(count graph/*):" \
+	  "$$(count runtime/* ops/* graph/*) in all, $$(count $$fused) of them the fused Hopper convolutions"
 
 # ---- install ----
 
