@@ -27,7 +27,7 @@ endif
 # Contraction is off everywhere: fused and unfused chains agree bit for bit (see ops/scalar_math.h).
 # -Wrestrict: g++ 12 sees an overlap in every "literal" + std::string that is not there (GCC bug 105651).
 WARNINGS := -Wall -Wextra -Werror -Wconversion -Wno-missing-field-initializers -Wno-restrict
-CPPFLAGS := -I. -DSOLDER_WITH_CUDA=$(WITH_CUDA) -DSOLDER_WITH_SM90=$(if $(filter 90a,$(ARCHS)),1,0) $(if $(NVCC),-isystem $(CUDA_ROOT)/include)
+CPPFLAGS := -I. -DSOLDER_WITH_CUDA=$(WITH_CUDA) -DSOLDER_WITH_SM90=$(if $(NVCC),$(if $(filter 90a,$(ARCHS)),1,0),0) $(if $(NVCC),-isystem $(CUDA_ROOT)/include)
 CXXFLAGS := -std=c++20 -O3 -g -fPIC -ffp-contract=off $(WARNINGS)
 # PTX of the first plain architecture lets later GPUs compile the general kernels at load time.
 PTX_ARCH := $(firstword $(filter-out %a,$(ARCHS)))

@@ -26,6 +26,7 @@ std::string why_not_fused(const ConvProblem& problem, const DeviceInfo& device) 
   return {};
 }
 
+#if SOLDER_WITH_SM90
 bool choose_rows(const ConvProblem& problem, const DeviceInfo& device, ConvPlan* plan,
                  std::vector<std::byte>* packed) {
   if (problem.math != Math::tf32) return false;
@@ -60,6 +61,17 @@ bool choose_window(const ConvProblem& problem, const DeviceInfo& device, ConvPla
   return true;
 }
 
+// The fused kernel for the problem; false, with the reason, when none covers it.
+bool choose_fused(const ConvProblem& problem, const DeviceInfo& device, ConvPlan* plan,
+                  std::vector<std::byte>* packed, std::string* why_not) {
+  return choose_rows(problem, device, plan, packed) || choose_window(problem, device, plan, packed, why_not);
+}
+#else
+bool choose_fused(const ConvProblem&, const DeviceInfo&, ConvPlan*, std::vector<std::byte>*, std::string*) {
+  return false;
+}
+#endif
+
 }  // namespace
 
 ConvPlan choose_conv_plan(const ConvProblem& problem, const DeviceInfo& device,
@@ -68,8 +80,7 @@ ConvPlan choose_conv_plan(const ConvProblem& problem, const DeviceInfo& device,
   plan.math = problem.math;
   plan.program = problem.program;
   std::string why_not = why_not_fused(problem, device);
-  if (why_not.empty() && (choose_rows(problem, device, &plan, packed) ||
-                          choose_window(problem, device, &plan, packed, &why_not))) {
+  if (why_not.empty() && choose_fused(problem, device, &plan, packed, &why_not)) {
     // A chain that has to be interpreted costs more in an epilogue than in a pass of its own.
     plan.fused_epilogue = plan_epilogue(problem.program, problem.operands, problem.shape, &plan.epilogue) &&
                           plan.epilogue.chain != ConvChain::interpreted;
