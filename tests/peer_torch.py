@@ -15,6 +15,7 @@ import tempfile
 import numpy as np
 import torch
 import torch.nn.functional as F
+from peer_timing import median_ms
 from safetensors.torch import save_file
 
 
@@ -33,21 +34,6 @@ def relative_error(result, reference):
     """Relative Frobenius error, in float64."""
     difference = result.double() - reference.double()
     return (difference.norm() / reference.double().norm()).item()
-
-
-def median_ms(function, runs=20):
-    """Median milliseconds of `runs` calls after a warm-up, by CUDA events."""
-    for _ in range(3):
-        function()
-    times = []
-    for _ in range(runs):
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        start.record()
-        function()
-        end.record()
-        torch.cuda.synchronize()
-        times.append(start.elapsed_time(end))
-    return sorted(times)[runs // 2]
 
 
 def make_data(folder):

@@ -4,25 +4,14 @@ stdin: "n c h w k r s pad_top pad_left pad_bottom pad_right stride_h stride_w di
 stdout: median milliseconds a line, eager, NCHW, cudnn.benchmark on, TF32 as --math says.
 """
 import argparse
+import os
 import sys
 
 import torch
 import torch.nn.functional as F
 
-
-def median_ms(function, runs=30):
-    """Median milliseconds by CUDA events, after a warm-up that lets cuDNN choose."""
-    for _ in range(5):
-        function()
-    times = []
-    for _ in range(runs):
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        start.record()
-        function()
-        end.record()
-        torch.cuda.synchronize()
-        times.append(start.elapsed_time(end))
-    return sorted(times)[runs // 2]
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+from peer_timing import median_ms  # noqa: E402
 
 
 def main():
