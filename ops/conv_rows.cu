@@ -9,22 +9,27 @@
 //   Why: DRAM is fast only when whole rows are written at one time. Blocks that write strips of rows at
 //   unrelated times take twice as long. Splitting the channels instead makes room for whole rows.
 //
-//   producer warpgroup (104 registers)                 consumer warpgroups 0 and 1 (200 registers)
+//   producer warpgroup (152 registers)                 consumer warpgroups 0 and 1 (176 registers)
 //   ---------------------------------                  -------------------------------------------
 //   L2 prefetch of row h+1                             wait for the turn (named barrier 1 or 2)
 //   32 loads of 8 B a thread, row h                    for each filter row: wait full[slot]
-//   max |x|; scale, round to half                        wgmma m64n256k16, S * C/16 times
+//   max |x|; scale, round to half                        wgmma m64n128k16, S * C/16 times
 //   wait empty[slot]; 16 B stores                      pass the turn on; wait for the wgmma
 //   fence, barrier 3                                   release the rows: empty[slot], here and in the peer
 //   half row to the peer (cp.async.bulk)               scale, bias, chain; transpose through shared memory;
 //   full[slot]: own arrival + the peer's bytes         store whole 128-byte lines
 //
-//   ring      |  row h  |  row h+1  |  row h+2  |  row h+3  |     full[slot]:  1 arrival + half a row of
-//   bytes
-//               \_____ one output row reads R ____/  ^ filled     empty[slot]: 2 R arrivals (R rows, two
-//               blocks)
-//   time      wg 0: MMA row p   | epilogue p        | MMA p+2 ...
-//             wg 1:             | MMA row p+1       | epilogue p+1 ...
+//   ring    |  row h  |  row h+1  |  row h+2  |  row h+3  |   full[slot]:  1 arrival + half a row of bytes
+//             \_____ one output row reads R ____/  ^ filled   empty[slot]: 4 R arrivals (R rows, two parts,
+//                                                           two blocks)
+//   time    wg 0: MMA row p, left  | epilogue p, left            | MMA row p+1, left  | ...
+//           wg 1:                  | MMA row p, right  | epilogue p, right            | MMA row p+1, right
+//           ...
+//
+// A part of a row (128 columns) is 64 accumulators a thread, which leaves registers for the epilogue to be
+// straight-line code without spills, its windows interleaved. Whole rows by turns (128 accumulators, m64n256)
+// cost 2 to 5 percent more. Multiplying the next part during the epilogue of this one needs both in
+// registers, spills, and costs 5 to 20 percent more.
 //
 // A ring row is [C/8][264 pixels][8 channels] half, K-major without swizzle: a filter column is the start
 // address plus 16 B, a filter row another slot, so one copy of the input serves all taps. Columns that are
@@ -36,12 +41,13 @@
 // to clear). The repair launch gathers these, writes the ImageRange array, and redoes the images whose scale
 // did not fit.
 //
-// Shared memory: weights R S C * 128 B | ring | 17,408 B staging | 224 B control: 226,528 B for 64 channels
-// and 3x3. Registers: 168 at launch, then 104 and 200. The 3x3 chains spill at most 28 B outside the row
-// loops, residual_relu 116 B, the interpreter 204 B. Bound: DRAM, then the epilogue's instructions (16,000 a
-// row and block). 64 -> 128 channels, 3x3, 256x256, 64 images: x read once and y written once is 1.15 ms, the
-// tensor cores need 0.91 ms, special functions 0.6. Preconditions: choose_rows_config took the shape; compute
-// capability 9.0; grid of whole clusters, all resident.
+// Shared memory: weights R S C * 128 B | ring | 9,216 B staging | 224 B control: 218,336 B for 64 channels
+// and 3x3. Registers: 168 at launch, then 152 and 176; no spills in the ahead-of-time chains, at most 8 B in
+// the interpreter. Bound: DRAM, then the latency of product and epilogue of a part in a row, 1,450
+// instructions a warp. 64 -> 128 channels, 3x3, 256x256, 64 images: x read once and y written once is 1.15
+// ms, the tensor cores need 0.91 ms, special functions 0.6; measured: double_mish 1.39, mish 1.35, bias 1.32
+// ms, and up to 5 percent more when the chip is hot and lowers its clock. Preconditions: choose_rows_config
+// took the shape; compute capability 9.0; grid of whole clusters, all resident.
 
 #include "ops/conv_rows.cuh"
 #include "ops/conv_rows_consumer.cuh"
@@ -91,7 +97,7 @@ __global__ void __cluster_dims__(2, 1, 1) __launch_bounds__(kNumThreads, 1)
   if (threadIdx.x == 0) {
     for (int i = 0; i < p.num_slots; ++i) {
       sm90::mbarrier_init(b.full + 8 * i, 1);
-      sm90::mbarrier_init(b.empty + 8 * i, 2 * p.R);
+      sm90::mbarrier_init(b.empty + 8 * i, 4 * p.R);
     }
     sm90::mbarrier_init(b.weights_ready, 1);
     sm90::mbarrier_init_fence();

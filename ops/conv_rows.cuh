@@ -9,15 +9,18 @@
 namespace solder::rows {
 
 constexpr int kWarpgroup = 128;
-constexpr int kNumThreads = 3 * kWarpgroup;
-// 128 * 104 + 256 * 200 = 168 * 384: what the launch bounds allot, dealt out anew.
-constexpr int kProducerRegisters = 104;
-constexpr int kConsumerRegisters = 200;
+constexpr int kNumConsumers = kRowsNumConsumers;
+constexpr int kNumThreads = (1 + kNumConsumers) * kWarpgroup;
+// 128 * 152 + 256 * 176 = 168 * 384: what the launch bounds allot, dealt out anew.
+constexpr int kProducerRegisters = 152;
+constexpr int kConsumerRegisters = 176;
+constexpr int kPartCols = kRowsTileCols / 2;  // a part: the output columns of one turn of a consumer
+constexpr int kAccs = kPartCols / 2;          // accumulators a thread
 constexpr int kMaxHalf = kRowsMaxHalfChannels;
 constexpr int kPlaneBytes = rows_plane_bytes();
-// Named barriers 1 and 2 pass the tensor cores between the consumer warpgroups.
+// Named barriers from 1 on pass the tensor cores from one consumer warpgroup to the next.
 constexpr uint32_t kTurnBarrier = 1;
-constexpr uint32_t kProducerBarrier = 3;
+constexpr uint32_t kProducerBarrier = 1 + kNumConsumers;
 
 /// What one cluster saw of one image: written by the main pass, read by the repair. Index: cluster + plane,
 /// which is unique because along a walk through the units one of the two grows by one at each step.
@@ -254,7 +257,7 @@ inline __device__ void produce(const RowsParams& p, const Block& b, int t) {
     const int num_rows = seg.num_rows + span, first_h = seg.first_row - p.pad_top;
     for (int j = 1; j <= min(span, num_rows - 1); ++j)
       prefetch_row(p, image, src.num_channels, first_h + j, t);
-    float largest = 0;
+    float largest[4] = {};  // four short chains instead of a long one
     int exponent = 0;
     float scale = 0;
     for (int j = 0; j < num_rows; ++j) {
@@ -271,8 +274,9 @@ inline __device__ void produce(const RowsParams& p, const Block& b, int t) {
       HalfPixel first[kMaxHalf / 8], second[kMaxHalf / 8];
 #pragma unroll
       for (int c = 0; c < kMaxHalf; c += 2) {
-        largest = sm90::max_nan(sm90::max_nan(largest, fabsf(v[c].x)), fabsf(v[c + 1].x));
-        largest = sm90::max_nan(sm90::max_nan(largest, fabsf(v[c].y)), fabsf(v[c + 1].y));
+        float& seen = largest[c / 2 % 4];
+        seen = sm90::max_nan(sm90::max_nan(seen, fabsf(v[c].x)), fabsf(v[c + 1].x));
+        seen = sm90::max_nan(sm90::max_nan(seen, fabsf(v[c].y)), fabsf(v[c + 1].y));
         first[c / 8].pair[c / 2 % 4] = __floats2half2_rn(v[c].x * scale, v[c + 1].x * scale);
         second[c / 8].pair[c / 2 % 4] = __floats2half2_rn(v[c].y * scale, v[c + 1].y * scale);
       }
@@ -298,7 +302,9 @@ inline __device__ void produce(const RowsParams& p, const Block& b, int t) {
     }
     if (!p.repair && b.k_block == 0) {
       RangeSlot& slot = p.slots[b.cluster + seg.plane];
-      const uint32_t bits = __reduce_max_sync(0xffffffffu, __float_as_uint(largest));
+      const float seen =
+          sm90::max_nan(sm90::max_nan(largest[0], largest[1]), sm90::max_nan(largest[2], largest[3]));
+      const uint32_t bits = __reduce_max_sync(0xffffffffu, __float_as_uint(seen));
       if ((t & 31) == 0) slot.max_bits[b.rank * 4 + (t >> 5)] = bits;
       if (t == 0 && b.rank == 0) slot.exponent = exponent;
       // NOTE: where cluster and plane change together, the index skips a slot that gather_ranges will read.

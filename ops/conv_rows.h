@@ -69,13 +69,15 @@ void conv_rows(const Context& context, const ConvShape& shape, const RowsConfig&
 
 // ---- the kernel's fixed tile, shared by the host's choice and the device code ---------------------------
 
-inline constexpr int kRowsTileCols = 256;        ///< output columns of a tile: wgmma's largest N
+inline constexpr int kRowsTileCols = 256;        ///< output columns of a tile; a consumer takes half of them
 inline constexpr int kRowsSlotCols = 264;        ///< pixels of a ring row: a tile and its padding
 inline constexpr int kRowsBlockChannels = 64;    ///< output channels of a block: wgmma's M
 inline constexpr int kRowsMaxHalfChannels = 32;  ///< 32 loads of 8 bytes in flight a thread
 inline constexpr int kRowsMaxSlots = 8;
-inline constexpr int kRowsStagePitch = 68;  ///< floats: 64 columns, shifted 4 banks a row
-inline constexpr int kRowsNumConsumerWarps = 8;
+inline constexpr int kRowsStageCols = 32;    ///< columns that a warp stages at a time: a 128-byte line
+inline constexpr int kRowsStagePitch = 36;   ///< floats: shifted 4 banks a row
+inline constexpr int kRowsNumConsumers = 2;  ///< warpgroups that multiply
+inline constexpr int kRowsNumConsumerWarps = 4 * kRowsNumConsumers;
 
 /// Byte offsets in shared memory.
 struct RowsSmem {

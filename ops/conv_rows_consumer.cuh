@@ -39,7 +39,7 @@ __device__ constexpr int first_half(int i) { return i / 2 * 4 + i % 2; }
 
 /// out = block `index` (a run-time number) of kN accumulators of the first channel.
 template <int kFirst, int kCount, int kN>
-__device__ void fetch_block(const float (&acc)[128], int index, float (&out)[kN]) {
+__device__ void fetch_block(const float (&acc)[kAccs], int index, float (&out)[kN]) {
   if constexpr (kCount == 1) {
 #pragma unroll
     for (int i = 0; i < kN; ++i) out[i] = acc[first_half(kFirst * kN + i)];
@@ -50,29 +50,38 @@ __device__ void fetch_block(const float (&acc)[128], int index, float (&out)[kN]
   }
 }
 
-/// Whether some of the first channel's 64 values sum * scale + bias may lie where the fast activations need
-/// help.
-inline __device__ bool needs_tail(const float (&acc)[128], float scale, float bias) {
-  float first[64];
+/// Whether the fast activations need help: some value sum * scale + bias lies below kTailStart, or one may
+/// have overflowed to infinity (a sum is below 2^45).
+template <class Chain>
+__device__ bool needs_tail(const float (&acc)[kAccs], const float (&scale)[2], const float (&bias)[2]) {
+  bool needs = false;
 #pragma unroll
-  for (int i = 0; i < 64; ++i) first[i] = acc[first_half(i)];
-  const uint32_t largest = largest_bits(first);
-  // A NaN must answer yes; scale is positive, so the most negative sum gives the most negative value.
-  return (largest >> 31) != 0 && !(fmaf(__uint_as_float(largest), scale, bias) >= kTailStart + 1);
+  for (int half = 0; half < 2; ++half) {
+    float values[kAccs / 2];
+#pragma unroll
+    for (int i = 0; i < kAccs / 2; ++i) values[i] = acc[first_half(i) + half * 2];
+    const uint32_t largest = largest_bits(values);
+    // A NaN must answer yes; scale is positive, so the most negative sum gives the most negative value.
+    needs = needs || ((largest >> 31) != 0 &&
+                      !(fmaf(__uint_as_float(largest), scale[half], bias[half]) >= kTailStart + 1));
+    needs = needs || !(scale[half] < 0x1p80f) || !(fabsf(bias[half]) < 0x1p126f);
+  }
+  return needs;
 }
 
-/// Eight channels of a warp's row on their way to memory. Channel r's row starts `phase(r)` floats past a
-/// 128-byte line, so pixel q is staged in column (q + phase) % 64: each window of 64 columns is then two
-/// whole lines, and what belongs to the next window waits in `carry`.
+/// Eight channels of a warp's part of a row on their way to memory. Channel r's part starts `phase(r)` floats
+/// past a 128-byte line, so pixel q is staged in column (q + phase) % 32: each window of 32 columns is then a
+/// whole line, and what belongs to the next window waits in `carry`. Half a warp writes a line.
 template <bool kPaired>
 struct RowStore {
+  static constexpr int kNumWindows = kPartCols / kRowsStageCols;
   float* stage;  // the warp's [8][kRowsStagePitch]
-  float* first;  // y, first channel, first column of the strip's row
-  int64_t y_plane;
+  float* first;  // y, first channel, first column of the part
+  int plane;     // of y, elements
   int num_cols;  // 0 where the channels do not exist
   uint32_t phase0, phase_step;
   int lane;
-  float2 carry[8];
+  float2 staged[4], carry[4];
 
   __device__ uint32_t phase(int r) const { return (phase0 + r * phase_step) & 31; }
 
@@ -85,50 +94,50 @@ struct RowStore {
     for (int i = 0; i < N; i += 2) {
       const uint32_t col = col0 + i * 4;
       if constexpr (kPaired) {
-        *reinterpret_cast<float2*>(row + (col & 63)) = make_float2(values[i], values[i + 1]);
+        *reinterpret_cast<float2*>(row + (col & 31)) = make_float2(values[i], values[i + 1]);
       } else {
-        row[col & 63] = values[i];
-        row[(col + 1) & 63] = values[i + 1];
+        row[col & 31] = values[i];
+        row[(col + 1) & 31] = values[i + 1];
       }
     }
   }
 
-  /// Writes window `window` (of kRowsTileCols / 64, and one more for the rest), which all lanes have staged.
-  __device__ void write(int window) {
-    constexpr int kNumWindows = kRowsTileCols / 64;
-    const int col = lane * (kPaired ? 2 : 1);
-    // Opaque: otherwise eight addresses and phases stay in registers from window to window, and spill.
-    const int own_phase0 = static_cast<int>(sm90::opaque(phase0));
-    const int plane = static_cast<int>(sm90::opaque(static_cast<uint32_t>(y_plane)));
-    float2 staged[8];
-    if (window < kNumWindows) {
+  /// The lane's first column of a window. Its second is the next one, or 16 on where pairs are not aligned.
+  __device__ int column() const { return (lane & 15) * (kPaired ? 2 : 1); }
+
+  /// Reads the window that all lanes have staged.
+  __device__ void fetch() {
+    const float* own = stage + (lane >> 4) * kRowsStagePitch + column();
 #pragma unroll
-      for (int r = 0; r < 8; ++r) {
-        const float* row = stage + r * kRowsStagePitch + col;
-        staged[r] = kPaired ? *reinterpret_cast<const float2*>(row) : make_float2(row[0], row[32]);
-      }
+    for (int i = 0; i < 4; ++i) {
+      const float* row = own + 2 * i * kRowsStagePitch;
+      staged[i] = kPaired ? *reinterpret_cast<const float2*>(row) : make_float2(row[0], row[16]);
     }
+  }
+
+  /// Writes window `window` (of kNumWindows, and one more for the rest), which has been fetched.
+  __device__ void write(int window) {
+    const bool is_last = window == kNumWindows;
+    const int col = column();
 #pragma unroll
-    for (int r = 0; r < 8; ++r) {
-      const int shift = (own_phase0 + r * static_cast<int>(phase_step)) & 31;
+    for (int i = 0; i < 4; ++i) {
+      const int r = 2 * i + (lane >> 4);
+      const int shift = static_cast<int>(phase(r));
       const bool current = col >= shift;  // otherwise the column belongs to the window before
-      float2 out = carry[r];
-      if (window < kNumWindows) {
-        if (current) out = staged[r];
-        carry[r] = staged[r];
-      }
-      const int pixel = window * 64 + col - shift;
-      const bool valid = (window > 0 || current) && (window < kNumWindows || !current) && pixel < num_cols;
-      float* dst = first + (r * plane + pixel);
+      const int pixel = window * 32 + col - shift;
+      float* dst = first + (r * plane + col - shift) + window * 32;
+      const bool valid = (window > 0 || current) && (!is_last || !current) && pixel < num_cols;
       if constexpr (kPaired) {
+        const float2 out = is_last || !current ? carry[i] : staged[i];
         sm90::store_if(valid, reinterpret_cast<float2*>(dst), out);
       } else {
-        sm90::store_if(valid, dst, out.x);
-        // Columns 32 to 63 are never carried: a phase is below 32.
-        if (window < kNumWindows) sm90::store_if(pixel + 32 < num_cols, dst + 32, staged[r].y);
+        const bool current16 = col + 16 >= shift;
+        const bool valid16 = (window > 0 || current16) && (!is_last || !current16) && pixel + 16 < num_cols;
+        sm90::store_if(valid, dst, is_last || !current ? carry[i].x : staged[i].x);
+        sm90::store_if(valid16, dst + 16, is_last || !current16 ? carry[i].y : staged[i].y);
       }
+      carry[i] = staged[i];
     }
-    __syncwarp();
   }
 };
 
@@ -158,8 +167,8 @@ struct PowerOfTwo {
   }
 };
 
-/// Multiplies output rows and runs their epilogues; `which` of the two consumer warpgroups takes every other
-/// row.
+/// Multiplies parts of output rows (128 columns; two to a row) and runs their epilogues. The consumer
+/// warpgroups, of which this is number `which`, take parts in turns.
 template <class FilterShape, class Chain, bool kPaired>
 __device__ void consume(const RowsParams& p, const Block& b, int which, int t) {
   const int warp = __shfl_sync(0xffffffffu, t >> 5, 0), lane = t & 31;
@@ -174,9 +183,9 @@ __device__ void consume(const RowsParams& p, const Block& b, int which, int t) {
     weight_exponent[half] = p.weight_exponents[channel];
     bias[half] = channel < p.K ? epilogue_bias<Chain>(p.epilogue, channel) : 0.0f;
   }
-  // Releasing input rows: a row is free after 2 R arrivals, one for each output row that reads it in each
-  // block. Lane r releases row r of a filter's span, here (r < 16) or in the peer. The first and last output
-  // rows of a segment also stand in for those that would lie beyond it.
+  // Releasing input rows: a row is free after 4 R arrivals, one for each part of an output row that
+  // reads it in each block. Lane r releases row r of a filter's span, here (r < 16) or in the peer. The first
+  // and last output rows of a segment also stand in for those that would lie beyond it.
   const int release_row = lane & 15;
   const bool releases = warp == 0 && release_row <= span;
   // Packed to save registers: arrivals of every row | more of the first << 8 | more of the last << 16.
@@ -185,7 +194,8 @@ __device__ void consume(const RowsParams& p, const Block& b, int which, int t) {
   const uint64_t desc_a0 = sm90::matrix_descriptor(b.weights, kRowsBlockChannels * 16, 128);
   const uint64_t desc_b0 = sm90::matrix_descriptor(b.ring, kPlaneBytes, 128);
 
-  if (which == 1) sm90::named_barrier_arrive(kTurnBarrier, 2 * kWarpgroup);  // warpgroup 0 begins
+  // Consumer 0 begins.
+  if (which == kNumConsumers - 1) sm90::named_barrier_arrive(kTurnBarrier, 2 * kWarpgroup);
   sm90::mbarrier_wait(b.weights_ready, 0);
   RingPosition at;
   int turn = 0;
@@ -194,128 +204,155 @@ __device__ void consume(const RowsParams& p, const Block& b, int which, int t) {
     const Segment seg = segment_at(p, unit, end_unit);
     unit += seg.num_rows;
     if (skipped(p, seg)) continue;
-    for (int j = 0; j < seg.num_rows; ++j, at = at.ahead(1, p.num_slots), turn ^= 1) {
-      if (turn != which) continue;
-      const int first_col = seg.strip * p.strip_cols;
-      const int num_cols = min(p.strip_cols, p.Q - first_col);
-      const int64_t row_offset = seg.image * p.y_image + warp_channel * p.y_plane +
-                                 static_cast<int64_t>(seg.first_row + j) * p.Q + first_col;
-      if constexpr (Chain::kInterpreted || Chain::kChain == ConvChain::residual_relu) {
-        prefetch_operands(p, row_offset, min(16, p.K - warp_channel), num_cols, lane);
-      }
-      float acc[128];
-      sm90::named_barrier_sync(kTurnBarrier + which, 2 * kWarpgroup);
-      sm90::mbarrier_wait(b.full + 8 * at.slot, at.parity);
-      const int x_exponent = b.slot_exponents[at.slot];  // before the slot can be released
-      // Opaque: otherwise the descriptors of all taps are hoisted out of the loop, and spill.
-      uint64_t desc_a = desc_a0 | sm90::opaque(0);
-      bool accumulate = false;
-      // NOTE: loops that surely run, so that no path around them makes the compiler serialise the wgmma.
-      int r = 0;
-#pragma unroll FilterShape::kUnrollRows
-      do {
-        const RingPosition row = at.ahead(r * p.dil_h, p.num_slots);
-        sm90::mbarrier_wait(b.full + 8 * row.slot, row.parity);
-        sm90::wgmma_fence();
-        uint64_t desc_row = desc_b0 + static_cast<uint64_t>(row.slot * (b.slot_bytes >> 4));
-        int s = 0;
-#pragma unroll FilterShape::kUnrollCols
-        do {
-          uint64_t desc_b = desc_row;
-          int k = 0;
-#pragma unroll FilterShape::kUnrollSteps
-          do {
-            sm90::wgmma_m64n256k16(acc, desc_a, desc_b, accumulate);
-            accumulate = true;
-            desc_a += 2 * kRowsBlockChannels;
-            desc_b += 2 * (kPlaneBytes >> 4);
-          } while (++k < FilterShape::steps(p));
-          desc_row += p.dil_w;
-        } while (++s < FilterShape::cols(p));
-      } while (++r < FilterShape::rows(p));
-      sm90::wgmma_commit();
-      sm90::named_barrier_arrive(kTurnBarrier + (which ^ 1), 2 * kWarpgroup);
-      sm90::wgmma_wait<0>();
-      if (releases) {
-        const int count = (release_counts & 0xff) + (j == 0 ? release_counts >> 8 & 0xff : 0) +
-                          (j == seg.num_rows - 1 ? release_counts >> 16 : 0);
-        const uint32_t offset = 8 * at.ahead(release_row, p.num_slots).slot;
-        if (count > 0) {
-          if (lane < 16)
-            sm90::mbarrier_arrive(b.empty + offset, count);
-          else
-            sm90::mbarrier_arrive_cluster(peer_empty + offset, count);
-        }
-      }
-
-      RowStore<kPaired> store;
-      store.stage = b.stage + (which * 4 + warp) * 8 * kRowsStagePitch;
-      store.y_plane = p.y_plane;
-      store.phase_step = static_cast<uint32_t>(p.y_plane) & 31;
-      store.lane = lane;
-      const PowerOfTwo scales[2] = {PowerOfTwo(-x_exponent - weight_exponent[0]),
-                                    PowerOfTwo(-x_exponent - weight_exponent[1])};
-      if (scales[0].extra != 1.0f || scales[1].extra != 1.0f) [[unlikely]] {
-#pragma unroll
-        for (int i = 0; i < 128; ++i) acc[i] *= scales[i / 2 % 2].extra;
-      }
-      RowPlace<kPaired> place;
-      const auto set_pixel = [&](int half, int pixel0) {
-        place.offset = row_offset + (half * 8 + (lane >> 2)) * p.y_plane + pixel0 + 2 * (lane & 3);
-        place.num_cols = num_cols - pixel0 - 2 * (lane & 3);
-      };
-      // Half of the channels after the other, by one copy of the code: unrolled twice it would miss the
-      // instruction cache.
+    for (int j = 0; j < seg.num_rows; ++j, at = at.ahead(1, p.num_slots)) {
 #pragma unroll 1
-      for (int half = 0; half < 2; ++half) {
-        const bool exists = warp_channel + half * 8 < p.K;
-        store.first = p.y + row_offset + half * 8 * p.y_plane;
-        store.num_cols = exists ? num_cols : 0;
-        store.phase0 = static_cast<uint32_t>(reinterpret_cast<uintptr_t>(store.first) >> 2) & 31;
-        place.channel_idx = exists ? warp_channel + half * 8 + (lane >> 2) : 0;
-        place.stored = exists;
-        const float scale = half == 0 ? scales[0].factor : scales[1].factor;
-        const float channel_bias = half == 0 ? bias[0] : bias[1];
+      for (int part = 0; part < 2; ++part) {
+        const bool mine = turn == which;
+        turn = turn == kNumConsumers - 1 ? 0 : turn + 1;
+        if (!mine) continue;
+        const int first_col = seg.strip * p.strip_cols + part * kPartCols;
+        const int num_cols = min(min(p.strip_cols - part * kPartCols, kPartCols), p.Q - first_col);
+        const int64_t row_offset = seg.image * p.y_image + warp_channel * p.y_plane +
+                                   static_cast<int64_t>(seg.first_row + j) * p.Q + first_col;
+        if constexpr (Chain::kInterpreted || Chain::kChain == ConvChain::residual_relu) {
+          prefetch_operands(p, row_offset, min(16, p.K - warp_channel), num_cols, lane);
+        }
+        float acc[kAccs];
+        sm90::named_barrier_sync(kTurnBarrier + which, 2 * kWarpgroup);
+        sm90::mbarrier_wait(b.full + 8 * at.slot, at.parity);
+        const int x_exponent = b.slot_exponents[at.slot];  // before the slot can be released
+        // Opaque: otherwise the descriptors of all taps are hoisted out of the loop, and spill.
+        uint64_t desc_a = desc_a0 | sm90::opaque(0);
+        bool accumulate = false;
+        // NOTE: loops that surely run, so that no path around them makes the compiler serialise the wgmma.
+        int r = 0;
+#pragma unroll FilterShape::kUnrollRows
+        do {
+          const RingPosition row = at.ahead(r * p.dil_h, p.num_slots);
+          sm90::mbarrier_wait(b.full + 8 * row.slot, row.parity);
+          sm90::wgmma_fence();
+          uint64_t desc_row =
+              desc_b0 + static_cast<uint64_t>(row.slot * (b.slot_bytes >> 4) + part * kPartCols);
+          int s = 0;
+#pragma unroll FilterShape::kUnrollCols
+          do {
+            uint64_t desc_b = desc_row;
+            int k = 0;
+#pragma unroll FilterShape::kUnrollSteps
+            do {
+              sm90::wgmma_m64n128k16(acc, desc_a, desc_b, accumulate);
+              accumulate = true;
+              desc_a += 2 * kRowsBlockChannels;
+              desc_b += 2 * (kPlaneBytes >> 4);
+            } while (++k < FilterShape::steps(p));
+            desc_row += p.dil_w;
+          } while (++s < FilterShape::cols(p));
+        } while (++r < FilterShape::rows(p));
+        sm90::wgmma_commit();
+        sm90::named_barrier_arrive(kTurnBarrier + (which == kNumConsumers - 1 ? 0 : which + 1),
+                                   2 * kWarpgroup);
+        sm90::wgmma_wait<0>();
+        if (releases) {
+          const int count = (release_counts & 0xff) + (j == 0 ? release_counts >> 8 & 0xff : 0) +
+                            (j == seg.num_rows - 1 ? release_counts >> 16 : 0);
+          const uint32_t offset = 8 * at.ahead(release_row, p.num_slots).slot;
+          if (count > 0) {
+            if (lane < 16)
+              sm90::mbarrier_arrive(b.empty + offset, count);
+            else
+              sm90::mbarrier_arrive_cluster(peer_empty + offset, count);
+          }
+        }
+
+        const PowerOfTwo scales[2] = {PowerOfTwo(-x_exponent - weight_exponent[0]),
+                                      PowerOfTwo(-x_exponent - weight_exponent[1])};
+        if (scales[0].extra != 1.0f || scales[1].extra != 1.0f) [[unlikely]] {
+#pragma unroll
+          for (int i = 0; i < kAccs; ++i) acc[i] *= scales[i / 2 % 2].extra;
+        }
+        const float scale[2] = {scales[0].factor, scales[1].factor};
+        RowStore<kPaired> store;
+        store.stage = b.stage + (which * 4 + warp) * 8 * kRowsStagePitch;
+        store.plane = static_cast<int>(p.y_plane);
+        store.phase_step = static_cast<uint32_t>(p.y_plane) & 31;
+        store.lane = lane;
+        RowPlace<kPaired> place;
+        const auto set_half = [&](int half) {
+          const bool exists = warp_channel + half * 8 < p.K;
+          store.first = p.y + row_offset + half * 8 * p.y_plane;
+          store.num_cols = exists ? num_cols : 0;
+          store.phase0 = static_cast<uint32_t>(reinterpret_cast<uintptr_t>(store.first) >> 2) & 31;
+          place.channel_idx = exists ? warp_channel + half * 8 + (lane >> 2) : 0;
+          place.stored = exists;
+        };
+        const auto set_pixel = [&](int half, int pixel0) {
+          place.offset = row_offset + (half * 8 + (lane >> 2)) * p.y_plane + pixel0 + 2 * (lane & 3);
+          place.num_cols = num_cols - pixel0 - 2 * (lane & 3);
+        };
+        constexpr int kNumWindows = kPartCols / kRowsStageCols;
         bool rolled = Chain::kInterpreted;
-        if constexpr (Chain::kHasTail) rolled = __any_sync(0xffffffffu, needs_tail(acc, scale, channel_bias));
+        if constexpr (Chain::kHasTail) rolled = __any_sync(0xffffffffu, needs_tail<Chain>(acc, scale, bias));
         if (rolled) {
           // Rolled up, so that the interpreter and the tails' formulas exist once.
           constexpr int kBlock = 8, kCols = kBlock * 4;
+          static_assert(kCols == kRowsStageCols);
 #pragma unroll 1
-          for (int i = 0; i < 64 / kBlock; ++i) {
-            float values[kBlock];
-            fetch_block<0, 64 / kBlock>(acc, i, values);
+          for (int half = 0; half < 2; ++half) {
+            set_half(half);
+            const float factor = half == 0 ? scale[0] : scale[1];
+            const float channel_bias = half == 0 ? bias[0] : bias[1];
+#pragma unroll 1
+            for (int i = 0; i < kPartCols / kCols; ++i) {
+              float values[kBlock];
+              fetch_block<0, kPartCols / kCols>(acc, i, values);
 #pragma unroll
-            for (int e = 0; e < kBlock; ++e)
-              values[e] = scale_and_bias<Chain>(values[e], scale, channel_bias);
-            set_pixel(half, i * kCols);
-            run_epilogue<Chain>(p.epilogue, place, values);
-            store.put(i * kCols, values);
-            if (i % 2 == 1) {
+              for (int e = 0; e < kBlock; ++e)
+                values[e] = scale_and_bias<Chain>(values[e], factor, channel_bias);
+              set_pixel(half, i * kCols);
+              run_epilogue<Chain>(p.epilogue, place, values);
+              store.put(i * kCols, values);
               __syncwarp();
-              store.write(i / 2);
+              store.fetch();
+              store.write(i);
+              __syncwarp();
             }
+            store.write(kNumWindows);
+#pragma unroll
+            for (int i = 0; i < kAccs / 2; ++i) acc[first_half(i)] = acc[first_half(i) + 2];
           }
         } else if constexpr (!Chain::kInterpreted) {
-          constexpr int kBlock = 16;
+          // A window's values are computed while the one before is on its way from the stage to memory.
+          constexpr int kBlock = kRowsStageCols / 4;
 #pragma unroll
-          for (int window = 0; window < kRowsTileCols / 64; ++window) {
-            float values[kBlock];
+          for (int half = 0; half < 2; ++half) {
 #pragma unroll
-            for (int e = 0; e < kBlock; ++e) {
-              values[e] = scale_and_bias<Chain>(acc[first_half(window * kBlock + e)], scale, channel_bias);
+            for (int window = 0; window < kNumWindows; ++window) {
+              float values[kBlock];
+#pragma unroll
+              for (int e = 0; e < kBlock; ++e) {
+                values[e] = scale_and_bias<Chain>(acc[first_half(window * kBlock + e) + half * 2],
+                                                  scale[half], bias[half]);
+              }
+              if constexpr (Chain::kChain == ConvChain::residual_relu) {
+                place.stored = warp_channel + half * 8 < p.K;
+              }
+              set_pixel(half, window * kRowsStageCols);
+              run_epilogue<typename Chain::TailFree>(p.epilogue, place, values);
+              if (window > 0) store.write(window - 1);
+              if (window == 0 && half > 0) {
+                store.write(kNumWindows - 1);
+                store.write(kNumWindows);
+              }
+              if (window == 0) set_half(half);
+              __syncwarp();
+              store.put(window * kRowsStageCols, values);
+              __syncwarp();
+              store.fetch();
             }
-            set_pixel(half, window * 64);
-            run_epilogue<typename Chain::TailFree>(p.epilogue, place, values);
-            store.put(window * 64, values);
-            __syncwarp();
-            store.write(window);
           }
-        }
-        store.write(kRowsTileCols / 64);
-        if (half == 0) {
-#pragma unroll
-          for (int i = 0; i < 64; ++i) acc[first_half(i)] = acc[first_half(i) + 2];
+          store.write(kNumWindows - 1);
+          store.write(kNumWindows);
+          __syncwarp();
         }
       }
     }
