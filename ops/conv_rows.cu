@@ -9,27 +9,28 @@
 //   Why: DRAM is fast only when whole rows are written at one time. Blocks that write strips of rows at
 //   unrelated times take twice as long. Splitting the channels instead makes room for whole rows.
 //
-//   producer warpgroup (152 registers)                 consumer warpgroups 0 and 1 (176 registers)
-//   ---------------------------------                  -------------------------------------------
-//   L2 prefetch of row h+1                             wait for the turn (named barrier 1 or 2)
+//   producer warpgroup (104 registers)                 consumer warpgroups 0, 1 and 2 (136 registers)
+//   ---------------------------------                  ----------------------------------------------
+//   L2 prefetch of row h+1                             wait for the turn (named barriers 1 to 3)
 //   32 loads of 8 B a thread, row h                    for each filter row: wait full[slot]
 //   max |x|; scale, round to half                        wgmma m64n128k16, S * C/16 times
 //   wait empty[slot]; 16 B stores                      pass the turn on; wait for the wgmma
-//   fence, barrier 3                                   release the rows: empty[slot], here and in the peer
+//   fence, barrier 4                                   release the rows: empty[slot], here and in the peer
 //   half row to the peer (cp.async.bulk)               scale, bias, chain; transpose through shared memory;
 //   full[slot]: own arrival + the peer's bytes         store whole 128-byte lines
 //
 //   ring    |  row h  |  row h+1  |  row h+2  |  row h+3  |   full[slot]:  1 arrival + half a row of bytes
 //             \_____ one output row reads R ____/  ^ filled   empty[slot]: 4 R arrivals (R rows, two parts,
 //                                                           two blocks)
-//   time    wg 0: MMA row p, left  | epilogue p, left            | MMA row p+1, left  | ...
-//           wg 1:                  | MMA row p, right  | epilogue p, right            | MMA row p+1, right
-//           ...
+//   time    wg 0: MMA row p, left | epilogue p, left                      | MMA row p+1, right | ...
+//           wg 1:                 | MMA row p, right | epilogue p, right                       | MMA p+2,
+//           left wg 2:                                    | MMA row p+1, left | epilogue p+1, left ...
 //
 // A part of a row (128 columns) is 64 accumulators a thread, which leaves registers for the epilogue to be
-// straight-line code without spills, its windows interleaved. Whole rows by turns (128 accumulators, m64n256)
-// cost 2 to 5 percent more. Multiplying the next part during the epilogue of this one needs both in
-// registers, spills, and costs 5 to 20 percent more.
+// straight-line code, its windows interleaved, and for a third consumer: an epilogue takes about as long as
+// two products, so three warpgroups keep the tensor cores and the stores busy. On the headline model two
+// consumers took 5 percent more, whole rows by turns (128 accumulators, m64n256) 8, and multiplying the next
+// part during the epilogue of this one (both in registers: spills) 10 to 25.
 //
 // A ring row is [C/8][264 pixels][8 channels] half, K-major without swizzle: a filter column is the start
 // address plus 16 B, a filter row another slot, so one copy of the input serves all taps. Columns that are
@@ -41,13 +42,13 @@
 // to clear). The repair launch gathers these, writes the ImageRange array, and redoes the images whose scale
 // did not fit.
 //
-// Shared memory: weights R S C * 128 B | ring | 9,216 B staging | 224 B control: 218,336 B for 64 channels
-// and 3x3. Registers: 168 at launch, then 152 and 176; no spills in the ahead-of-time chains, at most 8 B in
-// the interpreter. Bound: DRAM, then the latency of product and epilogue of a part in a row, 1,450
-// instructions a warp. 64 -> 128 channels, 3x3, 256x256, 64 images: x read once and y written once is 1.15
-// ms, the tensor cores need 0.91 ms, special functions 0.6; measured: double_mish 1.39, mish 1.35, bias 1.32
-// ms, and up to 5 percent more when the chip is hot and lowers its clock. Preconditions: choose_rows_config
-// took the shape; compute capability 9.0; grid of whole clusters, all resident.
+// Shared memory: weights R S C * 128 B | ring | 13,824 B staging | 224 B control: 222,944 B for 64 channels
+// and 3x3. Registers: 128 at launch, then 104 and 136. Spills: none in bias, relu, leaky_relu, silu and mish,
+// 4 B in double_mish; the interpreter's 1.4 KB do not matter, as the graph gives it nothing
+// (ops/conv_select.cpp). Bound: DRAM, then the latency of product and epilogue of a part. 64 -> 128 channels,
+// 3x3, 256x256, 64 images: x read once and y written once is 1.15 ms, the tensor cores need 0.91 ms, special
+// functions 0.6; measured with double_mish: 1.32 to 1.33 ms. Preconditions: choose_rows_config took the
+// shape; compute capability 9.0; grid of whole clusters, all resident.
 
 #include "ops/conv_rows.cuh"
 #include "ops/conv_rows_consumer.cuh"

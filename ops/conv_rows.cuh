@@ -11,9 +11,9 @@ namespace solder::rows {
 constexpr int kWarpgroup = 128;
 constexpr int kNumConsumers = kRowsNumConsumers;
 constexpr int kNumThreads = (1 + kNumConsumers) * kWarpgroup;
-// 128 * 152 + 256 * 176 = 168 * 384: what the launch bounds allot, dealt out anew.
-constexpr int kProducerRegisters = 152;
-constexpr int kConsumerRegisters = 176;
+// 128 * 104 + 384 * 136 = 128 * 512: what the launch bounds allot, dealt out anew.
+constexpr int kProducerRegisters = 104;
+constexpr int kConsumerRegisters = 136;
 constexpr int kPartCols = kRowsTileCols / 2;  // a part: the output columns of one turn of a consumer
 constexpr int kAccs = kPartCols / 2;          // accumulators a thread
 constexpr int kMaxHalf = kRowsMaxHalfChannels;

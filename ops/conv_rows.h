@@ -76,7 +76,7 @@ inline constexpr int kRowsMaxHalfChannels = 32;  ///< 32 loads of 8 bytes in fli
 inline constexpr int kRowsMaxSlots = 8;
 inline constexpr int kRowsStageCols = 32;    ///< columns that a warp stages at a time: a 128-byte line
 inline constexpr int kRowsStagePitch = 36;   ///< floats: shifted 4 banks a row
-inline constexpr int kRowsNumConsumers = 2;  ///< warpgroups that multiply
+inline constexpr int kRowsNumConsumers = 3;  ///< warpgroups that multiply
 inline constexpr int kRowsNumConsumerWarps = 4 * kRowsNumConsumers;
 
 /// Byte offsets in shared memory.
