@@ -80,7 +80,8 @@ void conv_window(const Context& context, const ConvShape& shape, const WindowCon
   const int64_t num_blocks = std::min<int64_t>(config.num_tiles(), context.info().num_sms);
   const LaunchConfig grid{.grid = dim3(static_cast<unsigned>(num_blocks)),
                           .block = dim3(window::kThreads),
-                          .smem_bytes = config.smem_bytes};
+                          .smem_bytes = config.smem_bytes,
+                          .overlaps_previous = true};
   // What the block does not need is worth more as L1 (see kSmemBudgets in conv_window.cpp).
   const int carveout = static_cast<int>((config.smem_bytes + 1024) * 100 / (228 << 10)) + 1;
   SOLDER_CUDA(

@@ -68,6 +68,7 @@ __global__ void __launch_bounds__(kThreads, 1) conv_window_kernel(const __grid_c
   extern __shared__ __align__(128) uint8_t smem_base[];
   const WindowConfig& c = p.config;
   if (p.is_repair) {
+    sm90::dependency_wait();
     bool found = false;
     for (int n = static_cast<int>(threadIdx.x); n < p.N; n += kThreads) found |= needs_rescale(p, n);
     if (!__syncthreads_or(found)) return;
@@ -87,6 +88,8 @@ __global__ void __launch_bounds__(kThreads, 1) conv_window_kernel(const __grid_c
   }
   fill_offsets(p, smem);
   __syncthreads();
+  sm90::dependency_wait();  // up to here nothing depends on earlier kernels
+  sm90::dependency_launch();
   // Warp-uniform to the compiler too: roles and addresses go to uniform registers.
   const int warp = __shfl_sync(0xffffffffu, thread / 32, 0);
   if (warp < 4) {
