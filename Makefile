@@ -42,7 +42,7 @@ CUDA_ONLY := runtime/check_cuda.cpp runtime/stream.cpp runtime/cublas.cpp runtim
              ops/gemm_cuda.cpp ops/conv_select_cuda.cpp graph/executor_cuda.cpp
 LIB_CPP   := $(filter-out $(if $(NVCC),,$(CUDA_ONLY)),$(wildcard runtime/*.cpp ops/*.cpp graph/*.cpp))
 # Kernels of Hopper's own instructions; without 90a in ARCHS they are left out.
-HOPPER_CU := ops/conv_rows.cu ops/conv_window.cu
+HOPPER_CU := ops/conv_range.cu ops/conv_rows.cu ops/conv_window.cu
 LIB_CU    := $(if $(NVCC),$(filter-out $(if $(filter 90a,$(ARCHS)),,$(HOPPER_CU)),$(wildcard ops/*.cu)))
 LIB_OBJ   := $(LIB_CPP:%=$(BUILD)/%.o) $(LIB_CU:%=$(BUILD)/%.o)
 LIB       := $(BUILD)/libsolder.a
