@@ -15,6 +15,6 @@ filter='--test-case=[gpu]*,conv2d: every*,elementwise*,model*,data*'
 skip='--test-case-exclude=*conformance*,*conv_shapes*,*100 runs*,*out of device memory*,*larger than the card*,*device memory taken*,*four threads*'
 for tool in memcheck racecheck initcheck synccheck; do
   echo "$tool:"
-  sanitize --tool $tool "$tests" "$filter" "$skip" || exit 1
+  SOLDER_GRAPHS=20 sanitize --tool $tool "$tests" "$filter" "$skip" || exit 1
 done
 echo "sanitize: clean"
