@@ -1,7 +1,8 @@
 // The headline model: x [N,64,S,S] -> Conv2d(64, 128, kernel 3, bias) -> mish -> mish, timed and checked.
 //
 // The road from here to the GPU: build_graph() below -> compile() in graph/model.cpp -> the passes in
-// graph/fuse.cpp -> bind() in graph/executor_cuda.cpp -> the kernels it calls in ops/.
+// graph/fuse.cpp -> bind() in graph/executor_cuda.cpp -> conv_cuda() in ops/conv_select_cuda.cpp ->
+// conv_rows() (tf32) or conv_window() (fp32), each with its kernel in the file of its name.
 #include <solder/solder.h>
 
 #include <algorithm>
