@@ -30,7 +30,7 @@
 // straight-line code, its windows interleaved, and for a third consumer: an epilogue takes about as long as
 // two products, so three warpgroups keep the tensor cores and the stores busy. On the headline model two
 // consumers took 5 percent more, whole rows by turns (128 accumulators, m64n256) 8, and multiplying the next
-// part during the epilogue of this one (both in registers: spills) 10 to 25.
+// part during the epilogue of this one (both in registers: spills) 10 to 38.
 //
 // A ring row is [C/8][264 pixels][8 channels] half, K-major without swizzle: a filter column is the start
 // address plus 16 B, a filter row another slot, so one copy of the input serves all taps. Columns that are

@@ -2,10 +2,10 @@
 //
 // Grid: blocks of 256 threads; a thread takes two 16-byte vectors a turn, one block apart, so two loads are
 // in flight before the first formula starts. As many blocks as there are turns, so that a new block's loads
-// overlap an old one's stores (16 blocks an SM with a long loop each took 9 percent more); grid-stride beyond
-// kMaxBlocks. Bound: memory, 8 bytes an element. double_mish costs about 55 issue slots an element of the
-// roughly 77 that an H100 has in the time it moves those bytes. An array that starts off a 16-byte line has
-// up to three elements in front (`head`) and up to three behind
+// overlap an old one's stores (16 blocks an SM with a long loop each took 10 percent more); grid-stride
+// beyond kMaxBlocks. Bound: memory, 8 bytes an element. double_mish costs about 55 issue slots an element of
+// the roughly 77 that an H100 has in the time it moves those bytes. An array that starts off a 16-byte line
+// has up to three elements in front (`head`) and up to three behind
 // (`tail`), which block 0 does one by one. x and y that are misaligned differently go one by one throughout.
 
 #include <algorithm>
