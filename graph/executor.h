@@ -44,6 +44,14 @@ class Executor {
   /// later calls replay.
   virtual void execute(const std::vector<Launch>& launches, bool capture) = 0;
 
+  /// Runs the launches once, in the way execute() would, and waits. Launch i ran from result[i] to
+  /// result[i + 1], in milliseconds since the first of them could start.
+  virtual std::vector<double> execute_timed(const std::vector<Launch>& launches, bool capture) = 0;
+
+  /// Bytes a second, read plus written, of a device copy much larger than the caches, measured now; 0 when
+  /// that is not known (on the CPU, or too little free memory).
+  virtual double copy_bytes_per_s() { return 0; }
+
   /// Waits for all that was enqueued; throws what it ran into.
   virtual void synchronize() = 0;
 

@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "graph/executor.h"
 #include "runtime/check_cuda.h"
 #include "runtime/context.h"
@@ -66,6 +68,50 @@ class CudaExecutor final : public Executor {
     recorded_.launch(context_.stream());
   }
 
+  std::vector<double> execute_timed(const std::vector<Launch>& launches, bool capture) override {
+    context_.activate();
+    while (marks_.size() <= launches.size()) marks_.emplace_back();
+    const auto enqueue = [&] {
+      marks_[0].record(context_.stream());
+      for (size_t i = 0; i < launches.size(); ++i) {
+        launches[i]();
+        marks_[i + 1].record(context_.stream());
+      }
+    };
+    if (!capture || context_.sync_launches()) {
+      enqueue();
+    } else {
+      if (!recorded_timed_) recorded_timed_.capture(context_.stream(), enqueue);
+      recorded_timed_.launch(context_.stream());
+    }
+    context_.synchronize();
+    std::vector<double> result;
+    for (size_t i = 0; i <= launches.size(); ++i) result.push_back(marks_[i].ms_since(marks_[0]));
+    return result;
+  }
+
+  double copy_bytes_per_s() override {
+    context_.activate();
+    constexpr size_t kBytes = size_t{512} << 20;
+    size_t free_bytes = 0, total_bytes = 0;
+    SOLDER_CUDA(cudaMemGetInfo(&free_bytes, &total_bytes));
+    if (free_bytes < 3 * kBytes) return 0;
+    const Buffer from(kBytes, context_.stream(), "a copy's source"), to(kBytes, context_.stream(), "a copy");
+    SOLDER_CUDA(cudaMemsetAsync(from.data(), 0, kBytes, context_.stream()));
+    const Event start, end;
+    std::vector<double> times_ms;
+    for (int i = 0; i < 7; ++i) {
+      start.record(context_.stream());
+      SOLDER_CUDA(
+          cudaMemcpyAsync(to.data(), from.data(), kBytes, cudaMemcpyDeviceToDevice, context_.stream()));
+      end.record(context_.stream());
+      context_.synchronize();
+      times_ms.push_back(end.ms_since(start));
+    }
+    std::sort(times_ms.begin(), times_ms.end());
+    return 2e3 * kBytes / times_ms[times_ms.size() / 2];
+  }
+
   void synchronize() override { context_.synchronize(); }
 
   void* stream() const override { return context_.stream(); }
@@ -80,7 +126,8 @@ class CudaExecutor final : public Executor {
 
   Context context_;
   Buffer arena_;
-  CapturedGraph recorded_;
+  CapturedGraph recorded_, recorded_timed_;
+  std::vector<Event> marks_;
 };
 
 }  // namespace

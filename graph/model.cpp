@@ -1,5 +1,6 @@
 #include "graph/model.h"
 
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <string_view>
@@ -155,6 +156,7 @@ struct Session::Impl {
   std::unique_ptr<Executor> executor;
   char* arena = nullptr;
   std::vector<Executor::Launch> launches;
+  std::vector<size_t> launch_nodes;  // launches[i] runs node launch_nodes[i]
 
   const Node& node(size_t i) const { return model->graph.nodes()[i]; }
 
@@ -226,7 +228,9 @@ Session::Session(std::shared_ptr<const Model::Impl> model) : impl_(std::make_uni
     buffers.workspace = self.arena + self.model->memory.values_bytes;
     Executor::Launch launch =
         self.executor->bind(graph, node, self.model->nodes[i], self.model->options.math, buffers);
-    if (launch) self.launches.push_back(std::move(launch));
+    if (!launch) continue;
+    self.launches.push_back(std::move(launch));
+    self.launch_nodes.push_back(i);
   }
 }
 
@@ -261,6 +265,24 @@ Tensor Session::input(const std::string& name) const { return impl_->view(impl_-
 Tensor Session::output(const std::string& name) const { return impl_->view(impl_->output(name)); }
 void Session::execute() { impl_->executor->execute(impl_->launches, impl_->model->options.capture); }
 void Session::synchronize() { impl_->executor->synchronize(); }
+Profile Session::profile(int iterations) {
+  SOLDER_REQUIRE(iterations >= 1, invalid_argument, "profile: ", iterations, " iterations; at least 1");
+  const auto start = std::chrono::steady_clock::now();
+  const Model::Impl& model = *impl_->model;
+  const Device device = model.options.device;
+  Profile profile{.copy_bytes_per_s = impl_->executor->copy_bytes_per_s()};
+  if (device.is_cuda()) profile.peak_flops_per_s = peak_flops_per_s(device_info(device), model.options.math);
+  for (const size_t i : impl_->launch_nodes)
+    profile.nodes.push_back(describe_work(model.graph, impl_->node(i), model.nodes[i].path));
+  for (int run = -1; run < iterations; ++run) {
+    const std::chrono::duration<double, std::milli> since = std::chrono::steady_clock::now() - start;
+    const std::vector<double> marks = impl_->executor->execute_timed(impl_->launches, model.options.capture);
+    for (size_t i = 0; run >= 0 && i < profile.nodes.size(); ++i)
+      profile.nodes[i].spans.push_back({since.count() + marks[i], since.count() + marks[i + 1]});
+  }
+  return profile;
+}
+
 void* Session::stream() const { return impl_->executor->stream(); }
 
 }  // namespace solder

@@ -3,6 +3,7 @@
 
 #include "graph/graph.h"
 #include "graph/model.h"
+#include "graph/profile.h"
 #include "runtime/check.h"
 #include "runtime/device.h"
 #include "runtime/npy.h"

@@ -35,6 +35,7 @@ struct DeviceInfo {
   int cc_major = 0;  ///< compute capability
   int cc_minor = 0;
   int num_sms = 0;
+  double clock_hz = 0;  ///< the highest the multiprocessors run at
   int64_t l2_bytes = 0;
   int64_t smem_per_block_bytes = 0;  ///< with opt-in
   int64_t total_bytes = 0;           ///< device memory

@@ -10,6 +10,27 @@ Stream::~Stream() {
   if (stream_ != nullptr) cudaStreamDestroy(stream_);
 }
 
+Event::Event() { SOLDER_CUDA(cudaEventCreate(&event_)); }
+
+Event::~Event() {
+  if (event_ != nullptr) cudaEventDestroy(event_);
+}
+
+void Event::record(cudaStream_t stream) const {
+  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+  SOLDER_CUDA(cudaStreamIsCapturing(stream, &status));
+  // Without the flag a captured mark would only order the graph's nodes, and keep no time.
+  const bool captured = status == cudaStreamCaptureStatusActive;
+  SOLDER_CUDA(
+      cudaEventRecordWithFlags(event_, stream, captured ? cudaEventRecordExternal : cudaEventRecordDefault));
+}
+
+double Event::ms_since(const Event& start) const {
+  float ms = 0;
+  SOLDER_CUDA(cudaEventElapsedTime(&ms, start.event_, event_));
+  return ms;
+}
+
 CapturedGraph::~CapturedGraph() {
   if (exec_ != nullptr) cudaGraphExecDestroy(exec_);
 }

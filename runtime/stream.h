@@ -4,6 +4,7 @@
 
 typedef struct CUstream_st* cudaStream_t;
 typedef struct CUgraphExec_st* cudaGraphExec_t;
+typedef struct CUevent_st* cudaEvent_t;
 
 namespace solder {
 
@@ -22,6 +23,28 @@ class Stream {
 
  private:
   cudaStream_t stream_ = nullptr;
+};
+
+/// A CUDA event that keeps time. Move-only.
+class Event {
+ public:
+  Event();
+  Event(Event&& other) noexcept : event_(std::exchange(other.event_, nullptr)) {}
+  Event& operator=(Event&& other) noexcept {
+    std::swap(event_, other.event_);
+    return *this;
+  }
+  ~Event();
+
+  /// Enqueues a mark. While `stream` is being captured the mark becomes part of the graph: every replay sets
+  /// it anew.
+  void record(cudaStream_t stream) const;
+
+  /// Milliseconds from `start` to this mark, both of them reached.
+  double ms_since(const Event& start) const;
+
+ private:
+  cudaEvent_t event_ = nullptr;
 };
 
 /// An instantiated CUDA graph. Move-only; empty until capture().

@@ -1,0 +1,65 @@
+#include "graph/profile.h"
+
+#include <algorithm>
+
+#include "graph/executor.h"
+
+namespace solder {
+namespace {
+
+double median(std::vector<double> values) {
+  if (values.empty()) return 0;
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
+}  // namespace
+
+double NodeProfile::median_ms() const {
+  std::vector<double> times;
+  for (const TimeSpan& span : spans) times.push_back(span.end_ms - span.start_ms);
+  return median(std::move(times));
+}
+
+double Profile::total_ms() const {
+  std::vector<double> times;
+  for (size_t run = 0; !nodes.empty() && run < nodes[0].spans.size(); ++run)
+    times.push_back(nodes.back().spans[run].end_ms - nodes[0].spans[run].start_ms);
+  return median(std::move(times));
+}
+
+double Profile::bound_ms(const NodeProfile& node) const {
+  if (copy_bytes_per_s <= 0) return 0;
+  const double memory_s = static_cast<double>(node.bytes) / copy_bytes_per_s;
+  const double math_s = peak_flops_per_s > 0 ? static_cast<double>(node.flops) / peak_flops_per_s : 0;
+  return 1e3 * std::max(memory_s, math_s);
+}
+
+double peak_flops_per_s(const DeviceInfo& device, Math math) {
+  // Dense fp16 with float32 accumulation, per clock and multiprocessor.
+  const double flops_per_clock = device.cc_major == 9                           ? 4096
+                                 : device.cc_major == 8 && device.cc_minor == 0 ? 2048
+                                                                                : 0;
+  return flops_per_clock * device.num_sms * device.clock_hz / (math == Math::fp32 ? 3 : 1);
+}
+
+NodeProfile describe_work(const Graph& graph, const Node& node, const std::string& path) {
+  NodeProfile work{.name = node.name, .kind = node.kind, .path = path};
+  for (size_t i = 0; i < node.inputs.size(); ++i) {
+    const auto first = node.inputs.begin();
+    if (std::find(first, first + static_cast<std::ptrdiff_t>(i), node.inputs[i]) !=
+        first + static_cast<std::ptrdiff_t>(i))
+      continue;  // one tensor read in two ways
+    const TensorType& type = graph.type(node.inputs[i]);
+    work.bytes += num_bytes(type.shape, type.dtype);
+  }
+  for (const TensorType& type : node.outputs) work.bytes += num_bytes(type.shape, type.dtype);
+  if (node.kind == NodeKind::conv2d) work.flops = 2 * node.conv.num_macs();
+  if (node.kind == NodeKind::matmul) {
+    const GemmShape gemm = gemm_of(graph, node);
+    work.flops = 2 * gemm.count * gemm.m * gemm.n * gemm.k;
+  }
+  return work;
+}
+
+}  // namespace solder
