@@ -50,6 +50,9 @@ TEST_SRC  := $(wildcard tests/test_*.cpp) tests/main.cpp tests/gpu.cpp $(if $(NV
 TEST_OBJ  := $(TEST_SRC:%=$(BUILD)/%.o)
 TESTS     := $(BUILD)/solder_tests
 EXAMPLES  := $(patsubst examples/%.cpp,$(BUILD)/%,$(wildcard examples/*.cpp))
+CLI       := $(BUILD)/solder-run
+CLI_OBJ   := $(patsubst %,$(BUILD)/%.o,$(wildcard examples/solder_run/*.cpp))
+CLI_PARTS := $(filter-out %/main.cpp.o,$(CLI_OBJ))
 BENCHES   := $(if $(NVCC),$(patsubst tests/bench/%.cpp,$(BUILD)/%,$(wildcard tests/bench/bench_*.cpp)))
 HEADERS   := $(filter-out $(if $(NVCC),,runtime/check_cuda.h),$(wildcard runtime/*.h ops/*.h graph/*.h))
 INCLUDES  := $(patsubst %,$(BUILD)/include/solder/%,$(wildcard runtime/*.h ops/*.h graph/*.h)) \
@@ -65,12 +68,15 @@ endif
 .PHONY: all run test bench headers layers format format-check sanitize install loc help clean
 .DELETE_ON_ERROR:
 
-all: $(LIB) $(EXAMPLES)  ## the library and the examples (default)
+all: $(LIB) $(EXAMPLES) $(CLI)  ## the library, the examples and solder-run (default)
 
 run: $(BUILD)/conv_double_mish  ## the headline model, checked; with PyTorch there, on its weights and input
 	@tests/run_headline.sh $<
 
-test: $(TESTS) $(EXAMPLES)  ## all tests; those that need a GPU are counted as skipped without one
+test: $(TESTS) $(EXAMPLES) $(CLI)  ## all tests; those that need a GPU are counted as skipped without one
+	@tests/check_examples.sh $(BUILD)
+	@CXX='$(CXX)' tests/check_install.sh $(BUILD) '$(MAKE)'
+	@if command -v python3 >/dev/null; then tests/check_solder_run.py $(CLI); else echo 'solder-run: not checked, there is no python3'; fi
 	@$(TESTS)
 
 bench: $(BENCHES)  ## timings on a GPU, each as a ratio to a floor or a peer in the same run
@@ -117,12 +123,21 @@ $(BUILD)/include/solder/solder.h: graph/solder.h
 $(EXAMPLES): $(BUILD)/%: examples/%.cpp $(LIB) $(INCLUDES)
 	$(call say,CXX $<) $(CXX) -std=c++20 -O3 -g $(WARNINGS) -I$(BUILD)/include -MMD -MP -MF $(BUILD)/$*.d $< $(LIB) $(LDLIBS) -o $@
 
+# Of several files; like the examples they see the installed layout alone.
+$(CLI_OBJ): CPPFLAGS := -I$(BUILD)/include
+$(CLI_OBJ): | $(INCLUDES)
+$(CLI): $(CLI_OBJ) $(LIB)
+	$(call say,LINK $@) $(CXX) $^ $(LDLIBS) -o $@
+
 BENCH_OBJ := $(patsubst %,$(BUILD)/%.o,$(wildcard tests/bench/*.cu))
 $(BENCHES): CPPFLAGS += -DSOLDER_TEST_DATA='"$(CURDIR)/tests/data"'
 $(BENCHES): $(BUILD)/%: tests/bench/%.cpp $(BENCH_OBJ) $(LIB)
 	$(call say,CXX $<) $(CXX) $(CPPFLAGS) $(CXXFLAGS) -MMD -MP -MF $(BUILD)/$*.d $< $(BENCH_OBJ) $(LIB) $(LDLIBS) -o $@
 
-$(TESTS): $(TEST_OBJ) $(LIB)
+# solder-run's parts are tested beside the library; that one test sees the installed layout.
+$(BUILD)/tests/test_solder_run.cpp.o: CPPFLAGS += -I$(BUILD)/include
+$(BUILD)/tests/test_solder_run.cpp.o: | $(INCLUDES)
+$(TESTS): $(TEST_OBJ) $(CLI_PARTS) $(LIB)
 	$(call say,LINK $@) $(CXX) $^ $(LDLIBS) -o $@
 
 # doctest is the one package the tests need.
@@ -133,7 +148,7 @@ $(BUILD)/doctest.ok:
 $(TEST_OBJ): | $(BUILD)/doctest.ok
 $(TEST_OBJ): CPPFLAGS += -DSOLDER_TEST_DATA='"$(CURDIR)/tests/data"'
 
--include $(LIB_OBJ:.o=.d) $(TEST_OBJ:.o=.d) $(EXAMPLES:%=%.d) $(BENCHES:%=%.d)
+-include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(TEST_OBJ:.o=.d) $(EXAMPLES:%=%.d) $(BENCHES:%=%.d)
 
 # ---- checks ----
 
@@ -143,7 +158,7 @@ $(BUILD)/headers/%.ok: % $(BUILD)/flags
 	$(call say,HEADER $<) echo '#include "$<"' | $(CXX) $(CPPFLAGS) $(CXXFLAGS) -fsyntax-only -x c++ -
 	@touch $@
 
-layers:  ## includes point one way only, and README quotes hello.cpp as it is
+layers:  ## includes point one way only, and README quotes 1_hello.cpp as it is
 	@tests/check_layers.sh
 	@tests/check_readme.sh
 
@@ -167,8 +182,9 @@ loc:  ## lines of code of the library: no blanks, no comment lines
 
 # ---- install ----
 
-install: $(LIB) $(INCLUDES)  ## headers, static library and solder.pc under PREFIX
-	@mkdir -p $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include
+install: $(LIB) $(INCLUDES) $(CLI)  ## headers, static library, solder.pc and solder-run under PREFIX
+	@mkdir -p $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include
+	cp $(CLI) $(DESTDIR)$(PREFIX)/bin/
 	cp $(LIB) $(DESTDIR)$(PREFIX)/lib/
 	cp -r $(BUILD)/include/solder $(DESTDIR)$(PREFIX)/include/
 	printf 'prefix=%s\nName: solder\nDescription: minimal CUDA deep-learning runtime\nVersion: %s\nCflags: -std=c++20 -I$${prefix}/include\nLibs: -L$${prefix}/lib -lsolder %s\n' \

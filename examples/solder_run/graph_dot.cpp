@@ -1,0 +1,209 @@
+#include <fcntl.h>
+#include <spawn.h>
+#include <sys/wait.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <memory>
+
+#include "pictures.h"
+
+extern char** environ;
+
+namespace solder_run {
+namespace {
+
+using solder::Arg;
+using solder::Expr;
+using solder::Graph;
+using solder::Node;
+using solder::NodeKind;
+using solder::str;
+using solder::Value;
+
+std::string dot_quoted(const std::string& text) {
+  std::string result = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\') result += '\\';
+    result += c;
+  }
+  return result + "\"";
+}
+
+// `lines` one below the other; each is data, not markup.
+std::string label(std::initializer_list<std::string> lines) {
+  std::string result;
+  for (const std::string& line : lines) {
+    const std::string quoted = dot_quoted(line);
+    result += (result.empty() ? "" : "\\n") + quoted.substr(1, quoted.size() - 2);
+  }
+  return "label=\"" + result + "\"";
+}
+
+std::string extents(const solder::TensorType& type) {
+  std::string text;
+  for (const int64_t extent : type.shape) text += (text.empty() ? "" : "×") + std::to_string(extent);
+  if (type.shape.empty()) text = "scalar";
+  if (type.dtype != solder::DType::float32) text += str(" ", to_string(type.dtype));
+  return text;
+}
+
+// "mul(·, 0.5)", "mish", "clip 0 6".
+std::string function(const Expr& expr) {
+  const bool number_first = expr.a.kind == Arg::Kind::immediate;
+  if (number_first) return str(to_string(expr.op), "(", expr.a.value, ", ·)");
+  if (expr.b.kind == Arg::Kind::immediate) return str(to_string(expr.op), "(·, ", expr.b.value, ")");
+  switch (expr.op) {
+    case solder::Op::leaky_relu:
+    case solder::Op::elu: return str(to_string(expr.op), " ", expr.p);
+    case solder::Op::clip: return str(to_string(expr.op), " ", expr.p, " ", expr.q);
+    default: return to_string(expr.op);
+  }
+}
+
+// One graph, inside a cluster of its own. Every picture node's name starts with `prefix`.
+class Drawing {
+ public:
+  // `plans` are the nodes' of a compiled graph; empty for one as it was written.
+  Drawing(const Graph& graph, const std::vector<solder::NodePlan>& plans, std::string prefix)
+      : graph_(graph), plans_(plans), prefix_(std::move(prefix)) {}
+
+  std::string text(const std::string& title) {
+    out_ = str("  subgraph cluster_", prefix_, " {\n    ", label({title}),
+               "; fontsize=16; color=\"#b8b8b8\"; style=rounded; margin=16;\n");
+    for (size_t i = 0; i < graph_.nodes().size(); ++i) draw(i);
+    for (size_t i = 0; i < graph_.outputs().size(); ++i) {
+      const auto& [name, value] = graph_.outputs()[i];
+      const std::string id = str(prefix_, "_out", i);
+      out_ += str("    ", id, " [", label({name}), ", shape=ellipse, fillcolor=\"#dcdcdc\"];\n");
+      edge(value, id);
+    }
+    return out_ + "  }\n";
+  }
+
+ private:
+  const Node& node(size_t i) const { return graph_.nodes()[i]; }
+  std::string id(size_t i) const { return str(prefix_, i); }
+  std::string short_path(size_t i) const {
+    if (plans_.empty()) return "";
+    const std::string& path = plans_[i].path;
+    return path.size() > 44 ? path.substr(0, 43) + "…" : path;
+  }
+  std::string expr_id(size_t i, int expr) const { return str(prefix_, i, "_", expr); }
+
+  void draw(size_t i) {
+    const Node& n = node(i);
+    if (n.kind == NodeKind::input || n.kind == NodeKind::parameter) {
+      const bool is_input = n.kind == NodeKind::input;
+      out_ += str("    ", id(i), " [", label({n.name}), ", shape=", is_input ? "ellipse" : "plain",
+                  is_input ? ", fillcolor=\"#dcdcdc\"" : ", style=\"\", fontcolor=\"#707070\"", "];\n");
+      return;
+    }
+    const bool has_body = n.kind != NodeKind::elementwise || n.region.exprs.empty();
+    const bool boxed = n.region.exprs.size() + has_body > 1;
+    if (boxed)
+      out_ += str("    subgraph cluster_", id(i), " {\n    ", label({n.name, short_path(i)}),
+                  "; fontsize=11; style=\"filled,rounded\"; color=\"#e0a030\"; fillcolor=\"#fff6e0\"; "
+                  "margin=10;\n");
+    if (has_body) {
+      const std::string what = n.kind == NodeKind::elementwise ? "cast" : to_string(n.kind);
+      const std::string kernel =
+          n.kind == NodeKind::conv2d ? str(" ", n.conv.R, "×", n.conv.S) : std::string();
+      out_ += str("    ", id(i), " [", boxed ? label({what + kernel}) : label({n.name, what + kernel}),
+                  ", fillcolor=\"#bcd4ee\"];\n");
+    }
+    for (size_t e = 0; e < n.region.exprs.size(); ++e) {
+      const std::string text = function(n.region.exprs[e]);
+      out_ += str("    ", expr_id(i, static_cast<int>(e)), " [",
+                  boxed ? label({text}) : label({n.name, text}), ", fillcolor=\"#d5e8c8\"];\n");
+    }
+    if (boxed) out_ += "    }\n";
+
+    if (n.kind != NodeKind::elementwise) {
+      for (size_t input = 0; input < 2; ++input) edge(n.inputs[input], id(i));
+    } else if (has_body) {
+      edge(n.inputs[0], id(i));
+    }
+    for (size_t e = 0; e < n.region.exprs.size(); ++e) {
+      argument(i, n.region.exprs[e].a, static_cast<int>(e));
+      argument(i, n.region.exprs[e].b, static_cast<int>(e));
+    }
+  }
+
+  void argument(size_t i, const Arg& arg, int expr) {
+    const Node& n = node(i);
+    if (arg.kind == Arg::Kind::expr)
+      out_ += str("    ", expr_id(i, arg.index), " -> ", expr_id(i, expr), ";\n");
+    if (arg.kind != Arg::Kind::operand) return;
+    if (n.kind == NodeKind::conv2d && arg.index == 0)
+      out_ += str("    ", id(i), " -> ", expr_id(i, expr), ";\n");
+    else
+      edge(n.inputs[static_cast<size_t>(arg.index + n.first_operand())], expr_id(i, expr));
+  }
+
+  // A tensor in memory: from what stores it to what reads it.
+  void edge(Value value, const std::string& to) {
+    const size_t i = static_cast<size_t>(value.node);
+    const Node& n = node(i);
+    std::string from = id(i);
+    if (!n.region.outputs.empty()) {
+      const Arg& stored = n.region.outputs[static_cast<size_t>(value.output)];
+      if (stored.kind == Arg::Kind::expr) from = expr_id(i, stored.index);
+      // A region may store an operand of its own as it is (a cast that was fused away).
+      if (stored.kind == Arg::Kind::operand && n.kind == NodeKind::elementwise && !n.region.exprs.empty())
+        return edge(n.inputs[static_cast<size_t>(stored.index)], to);
+    }
+    out_ += str("    ", from, " -> ", to, " [", label({"  " + extents(graph_.type(value))}), "];\n");
+  }
+
+  const Graph& graph_;
+  const std::vector<solder::NodePlan>& plans_;
+  std::string prefix_;
+  std::string out_;
+};
+
+size_t num_running(const Graph& graph) {
+  size_t number = 0;
+  for (const Node& node : graph.nodes())
+    number += node.kind != NodeKind::input && node.kind != NodeKind::parameter;
+  return number;
+}
+
+}  // namespace
+
+std::string graph_dot(const Graph& written, const solder::Model& model, const std::string& title) {
+  return str("digraph solder {\n  ", label({title}),
+             "; labelloc=t; fontsize=18; fontname=\"Helvetica\"; bgcolor=white; rankdir=TB;\n"
+             "  node [fontname=\"Helvetica\", fontsize=12, shape=box, style=\"filled,rounded\", "
+             "color=\"#606060\"];\n"
+             "  edge [fontname=\"Helvetica\", fontsize=10, fontcolor=\"#505050\", color=\"#606060\"];\n",
+             Drawing(written, {}, "written").text(str("as written: ", num_running(written), " operations")),
+             Drawing(model.graph(), model.nodes(), "run")
+                 .text(str("as run: ", num_running(model.graph()), " nodes")),
+             "}\n");
+}
+
+void render_svg(const std::string& dot, const std::string& path) {
+  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> input(std::tmpfile(), &std::fclose);
+  SOLDER_REQUIRE(input && std::fwrite(dot.data(), 1, dot.size(), input.get()) == dot.size() &&
+                     std::fflush(input.get()) == 0 && std::fseek(input.get(), 0, SEEK_SET) == 0,
+                 io, "a temporary file for dot: ", std::strerror(errno));
+  posix_spawn_file_actions_t actions;
+  posix_spawn_file_actions_init(&actions);
+  posix_spawn_file_actions_adddup2(&actions, fileno(input.get()), 0);
+  const std::string output = "-o" + path;
+  const char* const arguments[] = {"dot", "-Tsvg", output.c_str(), nullptr};
+  pid_t child = 0;
+  const int error =
+      posix_spawnp(&child, "dot", &actions, nullptr, const_cast<char* const*>(arguments), environ);
+  posix_spawn_file_actions_destroy(&actions);
+  SOLDER_REQUIRE(error == 0, unsupported, "Graphviz's program `dot`, which draws graphs, cannot be started (",
+                 std::strerror(error),
+                 "): install the package graphviz, or ask for a .dot file and draw it elsewhere");
+  int status = 0;
+  SOLDER_REQUIRE(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0, io,
+                 path, ": dot failed; its message is above");
+}
+
+}  // namespace solder_run

@@ -1,0 +1,172 @@
+#include "options.h"
+
+#include <functional>
+#include <iostream>
+#include <string_view>
+
+namespace solder_run {
+
+const char* const kUsage = R"(solder-run GRAPH [OPTION...]: compiles a graph, runs it, and shows how.
+
+GRAPH is a built-in graph (--list) or a text file (--help-graph). Without files the inputs and weights are random.
+
+  --input NAME=F.npy        reads an input; just F.npy where there is one input
+  --weights F.safetensors   reads the parameters by name
+  --output NAME=F.npy       writes an output; just F.npy where there is one
+  --shape NAME=1,3,224,224  gives an input another shape than the graph says
+  --seed N                  of the random numbers (1)
+
+  --device D                cpu, cuda, cuda:N or best: a GPU where there is one (best)
+  --math M                  fp32 or tf32, how convolutions and products may compute (fp32)
+  --workspace BYTES         scratch memory a session may take, as 64M or 1G too (256M)
+  --no-fuse                 runs every node by itself
+
+  --iters N                 times N runs (with --profile or --trace: 20 on a GPU, 3 on the CPU)
+  --profile                 a table of time, GB/s, TFLOP/s, share and percent of the bound for every node
+  --trace F.json            a timeline of this program and of every run, for https://ui.perfetto.dev
+  --graph F.dot | F.svg     draws the graph before and after fusion (an .svg needs Graphviz's `dot`)
+  --memory F.svg            draws the memory plan: offsets over time
+  --describe                prints what runs, how, and where every value lives
+  --no-run                  stops after compiling and drawing
+
+  --list                    the built-in graphs
+  --show                    prints GRAPH as text
+  --help, --help-graph      this text; the text format of graphs
+
+Percent of bound: the bound of a node is the larger of two times. Memory: every tensor it takes read once and every
+tensor it makes written once, at the rate of a device copy measured in the same run. Arithmetic: its multiply-adds at
+the dense 16-bit tensor-core rate of the card's highest clock, which solder's convolutions use: one product a term
+with tf32, three with fp32. GB/s and TFLOP/s count the same bytes and multiply-adds (times two). On the CPU, and for
+arithmetic on GPUs other than A100 and H100, there is no such figure.
+
+Exit status: 0 done, 1 something failed (stderr says what), 2 a command line that cannot be understood.
+)";
+
+namespace {
+
+bool ends_with(std::string_view text, std::string_view end) {
+  return text.size() >= end.size() && text.substr(text.size() - end.size()) == end;
+}
+
+int64_t parse_bytes(const std::string& option, std::string_view text) {
+  int shift = 0;
+  if (ends_with(text, "K")) shift = 10;
+  if (ends_with(text, "M")) shift = 20;
+  if (ends_with(text, "G")) shift = 30;
+  if (shift > 0) text.remove_suffix(1);
+  int64_t value = 0;
+  if (!parse_number(text, &value) || value < 0 || value > (int64_t{1} << 62 >> shift))
+    throw UsageError{option + " takes a number of bytes, as in 1000000, 64M or 1G"};
+  return value << shift;
+}
+
+int64_t parse_count(const std::string& option, const std::string& text, int64_t least, int64_t most) {
+  int64_t value = 0;
+  if (!parse_number(text, &value) || value < least || value > most)
+    throw UsageError{
+        solder::str(option, " takes a whole number from ", least, " to ", most, ", not \"", text, "\"")};
+  return value;
+}
+
+std::string with_end(const std::string& option, const std::string& value,
+                     std::initializer_list<const char*> ends) {
+  std::string wanted;
+  for (const char* end : ends) {
+    if (ends_with(value, end)) return value;
+    wanted += (wanted.empty() ? "" : " or ") + std::string(end);
+  }
+  throw UsageError{option + " takes a file name that ends in " + wanted + ", not \"" + value + "\""};
+}
+
+// "NAME=FILE" or "FILE".
+void add_file(const std::string& option, const std::string& value,
+              std::map<std::string, std::string>* files) {
+  const size_t equals = value.find('=');
+  const std::string name = equals == std::string::npos ? "" : value.substr(0, equals);
+  const std::string file = with_end(option, value.substr(equals + 1), {".npy"});
+  if (!files->emplace(name, file).second) throw UsageError{option + " names \"" + name + "\" twice"};
+}
+
+}  // namespace
+
+Options parse_options(int argc, const char* const* argv) {
+  Options options;
+  using Value = const std::string&;
+  // What each option does with its value ...
+  const std::map<std::string, std::function<void(const std::string&, Value)>> with_value = {
+      {"--input", [&](auto& o, Value v) { add_file(o, v, &options.inputs); }},
+      {"--output", [&](auto& o, Value v) { add_file(o, v, &options.outputs); }},
+      {"--weights", [&](auto& o, Value v) { options.weights = with_end(o, v, {".safetensors"}); }},
+      {"--shape",
+       [&](auto& o, Value v) {
+         const size_t equals = v.find('=');
+         solder::Shape shape;
+         if (equals == std::string::npos || !parse_shape(v.substr(equals + 1), &shape))
+           throw UsageError{o + " takes NAME=EXTENTS, as in x=1,3,224,224"};
+         options.shapes[v.substr(0, equals)] = shape;
+       }},
+      {"--seed",
+       [&](auto& o, Value v) { options.seed = static_cast<uint64_t>(parse_count(o, v, 0, INT64_MAX)); }},
+      {"--device", [&](auto&, Value v) { options.device = v; }},
+      {"--math",
+       [&](auto& o, Value v) {
+         if (v != "fp32" && v != "tf32") throw UsageError{o + " takes fp32 or tf32"};
+         options.compile.math = v == "tf32" ? solder::Math::tf32 : solder::Math::fp32;
+       }},
+      {"--workspace", [&](auto& o, Value v) { options.compile.workspace_bytes = parse_bytes(o, v); }},
+      {"--iters", [&](auto& o, Value v) { options.iters = static_cast<int>(parse_count(o, v, 1, 1000000)); }},
+      {"--trace", [&](auto& o, Value v) { options.trace = with_end(o, v, {".json"}); }},
+      {"--graph",
+       [&](auto& o, Value v) {
+         options.graph_picture = with_end(o, v, {".dot", ".svg"});
+       }},
+      {"--memory", [&](auto& o, Value v) { options.memory_picture = with_end(o, v, {".svg"}); }},
+  };
+  // ... and without one.
+  const std::map<std::string, std::function<void()>> without_value = {
+      {"--no-fuse", [&] { options.compile.fuse = false; }},
+      {"--profile", [&] { options.profile = true; }},
+      {"--describe", [&] { options.describe = true; }},
+      {"--no-run", [&] { options.no_run = true; }},
+      {"--list", [&] { options.action = Options::Action::list; }},
+      {"--show", [&] { options.action = Options::Action::show; }},
+      {"--help-graph", [&] { options.action = Options::Action::help_graph; }},
+      {"--help", [&] { options.action = Options::Action::help; }},
+      {"-h", [&] { options.action = Options::Action::help; }},
+  };
+  for (int i = 1; i < argc; ++i) {
+    std::string option = argv[i];
+    if (option.empty() || option[0] != '-') {
+      if (!options.graph.empty()) throw UsageError{"one graph at a time: " + options.graph + " or " + option};
+      options.graph = option;
+    } else if (const auto flag = without_value.find(option); flag != without_value.end()) {
+      flag->second();
+    } else if (const auto found = with_value.find(option); found != with_value.end()) {
+      if (i + 1 == argc) throw UsageError{option + " needs a value"};
+      found->second(option, argv[++i]);
+    } else {
+      throw UsageError{"unknown option " + option};
+    }
+  }
+  const bool needs_graph = options.action == Options::Action::run || options.action == Options::Action::show;
+  if (needs_graph && options.graph.empty()) throw UsageError{"no graph is given"};
+  if (options.no_run && (options.profile || options.iters || !options.trace.empty() ||
+                         !options.inputs.empty() || !options.outputs.empty()))
+    throw UsageError{"--no-run leaves no inputs, outputs, times, profile or trace"};
+  return options;
+}
+
+solder::Device find_device(const std::string& name) {
+  if (name == "cpu") return solder::Device::cpu();
+  if (name == "cuda") return solder::Device::cuda(0);
+  int64_t index = 0;
+  if (name.rfind("cuda:", 0) == 0 && parse_number(name.substr(5), &index) && index >= 0 && index < 1024)
+    return solder::Device::cuda(static_cast<int>(index));
+  if (name != "best") throw UsageError{"--device takes cpu, cuda, cuda:N or best, not \"" + name + "\""};
+  std::string why_cpu;
+  const solder::Device device = solder::Device::best(&why_cpu);
+  if (!why_cpu.empty()) std::cerr << "solder-run: on the CPU: " << why_cpu << "\n";
+  return device;
+}
+
+}  // namespace solder_run

@@ -1,0 +1,146 @@
+#include "report.h"
+
+#include <algorithm>
+#include <cmath>
+#include <iomanip>
+#include <sstream>
+
+namespace solder_run {
+namespace {
+
+using solder::NodeProfile;
+using solder::str;
+
+// `value` with three digits, or "-" where there is none.
+std::string number(double value) {
+  if (!(value > 0)) return "-";
+  const int decimals = value >= 100 ? 0 : value >= 10 ? 1 : value >= 1 ? 2 : value >= 0.1 ? 3 : 5;
+  return str(std::fixed, std::setprecision(decimals), value);
+}
+
+std::string json_string(const std::string& text) {
+  std::ostringstream out;
+  out << '"';
+  for (const char c : text) {
+    if (c == '"' || c == '\\')
+      out << '\\' << c;
+    else if (static_cast<unsigned char>(c) < 0x20)
+      out << "\\u" << std::hex << std::setw(4) << std::setfill('0') << static_cast<int>(c) << std::dec;
+    else
+      out << c;
+  }
+  return out.str() + '"';
+}
+
+}  // namespace
+
+std::string profile_table(const solder::Profile& profile) {
+  std::vector<std::vector<std::string>> rows{
+      {"node", "kind", "time us", "share %", "GB/s", "TFLOP/s", "bound us", "% of bound", "how"}};
+  double sum_ms = 0, sum_bound_ms = 0;
+  for (const NodeProfile& node : profile.nodes) sum_ms += node.median_ms();
+  const auto add = [&](const NodeProfile& node, double ms, double bound_ms) {
+    rows.push_back({node.name, node.kind == solder::NodeKind::input ? "" : to_string(node.kind),
+                    number(1e3 * ms), number(100 * ms / sum_ms),
+                    number(static_cast<double>(node.bytes) / ms * 1e-6),
+                    number(static_cast<double>(node.flops) / ms * 1e-9), number(1e3 * bound_ms),
+                    number(100 * bound_ms / ms), node.path});
+  };
+  NodeProfile all{.name = "all", .kind = solder::NodeKind::input};
+  for (const NodeProfile& node : profile.nodes) {
+    add(node, node.median_ms(), profile.bound_ms(node));
+    sum_bound_ms += profile.bound_ms(node);
+    all.bytes += node.bytes;
+    all.flops += node.flops;
+  }
+  if (profile.nodes.size() > 1) add(all, sum_ms, sum_bound_ms);
+
+  std::vector<size_t> widths(rows[0].size());
+  for (const auto& row : rows)
+    for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
+  std::ostringstream out;
+  for (const auto& row : rows) {
+    for (size_t i = 0; i < row.size(); ++i) {
+      const bool is_text = i < 2 || i + 1 == row.size();
+      const int width = i + 1 == row.size() ? 0 : static_cast<int>(widths[i]);
+      out << (i ? "  " : "") << (is_text ? std::left : std::right) << std::setw(width) << row[i];
+    }
+    out << "\n";
+  }
+  if (profile.copy_bytes_per_s > 0) {
+    out << "bound: a device copy moves " << number(1e-9 * profile.copy_bytes_per_s)
+        << " GB/s (measured now); ";
+    if (profile.peak_flops_per_s > 0)
+      out << "the tensor cores could do " << number(1e-12 * profile.peak_flops_per_s)
+          << " TFLOP/s (see --help)\n";
+    else
+      out << "arithmetic is not counted on this GPU\n";
+  }
+  return out.str();
+}
+
+std::string summary(const std::string& name, const solder::Tensor& tensor) {
+  std::ostringstream out;
+  out << name << " " << to_string(tensor.dtype()) << " " << solder::to_string(tensor.shape());
+  if (tensor.num_elems() == 0) return out.str() + ": empty";
+  double sum = 0;
+  float low = INFINITY, high = -INFINITY;
+  int64_t num_finite = 0;
+  const auto at = [&](int64_t i) { return load_as_float(tensor.data(), tensor.dtype(), i); };
+  for (int64_t i = 0; i < tensor.num_elems(); ++i) {
+    const float value = at(i);
+    if (!std::isfinite(value)) continue;
+    ++num_finite;
+    sum += value;
+    low = std::min(low, value);
+    high = std::max(high, value);
+  }
+  out << std::setprecision(6);
+  if (num_finite > 0)
+    out << ": min " << low << ", max " << high << ", mean " << sum / static_cast<double>(num_finite) << ";";
+  else
+    out << ":";
+  for (int64_t i = 0; i < std::min<int64_t>(tensor.num_elems(), 4); ++i) out << " " << at(i);
+  if (tensor.num_elems() > 4) out << " ...";
+  if (num_finite < tensor.num_elems())
+    out << "; " << tensor.num_elems() - num_finite << " of " << tensor.num_elems() << " are not finite";
+  return out.str();
+}
+
+std::string chrome_trace(const std::string& graph, solder::Device device, const std::vector<HostSpan>& host,
+                         const solder::Profile& profile, double profile_start_ms) {
+  std::ostringstream out;
+  out << std::fixed << std::setprecision(3);
+  out << "{\"displayTimeUnit\": \"ms\", \"traceEvents\": [\n";
+  const auto meta = [&](const char* what, int track, const std::string& name) {
+    out << "{\"name\": \"" << what << "\", \"ph\": \"M\", \"pid\": 1, \"tid\": " << track
+        << ", \"args\": {\"name\": " << json_string(name) << "}}";
+  };
+  const auto span = [&](const std::string& name, const char* category, int track, double start_ms,
+                        double end_ms) {
+    out << ",\n{\"name\": " << json_string(name) << ", \"cat\": \"" << category
+        << "\", \"ph\": \"X\", \"pid\": 1, \"tid\": " << track << ", \"ts\": " << 1e3 * start_ms
+        << ", \"dur\": " << 1e3 * (end_ms - start_ms);
+  };
+  meta("process_name", 0, "solder-run " + graph);
+  out << ",\n";
+  meta("thread_name", 0, "host");
+  out << ",\n";
+  meta("thread_name", 1, str(to_string(device), " stream"));
+  for (const HostSpan& phase : host) {
+    span(phase.name, "host", 0, phase.start_ms, phase.end_ms);
+    out << "}";
+  }
+  for (const NodeProfile& node : profile.nodes) {
+    for (size_t run = 0; run < node.spans.size(); ++run) {
+      span(node.name, to_string(node.kind), 1, profile_start_ms + node.spans[run].start_ms,
+           profile_start_ms + node.spans[run].end_ms);
+      out << ", \"args\": {\"run\": " << run << ", \"how\": " << json_string(node.path)
+          << ", \"bytes\": " << node.bytes << ", \"flops\": " << node.flops << "}}";
+    }
+  }
+  out << "\n]}\n";
+  return out.str();
+}
+
+}  // namespace solder_run

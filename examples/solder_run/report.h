@@ -1,0 +1,67 @@
+#pragma once
+// What solder-run measures, as text: a table of nodes, a Chrome trace; and its progress on a terminal.
+
+#include <solder/solder.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdio>
+#include <string>
+#include <vector>
+
+namespace solder_run {
+
+/// The table that --profile prints.
+std::string profile_table(const solder::Profile& profile);
+
+/// "y float32 [2, 8]: min -0.3, max 4, mean 1.2; 0.1 0.2 0.3 0.4 ...": a CPU tensor at a glance, with a word
+/// on NaN and infinity where there are any.
+std::string summary(const std::string& name, const solder::Tensor& tensor);
+
+/// Something that this program did, in milliseconds since it started.
+struct HostSpan {
+  std::string name;
+  double start_ms = 0, end_ms = 0;
+};
+
+/// A trace in Chrome's JSON format: one track for the host and one for the session's stream, on which every
+/// run's nodes follow one another. `profile_start_ms` is when Session::profile() was called.
+std::string chrome_trace(const std::string& graph, solder::Device device, const std::vector<HostSpan>& host,
+                         const solder::Profile& profile, double profile_start_ms);
+
+/// Phases of the program: each is shown on a terminal while it lasts and becomes a span of the trace.
+class Progress {
+ public:
+  double now_ms() const {
+    return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start_).count();
+  }
+
+  void begin(const std::string& phase) {
+    end();
+    spans_.push_back({phase, now_ms(), 0});
+    open_ = true;
+    show(phase);
+  }
+
+  void step(int done, int of) { show(solder::str(spans_.back().name, " ", done, " of ", of)); }
+
+  void end() {
+    if (open_) spans_.back().end_ms = now_ms();
+    open_ = false;
+    if (on_terminal_) std::fputs("\r\033[K", stderr);
+  }
+
+  const std::vector<HostSpan>& spans() const { return spans_; }
+
+ private:
+  void show(const std::string& text) const {
+    if (on_terminal_) std::fprintf(stderr, "\r\033[Ksolder-run: %s", text.c_str());
+  }
+
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+  bool on_terminal_ = isatty(STDERR_FILENO) != 0;
+  bool open_ = false;
+  std::vector<HostSpan> spans_;
+};
+
+}  // namespace solder_run
