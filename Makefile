@@ -65,7 +65,7 @@ else
   say = @echo '  $(1)' &&
 endif
 
-.PHONY: all run test bench headers layers format format-check sanitize install loc help clean
+.PHONY: all run test bench accuracy headers layers format format-check sanitize install loc help clean
 .DELETE_ON_ERROR:
 
 all: $(LIB) $(EXAMPLES) $(CLI)  ## the library, the examples and solder-run (default)
@@ -81,6 +81,11 @@ test: $(TESTS) $(EXAMPLES) $(CLI)  ## all tests; those that need a GPU are count
 
 bench: $(BENCHES)  ## timings on a GPU, each as a ratio to a floor or a peer in the same run
 	@for bench in $(BENCHES); do $$bench || exit 1; done
+
+accuracy: $(TESTS)  ## on a GPU: every function over all inputs, PyTorch beside it, into tests/ACCURACY.md
+	@$(TESTS) -tc='*accuracy: all 2^32*,accuracy: 2^24*' > $(BUILD)/accuracy.txt || { cat $(BUILD)/accuracy.txt; exit 1; }
+	@python3 tests/peer_accuracy.py $(BUILD)/accuracy.txt > $(BUILD)/ACCURACY.md
+	@cp $(BUILD)/ACCURACY.md tests/ACCURACY.md
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22

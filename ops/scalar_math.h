@@ -60,7 +60,7 @@ SOLDER_HD float log(float x) { return logf(x); }
 /// Square root, correctly rounded. sqrt(x < 0) = NaN, sqrt(-0) = -0.
 SOLDER_HD float sqrt(float x) { return sqrtf(x); }
 
-/// 1 / sqrt(x), rounded twice. rsqrt(+0) = +inf, rsqrt(+inf) = 0, rsqrt(x < 0) = NaN.
+/// 1 / sqrt(x), rounded twice: at most 1.5 ULP. rsqrt(+0) = +inf, rsqrt(+inf) = 0, rsqrt(x < 0) = NaN.
 SOLDER_HD float rsqrt(float x) { return 1.0f / sqrtf(x); }
 
 /// 1 / x, correctly rounded. reciprocal(+-0) = +-inf.
@@ -87,13 +87,13 @@ SOLDER_HD float softplus(float x) {
 /// max(x, 0), exact. NaN passes; relu(-0) = +0.
 SOLDER_HD float relu(float x) { return x <= 0.0f ? 0.0f : x; }
 
-/// x for x > 0, slope * x otherwise.
+/// x for x > 0, slope * x otherwise, correctly rounded.
 SOLDER_HD float leaky_relu(float x, float slope) { return x > 0.0f ? x : x * slope; }
 
-/// x for x > 0, alpha * (e^x - 1) otherwise (Clevert et al. 2015). elu(-inf) = -alpha.
+/// x for x > 0, alpha * (e^x - 1) otherwise (Clevert et al. 2015): at most 4 ULP. elu(-inf) = -alpha.
 SOLDER_HD float elu(float x, float alpha) { return x > 0.0f ? x : alpha * expm1f(x); }
 
-/// scale * elu(x, alpha) with the constants of Klambauer et al. 2017, grouped as PyTorch does.
+/// scale * elu(x, alpha) with the constants of Klambauer et al. 2017, grouped as PyTorch does: at most 4 ULP.
 SOLDER_HD float selu(float x) {
   constexpr float kAlpha = 1.6732632423543772848170429916717f;
   constexpr float kScale = 1.0507009873554804934193349852946f;
@@ -123,13 +123,13 @@ SOLDER_HD float silu(float x) {
   return x / (1.0f + expf(-x));
 }
 
-/// min(max(x + 3, 0), 6) / 6 (Howard et al. 2019).
+/// min(max(x + 3, 0), 6) / 6 (Howard et al. 2019): at most 1.5 ULP.
 SOLDER_HD float hard_sigmoid(float x) {
   const float t = x + 3.0f;
   return (t < 0.0f ? 0.0f : (t > 6.0f ? 6.0f : t)) / 6.0f;
 }
 
-/// x * hard_sigmoid(x) (Howard et al. 2019). hard_swish(-inf) = NaN, as in PyTorch.
+/// x * hard_sigmoid(x) (Howard et al. 2019): at most 2.5 ULP. hard_swish(-inf) = NaN, as in PyTorch.
 SOLDER_HD float hard_swish(float x) { return x * hard_sigmoid(x); }
 
 /// x * tanh(log(1 + e^x)) (Misra 2019), without the logarithm: with e = e^x and n = e (e + 2) the factor is
@@ -145,10 +145,11 @@ SOLDER_HD float mish_body(float x) {  // x >= kMishTail, or NaN
 inline constexpr float kMishTail = -60.0f;  // below, n / (n + 2) is e^x to 26 digits
 SOLDER_HD float mish(float x) { return x < kMishTail ? x_times_exp(x) : mish_body(x); }
 
-/// mish(mish(x)), rounded after each; mish never goes below -0.31, so the second has no tail.
+/// mish(mish(x)), rounded after each, so at most 4 ULP from mish of the float32 mish(x); mish never goes
+/// below -0.31, so the second has no tail.
 SOLDER_HD float double_mish(float x) { return mish_body(mish(x)); }
 
-/// x limited to [low, high]; NaN passes.
+/// x limited to [low, high], exact; NaN passes.
 SOLDER_HD float clip(float x, float low, float high) { return x < low ? low : (x > high ? high : x); }
 
 /// IEEE arithmetic, correctly rounded. `pow` is C's powf, at most 8 ULP, except that NaN always passes.
