@@ -65,7 +65,7 @@ else
   say = @echo '  $(1)' &&
 endif
 
-.PHONY: all run test bench accuracy headers layers format format-check sanitize install loc help clean
+.PHONY: all run test bench accuracy pictures headers layers format format-check sanitize install loc help clean
 .DELETE_ON_ERROR:
 
 all: $(LIB) $(EXAMPLES) $(CLI)  ## the library, the examples and solder-run (default)
@@ -173,6 +173,13 @@ format:  ## applies clang-format
 format-check:  ## clang-format changes nothing
 	@tests/need_package.sh clang-format 'clang-format --version'
 	@clang-format --dry-run -Werror $(FORMATTED)
+
+PICTURES := examples/pictures
+pictures: $(CLI)  ## draws README's pictures again: the architecture, a fusion, the headline's times (headline.csv)
+	@tests/need_package.sh graphviz 'dot -V'
+	python3 $(PICTURES)/architecture.py > $(PICTURES)/architecture.svg
+	python3 $(PICTURES)/bar_chart.py $(PICTURES)/headline.csv > $(PICTURES)/headline.svg
+	$(CLI) residual --no-run --device cpu --graph $(PICTURES)/fusion.svg
 
 sanitize: $(TESTS) $(BUILD)/planted_bug  ## compute-sanitizer over the GPU tests, on small shapes
 	@tests/sanitize.sh $(TESTS) $(BUILD)/planted_bug $(PLANT)

@@ -31,10 +31,11 @@ std::string dot_quoted(const std::string& text) {
   return result + "\"";
 }
 
-// `lines` one below the other; each is data, not markup.
+// `lines` one below the other, empty ones left out; each is data, not markup.
 std::string label(std::initializer_list<std::string> lines) {
   std::string result;
   for (const std::string& line : lines) {
+    if (line.empty()) continue;
     const std::string quoted = dot_quoted(line);
     result += (result.empty() ? "" : "\\n") + quoted.substr(1, quoted.size() - 2);
   }
@@ -103,14 +104,14 @@ class Drawing {
     const bool has_body = n.kind != NodeKind::elementwise || n.region.exprs.empty();
     const bool boxed = n.region.exprs.size() + has_body > 1;
     if (boxed)
-      out_ += str("    subgraph cluster_", id(i), " {\n    ", label({n.name, short_path(i)}),
+      out_ += str("    subgraph cluster_", id(i), " {\n    ", label({n.name}), "; labelloc=b; labeljust=l",
                   "; fontsize=11; style=\"filled,rounded\"; color=\"#e0a030\"; fillcolor=\"#fff6e0\"; "
                   "margin=10;\n");
     if (has_body) {
       const std::string what = n.kind == NodeKind::elementwise ? "cast" : to_string(n.kind);
       const std::string kernel =
           n.kind == NodeKind::conv2d ? str(" ", n.conv.R, "×", n.conv.S) : std::string();
-      out_ += str("    ", id(i), " [", boxed ? label({what + kernel}) : label({n.name, what + kernel}),
+      out_ += str("    ", id(i), " [", label({boxed ? "" : n.name, what + kernel, short_path(i)}),
                   ", fillcolor=\"#bcd4ee\"];\n");
     }
     for (size_t e = 0; e < n.region.exprs.size(); ++e) {
