@@ -71,12 +71,15 @@ def check_progress():
     done = run(*SMALL, "--device", "cpu", "--iters", "2")
     assert done.stderr == "" and "\r" not in done.stdout, "progress in a pipe"
     ours, theirs = pty.openpty()
-    subprocess.run([PROGRAM, *SMALL, "--device", "cpu", "--iters", "2"], stdout=subprocess.DEVNULL, stderr=theirs,
-                   check=True)
+    subprocess.run([PROGRAM, *SMALL, "--device", "cpu", "--iters", "2"], stdout=theirs, stderr=theirs, check=True)
     os.close(theirs)
     shown = os.read(ours, 65536).decode()
     os.close(ours)
-    assert "\r" in shown and "timed run 1 of 2" in shown, f"no progress on a terminal: {shown!r}"
+    assert "timed run 1 of 2" in shown, f"no progress on a terminal: {shown!r}"
+    # What stays on the screen is what a pipe gets.
+    left = [line.rsplit("\r\033[K", 1)[-1] for line in shown.replace("\r\n", "\n").split("\n")]
+    timeless = [[line for line in lines if not line.startswith("time:")] for lines in (left, done.stdout.splitlines())]
+    assert [line for line in timeless[0] if line] == timeless[1], f"{left} on a terminal, {done.stdout} in a pipe"
 
 
 def check_files(folder):

@@ -258,6 +258,11 @@ TEST_CASE("solder-run: what the table and the summary say") {
   CHECK(squeezed.find("all 5000 100 400 600 3500 70.0 \n") != std::string::npos);
   CHECK(squeezed.find("2000 GB/s") != std::string::npos);
 
+  CHECK(short_path("window kernel, 128x32, 2 stages; then one pass") == "window kernel; then one pass");
+  CHECK(short_path("im2col + cuBLAS, 1 x 9 pixels (no Hopper)") == "im2col + cuBLAS");
+  CHECK(short_path("direct") == "direct");
+  CHECK(short_path("one; two, three") == "one; two, three");
+
   const float inf = INFINITY;
   const float values[] = {1, 2, inf, NAN, -4};
   CHECK(summary("y", solder::Tensor::from({5}, values)) ==

@@ -8,6 +8,7 @@
 #include <memory>
 
 #include "pictures.h"
+#include "report.h"
 
 extern char** environ;
 
@@ -86,11 +87,6 @@ class Drawing {
  private:
   const Node& node(size_t i) const { return graph_.nodes()[i]; }
   std::string id(size_t i) const { return str(prefix_, i); }
-  std::string short_path(size_t i) const {
-    if (plans_.empty()) return "";
-    const std::string& path = plans_[i].path;
-    return path.size() > 44 ? path.substr(0, 43) + "…" : path;
-  }
   std::string expr_id(size_t i, int expr) const { return str(prefix_, i, "_", expr); }
 
   void draw(size_t i) {
@@ -111,8 +107,10 @@ class Drawing {
       const std::string what = n.kind == NodeKind::elementwise ? "cast" : to_string(n.kind);
       const std::string kernel =
           n.kind == NodeKind::conv2d ? str(" ", n.conv.R, "×", n.conv.S) : std::string();
-      out_ += str("    ", id(i), " [", label({boxed ? "" : n.name, what + kernel, short_path(i)}),
-                  ", fillcolor=\"#bcd4ee\"];\n");
+      out_ +=
+          str("    ", id(i), " [",
+              label({boxed ? "" : n.name, what + kernel, plans_.empty() ? "" : short_path(plans_[i].path)}),
+              ", fillcolor=\"#bcd4ee\"];\n");
     }
     for (size_t e = 0; e < n.region.exprs.size(); ++e) {
       const std::string text = function(n.region.exprs[e]);

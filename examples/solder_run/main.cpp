@@ -70,7 +70,7 @@ std::vector<const Node*> nodes_of(const Graph& graph, NodeKind kind) {
   return nodes;
 }
 
-TensorMap weights_of(const Graph& graph, const Options& options) {
+TensorMap weights_of(const Graph& graph, const Options& options, const Progress& progress) {
   if (!options.weights.empty()) {
     std::vector<std::string> skipped;
     return solder::load_safetensors(options.weights, &skipped);
@@ -80,8 +80,7 @@ TensorMap weights_of(const Graph& graph, const Options& options) {
   for (const Node* node : nodes_of(graph, NodeKind::parameter))
     weights[node->name] = random_tensor(node->outputs[0], options.seed + (++stream << 32),
                                         weight_range(node->outputs[0].shape));
-  if (!weights.empty())
-    std::cout << "weights: random, as a fresh layer has them, seed " << options.seed << "\n";
+  if (!weights.empty()) progress.say(str("weights: random, as a fresh layer has them, seed ", options.seed));
   return weights;
 }
 
@@ -98,7 +97,7 @@ std::map<std::string, std::string> named(std::map<std::string, std::string> file
   return files;
 }
 
-TensorMap inputs_of(const Graph& graph, const Options& options) {
+TensorMap inputs_of(const Graph& graph, const Options& options, const Progress& progress) {
   std::vector<std::string> names;
   for (const Node* node : nodes_of(graph, NodeKind::input)) names.push_back(node->name);
   TensorMap inputs;
@@ -109,7 +108,7 @@ TensorMap inputs_of(const Graph& graph, const Options& options) {
     ++stream;
     if (inputs.count(node->name)) continue;
     inputs[node->name] = random_tensor(node->outputs[0], options.seed + (stream << 32), 1.0f);
-    std::cout << node->name << ": random, uniform in [-1, 1), seed " << options.seed << "\n";
+    progress.say(str(node->name, ": random, uniform in [-1, 1), seed ", options.seed));
   }
   return inputs;
 }
@@ -153,7 +152,7 @@ int run(const Options& options) {
   compile_options.device = find_device(options.device);
 
   progress.begin("weights");
-  const TensorMap weights = weights_of(graph, options);
+  const TensorMap weights = weights_of(graph, options, progress);
   progress.begin("compile");
   const solder::Model model = solder::compile(graph, weights, compile_options);
   progress.end();
@@ -169,17 +168,18 @@ int run(const Options& options) {
       throw UsageError{"the graph has no output \"" + name + "\""};
 
   progress.begin("inputs");
-  const TensorMap inputs = inputs_of(graph, options);
+  const TensorMap inputs = inputs_of(graph, options, progress);
   progress.begin("session");
   solder::Session session = model.session();
   progress.begin("run");
   const TensorMap outputs = session.run(inputs);
-  progress.end();
-  for (const std::string& name : output_names) std::cout << summary(name, outputs.at(name)) << "\n";
+  progress.begin("outputs");
+  for (const std::string& name : output_names) progress.say(summary(name, outputs.at(name)));
   for (const auto& [name, file] : output_files) {
     solder::save_npy(file, outputs.at(name));
-    std::cout << "wrote " << file << "\n";
+    progress.say("wrote " + file);
   }
+  progress.end();
 
   const int iters = options.iters.value_or(model.device().is_cuda() ? 20 : 3);
   const bool profiled = options.profile || !options.trace.empty();

@@ -26,7 +26,7 @@ GRAPH is a built-in graph (--list) or a text file (--help-graph). Without files 
   --trace F.json            a timeline of this program and of every run, for https://ui.perfetto.dev
   --graph F.dot | F.svg     draws the graph before and after fusion (an .svg needs Graphviz's `dot`)
   --memory F.svg            draws the memory plan: offsets over time
-  --describe                prints what runs, how, and where every value lives
+  --describe                prints what runs, how in full, and where every value lives
   --no-run                  stops after compiling and drawing
 
   --list                    the built-in graphs

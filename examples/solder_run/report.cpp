@@ -34,6 +34,12 @@ std::string json_string(const std::string& text) {
 
 }  // namespace
 
+std::string short_path(const std::string& path) {
+  const size_t comma = path.find(", "), semicolon = path.find("; ");
+  if (comma == std::string::npos || comma > semicolon) return path;
+  return path.substr(0, comma) + (semicolon == std::string::npos ? "" : path.substr(semicolon));
+}
+
 std::string profile_table(const solder::Profile& profile) {
   std::vector<std::vector<std::string>> rows{
       {"node", "kind", "time us", "share %", "GB/s", "TFLOP/s", "bound us", "% of bound", "how"}};
@@ -44,7 +50,7 @@ std::string profile_table(const solder::Profile& profile) {
                     number(1e3 * ms), number(100 * ms / sum_ms),
                     number(static_cast<double>(node.bytes) / ms * 1e-6),
                     number(static_cast<double>(node.flops) / ms * 1e-9), number(1e3 * bound_ms),
-                    number(100 * bound_ms / ms), node.path});
+                    number(100 * bound_ms / ms), short_path(node.path)});
   };
   NodeProfile all{.name = "all", .kind = solder::NodeKind::input};
   for (const NodeProfile& node : profile.nodes) {

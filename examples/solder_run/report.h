@@ -6,10 +6,15 @@
 
 #include <chrono>
 #include <cstdio>
+#include <iostream>
 #include <string>
 #include <vector>
 
 namespace solder_run {
+
+/// A node's path without its figures: "window kernel, 128x32, 2 stages; then a pass" -> "window kernel; then
+/// a pass".
+std::string short_path(const std::string& path);
 
 /// The table that --profile prints.
 std::string profile_table(const solder::Profile& profile);
@@ -48,12 +53,22 @@ class Progress {
   void end() {
     if (open_) spans_.back().end_ms = now_ms();
     open_ = false;
-    if (on_terminal_) std::fputs("\r\033[K", stderr);
+    clear();
+  }
+
+  /// A line of output, which on a terminal must not be written behind what show() left there.
+  void say(const std::string& line) const {
+    clear();
+    std::cout << line << std::endl;
   }
 
   const std::vector<HostSpan>& spans() const { return spans_; }
 
  private:
+  void clear() const {
+    if (on_terminal_) std::fputs("\r\033[K", stderr);
+  }
+
   void show(const std::string& text) const {
     if (on_terminal_) std::fprintf(stderr, "\r\033[Ksolder-run: %s", text.c_str());
   }
