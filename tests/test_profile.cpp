@@ -71,6 +71,13 @@ TEST_CASE("profile: a tensor read twice counts once, and a graph that runs nothi
   REQUIRE(profile.nodes.size() == 1);
   CHECK(profile.nodes[0].bytes == 4 * (16 + 4 + 16));
 
+  Graph square;  // one tensor as both operands, which no pass merges
+  const Value a = square.input("a", {4, 4});
+  square.output("y", square.matmul(a, a));
+  const Profile product = compile(square, {}, {.device = Device::cpu()}).session().profile(1);
+  REQUIRE(product.nodes.size() == 1);
+  CHECK(product.nodes[0].bytes == 4 * (16 + 16));
+
   Graph empty;
   empty.output("y", empty.input("x", {4}));
   const Profile nothing = compile(empty, {}, {.device = Device::cpu()}).session().profile(2);
