@@ -44,7 +44,9 @@ Model model_of(const AccuracyCase& c, int64_t num_elems, Device device) {
 
 void report(const AccuracyCase& c, Device device, const Worst& worst) {
   const std::string name = name_of(c);
-  const std::string bound = c.argument_cost ? str("see below") : str(c.max_ulp);
+  const std::string cost = c.op == Op::gelu ? "x^2" : "4 abs(u)";
+  const std::string bound =
+      c.argument_cost ? str("relative (", c.max_ulp, " + ", cost, ") 2^-23") : str(c.max_ulp);
   std::printf(
       "accuracy: %s on %s: %.3f ULP at %.9g, bound %s; subnormal results %.3f steps at %.9g, bound %g; "
       "%llu inputs\n",
