@@ -73,11 +73,12 @@ all: $(LIB) $(EXAMPLES) $(CLI)  ## the library, the examples and solder-run (def
 run: $(BUILD)/conv_double_mish  ## the headline model, checked; with PyTorch there, on its weights and input
 	@tests/run_headline.sh $<
 
-test: $(TESTS) $(EXAMPLES) $(CLI)  ## all tests; those that need a GPU are counted as skipped without one
+test: $(TESTS) $(EXAMPLES) $(CLI) $(if $(NVCC),$(BUILD)/faults)  ## all tests; those that need a GPU are counted as skipped without one
 	@tests/check_examples.sh $(BUILD)
 	@CXX='$(CXX)' tests/check_install.sh $(BUILD) '$(MAKE)'
 	@if command -v python3 >/dev/null; then tests/check_solder_run.py $(CLI); else echo 'solder-run: not checked, there is no python3'; fi
 	@$(TESTS)
+	@$(if $(NVCC),$(BUILD)/faults)
 
 bench: $(BENCHES)  ## timings on a GPU, each as a ratio to a floor or a peer in the same run
 	@for bench in $(BENCHES); do $$bench || exit 1; done
@@ -139,6 +140,12 @@ $(BENCHES): CPPFLAGS += -DSOLDER_TEST_DATA='"$(CURDIR)/tests/data"'
 $(BENCHES): $(BUILD)/%: tests/bench/%.cpp $(BENCH_OBJ) $(LIB)
 	$(call say,CXX $<) $(CXX) $(CPPFLAGS) $(CXXFLAGS) -MMD -MP -MF $(BUILD)/$*.d $< $(BENCH_OBJ) $(LIB) $(LDLIBS) -o $@
 
+# The library on a fake machine whose every call can fail: no GPU, cuBLAS or CUDA runtime in it.
+FAULTS_OBJ := $(patsubst %,$(BUILD)/%.o,$(wildcard tests/faults*.cpp tests/shim*.cpp) tests/main.cpp)
+WRAPPED    := aligned_alloc free open fstat pread write close rename
+$(BUILD)/faults: $(FAULTS_OBJ) $(LIB)
+	$(call say,LINK $@) $(CXX) $^ $(WRAPPED:%=-Wl$(comma)--wrap=%) -pthread $(SANITIZE) -o $@
+
 # solder-run's parts are tested beside the library; that one test sees the installed layout.
 $(BUILD)/tests/test_solder_run.cpp.o: CPPFLAGS += -I$(BUILD)/include
 $(BUILD)/tests/test_solder_run.cpp.o: | $(INCLUDES)
@@ -150,10 +157,10 @@ $(BUILD)/doctest.ok:
 	@mkdir -p $(BUILD)
 	@tests/need_package.sh doctest-dev 'echo "#include <doctest/doctest.h>" | $(CXX) -std=c++20 -E -x c++ -'
 	@touch $@
-$(TEST_OBJ): | $(BUILD)/doctest.ok
+$(TEST_OBJ) $(FAULTS_OBJ): | $(BUILD)/doctest.ok
 $(TEST_OBJ): CPPFLAGS += -DSOLDER_TEST_DATA='"$(CURDIR)/tests/data"'
 
--include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(TEST_OBJ:.o=.d) $(EXAMPLES:%=%.d) $(BENCHES:%=%.d)
+-include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(TEST_OBJ:.o=.d) $(FAULTS_OBJ:.o=.d) $(EXAMPLES:%=%.d) $(BENCHES:%=%.d)
 
 # ---- checks ----
 

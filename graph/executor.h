@@ -55,13 +55,18 @@ class Executor {
   /// Waits for all that was enqueued; throws what it ran into.
   virtual void synchronize() = 0;
 
+  /// Waits for all that was enqueued, whatever becomes of it: afterwards nothing reads or writes a caller's
+  /// memory.
+  virtual void drain() noexcept {}
+
   /// The CUDA stream work is enqueued on; null on the CPU.
   virtual void* stream() const { return nullptr; }
 };
 
 std::unique_ptr<Executor> make_cpu_executor();
-/// Error(unsupported) where Device::cuda would throw.
-std::unique_ptr<Executor> make_cuda_executor(Device device, int64_t cublas_workspace_bytes);
+/// Enqueues on `stream`, a cudaStream_t, or with null on one of its own. Error(unsupported) where
+/// Device::cuda would throw.
+std::unique_ptr<Executor> make_cuda_executor(Device device, int64_t cublas_workspace_bytes, void* stream);
 
 /// What a node's plan depends on besides the node.
 struct PlanOptions {

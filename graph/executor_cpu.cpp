@@ -73,7 +73,7 @@ class CpuExecutor final : public Executor {
 std::unique_ptr<Executor> make_cpu_executor() { return std::make_unique<CpuExecutor>(); }
 
 #if !SOLDER_WITH_CUDA
-std::unique_ptr<Executor> make_cuda_executor(Device device, int64_t) {
+std::unique_ptr<Executor> make_cuda_executor(Device device, int64_t, void*) {
   Device::cuda(device.index);  // throws, and says why
   return {};
 }

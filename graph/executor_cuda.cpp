@@ -9,10 +9,11 @@ namespace {
 
 class CudaExecutor final : public Executor {
  public:
-  CudaExecutor(Device device, int64_t cublas_workspace_bytes) : context_(device, cublas_workspace_bytes) {}
+  CudaExecutor(Device device, int64_t cublas_workspace_bytes, void* stream)
+      : context_(device, cublas_workspace_bytes, static_cast<cudaStream_t>(stream)) {}
 
-  // What is still running may read the arena.
-  ~CudaExecutor() override { cudaStreamSynchronize(context_.stream()); }
+  // What is still running may read the arena and the weights.
+  ~CudaExecutor() override { drain(); }
 
   Device device() const override { return context_.device(); }
 
@@ -114,6 +115,8 @@ class CudaExecutor final : public Executor {
 
   void synchronize() override { context_.synchronize(); }
 
+  void drain() noexcept override { cudaStreamSynchronize(context_.stream()); }
+
   void* stream() const override { return context_.stream(); }
 
  private:
@@ -132,8 +135,8 @@ class CudaExecutor final : public Executor {
 
 }  // namespace
 
-std::unique_ptr<Executor> make_cuda_executor(Device device, int64_t cublas_workspace_bytes) {
-  return std::make_unique<CudaExecutor>(device, cublas_workspace_bytes);
+std::unique_ptr<Executor> make_cuda_executor(Device device, int64_t cublas_workspace_bytes, void* stream) {
+  return std::make_unique<CudaExecutor>(device, cublas_workspace_bytes, stream);
 }
 
 }  // namespace solder

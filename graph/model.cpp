@@ -115,7 +115,7 @@ void place_weights(const TensorMap& weights, Model::Impl& model) {
 
 }  // namespace
 
-Model compile(const Graph& graph, const TensorMap& weights, const CompileOptions& options) {
+Model compile(const Graph& graph, const TensorMap& weights, const CompileOptions& options) try {
   SOLDER_REQUIRE(!graph.outputs().empty(), invalid_argument, "compile: the graph has no output");
   SOLDER_REQUIRE(options.workspace_bytes >= 0, invalid_argument, "compile: workspace_bytes is ",
                  options.workspace_bytes, "; it must not be negative");
@@ -132,8 +132,9 @@ Model compile(const Graph& graph, const TensorMap& weights, const CompileOptions
   if (log_wants("conv")) log_paths(model->graph, model->nodes);
   return Model(std::move(model));
 }
+SOLDER_HOST_MEMORY("compile()")
 
-Session Model::session() const { return Session(impl_); }
+Session Model::session(void* stream) const { return Session(impl_, stream); }
 const Graph& Model::graph() const { return impl_->graph; }
 const MemoryPlan& Model::memory() const { return impl_->memory; }
 const std::vector<NodePlan>& Model::nodes() const { return impl_->nodes; }
@@ -141,7 +142,7 @@ Device Model::device() const { return impl_->options.device; }
 int64_t Model::weights_bytes() const { return impl_->weights_bytes; }
 int64_t Model::session_bytes() const { return impl_->memory.arena_bytes() + impl_->cublas_workspace_bytes; }
 
-std::string Model::describe() const {
+std::string Model::describe() const try {
   std::string text =
       str("on ", to_string(device()), ", ", to_string(impl_->options.math), "\n", dump(graph()));
   for (size_t i = 0; i < nodes().size(); ++i)
@@ -150,6 +151,7 @@ std::string Model::describe() const {
          str("  peak ", peak_bytes(), " B: weights ", weights_bytes(), " B + session ", session_bytes(),
              " B\n");
 }
+SOLDER_HOST_MEMORY("describe()")
 
 struct Session::Impl {
   std::shared_ptr<const Model::Impl> model;
@@ -195,6 +197,20 @@ struct Session::Impl {
     fail(ErrorKind::invalid_argument, str("the graph has no output \"", name, "\"; its outputs: ", names));
   }
 
+  void require_types(const TensorMap& inputs, const TensorMap& outputs) const {
+    require_inputs(inputs);
+    for (const auto& [name, tensor] : outputs)
+      require_type(str("run: output \"", name, "\""), tensor, model->graph.type(output(name)));
+  }
+
+  void execute() const { executor->execute(launches, model->options.capture); }
+
+  void enqueue(const TensorMap& inputs, const TensorMap& outputs) const {
+    for (const auto& [name, tensor] : inputs) executor->upload(address(input(name)), tensor);
+    execute();
+    for (const auto& [name, tensor] : outputs) executor->download(tensor, address(output(name)));
+  }
+
   void require_inputs(const TensorMap& inputs) const {
     for (const auto& [name, tensor] : inputs)
       require_type(str("run: input \"", name, "\""), tensor, model->graph.type(input(name)));
@@ -206,13 +222,14 @@ struct Session::Impl {
   }
 };
 
-Session::Session(std::shared_ptr<const Model::Impl> model) : impl_(std::make_unique<Impl>()) {
+Session::Session(std::shared_ptr<const Model::Impl> model, void* stream) try
+    : impl_(std::make_unique<Impl>()) {
   Impl& self = *impl_;
   self.model = std::move(model);
   const Graph& graph = self.model->graph;
   const Device device = self.model->options.device;
-  self.executor =
-      device.is_cuda() ? make_cuda_executor(device, self.model->cublas_workspace_bytes) : make_cpu_executor();
+  self.executor = device.is_cuda() ? make_cuda_executor(device, self.model->cublas_workspace_bytes, stream)
+                                   : make_cpu_executor();
   const std::string what = str("a session (peak at node ", self.model->memory.peak_node, ")");
   self.arena =
       static_cast<char*>(self.executor->allocate_arena(self.model->memory.arena_bytes(), what.c_str()));
@@ -233,12 +250,13 @@ Session::Session(std::shared_ptr<const Model::Impl> model) : impl_(std::make_uni
     self.launch_nodes.push_back(i);
   }
 }
+SOLDER_HOST_MEMORY("session()")
 
 Session::Session(Session&&) noexcept = default;
 Session& Session::operator=(Session&&) noexcept = default;
 Session::~Session() = default;
 
-TensorMap Session::run(const TensorMap& inputs) {
+TensorMap Session::run(const TensorMap& inputs) try {
   impl_->require_inputs(inputs);
   TensorMap outputs;
   for (const auto& [name, value] : impl_->model->graph.outputs()) {
@@ -248,22 +266,38 @@ TensorMap Session::run(const TensorMap& inputs) {
   run(inputs, outputs);
   return outputs;
 }
+SOLDER_HOST_MEMORY("run()")
 
-void Session::run(const TensorMap& inputs, const TensorMap& outputs) {
-  impl_->require_inputs(inputs);
-  for (const auto& [name, tensor] : outputs)
-    require_type(str("run: output \"", name, "\""), tensor, impl_->model->graph.type(impl_->output(name)));
-  for (const auto& [name, tensor] : inputs)
-    impl_->executor->upload(impl_->address(impl_->input(name)), tensor);
-  execute();
-  for (const auto& [name, tensor] : outputs)
-    impl_->executor->download(tensor, impl_->address(impl_->output(name)));
-  synchronize();
+void Session::run(const TensorMap& inputs, const TensorMap& outputs) try {
+  impl_->require_types(inputs, outputs);
+  try {
+    impl_->enqueue(inputs, outputs);
+    synchronize();
+  } catch (...) {
+    impl_->executor->drain();  // the caller may free the tensors now
+    throw;
+  }
 }
+SOLDER_HOST_MEMORY("run()")
 
-Tensor Session::input(const std::string& name) const { return impl_->view(impl_->input(name)); }
-Tensor Session::output(const std::string& name) const { return impl_->view(impl_->output(name)); }
-void Session::execute() { impl_->executor->execute(impl_->launches, impl_->model->options.capture); }
+void Session::enqueue(const TensorMap& inputs, const TensorMap& outputs) try {
+  impl_->require_types(inputs, outputs);
+  const Device device = impl_->executor->device();
+  for (const TensorMap* tensors : {&inputs, &outputs})
+    for (const auto& [name, tensor] : *tensors)
+      SOLDER_REQUIRE(tensor.device() == device, invalid_argument, "enqueue: \"", name, "\" is on ",
+                     to_string(tensor.device()), " and the model on ", to_string(device),
+                     ": move it there, or call run()");
+  impl_->enqueue(inputs, outputs);
+}
+SOLDER_HOST_MEMORY("enqueue()")
+
+Tensor Session::input(const std::string& name) const try { return impl_->view(impl_->input(name)); }
+SOLDER_HOST_MEMORY("input()")
+Tensor Session::output(const std::string& name) const try { return impl_->view(impl_->output(name)); }
+SOLDER_HOST_MEMORY("output()")
+void Session::execute() try { impl_->execute(); }
+SOLDER_HOST_MEMORY("execute()")
 void Session::synchronize() { impl_->executor->synchronize(); }
 Profile Session::profile(int iterations) {
   SOLDER_REQUIRE(iterations >= 1, invalid_argument, "profile: ", iterations, " iterations; at least 1");

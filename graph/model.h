@@ -31,8 +31,10 @@ class Model {
   struct Impl;
   explicit Model(std::shared_ptr<const Impl> impl) : impl_(std::move(impl)) {}
 
-  /// A new Session with memory of its own. Error(out_of_memory) naming the node at the peak.
-  Session session() const;
+  /// A new Session with memory of its own. Error(out_of_memory) naming the node at the peak. `stream`, a
+  /// cudaStream_t of the model's device that outlives the session, is what it works on; null: one of its own.
+  /// Not the legacy default stream, which cannot be recorded.
+  Session session(void* stream = nullptr) const;
 
   const Graph& graph() const;  ///< after the passes
   const MemoryPlan& memory() const;
@@ -50,13 +52,13 @@ class Model {
   std::shared_ptr<const Impl> impl_;
 };
 
-/// Runs a Model; owns its stream, memory and captured graph. One thread at a time.
+/// Runs a Model; owns its memory, captured graph and, unless it was given one, stream. One thread at a time.
 class Session {
  public:
-  explicit Session(std::shared_ptr<const Model::Impl> model);
+  explicit Session(std::shared_ptr<const Model::Impl> model, void* stream = nullptr);
   Session(Session&&) noexcept;
   Session& operator=(Session&&) noexcept;
-  ~Session();
+  ~Session();  ///< waits for what runs
 
   /// Copies the inputs in, runs, and returns the outputs as CPU tensors; complete when it returns. Inputs may
   /// be on any device. Error(invalid_argument) on an unknown or missing name, Error(shape_mismatch) on a
@@ -66,6 +68,10 @@ class Session {
   /// The same without allocating: results go into `outputs`, tensors of the right type on any device. Outputs
   /// left out are not copied.
   void run(const TensorMap& inputs, const TensorMap& outputs);
+
+  /// The same on stream(), without waiting: for tensors on the model's device, such as Tensor::view of memory
+  /// that other work on that stream writes and reads. Error(invalid_argument) on a tensor elsewhere.
+  void enqueue(const TensorMap& inputs, const TensorMap& outputs);
 
   /// For data that is on the device already: views of the session's own memory, valid while it lives. Fill
   /// the inputs, execute(), read the outputs, all on stream(); nothing here waits.

@@ -9,14 +9,17 @@ const char* to_string(ErrorKind kind) {
     case ErrorKind::unsupported: return "unsupported";
     case ErrorKind::out_of_memory: return "out of memory";
     case ErrorKind::cuda: return "CUDA error";
+    case ErrorKind::device_lost: return "device lost";
     case ErrorKind::io: return "I/O error";
   }
   return "error";
 }
 
 Error::Error(ErrorKind kind, const std::string& message)
-    : std::runtime_error(std::string(to_string(kind)) + ": " + message), kind_(kind) {}
+    : kind_(kind), text_(std::make_shared<const std::string>(str(to_string(kind), ": ", message))) {}
 
 void fail(ErrorKind kind, const std::string& message) { throw Error(kind, message); }
+
+void fail_host_memory(const char* literal) { throw Error(ErrorKind::out_of_memory, literal); }
 
 }  // namespace solder

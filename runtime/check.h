@@ -1,7 +1,9 @@
 #pragma once
 
+#include <exception>
+#include <memory>
+#include <new>
 #include <sstream>
-#include <stdexcept>
 #include <string>
 
 namespace solder {
@@ -12,7 +14,8 @@ enum class ErrorKind {
   shape_mismatch,    ///< tensors that do not fit each other
   unsupported,       ///< meaningful, but not implemented, or not on this device or build
   out_of_memory,     ///< host or device memory
-  cuda,              ///< a CUDA or cuBLAS call failed
+  cuda,              ///< a CUDA or cuBLAS call failed; the next one may succeed
+  device_lost,       ///< a kernel faulted: every later CUDA call of this process fails; restart it
   io,                ///< a file cannot be read, or is not what it says
 };
 
@@ -20,13 +23,18 @@ enum class ErrorKind {
 const char* to_string(ErrorKind kind);
 
 /// The only exception type solder throws. `what()` starts with the kind and says what would be right.
-class Error : public std::runtime_error {
+class Error : public std::exception {
  public:
   Error(ErrorKind kind, const std::string& message);
+  /// `literal` is the whole text. Needs no memory: for when there is none.
+  Error(ErrorKind kind, const char* literal) noexcept : kind_(kind), literal_(literal) {}
   ErrorKind kind() const { return kind_; }
+  const char* what() const noexcept override { return text_ ? text_->c_str() : literal_; }
 
  private:
   ErrorKind kind_;
+  std::shared_ptr<const std::string> text_;  // shared: copying an exception must not throw
+  const char* literal_ = "";
 };
 
 /// Concatenates anything that streams: str("rank ", 3, " of ", name).
@@ -39,6 +47,7 @@ std::string str(const Parts&... parts) {
 
 /// Out of line, so that a check costs its caller one compare and one cold call.
 [[noreturn]] void fail(ErrorKind kind, const std::string& message);
+[[noreturn]] void fail_host_memory(const char* literal);
 
 }  // namespace solder
 
@@ -48,3 +57,10 @@ std::string str(const Parts&... parts) {
     if (!(condition)) [[unlikely]]                                           \
       ::solder::fail(::solder::ErrorKind::kind, ::solder::str(__VA_ARGS__)); \
   } while (0)
+
+/// Ends the function-try-block of a public function: when the C++ heap is exhausted, what is thrown is
+/// Error(out_of_memory) naming the call, not std::bad_alloc.
+#define SOLDER_HOST_MEMORY(call)                                                                \
+  catch (const std::bad_alloc&) {                                                               \
+    ::solder::fail_host_memory("out of memory: " call " cannot have the host memory it needs"); \
+  }

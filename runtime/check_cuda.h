@@ -8,8 +8,16 @@
 
 namespace solder {
 
-/// Throws Error(cuda) with the call's text, CUDA's name and description of `status`, and the source line.
-/// cudaErrorMemoryAllocation becomes Error(out_of_memory). Clears CUDA's last error when it is not sticky.
+/// No memory is out_of_memory; no GPU, an old driver and a GPU that this build has no code for are
+/// unsupported; a fault that CUDA does not recover from is device_lost; the rest cuda.
+ErrorKind kind_of(cudaError_t status);
+
+/// What a user can do about `status`, as a sentence without its full stop; empty when there is nothing to
+/// say.
+std::string advice(cudaError_t status);
+
+/// Throws Error(kind_of(status)) with the call's text, CUDA's name and description of `status`, the source
+/// line and advice. Clears CUDA's last error when it can be cleared.
 [[noreturn]] void fail_cuda(cudaError_t status, const char* call, const char* file, int line);
 [[noreturn]] void fail_cublas(cublasStatus_t status, const char* call, const char* file, int line);
 

@@ -9,50 +9,51 @@
 namespace solder {
 namespace {
 
-// Why CUDA device `index` cannot be used, with what to do about it; empty when it can.
-std::string why_not(int index) {
+struct Refusal {
+  ErrorKind kind = ErrorKind::unsupported;
+  std::string reason;  // with what to do about it; empty: the device can be used
+};
+
+Refusal why_not(int index) {
 #if SOLDER_WITH_CUDA
   int count = 0;
-  const cudaError_t status = cudaGetDeviceCount(&count);
+  cudaError_t status = cudaGetDeviceCount(&count);
   cudaGetLastError();
-  if (status == cudaErrorInsufficientDriver) {
-    int driver = 0;
-    cudaDriverGetVersion(&driver);
-    if (driver == 0) return "no NVIDIA driver is installed: install one, or run on Device::cpu()";
-    return str("the NVIDIA driver supports CUDA ", driver / 1000, ".", driver % 1000 / 10,
-               " and this build needs CUDA ", CUDART_VERSION / 1000, ".", CUDART_VERSION % 1000 / 10,
-               ": update the driver, or build with an older toolkit");
+  if (status == cudaSuccess && count == 0) status = cudaErrorNoDevice;
+  if (status != cudaSuccess) {
+    const std::string what_to_do = advice(status);
+    return {kind_of(status), str(what_to_do, what_to_do.empty() ? "CUDA does not start: " : "; ",
+                                 cudaGetErrorString(status), " from cudaGetDeviceCount")};
   }
-  if (status == cudaErrorNoDevice || (status == cudaSuccess && count == 0))
-    return "there is no CUDA GPU in this machine (or CUDA_VISIBLE_DEVICES hides it): run on Device::cpu()";
-  if (status != cudaSuccess) return str("CUDA does not start: ", cudaGetErrorString(status));
-  if (index < 0 || index >= count)
-    return str("there is no CUDA device ", index, ": this machine has ", count);
-  return {};
+  if (index >= 0 && index < count) return {};
+  return {.reason = str("there is no CUDA device ", index, ": this machine has ", count)};
 #else
   (void)index;
-  return "this build has no CUDA (nvcc was not found): install the CUDA toolkit and run make again, or use "
-         "Device::cpu()";
+  return {.reason =
+              "this build has no CUDA (nvcc was not found): install the CUDA toolkit and run make again, or "
+              "use Device::cpu()"};
 #endif
 }
 
 }  // namespace
 
-Device Device::cuda(int index) {
-  const std::string reason = why_not(index);
-  SOLDER_REQUIRE(reason.empty(), unsupported, "cuda:", index, " cannot be used: ", reason);
+Device Device::cuda(int index) try {
+  const auto [kind, reason] = why_not(index);
+  if (!reason.empty()) fail(kind, str("cuda:", index, " cannot be used: ", reason));
   return {Type::cuda, index};
 }
+SOLDER_HOST_MEMORY("Device::cuda()")
 
-Device Device::best(std::string* why_cpu) {
-  const std::string reason = why_not(0);
+Device Device::best(std::string* why_cpu) try {
+  const std::string reason = why_not(0).reason;
   if (why_cpu != nullptr) *why_cpu = reason;
   return reason.empty() ? Device{Type::cuda, 0} : Device::cpu();
 }
+SOLDER_HOST_MEMORY("Device::best()")
 
 std::string to_string(Device device) { return device.is_cuda() ? str("cuda:", device.index) : "cpu"; }
 
-DeviceInfo device_info(Device device) {
+DeviceInfo device_info(Device device) try {
   SOLDER_REQUIRE(device.is_cuda(), invalid_argument, "device_info describes CUDA devices, not ",
                  to_string(device));
   Device::cuda(device.index);
@@ -73,5 +74,6 @@ DeviceInfo device_info(Device device) {
 #endif
   return info;
 }
+SOLDER_HOST_MEMORY("device_info()")
 
 }  // namespace solder

@@ -99,26 +99,31 @@ Header parse_header(TextReader& text, const std::string& path) {
   return header;
 }
 
-// `columns` holds the elements of `shape` with the first axis fastest; the result is row-major.
-Tensor row_major(const Tensor& columns, Shape shape) {
-  Tensor rows = Tensor::empty(std::move(shape), columns.dtype());
+// Reads the elements of `rows`, which the file holds with the first axis fastest, to their row-major places;
+// a piece at a time, so that the array is not in memory twice.
+void read_columns(const ByteSource& source, int64_t offset_bytes, const Tensor& rows) {
   const size_t rank = rows.shape().size();
   const int64_t elem_bytes = size_of(rows.dtype());
   std::vector<int64_t> strides(rank, 1), position(rank, 0);
-  for (size_t axis = 1; axis < rank; ++axis) strides[axis] = strides[axis - 1] * rows.shape()[axis - 1];
-  const char* const from = static_cast<const char*>(columns.data());
+  for (size_t axis = rank - 1; axis-- > 0;) strides[axis] = strides[axis + 1] * rows.shape()[axis + 1];
+  std::array<char, 8192> piece;
+  const int64_t piece_elems = std::ssize(piece) / elem_bytes;
   char* const to = static_cast<char*>(rows.data());
-  int64_t from_idx = 0;
-  for (int64_t to_idx = 0; to_idx < rows.num_elems(); ++to_idx) {
-    std::memcpy(to + to_idx * elem_bytes, from + from_idx * elem_bytes, static_cast<size_t>(elem_bytes));
-    for (size_t axis = rank; axis-- > 0;) {  // an odometer: the last axis is the fastest
-      from_idx += strides[axis];
+  int64_t to_idx = 0;
+  for (int64_t idx = 0; idx < rows.num_elems(); ++idx) {
+    const int64_t in_piece = idx % piece_elems;
+    if (in_piece == 0)
+      source.read(offset_bytes + idx * elem_bytes, piece.data(),
+                  std::min(piece_elems, rows.num_elems() - idx) * elem_bytes);
+    std::memcpy(to + to_idx * elem_bytes, piece.data() + in_piece * elem_bytes,
+                static_cast<size_t>(elem_bytes));
+    for (size_t axis = 0; axis < rank; ++axis) {  // an odometer: the first axis is the fastest
+      to_idx += strides[axis];
       if (++position[axis] < rows.shape()[axis]) break;
-      from_idx -= strides[axis] * rows.shape()[axis];
+      to_idx -= strides[axis] * rows.shape()[axis];
       position[axis] = 0;
     }
   }
-  return rows;
 }
 
 Tensor read_npy(const ByteSource& source) {
@@ -155,22 +160,25 @@ Tensor read_npy(const ByteSource& source) {
                  to_string(header.shape), " of ", to_string(header.dtype), " takes ", expected_bytes,
                  " bytes and the file has ", data_bytes, " after its header");
 
-  Tensor tensor = Tensor::empty(header.shape, header.dtype);
-  source.read(data_offset_bytes, tensor.data(), data_bytes);
-  // With one axis or none both orders are the same.
-  return header.fortran_order && header.shape.size() > 1 ? row_major(tensor, std::move(header.shape))
-                                                         : tensor;
+  Tensor tensor = Tensor::empty(std::move(header.shape), header.dtype);
+  if (header.fortran_order && tensor.shape().size() > 1)  // otherwise both orders are the same
+    read_columns(source, data_offset_bytes, tensor);
+  else
+    source.read(data_offset_bytes, tensor.data(), data_bytes);
+  return tensor;
 }
 
 }  // namespace
 
-Tensor load_npy(const std::string& path) { return read_npy(FileSource(path)); }
+Tensor load_npy(const std::string& path) try { return read_npy(FileSource(path)); }
+SOLDER_HOST_MEMORY("load_npy()")
 
-Tensor parse_npy(std::span<const std::byte> bytes, const std::string& name) {
+Tensor parse_npy(std::span<const std::byte> bytes, const std::string& name) try {
   return read_npy(MemorySource(bytes, name));
 }
+SOLDER_HOST_MEMORY("parse_npy()")
 
-void save_npy(const std::string& path, const Tensor& tensor) {
+void save_npy(const std::string& path, const Tensor& tensor) try {
   SOLDER_REQUIRE(tensor.shape().size() <= kMaxFileRank, unsupported, path, ": an .npy file takes at most ",
                  kMaxFileRank, " axes, not ", tensor.shape().size());
   std::string header = str("{'descr': '", descr_of(tensor.dtype()), "', 'fortran_order': False, 'shape': (");
@@ -193,5 +201,6 @@ void save_npy(const std::string& path, const Tensor& tensor) {
   file.write(host.data(), host.num_bytes());
   file.commit();
 }
+SOLDER_HOST_MEMORY("save_npy()")
 
 }  // namespace solder

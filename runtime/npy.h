@@ -15,10 +15,11 @@ namespace solder {
 /// numpy has no bfloat16: arrays of ml_dtypes.bfloat16 are saved as '<V2', two bytes without a meaning, and
 /// other two-byte void arrays cannot be told from them. Nothing is converted: float64, integers and
 /// big-endian data are Error(unsupported), which says what to call in numpy. Arrays in Fortran order are
-/// transposed to row-major order, which takes their bytes twice while it lasts.
+/// transposed to row-major order.
 ///
 /// Throws Error(io) when the file cannot be read or is not exactly what its header says, trailing bytes
-/// included. No memory is allocated for a size before the file is known to have it.
+/// included. No memory is allocated for a size before the file is known to have it: loading takes at most the
+/// file's size and 64 KiB.
 Tensor load_npy(const std::string& path);
 
 /// load_npy of bytes in memory; `name` is what messages call them.

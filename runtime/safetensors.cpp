@@ -223,16 +223,18 @@ TensorMap read_safetensors(const ByteSource& source, std::vector<std::string>* s
 
 }  // namespace
 
-TensorMap load_safetensors(const std::string& path, std::vector<std::string>* skipped) {
+TensorMap load_safetensors(const std::string& path, std::vector<std::string>* skipped) try {
   return read_safetensors(FileSource(path), skipped);
 }
+SOLDER_HOST_MEMORY("load_safetensors()")
 
 TensorMap parse_safetensors(std::span<const std::byte> bytes, const std::string& name,
-                            std::vector<std::string>* skipped) {
+                            std::vector<std::string>* skipped) try {
   return read_safetensors(MemorySource(bytes, name), skipped);
 }
+SOLDER_HOST_MEMORY("parse_safetensors()")
 
-void save_safetensors(const std::string& path, const TensorMap& tensors) {
+void save_safetensors(const std::string& path, const TensorMap& tensors) try {
   std::vector<TensorMap::const_pointer> ordered;
   for (const auto& named : tensors) {
     SOLDER_REQUIRE(named.first != kMetadata && valid_utf8(named.first), invalid_argument, path,
@@ -274,5 +276,6 @@ void save_safetensors(const std::string& path, const TensorMap& tensors) {
   }
   file.commit();
 }
+SOLDER_HOST_MEMORY("save_safetensors()")
 
 }  // namespace solder

@@ -6,8 +6,12 @@ namespace solder {
 
 Stream::Stream() { SOLDER_CUDA(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking)); }
 
+Stream::Stream(cudaStream_t borrowed) : stream_(borrowed), is_borrowed_(borrowed != nullptr) {
+  if (borrowed == nullptr) *this = Stream();
+}
+
 Stream::~Stream() {
-  if (stream_ != nullptr) cudaStreamDestroy(stream_);
+  if (stream_ != nullptr && !is_borrowed_) cudaStreamDestroy(stream_);
 }
 
 Event::Event() { SOLDER_CUDA(cudaEventCreate(&event_)); }
@@ -46,7 +50,7 @@ void CapturedGraph::end(cudaStream_t stream) {
   cudaGraphExec_t exec = nullptr;
   const cudaError_t status = cudaGraphInstantiate(&exec, graph, 0);
   cudaGraphDestroy(graph);
-  SOLDER_CUDA(status);
+  if (status != cudaSuccess) fail_cuda(status, "cudaGraphInstantiate", __FILE__, __LINE__);
   if (exec_ != nullptr) cudaGraphExecDestroy(exec_);
   exec_ = exec;
 }

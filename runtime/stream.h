@@ -8,13 +8,18 @@ typedef struct CUevent_st* cudaEvent_t;
 
 namespace solder {
 
-/// A non-blocking CUDA stream of the current device. Move-only.
+/// A CUDA stream. Move-only.
 class Stream {
  public:
+  /// A new, non-blocking one of the current device.
   Stream();
-  Stream(Stream&& other) noexcept : stream_(std::exchange(other.stream_, nullptr)) {}
+  /// One that someone else keeps alive and destroys; null: a new one.
+  explicit Stream(cudaStream_t borrowed);
+  Stream(Stream&& other) noexcept
+      : stream_(std::exchange(other.stream_, nullptr)), is_borrowed_(other.is_borrowed_) {}
   Stream& operator=(Stream&& other) noexcept {
     std::swap(stream_, other.stream_);
+    std::swap(is_borrowed_, other.is_borrowed_);
     return *this;
   }
   ~Stream();
@@ -23,6 +28,7 @@ class Stream {
 
  private:
   cudaStream_t stream_ = nullptr;
+  bool is_borrowed_ = false;
 };
 
 /// A CUDA event that keeps time. Move-only.

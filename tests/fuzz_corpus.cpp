@@ -1,0 +1,30 @@
+// Writes the sample files of format_samples.h as seeds for libFuzzer: fuzz_corpus FOLDER makes FOLDER/npy and
+// FOLDER/safetensors.
+#include <filesystem>
+#include <fstream>
+#include <initializer_list>
+
+#include "tests/format_samples.h"
+
+namespace {
+
+void write_seeds(const std::filesystem::path& folder, std::initializer_list<std::string_view> seeds) {
+  std::filesystem::create_directories(folder);
+  int count = 0;
+  for (const std::string_view seed : seeds)
+    std::ofstream(folder / std::to_string(count++), std::ios::binary)
+        .write(seed.data(), static_cast<std::streamsize>(seed.size()));
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc != 2) return 2;
+  using namespace samples;
+  const std::filesystem::path folder = argv[1];
+  write_seeds(folder / "npy",
+              {kNpyF4, kNpyF2, kNpyBf16, kNpyScalar, kNpyVector, kNpyEmpty, kNpyFortran, kNpyFortranF2,
+               kNpyVersion2, kNpyVersion3, kNpyF8, kNpyI8, kNpyBigEndian, kNpyStructured, kNpyObject});
+  write_seeds(folder / "safetensors",
+              {kSafetensorsPlain, kSafetensorsMixed, kSafetensorsNames, kSafetensorsNothing});
+}
