@@ -299,7 +299,7 @@ SOLDER_HOST_MEMORY("output()")
 void Session::execute() try { impl_->execute(); }
 SOLDER_HOST_MEMORY("execute()")
 void Session::synchronize() { impl_->executor->synchronize(); }
-Profile Session::profile(int iterations) {
+Profile Session::profile(int iterations) try {
   SOLDER_REQUIRE(iterations >= 1, invalid_argument, "profile: ", iterations, " iterations; at least 1");
   const auto start = std::chrono::steady_clock::now();
   const Model::Impl& model = *impl_->model;
@@ -316,6 +316,7 @@ Profile Session::profile(int iterations) {
   }
   return profile;
 }
+SOLDER_HOST_MEMORY("profile()")
 
 void* Session::stream() const { return impl_->executor->stream(); }
 

@@ -24,7 +24,7 @@ struct Job {
   std::string must_run;  // in describe(): the kernel this job is for
 };
 
-enum Step { kCompile, kSession, kRun, kReplay, kEnqueue, kTransfer, kNumSteps };
+enum Step { kCompile, kSession, kRun, kReplay, kEnqueue, kProfile, kTransfer, kNumSteps };
 
 // What each step gave: the tensor it read back, and what it made the device do.
 struct Outcome {
@@ -97,6 +97,7 @@ class Drive {
         session_->synchronize();
         *result = device_outputs_.at("y").to(Device::cpu());
         break;
+      case kProfile: session_->profile(2); break;
       case kTransfer: *result = job_.inputs.begin()->second.to(device).to(Device::cpu()); break;
       case kNumSteps: break;
     }

@@ -28,6 +28,9 @@ struct CUgraphExec_st {
 struct CUstream_st {
   std::unique_ptr<CUgraph_st> capturing;
 };
+struct CUevent_st {
+  bool is_recorded = false;
+};
 struct cublasContext {
   cudaStream_t stream = nullptr;
 };
@@ -263,11 +266,14 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpy
 }
 cudaError_t cudaMemset2DAsync(void* memory, size_t pitch, int value, size_t width, size_t height,
                               cudaStream_t stream) {
-  const Entry entry("cudaMemset2DAsync");
+  const Entry entry("cudaMemset");
   if (entry.status != cudaSuccess) return entry.status;
   must(on_device(memory, (height - 1) * pitch + width), "a fill of memory that is not the device's");
   enqueue(stream, hash_of("fill", pitch, value, width, height));
   return cudaSuccess;
+}
+cudaError_t cudaMemsetAsync(void* memory, int value, size_t bytes, cudaStream_t stream) {
+  return cudaMemset2DAsync(memory, bytes, value, bytes, 1, stream);
 }
 
 // ---- streams, launches, graphs ----
@@ -339,6 +345,37 @@ cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec) {
   const Entry entry("cudaGraphExecDestroy");
   dies(exec);
   return entry.status;
+}
+
+// ---- events ----
+
+cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* status) {
+  const Entry entry("cudaStreamIsCapturing");
+  *status = alive(stream)->capturing ? cudaStreamCaptureStatusActive : cudaStreamCaptureStatusNone;
+  return entry.status;
+}
+cudaError_t cudaEventCreate(cudaEvent_t* event) {
+  const Entry entry("cudaEventCreate");
+  if (entry.status == cudaSuccess) *event = born(new CUevent_st);
+  return entry.status;
+}
+cudaError_t cudaEventDestroy(cudaEvent_t event) {
+  const Entry entry("cudaEventDestroy");
+  dies(event);
+  return entry.status;
+}
+cudaError_t cudaEventRecordWithFlags(cudaEvent_t event, cudaStream_t stream, unsigned) {
+  const Entry entry("cudaEventRecordWithFlags");
+  alive(stream);
+  if (entry.status == cudaSuccess) alive(event)->is_recorded = true;
+  return entry.status;
+}
+cudaError_t cudaEventElapsedTime(float* ms, cudaEvent_t start, cudaEvent_t end) {
+  const Entry entry("cudaEventElapsedTime");
+  if (entry.status != cudaSuccess) return entry.status;
+  if (!alive(start)->is_recorded || !alive(end)->is_recorded) return cudaErrorInvalidResourceHandle;
+  *ms = 1;
+  return cudaSuccess;
 }
 
 // ---- cuBLAS ----
