@@ -28,14 +28,14 @@ endif
 # -Wrestrict: g++ 12 sees an overlap in every "literal" + std::string that is not there (GCC bug 105651).
 WARNINGS := -Wall -Wextra -Werror -Wconversion -Wno-missing-field-initializers -Wno-restrict
 CPPFLAGS := -I. -DSOLDER_WITH_CUDA=$(WITH_CUDA) -DSOLDER_WITH_SM90=$(if $(NVCC),$(if $(filter 90a,$(ARCHS)),1,0),0) $(if $(NVCC),-isystem $(CUDA_ROOT)/include)
-CXXFLAGS := -std=c++20 -O3 -g -fPIC -ffp-contract=off $(WARNINGS)
+CXXFLAGS := -std=c++20 -O3 -g -fPIC -ffp-contract=off $(WARNINGS) $(SANITIZE)
 # PTX of the first plain architecture lets later GPUs compile the general kernels at load time.
 PTX_ARCH := $(firstword $(filter-out %a,$(ARCHS)))
 GENCODE  := $(foreach a,$(ARCHS),-gencode=arch=compute_$(a),code=sm_$(a)) \
             $(if $(PTX_ARCH),-gencode=arch=compute_$(PTX_ARCH)$(comma)code=compute_$(PTX_ARCH))
 NVCCFLAGS = -std=c++20 -O3 -lineinfo --fmad=false --expt-relaxed-constexpr -Werror all-warnings \
              -Xcompiler=-fPIC,-ffp-contract=off,-Wall -Xptxas=-v $(GENCODE)
-LDLIBS   := -pthread $(if $(NVCC),-L$(CUDA_LIB) -Wl$(comma)-rpath$(comma)$(CUDA_LIB) -lcublas -lcudart_static -ldl -lrt)
+LDLIBS   := -pthread $(SANITIZE) $(if $(NVCC),-L$(CUDA_LIB) -Wl$(comma)-rpath$(comma)$(CUDA_LIB) -lcublas -lcudart_static -ldl -lrt)
 
 # What needs CUDA: every .cu, and these.
 CUDA_ONLY := runtime/check_cuda.cpp runtime/stream.cpp runtime/cublas.cpp runtime/buffer.cpp runtime/context.cpp \
@@ -44,10 +44,12 @@ LIB_CPP   := $(filter-out $(if $(NVCC),,$(CUDA_ONLY)),$(wildcard runtime/*.cpp o
 # Kernels of Hopper's own instructions; without 90a in ARCHS they are left out.
 HOPPER_CU := ops/conv_range.cu ops/conv_rows.cu ops/conv_window.cu
 LIB_CU    := $(if $(NVCC),$(filter-out $(if $(filter 90a,$(ARCHS)),,$(HOPPER_CU)),$(wildcard ops/*.cu)))
-LIB_OBJ   := $(LIB_CPP:%=$(BUILD)/%.o) $(LIB_CU:%=$(BUILD)/%.o)
+# Sanitizers instrument host code alone: their builds take the kernels of another one.
+CU_BUILD  ?= $(BUILD)
+LIB_OBJ   := $(LIB_CPP:%=$(BUILD)/%.o) $(LIB_CU:%=$(CU_BUILD)/%.o)
 LIB       := $(BUILD)/libsolder.a
 TEST_SRC  := $(wildcard tests/test_*.cpp) tests/main.cpp tests/gpu.cpp $(if $(NVCC),$(wildcard tests/test_*.cu))
-TEST_OBJ  := $(TEST_SRC:%=$(BUILD)/%.o)
+TEST_OBJ  := $(patsubst %,$(BUILD)/%.o,$(filter %.cpp,$(TEST_SRC))) $(patsubst %,$(CU_BUILD)/%.o,$(filter %.cu,$(TEST_SRC)))
 TESTS     := $(BUILD)/solder_tests
 EXAMPLES  := $(patsubst examples/%.cpp,$(BUILD)/%,$(wildcard examples/*.cpp))
 CLI       := $(BUILD)/solder-run
@@ -65,7 +67,7 @@ else
   say = @echo '  $(1)' &&
 endif
 
-.PHONY: all run test bench accuracy pictures headers layers format format-check sanitize install loc help clean
+.PHONY: all run test bench accuracy pictures headers layers format format-check sanitize faults tsan asan soak fuzz install loc help clean
 .DELETE_ON_ERROR:
 
 all: $(LIB) $(EXAMPLES) $(CLI)  ## the library, the examples and solder-run (default)
@@ -192,6 +194,41 @@ sanitize: $(TESTS) $(BUILD)/planted_bug  ## compute-sanitizer over the GPU tests
 	@tests/sanitize.sh $(TESTS) $(BUILD)/planted_bug $(PLANT)
 $(BUILD)/planted_bug: tests/planted_bug.cu
 	$(call say,NVCC $<) $(NVCC) -std=c++20 -O1 -lineinfo $(GENCODE) $< -o $@
+
+# ---- reliability ----
+
+faults: $(BUILD)/faults  ## every CUDA, cuBLAS, allocation and file call fails in turn, on a fake machine (needs nvcc, no GPU)
+	@$(BUILD)/faults
+
+tsan:  ## the thread tests of the CPU backend under ThreadSanitizer
+	@$(MAKE) CUDA=0 BUILD=$(BUILD)/tsan SANITIZE='-fsanitize=thread -O1' \
+	  TEST_SRC='tests/main.cpp tests/gpu.cpp tests/test_threads.cpp' CLI_PARTS= $(BUILD)/tsan/solder_tests
+	@TSAN_OPTIONS=halt_on_error=1 $(BUILD)/tsan/solder_tests
+
+# Random graphs and whole conformance tables say nothing more under a sanitizer and take long.
+ASAN_SKIP := *conformance*,*random graphs*,*every unary function*,*conv_shapes*
+asan: $(if $(NVCC),$(BUILD)/faults $(TESTS))  ## the CPU tests and the faults under AddressSanitizer and UBSan
+	@$(MAKE) BUILD=$(BUILD)/asan CU_BUILD=$(BUILD) SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=undefined -O1' \
+	  $(BUILD)/asan/solder_tests $(if $(NVCC),$(BUILD)/asan/faults)
+	@CUDA_VISIBLE_DEVICES= $(BUILD)/asan/solder_tests '--test-case-exclude=$(ASAN_SKIP)'
+	@$(if $(NVCC),$(BUILD)/asan/faults)
+
+SOAK ?= 1000000
+soak: $(BUILD)/soak  ## SOAK=1000000 runs of mixed shapes, on the GPU or else the CPU: same bits, no drift of memory
+	@$(BUILD)/soak $(SOAK)
+$(BUILD)/soak: tests/soak.cpp $(LIB)
+	$(call say,CXX $<) $(CXX) $(CPPFLAGS) $(CXXFLAGS) -MMD -MP -MF $(BUILD)/soak.d $< $(LIB) $(LDLIBS) -o $@
+
+# Half the time for each format. The fuzzers need clang; the library's files of the formats are all they link.
+FUZZ_SECONDS ?= 60
+FUZZ_FLAGS   := -std=c++20 -g -O2 -I. -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined
+fuzz: $(BUILD)/fuzz_npy $(BUILD)/fuzz_safetensors $(BUILD)/fuzz_corpus  ## FUZZ_SECONDS=60 of libFuzzer on the loaders, with ASan and UBSan
+	@tests/run_fuzzers.sh $(BUILD) $(FUZZ_SECONDS)
+$(BUILD)/fuzz_corpus: tests/fuzz_corpus.cpp
+	$(call say,CXX $<) $(CXX) -std=c++20 -I. $< -o $@
+$(BUILD)/fuzz_%: tests/fuzz_%.cpp tests/fuzz_memory.h $(wildcard runtime/*.h runtime/*.cpp)
+	@tests/need_package.sh clang 'clang++ --version'
+	$(call say,CLANG $<) clang++ $(FUZZ_FLAGS) $< $(patsubst %,runtime/%.cpp,$* file text_reader tensor memory device shape check) -o $@
 
 loc:  ## lines of code of the library: no blanks, no comment lines
 	@count() { cat "$$@" | grep -vcE '^\s*(//.*)?$$'; }; \

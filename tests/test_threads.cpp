@@ -1,0 +1,49 @@
+// One Model, many threads: the same bits from every Session. `make tsan` runs this under ThreadSanitizer.
+#include <atomic>
+#include <thread>
+
+#include "support.h"
+
+using namespace solder;
+using namespace solder::test;
+
+TEST_CASE("threads: 16 of them, one model, a session each, 100,000 runs: the same bits") {
+  constexpr int kNumThreads = 16, kNumRuns = 100'000 / kNumThreads, kNumInputs = 4;
+  Graph g;
+  const Value x = g.input("x", {1, 2, 6, 6}), w = g.parameter("w", {4, 2, 3, 3}),
+              fc = g.parameter("fc", {3, 4});
+  g.output("y", g.tanh(g.linear(g.mish(g.conv2d(x, w)), fc)));
+  const TensorMap weights{{"w", uniform({4, 2, 3, 3}, 1)}, {"fc", uniform({3, 4}, 2)}};
+  for (const Device device : devices()) {
+    INFO(to_string(device));
+    const Model model = compile(g, weights, {.device = device});
+    std::vector<Tensor> inputs, expected;
+    Session alone = model.session();
+    for (int i = 0; i < kNumInputs; ++i) {
+      inputs.push_back(uniform({1, 2, 6, 6}, static_cast<uint64_t>(10 + i)));
+      expected.push_back(alone.run({{"x", inputs.back()}}).at("y"));
+    }
+    CHECK_FALSE(same_bits(expected[0], expected[1]));
+
+    std::atomic<int64_t> num_right = 0, num_wrong = 0, num_errors = 0;
+    std::vector<std::thread> threads;
+    for (int t = 0; t < kNumThreads; ++t) {
+      threads.emplace_back([&, t] {
+        try {
+          Session session = model.session();
+          for (int run = 0; run < kNumRuns; ++run) {
+            const size_t i = static_cast<size_t>((t + run) % kNumInputs);
+            const bool right = same_bits(session.run({{"x", inputs[i]}}).at("y"), expected[i]);
+            ++(right ? num_right : num_wrong);
+          }
+        } catch (const Error&) {
+          ++num_errors;
+        }
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+    CHECK(num_right == int64_t{kNumThreads} * kNumRuns);
+    CHECK(num_wrong == 0);
+    CHECK(num_errors == 0);
+  }
+}
