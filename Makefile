@@ -242,7 +242,7 @@ coverage:  ## branch coverage of loaders, shape inference and errors by their te
 	@tests/need_package.sh llvm 'llvm-cov --version'
 	@$(MAKE) CUDA=0 BUILD=$(BUILD)/coverage CXX=clang++ WARNINGS=-w \
 	  SANITIZE='-fprofile-instr-generate -fcoverage-mapping -O1' CLI_PARTS= $(BUILD)/coverage/solder_tests \
-	  TEST_SRC='tests/main.cpp tests/gpu.cpp $(patsubst %,tests/test_%.cpp,npy safetensors runtime graph conv)'
+	  TEST_SRC='tests/main.cpp tests/gpu.cpp $(patsubst %,tests/test_%.cpp,npy safetensors runtime graph conv errors)'
 	@LLVM_PROFILE_FILE=$(BUILD)/coverage/tests.profraw $(BUILD)/coverage/solder_tests >/dev/null
 	@llvm-profdata merge $(BUILD)/coverage/tests.profraw -o $(BUILD)/coverage/tests.profdata
 	@llvm-cov export -summary-only $(BUILD)/coverage/solder_tests -instr-profile=$(BUILD)/coverage/tests.profdata $(COVERED) | \
@@ -253,8 +253,8 @@ TIDY_CPP = $(filter-out $(CUDA_ONLY),$(wildcard runtime/*.cpp ops/*.cpp graph/*.
 tidy:  ## clang-tidy and cppcheck over the library
 	@tests/need_package.sh clang-tidy 'clang-tidy --version'
 	@tests/need_package.sh cppcheck 'cppcheck --version'
-	@clang-tidy --quiet --warnings-as-errors='*' $(TIDY_CPP) -- -std=c++20 -I. -DSOLDER_WITH_CUDA=0 2>/dev/null
-	@cppcheck --quiet --std=c++20 --language=c++ --enable=warning,performance,portability --inline-suppr \
+	@printf '%s\n' $(TIDY_CPP) | xargs -P2 -n4 sh -c 'clang-tidy --quiet --warnings-as-errors="*" "$$@" -- -std=c++20 -I. -DSOLDER_WITH_CUDA=0 2>/dev/null' tidy
+	@cppcheck --quiet -j2 --std=c++20 --language=c++ --enable=warning,performance,portability --inline-suppr \
 	  --error-exitcode=1 -I. -DSOLDER_WITH_CUDA=0 --suppress=missingIncludeSystem $(TIDY_CPP)
 
 loc:  ## lines of code of the library: no blanks, no comment lines
