@@ -88,7 +88,7 @@ class Drive {
       case kReplay:
         session_->execute();
         session_->synchronize();
-        *result = session_->output("y").to(Device::cpu());
+        keep(session_->output("y").to(Device::cpu()), result);
         break;
       case kEnqueue:
         for (auto& [name, tensor] : device_inputs_) tensor = job_.inputs.at(name).to(device);
@@ -101,6 +101,12 @@ class Drive {
       case kTransfer: *result = job_.inputs.begin()->second.to(device).to(Device::cpu()); break;
       case kNumSteps: break;
     }
+  }
+
+  // A copy that outlives the session, whose memory a CPU session's output is.
+  static void keep(const Tensor& tensor, Tensor* result) {
+    const shim::Pause pause;
+    *result = Tensor::from(tensor.shape(), tensor.floats());
   }
 
   Shape result_shape() const {
