@@ -2,7 +2,7 @@
 # `make help` lists the targets.
 #
 # Settings: ARCHS="80 90a" GPU architectures, CUDA_HOME=/path, PREFIX=/usr/local for install, CUDA=0 for the CPU
-# backend alone.
+# backend alone, BENCH_ARGS="--peers --json FILE" for make bench.
 
 comma   := ,
 BUILD   := build
@@ -86,8 +86,9 @@ test: $(TESTS) $(EXAMPLES) $(CLI) $(if $(NVCC),$(BUILD)/faults)  ## all tests; t
 	@$(TESTS)
 	@$(if $(NVCC),$(BUILD)/faults)
 
-bench: $(BENCHES)  ## timings on a GPU, each as a ratio to a floor or a peer in the same run
-	@for bench in $(BENCHES); do $$bench || exit 1; done
+bench: $(BENCHES)  ## timings on a GPU, each as a ratio to a floor or a peer in the same run; BENCH_ARGS: bench_conv's options
+	@for bench in $(filter-out %/bench_conv,$(BENCHES)); do $$bench || exit 1; done
+	@$(if $(BENCHES),$(BUILD)/bench_conv $(BENCH_ARGS))
 
 accuracy: $(TESTS)  ## on a GPU: every function over all inputs, PyTorch beside it, into tests/ACCURACY.md
 	@$(TESTS) -tc='*accuracy: all 2^32*,accuracy: 2^24*' > $(BUILD)/accuracy.txt || { cat $(BUILD)/accuracy.txt; exit 1; }

@@ -116,25 +116,22 @@ Result run(const Case& c, const Options& options) {
   return result;
 }
 
-// PyTorch's times for the same shapes, through a pipe to tests/bench/conv_peers.py.
+// PyTorch's times for the same shapes, from tests/bench/conv_peers.py.
 std::vector<double> peer_times(const std::vector<Case>& cases, const Options& options) {
-  const std::string shapes = std::tmpnam(nullptr);
-  std::ofstream out(shapes);
+  std::ostringstream command;
+  command << "python3 '" SOLDER_TEST_DATA "/../bench/conv_peers.py' --math " << to_string(options.math);
   for (const Case& c : cases) {
     const ConvShape& s = c.shape;
+    command << " '";
     for (const int64_t number : {s.N, s.C, s.H, s.W, s.K, s.R, s.S, s.pad_top, s.pad_left, s.pad_bottom,
                                  s.pad_right, s.stride_h, s.stride_w, s.dil_h, s.dil_w})
-      out << number << " ";
-    out << c.num_mish << "\n";
+      command << number << " ";
+    command << c.num_mish << "'";
   }
-  out.close();
-  const std::string command =
-      std::string("python3 tests/bench/conv_peers.py --math ") + to_string(options.math) + " < " + shapes;
   std::vector<double> times;
-  FILE* pipe = popen(command.c_str(), "r");
+  FILE* pipe = popen(command.str().c_str(), "r");
   for (double ms = 0; pipe != nullptr && std::fscanf(pipe, "%lf", &ms) == 1;) times.push_back(ms);
   if (pipe != nullptr) pclose(pipe);
-  std::remove(shapes.c_str());
   if (times.size() != cases.size()) fail(ErrorKind::io, "the PyTorch peers did not run (see above)");
   return times;
 }

@@ -1,7 +1,7 @@
-"""PyTorch's convolution, bias and mish on the shapes of bench_conv: one line a shape in, one time out.
+"""PyTorch's convolution, bias and mish on the shapes of bench_conv: eager, NCHW, cudnn.benchmark on, TF32 as --math says.
 
-stdin: "n c h w k r s pad_top pad_left pad_bottom pad_right stride_h stride_w dil_h dil_w num_mish" a line.
-stdout: median milliseconds a line, eager, NCHW, cudnn.benchmark on, TF32 as --math says.
+A shape is "n c h w k r s pad_top pad_left pad_bottom pad_right stride_h stride_w dil_h dil_w num_mish"; its median
+milliseconds come out on a line of stdout.
 """
 import argparse
 import os
@@ -17,10 +17,12 @@ from peer_timing import median_ms  # noqa: E402
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--math", choices=("tf32", "fp32"), required=True)
-    torch.backends.cudnn.allow_tf32 = parser.parse_args().math == "tf32"
+    parser.add_argument("shapes", nargs="+")
+    options = parser.parse_args()
+    torch.backends.cudnn.allow_tf32 = options.math == "tf32"
     torch.backends.cudnn.benchmark = True
-    for line in sys.stdin:
-        n, c, h, w, k, r, s, top, left, bottom, right, sh, sw, dh, dw, num_mish = map(int, line.split())
+    for shape in options.shapes:
+        n, c, h, w, k, r, s, top, left, bottom, right, sh, sw, dh, dw, num_mish = map(int, shape.split())
         # Symmetric padding gives the same outputs for the shapes of bench_conv; what it lacks at the end goes into x.
         x = torch.rand(n, c, h + max(0, bottom - top), w + max(0, right - left), device="cuda")
         weight = torch.randn(k, c, r, s, device="cuda") / (c * r * s) ** 0.5
