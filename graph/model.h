@@ -16,7 +16,7 @@ struct CompileOptions {
   Device device = Device::best();
   Math math = Math::fp32;
   bool fuse = true;  ///< false: every node runs by itself, as written
-  /// Bounds the scratch memory of a session: im2col columns plus cuBLAS's workspace.
+  /// Bounds the scratch memory of a session: im2col columns or packed activations, plus cuBLAS's workspace.
   int64_t workspace_bytes = int64_t{256} << 20;
   ConvAlgorithm conv = ConvAlgorithm::automatic;  ///< to compare the GPU's convolutions with one another
   bool capture = true;  ///< record a session's launches into a CUDA graph on its first run

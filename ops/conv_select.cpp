@@ -53,11 +53,17 @@ bool choose_window(const ConvProblem& problem, const DeviceInfo& device, ConvPla
                    std::vector<std::byte>* packed, std::string* why_not) {
   if (problem.algorithm == ConvAlgorithm::rows) return *why_not = "the rows kernel does not cover it", false;
   const ConvShape& shape = problem.shape;
-  if (!choose_window_config(shape, problem.math, device.num_sms, &plan->window, why_not)) return false;
+  const WindowInput input = problem.algorithm == ConvAlgorithm::window   ? WindowInput::converted
+                            : problem.algorithm == ConvAlgorithm::packed ? WindowInput::packed
+                                                                         : WindowInput::automatic;
+  if (!choose_window_config(shape, problem.math, device.num_sms, input, problem.workspace_bytes,
+                            &plan->window, why_not))
+    return false;
   if (!pack_window_weights(shape, plan->window, problem.weights.data(), packed, why_not)) return false;
   plan->kind = ConvPlan::Kind::window;
-  plan->scratch_bytes = window_scratch_bytes(shape);
-  plan->path = "window kernel, " + to_string(plan->window);
+  plan->scratch_bytes = window_scratch_bytes(shape, plan->window);
+  plan->path =
+      (plan->window.is_packed ? "packed window kernel, " : "window kernel, ") + to_string(plan->window);
   return true;
 }
 

@@ -44,7 +44,7 @@ struct ConvProblem {
   Program program;                          ///< elementwise work on the result
   std::vector<ElementwiseTensor> operands;  ///< the program's; entry 0 is the result; data may be null
   std::span<const float> weights;           ///< [K,C/groups,R,S], empty when not known at compile time
-  int64_t workspace_bytes = 0;              ///< bound on im2col's columns
+  int64_t workspace_bytes = 0;              ///< bound on im2col's columns and the window kernel's packed x
   ConvAlgorithm algorithm = ConvAlgorithm::automatic;
 };
 

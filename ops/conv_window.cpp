@@ -77,78 +77,128 @@ void plan_positions(const ConvShape& s, int64_t num_strips, WindowConfig* c) {
   c->num_positions = s.N * c->num_strips * c->rows * int64_t{c->pitch};
 }
 
+// Cuts all terms into chunks of `channels`.
+void plan_chunks(int64_t all_channels, int64_t channels, WindowConfig* c) {
+  const int64_t num_chunks = ceil_div(all_channels, channels);
+  c->chunk_channels = static_cast<int>(channels);
+  c->num_chunks = static_cast<int>(num_chunks);
+  c->chunk_steps = static_cast<int>(c->num_taps * channels / 16);
+  c->last_steps = static_cast<int>(c->num_taps * (all_channels - (num_chunks - 1) * channels) / 16);
+  c->num_steps = static_cast<int>(c->num_taps * all_channels / 16);
+}
+
+constexpr int64_t kWeightStage = 2 * kWindowWeightStageBytes;  // of both rings
+
+// How many stages each ring gets where producers convert x; false when two of each do not fit.
+bool plan_converted_stages(int64_t fixed, int64_t stage, WindowConfig* c) {
+  for (const int64_t budget : kSmemBudgets) {
+    int64_t left = budget - fixed - 2 * stage;
+    if (left < (budget == kSmemBudgets[2] ? 2 : 3) * kWeightStage) continue;
+    int64_t weight_stages = std::min<int64_t>(left / kWeightStage, 4);
+    left -= weight_stages * kWeightStage;
+    const int64_t more_windows = std::min<int64_t>(left / stage, 2);
+    left -= more_windows * stage;
+    weight_stages = std::min<int64_t>(weight_stages + left / kWeightStage, 6);
+    c->window_stages = static_cast<int>(2 + more_windows);
+    c->weight_stages = static_cast<int>(weight_stages);
+    return true;
+  }
+  return false;
+}
+
+// Where x is packed nothing needs L1: both rings grow until they reach equally far ahead. False when
+// `min_windows` do not fit.
+bool plan_packed_stages(int64_t fixed, int64_t stage, int min_windows, WindowConfig* c) {
+  int64_t left = kSmemBudgets[2] - fixed - min_windows * stage - 2 * kWeightStage;
+  if (left < 0) return false;
+  c->window_stages = min_windows;
+  c->weight_stages = 2;
+  while (true) {
+    const bool fits_window = left >= stage && c->window_stages < kMaxWindowStages;
+    const bool fits_weights = left >= kWeightStage && c->weight_stages < kMaxWindowWeightStages;
+    if (!fits_window && !fits_weights) return true;
+    const bool is_window_short =
+        c->window_stages * c->chunk_steps <= c->weight_stages * weight_stage_steps(c->math);
+    const bool takes_window = fits_window && (is_window_short || !fits_weights);
+    ++(takes_window ? c->window_stages : c->weight_stages);
+    left -= takes_window ? stage : kWeightStage;
+  }
+}
+
 // Chunks and stages that fit into shared memory for the tile; false when none do.
 bool plan_smem(const ConvShape& s, WindowConfig* c) {
   const WindowTile tile = kWindowTiles[c->tile];
   const int64_t window = tile.block_positions() + int64_t{c->halo_h} * c->pitch + c->halo_w;
-  const int64_t planes = int64_t{c->phases_h} * c->phases_w;
+  const int64_t planes = c->num_planes();
   if (window * planes > kMaxWindow) return false;
   c->window = static_cast<int>(window);
-  const int64_t table_bytes = round_up(window * planes, kWindowProducers) * kWindowTableBytes;
-  const int64_t fixed = kWindowFixedBytes + round_up(table_bytes, 128);
+  const int64_t fixed = window_fixed_bytes(*c);
   const int64_t all_channels = c->filter_cols > 1 ? 16 : round_up(s.C, 16);
-  for (const int chunk : {64, 32, 16}) {
-    // A chunk beyond all channels wastes nothing only where the next smaller one would need two.
-    if (chunk > 16 && chunk / 2 >= all_channels) continue;
-    const int64_t channels = std::min<int64_t>(chunk, all_channels);
-    if (c->num_taps * channels / 16 > kMaxWindowChunkSteps) continue;
-    const int64_t stage = window * planes * channels * 2 * c->num_parts;
-    const int64_t num_chunks = ceil_div(all_channels, channels);
-    constexpr int64_t kWeightStage = 2 * kWindowWeightStageBytes;  // of both rings
-    for (const int64_t budget : kSmemBudgets) {
-      int64_t left = budget - fixed - 2 * stage;
-      if (left < (budget == kSmemBudgets[2] ? 2 : 3) * kWeightStage) continue;
-      int64_t weight_stages = std::min<int64_t>(left / kWeightStage, 4);
-      left -= weight_stages * kWeightStage;
-      const int64_t more_windows = std::min<int64_t>(left / stage, kMaxWindowStages - 2);
-      left -= more_windows * stage;
-      weight_stages = std::min<int64_t>(weight_stages + left / kWeightStage, 6);
-      c->chunk_channels = static_cast<int>(channels);
-      c->num_chunks = static_cast<int>(num_chunks);
-      c->chunk_steps = static_cast<int>(c->num_taps * channels / 16);
-      c->last_steps = static_cast<int>(c->num_taps * (all_channels - (num_chunks - 1) * channels) / 16);
-      c->num_steps = static_cast<int>(c->num_taps * all_channels / 16);
-      c->window_stages = static_cast<int>(2 + more_windows);
-      c->weight_stages = static_cast<int>(weight_stages);
+  for (const int min_windows : {3, 2}) {
+    if (!c->is_packed && min_windows > 2) continue;
+    for (const int chunk : {64, 32, 16}) {
+      // A chunk beyond all channels wastes nothing only where the next smaller one would need two.
+      if (chunk > 16 && chunk / 2 >= all_channels) continue;
+      const int64_t channels = std::min<int64_t>(chunk, all_channels);
+      if (c->num_taps * channels / 16 > kMaxWindowChunkSteps) continue;
+      const int64_t stage = window * planes * channels * 2 * c->num_parts;
+      plan_chunks(all_channels, channels, c);
+      if (!(c->is_packed ? plan_packed_stages(fixed, stage, min_windows, c)
+                         : plan_converted_stages(fixed, stage, c)))
+        continue;
       c->window_stage_bytes = static_cast<int>(stage);
-      c->smem_bytes = static_cast<int>(fixed + c->window_stages * stage + weight_stages * kWeightStage);
+      c->smem_bytes = static_cast<int>(fixed + c->window_stages * stage + c->weight_stages * kWeightStage);
       return true;
     }
   }
   return false;
 }
 
-// A model of the run time, in cycles of 1.7 GHz. Its constants were fitted to 42 shapes of real networks,
-// with up to 13 ways each to cut them (H100, both modes): it is 8 percent off on average, and what it chooses
-// is 2 percent slower than the best.
+// Microseconds of the pass that packs x, and of its repair. Up to about 40 MB x and its copy stay in the L2
+// cache; beyond that DRAM is slower.
+double predict_pack_us(const ConvShape& s, const WindowConfig& c) {
+  const double pixels = double(c.packed_positions) * c.num_planes() * c.filter_cols;
+  const double bytes =
+      std::min(pixels, double(s.N * s.H * s.W)) * double(s.C) * 4 + double(packed_x_bytes(s, c));
+  return 2.6 + bytes / 3.9e6 + std::max(0.0, bytes - 40e6) / 4.8e6;
+}
+
+// A model of the run time, in cycles of 1.7 GHz. Its constants were fitted to 46 shapes of real networks,
+// with up to 16 ways each to cut them (H100, both modes): it is 10 percent off on average, and what it
+// chooses is 2 percent slower than the best.
 void predict(const ConvShape& s, int num_sms, WindowConfig* c) {
   const WindowTile tile = kWindowTiles[c->tile];
-  const bool is_fp32 = c->math == Math::fp32;
+  const bool is_fp32 = c->math == Math::fp32, is_packed = c->is_packed;
   const double n = tile.positions, steps = c->num_steps;
   const double num_warpgroups = tile.split_k && s.K <= kWindowBlockK ? 1 : 2;
   // Tensor cores take n / 2 cycles a wgmma; below n = 64 shared memory takes longer. Then the barriers.
-  const double wgmma = std::max(n / 2, 16 + n / 4) + 2;
+  // Producers that convert take issue slots away, here and in the epilogue.
+  const double wgmma = (is_packed ? 1.3 : 1.38) * (std::max(n / 2, 16 + n / 4) + 2);
   const double multiply =
-      1.38 * steps * (is_fp32 ? 3 : 1) * wgmma * num_warpgroups + steps / weight_stage_steps(c->math) * 54;
-  const double slice = is_fp32 ? 2500 : n > 128 ? 2800 : 2000;  // of 32 positions
-  const double epilogue = 1000 + n / 32 * slice;
-  const double positions = double(c->window) * c->phases_h * c->phases_w;
+      steps * (is_fp32 ? 3 : 1) * wgmma * num_warpgroups + steps / weight_stage_steps(c->math) * 50;
+  const double slice = is_fp32 ? 1040 : n > 128 ? 2290 : 2050;  // of 32 positions
+  const double epilogue = 1000 + n / 32 * slice * (is_packed ? 0.58 : 1);
+  const double positions = double(c->window) * c->num_planes();
   const double turns = std::ceil(positions / kWindowProducers);
   const double terms = c->filter_cols > 1 ? 16 : double(round_up(s.C, 16));
-  const double produce = turns * (terms * (is_fp32 ? 41 : 31) + 640) + c->num_chunks * 170 + 1500;
+  const double produce =
+      is_packed ? 0 : turns * (terms * (is_fp32 ? 49 : 31) + 500) + c->num_chunks * 170 + 1500;
   const double weight_bytes = num_warpgroups * steps * kWindowStepBytes * c->num_parts;
-  const double window_bytes = positions * double(s.C) * 4 * (1 + 8.0 / c->pitch);
+  const double window_bytes =
+      is_packed ? positions * terms * 2 * c->num_parts : positions * double(s.C) * 4 * (1 + 8.0 / c->pitch);
   const double l2 = (weight_bytes + window_bytes) / 35;
   const double useful = double(s.P() * s.Q() * s.N) / double(c->num_positions);
   const double out_bytes = double(tile.block_k()) * tile.block_positions() * useful * 4;
   const double dram = (out_bytes + window_bytes / c->tiles_k) / 12;
   const double longest = std::max({multiply + epilogue, l2, produce, dram});
-  const double cycles = longest + 0.08 * (multiply + epilogue + l2 + produce + dram) + 600;
+  const double overlap = is_packed ? 0.114 : 0.078;  // of what should hide behind the longest, how much shows
+  const double cycles = longest + overlap * (multiply + epilogue + l2 + produce + dram) + 600;
   const double waves = std::max(1.0, double(c->num_tiles()) / num_sms);
   const double whole_waves = double(ceil_div(c->num_tiles(), num_sms));
-  constexpr double kLaunches = 21800;
-  c->predicted_us =
-      (kLaunches + 0.88 * produce / c->num_chunks + (0.32 * waves + 0.68 * whole_waves) * cycles) / 1700;
+  constexpr double kLaunches = 13600;
+  const double first_window = is_packed ? 650 : 0.69 * produce / c->num_chunks;
+  c->predicted_us = (kLaunches + first_window + (0.2 * waves + 0.8 * whole_waves) * cycles) / 1700;
+  if (is_packed) c->predicted_us += predict_pack_us(s, *c);
 }
 
 bool is_supported(const ConvShape& s, Math math, std::string* why_not) {
@@ -174,9 +224,10 @@ bool is_supported(const ConvShape& s, Math math, std::string* why_not) {
 }  // namespace
 
 bool make_window_config(const ConvShape& shape, Math math, int num_sms, int tile, int num_strips,
-                        WindowConfig* config, std::string* why_not) {
+                        WindowInput input, WindowConfig* config, std::string* why_not) {
   if (!is_supported(shape, math, why_not)) return false;
   WindowConfig c;
+  c.is_packed = input == WindowInput::packed;
   plan_terms(shape, math, &c);
   c.tile = tile;
   // fp32 keeps its sums twice (see ops/conv_window.cuh): at most 128 positions fit the registers.
@@ -188,13 +239,16 @@ bool make_window_config(const ConvShape& shape, Math math, int num_sms, int tile
   c.tiles_k = static_cast<int>(ceil_div(shape.K, kWindowTiles[tile].block_k()));
   c.tiles_positions = static_cast<int>(ceil_div(c.num_positions, kWindowTiles[tile].block_positions()));
   if (c.num_tiles() >= (int64_t{1} << 31) - 65536) return refuse(why_not, "2^31 or more tiles");
+  if (c.is_packed) {
+    c.packed_positions = int64_t{c.tiles_positions - 1} * kWindowTiles[tile].block_positions() + c.window;
+  }
   predict(shape, num_sms, &c);
   *config = c;
   return true;
 }
 
-bool choose_window_config(const ConvShape& shape, Math math, int num_sms, WindowConfig* config,
-                          std::string* why_not) {
+bool choose_window_config(const ConvShape& shape, Math math, int num_sms, WindowInput input,
+                          int64_t max_packed_bytes, WindowConfig* config, std::string* why_not) {
   if (!is_supported(shape, math, why_not)) return false;
   bool found = false;
   int64_t last_strip = 0;
@@ -202,11 +256,19 @@ bool choose_window_config(const ConvShape& shape, Math math, int num_sms, Window
     const int64_t strip = ceil_div(shape.Q(), strips);
     if (strip == last_strip) continue;
     last_strip = strip;
-    for (int tile = 0; tile < kNumWindowTiles; ++tile) {
-      WindowConfig c;
-      if (!make_window_config(shape, math, num_sms, tile, static_cast<int>(strips), &c, why_not)) continue;
-      if (!found || c.predicted_us < config->predicted_us) *config = c;
-      found = true;
+    for (const WindowInput how : {WindowInput::converted, WindowInput::packed}) {
+      if (input != WindowInput::automatic && input != how) continue;
+      for (int tile = 0; tile < kNumWindowTiles; ++tile) {
+        WindowConfig c;
+        if (!make_window_config(shape, math, num_sms, tile, static_cast<int>(strips), how, &c, why_not))
+          continue;
+        if (packed_x_bytes(shape, c) > max_packed_bytes) {
+          refuse(why_not, "packed x that does not fit into the workspace");
+          continue;
+        }
+        if (!found || c.predicted_us < config->predicted_us) *config = c;
+        found = true;
+      }
     }
     // Very wide images: the number of strips matters less and less.
     if (strips > 16) strips += strips / 8;
@@ -276,14 +338,22 @@ bool pack_window_weights(const ConvShape& shape, const WindowConfig& config, con
   return true;
 }
 
-int64_t window_scratch_bytes(const ConvShape& shape) { return conv_range_bytes(shape.N); }
+int64_t packed_x_bytes(const ConvShape& shape, const WindowConfig& config) {
+  const int64_t terms = config.filter_cols > 1 ? 16 : round_up(shape.C, 16);
+  return config.num_parts * terms * 2 * config.num_planes() * config.packed_positions;
+}
+
+int64_t window_scratch_bytes(const ConvShape& shape, const WindowConfig& config) {
+  const int64_t ranges = conv_range_bytes(shape.N);
+  return config.is_packed ? round_up(ranges, 256) + packed_x_bytes(shape, config) : ranges;
+}
 
 std::string to_string(const WindowConfig& c) {
   const WindowTile tile = kWindowTiles[c.tile];
-  return str("window ", tile.block_k(), "x", tile.block_positions(), tile.split_k ? "k" : "p", ", ",
+  return str("tile ", tile.block_k(), "x", tile.block_positions(), tile.split_k ? "k" : "p", ", ",
              c.num_tiles(), " tiles, ", c.num_chunks, " chunks of ", c.chunk_channels,
              c.filter_cols > 1 ? " terms" : " channels", ", ", c.num_steps, " steps, ", c.num_strips,
-             " strips of ", c.strip_w, " (pitch ", c.pitch, ", rows ", c.rows, "), ", c.phases_h * c.phases_w,
+             " strips of ", c.strip_w, " (pitch ", c.pitch, ", rows ", c.rows, "), ", c.num_planes(),
              " phases of ", c.window, " positions, stages ", c.window_stages, " + ", c.weight_stages, ", ",
              c.smem_bytes, " B, about ", c.predicted_us, " us");
 }

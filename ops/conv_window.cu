@@ -45,6 +45,8 @@ window::Params make_params(const ConvShape& s, const WindowConfig& c, const Conv
   p.exponents = static_cast<const int32_t*>(t.packed);
   p.blocks = static_cast<const uint8_t*>(t.packed) + exponent_bytes;
   p.ranges = static_cast<ImageRange*>(t.scratch);
+  p.packed_x = reinterpret_cast<uint4*>(static_cast<std::byte*>(t.scratch) + window_scratch_bytes(s, c) -
+                                        packed_x_bytes(s, c));
   p.y = t.y;
   p.N = static_cast<int>(s.N);
   p.C = static_cast<int>(s.C);
@@ -87,9 +89,14 @@ void conv_window(const Context& context, const ConvShape& shape, const WindowCon
   SOLDER_CUDA(
       cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout, std::min(carveout, 100)));
   conv_range_guess(context, shape, config.math, tensors.x, params.ranges);
-  launch(context, "conv_window_kernel", kernel, grid, params);
-  params.is_repair = true;
-  launch(context, "conv_window_kernel (repair)", kernel, grid, params);
+  if (config.is_packed) {
+    window::pack_x(context, params);
+    launch(context, "conv_window_kernel", kernel, grid, params);
+  } else {
+    launch(context, "conv_window_kernel", kernel, grid, params);
+    params.is_repair = true;
+    launch(context, "conv_window_kernel (repair)", kernel, grid, params);
+  }
   conv_strict(context, shape, config.math, tensors.x, tensors.w, params.ranges, epilogue, tensors.y);
 }
 

@@ -20,7 +20,8 @@
 //
 //   grid -> tile: persistent; tile t = positions t / tiles_k, output channels t % tiles_k.
 //
-//   warps 0-2   producers: load x (coalesced along positions), scale, round, store   --full-->  window ring
+//   warps 0-2   producers: load x (coalesced along positions), scale, round, store,
+//               or bulk copies of packed x                                           --full-->  window ring
 //   warp 3      bulk copies of packed weights                                        --full-->  weight rings
 //   warps 4-11  2 consumer warpgroups: wgmma m64 n{32..256} k16 over all steps,      --empty--> both
 //               then the epilogue
@@ -29,6 +30,13 @@
 //   warps 0-2   | convert           | convert           | convert            ...
 //   warps 4-7   .       | taps      | taps      | epilogue  | taps
 //   warps 8-11  .          | taps      | taps      | epilogue  | taps
+//
+// Packed x. Where several blocks of output channels would convert the same x, or the layer is deep and has
+// few tiles, three producer warps are the bottleneck. There window_pack_kernel (ops/conv_window_pack.cu)
+// converts x once, into [part][channels/8][phase][position][8] float16 of the whole batch in global scratch.
+// A window is then one run of it for each part, 8 channels and phase; warps 0-2 only issue bulk copies, the
+// producers' shared memory goes to more stages, and the images' exponents are final before this kernel
+// starts.
 //
 // The consumers have a weight ring each and may drift apart by the window ring's depth: then one's epilogue
 // hides behind the other's wgmma.
@@ -48,7 +56,7 @@ namespace solder::window {
 /// Offsets of a chunk's steps from the window's start, in units of 16 bytes: tap by tap, 16 terms by 16.
 __device__ inline void fill_offsets(const Params& p, const Smem& smem) {
   const WindowConfig& c = p.config;
-  const int size = c.window * c.phases_h * c.phases_w;
+  const int size = c.window * c.num_planes();
   const int cols = (p.S + c.filter_cols - 1) / c.filter_cols;
   const int step_w = c.filter_cols * p.dil_w;
   for (int i = static_cast<int>(threadIdx.x); i < 2 * kMaxWindowChunkSteps; i += kThreads) {
@@ -77,7 +85,7 @@ __global__ void __launch_bounds__(kThreads, 1) conv_window_kernel(const __grid_c
   const int thread = static_cast<int>(threadIdx.x);
   if (thread == 0) {
     for (int i = 0; i < kMaxWindowStages; ++i) {
-      sm90::mbarrier_init(smem.window_full + 8 * i, kProducers / 32);
+      sm90::mbarrier_init(smem.window_full + 8 * i, c.is_packed ? 1 : kProducers / 32);
       sm90::mbarrier_init(smem.window_empty + 8 * i, 8);
     }
     for (int i = 0; i < 2 * kMaxWindowWeightStages; ++i) {
@@ -88,18 +96,24 @@ __global__ void __launch_bounds__(kThreads, 1) conv_window_kernel(const __grid_c
   }
   fill_offsets(p, smem);
   __syncthreads();
-  sm90::dependency_wait();  // up to here nothing depends on earlier kernels
-  sm90::dependency_launch();
-  // Warp-uniform to the compiler too: roles and addresses go to uniform registers.
+  // Up to here, and in the weights' ring, nothing depends on earlier kernels: each role waits for them
+  // itself. Warp-uniform to the compiler too: roles and addresses go to uniform registers.
   const int warp = __shfl_sync(0xffffffffu, thread / 32, 0);
   if (warp < 4) {
     sm90::setmaxnreg_decrease<120>();
-    if (warp < 3)
-      produce<Tile>(p, smem, thread);
-    else if (thread % 32 == 0)
-      stream_weights<Tile>(p, smem);
+    if (warp == 3) {
+      if (thread % 32 == 0) stream_weights<Tile>(p, smem);
+    } else {
+      sm90::dependency_wait();
+      sm90::dependency_launch();
+      if (!c.is_packed)
+        produce<Tile>(p, smem, thread);
+      else
+        fetch_windows<Tile>(p, smem, warp, thread % 32);
+    }
   } else {
     sm90::setmaxnreg_increase<192>();
+    sm90::dependency_wait();
     consume<Tile>(p, smem, warp / 4 - 1, warp % 4, thread % 32);
   }
 }

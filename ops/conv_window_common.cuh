@@ -25,14 +25,18 @@ struct Params {
   const uint8_t* blocks;     // [K/64][step][part][2][64][8] float16
   const int32_t* exponents;  // [K rounded up to 64]
   ImageRange* ranges;        // [N]
+  uint4* packed_x;           // [part][C/8][phase][packed_positions] of 8 float16, where x is packed
   float* y;                  // [N,K,P,Q]
   int N, C, H, W, K, P, Q, S;
   int stride_h, stride_w, dil_h, dil_w, pad_top, pad_left;
-  bool is_repair;  ///< redo the images whose status is rescale, and nothing else
+  bool is_repair;  ///< redo (pack again) the images whose status is rescale, and nothing else
   Divisor by_pitch, by_rows, by_strips, by_window;
   WindowConfig config;
   ConvEpilogue epilogue;
 };
+
+/// Enqueues the conversion of x to packed x, and its repair: see ops/conv_window_pack.cu.
+void pack_x(const Context& context, const Params& params);
 
 /// What differs between the kernel's instances.
 template <int kPositionsValue, bool kSplitKValue, Math kMathValue>
@@ -65,12 +69,14 @@ struct Smem {
   uint32_t weight_full, weight_empty;  // barriers [2][kMaxWindowWeightStages], a ring for each consumer
   int* offsets;                        // [2][kMaxWindowChunkSteps]: of full chunks, of the last
   float* staging;                      // [8 warps]: [16][kWindowStagingPitch], biases [16]
-  uint32_t raw;                        // [kInFlight + 1][16][kProducers] floats on their way to a window
-  const float* raw_values;             // the same
-  int64_t* origins;                    // position table [positions]: of channel 0 in x; -1: reads as zero
-  float* scales;                       // ... 2^exponent, where the window covers several images
-  float* maxima;                       // ... max|x| so far, likewise
-  int* columns;                        // ... input column, with several filter columns in a step
+  // Where x is not packed:
+  uint32_t raw;             // [kInFlight + 1][16][kProducers] floats on their way to a window
+  const float* raw_values;  // the same
+  int64_t* origins;         // position table [positions]: of channel 0 in x; -1: reads as zero
+  float* scales;            // ... 2^exponent, where the window covers several images
+  float* maxima;            // ... max|x| so far, likewise
+  int* columns;             // ... input column, with several filter columns in a step
+  // Always:
   uint8_t* windows;
   uint8_t* weights;  // [2][weight_stages][kWindowWeightStageBytes]
 };
@@ -83,15 +89,15 @@ __device__ inline Smem carve(uint8_t* base, const WindowConfig& c) {
   s.weight_empty = s.weight_full + 8 * 2 * kMaxWindowWeightStages;
   s.offsets = reinterpret_cast<int*>(base + kWindowBarrierBytes);
   s.staging = reinterpret_cast<float*>(base + kWindowBarrierBytes + 2 * kMaxWindowChunkSteps * 4);
-  const int size = c.window * c.phases_h * c.phases_w;
+  const int size = c.window * c.num_planes();
   const int entries = (size + kProducers - 1) / kProducers * kProducers;
-  s.raw_values = reinterpret_cast<const float*>(base + kWindowFixedBytes - kWindowRawBytes);
+  s.raw_values = reinterpret_cast<const float*>(base + kWindowFixedBytes);
   s.raw = sm90::smem_address(s.raw_values);
-  s.origins = reinterpret_cast<int64_t*>(base + kWindowFixedBytes);
+  s.origins = reinterpret_cast<int64_t*>(base + kWindowFixedBytes + kWindowRawBytes);
   s.scales = reinterpret_cast<float*>(s.origins + entries);
   s.maxima = s.scales + entries;
   s.columns = reinterpret_cast<int*>(s.maxima + entries);
-  s.windows = base + kWindowFixedBytes + (entries * kWindowTableBytes + 127) / 128 * 128;
+  s.windows = base + window_fixed_bytes(c);
   s.weights = s.windows + c.window_stages * c.window_stage_bytes;
   return s;
 }
@@ -117,7 +123,8 @@ __device__ inline float power_of_two(int exponent) { return __int_as_float((expo
 __device__ inline int image_exponent(const Params& p, int image) {
   const ImageRange range = p.ranges[image];
   const Math math = p.config.math;
-  const bool is_exact = p.is_repair && range_status(range, math) == RangeStatus::rescale;
+  const bool is_redone = p.is_repair || p.config.is_packed;
+  const bool is_exact = is_redone && range_status(range, math) == RangeStatus::rescale;
   return is_exact ? exact_exponent(range.max_bits, math) : range.exponent;
 }
 

@@ -70,7 +70,7 @@ template <class Tile, int kAcc>
 __device__ __forceinline__ void multiply_tile(const Params& p, const Smem& smem, Consumer& self,
                                               float (&sum)[kAcc]) {
   const WindowConfig& c = p.config;
-  const int size = c.window * c.phases_h * c.phases_w;
+  const int size = c.window * c.num_planes();
   const uint32_t ring = self.idx * c.weight_stages * kWindowWeightStageBytes;
   const uint64_t a0 =
       sm90::matrix_descriptor(sm90::smem_address(smem.weights) + ring, kWindowBlockK * 16, 128);

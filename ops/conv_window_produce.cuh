@@ -1,6 +1,6 @@
 #pragma once
-// The producing half of conv_window_kernel: warps 0-2 convert windows of x, one thread of warp 3 streams
-// weights. See ops/conv_window.cuh.
+// The producing half of conv_window_kernel: warps 0-2 convert windows of x (or fetch packed ones), one
+// thread of warp 3 streams weights. See ops/conv_window.cuh.
 
 #include "ops/conv_window_common.cuh"
 
@@ -44,16 +44,15 @@ struct Producer {
   float max_abs;         ///< of that image, over what this thread has converted
 };
 
-/// The virtual position of entry i of the window, and its pixel.
+/// The input pixel of a position in one phase.
 struct Pixel {
   int image, h, w;
-  bool is_inside;  ///< of x; the column is not tested where a step has several
+  bool is_row;  ///< h lies in x; w may not
 };
 
-__device__ inline Pixel locate_pixel(const Params& p, int i, int64_t first_position) {
+__device__ inline Pixel locate_pixel(const Params& p, int plane, uint32_t position) {
   const WindowConfig& c = p.config;
-  const int plane = static_cast<int>(p.by_window.divide(static_cast<uint32_t>(i)));
-  const Position at = locate(p, static_cast<uint32_t>(first_position + i - plane * c.window));
+  const Position at = locate(p, position);
   int h = at.row * p.stride_h - p.pad_top, w = at.column * p.stride_w - p.pad_left;
   if (plane > 0) {
     // Planes are numbered by the taps that use them: plane j holds the remainder of tap j.
@@ -61,8 +60,13 @@ __device__ inline Pixel locate_pixel(const Params& p, int i, int64_t first_posit
     h += phase_h * p.dil_h % p.stride_h;
     w += phase_w * p.dil_w % p.stride_w;
   }
-  const bool is_row = at.image < p.N && h >= 0 && h < p.H;
-  return {at.image, h, w, is_row && (c.filter_cols > 1 || (w >= 0 && w < p.W))};
+  return {at.image, h, w, at.image < p.N && h >= 0 && h < p.H};
+}
+
+/// The pixel of entry i of a window.
+__device__ inline Pixel locate_entry(const Params& p, int i, int64_t first_position) {
+  const int plane = static_cast<int>(p.by_window.divide(static_cast<uint32_t>(i)));
+  return locate_pixel(p, plane, static_cast<uint32_t>(first_position + i - plane * p.config.window));
 }
 
 /// Fills the thread's own entries of the position table.
@@ -71,8 +75,10 @@ __device__ inline void locate_window(const Params& p, const Smem& smem, const Pr
   const int64_t image_elems = int64_t{p.C} * p.H * p.W;
 #pragma unroll 1
   for (int i = self.thread; i < self.num_turns * kProducers; i += kProducers) {
-    const Pixel pixel = locate_pixel(p, i, first_position);
-    const bool is_read = i < self.size && pixel.is_inside;
+    const Pixel pixel = locate_entry(p, i, first_position);
+    // With several columns in a step each is tested where it is loaded.
+    const bool is_column = p.config.filter_cols > 1 || (pixel.w >= 0 && pixel.w < p.W);
+    const bool is_read = i < self.size && pixel.is_row && is_column;
     smem.origins[i] = is_read ? pixel.image * image_elems + int64_t{pixel.h} * p.W + pixel.w : INT64_MIN;
     smem.columns[i] = pixel.w;
     if (!self.is_single_image) {
@@ -213,14 +219,14 @@ __device__ inline void record_max(const Params& p, const Smem& smem, const Produ
 #pragma unroll 1
   for (int i = self.thread; i < self.size; i += kProducers) {
     const uint32_t bits = __float_as_uint(smem.maxima[i]);
-    if (bits != 0) atomicMax(&p.ranges[locate_pixel(p, i, first_position).image].max_bits, bits);
+    if (bits != 0) atomicMax(&p.ranges[locate_entry(p, i, first_position).image].max_bits, bits);
   }
 }
 
 template <class Tile>
 __device__ void produce(const Params& p, const Smem& smem, int thread) {
   const WindowConfig& c = p.config;
-  Producer self{.thread = thread, .size = c.window * c.phases_h * c.phases_w};
+  Producer self{.thread = thread, .size = c.window * c.num_planes()};
   self.num_turns = (self.size + kProducers - 1) / kProducers;
   const int num_tiles = c.tiles_k * c.tiles_positions;
 #pragma unroll 1
@@ -238,6 +244,50 @@ __device__ void produce(const Params& p, const Smem& smem, int thread) {
       produce_units<Tile, false>(p, smem, self);
     // The blocks of the other output channels see the same x.
     if (tile % c.tiles_k == 0 && !p.is_repair) record_max(p, smem, self, first, images.x);
+  }
+}
+
+/// Fetches packed windows: for every 8 channels and phase a window is one run of packed x. A copy takes its
+/// warp some 60 cycles to issue, so the warps take chunks in turn.
+/// NOTE: never more warps than stages. A warp that waits for a slot knows the chunk one ring before its last
+/// one to be released; with more warps the barrier could still be two phases behind, which a parity misses.
+template <class Tile>
+__device__ void fetch_windows(const Params& p, const Smem& smem, int warp, int lane) {
+  const WindowConfig& c = p.config;
+  const int step_runs = 2 * c.num_planes();  // 16 channels
+  const int full_runs = c.chunk_steps / c.num_taps * step_runs;
+  const int last_runs = c.last_steps / c.num_taps * step_runs;
+  const int64_t part_runs = int64_t{c.num_chunks - 1} * full_runs + last_runs;  // of one part of packed x
+  const uint32_t run_bytes = c.window * 16;
+  const int num_tiles = c.tiles_k * c.tiles_positions;
+  const int num_warps = min(kProducers / 32, c.window_stages);
+  Cursor windows;
+  int turn = 0;
+#pragma unroll 1
+  for (int tile = static_cast<int>(blockIdx.x); tile < num_tiles; tile += static_cast<int>(gridDim.x)) {
+    const uint4* src = p.packed_x + int64_t{tile / c.tiles_k} * Tile::kBlockPositions;
+#pragma unroll 1
+    for (int chunk = 0; chunk < c.num_chunks; ++chunk) {
+      if (turn == warp) {
+        const int runs = chunk == c.num_chunks - 1 ? last_runs : full_runs;
+        const uint32_t full = smem.window_full + 8 * windows.slot;
+        const uint32_t dst = sm90::smem_address(smem.windows) + windows.slot * c.window_stage_bytes;
+        sm90::mbarrier_wait(smem.window_empty + 8 * windows.slot, windows.parity ^ 1);
+        if (lane == 0) sm90::mbarrier_arrive_expect(full, runs * Tile::kParts * run_bytes);
+        __syncwarp();
+#pragma unroll 1
+        for (int run = lane; run < runs; run += 32) {
+#pragma unroll
+          for (int part = 0; part < Tile::kParts; ++part) {
+            sm90::bulk_load(dst + part * (c.window_stage_bytes / 2) + run * run_bytes,
+                            src + (part * part_runs + run) * c.packed_positions, run_bytes, full);
+          }
+        }
+      }
+      turn = turn == num_warps - 1 ? 0 : turn + 1;
+      src += full_runs * c.packed_positions;
+      windows.advance(c.window_stages);
+    }
   }
 }
 

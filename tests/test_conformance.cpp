@@ -49,11 +49,11 @@ uint32_t crc_of_integers(std::span<const float> values) {
   return ~crc;
 }
 
-// Runs every row of conv_int.csv below `max_macs` multiply-adds, on a GPU both as the graph chooses and
-// through im2col + cuBLAS; counts are printed, failures named.
+// Runs every row of conv_int.csv below `max_macs` multiply-adds, on a GPU as the graph chooses, through the
+// packed window kernel and through im2col + cuBLAS; counts are printed, failures named.
 void run_conv_int(Device device, Math math, int64_t max_macs) {
   std::vector<ConvAlgorithm> algorithms{ConvAlgorithm::automatic};
-  if (device.is_cuda()) algorithms.push_back(ConvAlgorithm::im2col);
+  if (device.is_cuda()) algorithms.insert(algorithms.end(), {ConvAlgorithm::packed, ConvAlgorithm::im2col});
   int64_t num_rows = 0, num_failed = 0, num_left = 0;
   std::map<std::string, int64_t> paths;
   for (const CsvRow& row : read_conformance("conv_int.csv")) {
@@ -71,7 +71,9 @@ void run_conv_int(Device device, Math math, int64_t max_macs) {
       const Model model =
           compile(conv_graph(s, true), weights, {.device = device, .math = math, .conv = algorithm});
       const std::string& path = model.nodes().back().path;
-      if (algorithm == ConvAlgorithm::automatic) ++paths[path.substr(0, path.find_first_of(",;"))];
+      if (algorithm != ConvAlgorithm::im2col)
+        ++paths[(algorithm == ConvAlgorithm::packed ? "asked for packed: " : "") +
+                path.substr(0, path.find_first_of(",;"))];
       const Tensor y = model.session().run({{"x", x}}).at("y");
       const auto [low, high] = std::minmax_element(y.floats().begin(), y.floats().end());
       const bool right =
@@ -85,7 +87,7 @@ void run_conv_int(Device device, Math math, int64_t max_macs) {
   std::printf(
       "conv_int on %s, %s: %lld rows run%s, %lld failed, %lld not run (at least %lld multiply-adds)\n",
       to_string(device).c_str(), to_string(math), static_cast<long long>(num_rows),
-      algorithms.size() > 1 ? ", each through im2col too" : "", static_cast<long long>(num_failed),
+      algorithms.size() > 1 ? ", each packed and through im2col too" : "", static_cast<long long>(num_failed),
       static_cast<long long>(num_left), static_cast<long long>(max_macs));
   for (const auto& [path, count] : paths)
     std::printf("  %5lld rows: %s\n", static_cast<long long>(count), path.c_str());

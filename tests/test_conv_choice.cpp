@@ -2,6 +2,7 @@
 
 #include "conformance.h"
 #include "graph/region.h"
+#include "ops/conv_range.h"
 #include "ops/conv_select.h"
 #include "support.h"
 
@@ -73,28 +74,60 @@ TEST_CASE("choose_window_config: every real shape gets a config that covers it, 
   int64_t covered = 0;
   for (const CsvRow& row : read_conformance("conv_shapes.csv")) {
     const ConvShape s = conv_shape(row);
-    for (const Math math : {Math::tf32, Math::fp32}) {
-      WindowConfig config;
-      std::string why;
-      INFO(to_string(s), " ", std::string(to_string(math)));
-      if (!choose_window_config(s, math, kNumSms, &config, &why)) {
-        CHECK_FALSE(why.empty());
-        continue;
+    for (const Math math : {Math::tf32, Math::fp32})
+      for (const WindowInput input : {WindowInput::converted, WindowInput::packed}) {
+        WindowConfig config;
+        std::string why;
+        INFO(to_string(s), " ", std::string(to_string(math)));
+        if (!choose_window_config(s, math, kNumSms, input, INT64_MAX, &config, &why)) {
+          CHECK_FALSE(why.empty());
+          continue;
+        }
+        ++covered;
+        const WindowTile& tile = kWindowTiles[config.tile];
+        CHECK(config.smem_bytes <= kSmemBytes);
+        CHECK(config.num_parts == (math == Math::fp32 ? 2 : 1));
+        CHECK(int64_t{config.tiles_k} * tile.block_k() >= s.K);
+        CHECK(int64_t{config.tiles_positions} * tile.block_positions() >= config.num_positions);
+        CHECK(config.num_positions >= s.N * s.P() * s.Q());
+        CHECK(int64_t{config.num_strips} * config.strip_w >= s.Q());
+        CHECK(config.window_stages >= 2);
+        CHECK(int64_t{config.num_steps} * kWindowStepTerms >= s.gemm_k());
+        CHECK(config.is_packed == (input == WindowInput::packed));
+        CHECK((packed_x_bytes(s, config) > 0) == config.is_packed);
+        CHECK(window_scratch_bytes(s, config) >= packed_x_bytes(s, config) + conv_range_bytes(s.N));
+        // The last window ends where packed x does.
+        if (config.is_packed)
+          CHECK(config.packed_positions ==
+                int64_t{config.tiles_positions - 1} * tile.block_positions() + config.window);
       }
-      ++covered;
-      const WindowTile& tile = kWindowTiles[config.tile];
-      CHECK(config.smem_bytes <= kSmemBytes);
-      CHECK(config.num_parts == (math == Math::fp32 ? 2 : 1));
-      CHECK(int64_t{config.tiles_k} * tile.block_k() >= s.K);
-      CHECK(int64_t{config.tiles_positions} * tile.block_positions() >= config.num_positions);
-      CHECK(config.num_positions >= s.N * s.P() * s.Q());
-      CHECK(int64_t{config.num_strips} * config.strip_w >= s.Q());
-      CHECK(config.window_stages >= 2);
-      CHECK(int64_t{config.num_steps} * kWindowStepTerms >= s.gemm_k());
-      CHECK(config == config);
-    }
   }
-  CHECK(covered > 1000);
+  CHECK(covered > 2000);
+}
+
+TEST_CASE("choose_window_config: x is packed where several tiles read it, and only if it fits") {
+  const auto choose = [](const ConvShape& shape, int64_t max_packed_bytes) {
+    WindowConfig config;
+    std::string why;
+    REQUIRE(choose_window_config(shape, Math::tf32, kNumSms, WindowInput::automatic, max_packed_bytes,
+                                 &config, &why));
+    return config;
+  };
+  const ConvShape deep{.N = 128, .C = 4096, .H = 7, .W = 7, .K = 2048, .R = 1, .S = 1};
+  const WindowConfig packed = choose(deep, int64_t{256} << 20);
+  CHECK(packed.is_packed);
+  // One float16 for each value, and what the last tile reads beyond the images.
+  CHECK(packed_x_bytes(deep, packed) >= 2 * deep.N * deep.C * 49);
+  CHECK(packed_x_bytes(deep, packed) <= 2 * (deep.N * 49 + 512) * deep.C);
+  CHECK_FALSE(choose(deep, packed_x_bytes(deep, packed) / 2).is_packed);
+  CHECK_FALSE(choose(deep, 0).is_packed);
+  // One block of output channels and few input channels: nothing to share.
+  CHECK_FALSE(choose({.N = 32, .C = 32, .H = 112, .W = 112, .K = 64, .R = 1, .S = 1}, INT64_MAX).is_packed);
+
+  WindowConfig config;
+  std::string why;
+  CHECK_FALSE(choose_window_config(deep, Math::tf32, kNumSms, WindowInput::packed, 1 << 20, &config, &why));
+  CHECK(why.find("workspace") != std::string::npos);
 }
 
 TEST_CASE("choose_conv_plan: rows, window or im2col, each with its reason") {
@@ -143,6 +176,15 @@ TEST_CASE("choose_conv_plan: rows, window or im2col, each with its reason") {
   asked.algorithm = ConvAlgorithm::im2col;
   CHECK(choose(asked, h100()).kind == ConvPlan::Kind::im2col);
   asked.algorithm = ConvAlgorithm::window;
-  CHECK(choose(asked, h100()).kind == ConvPlan::Kind::window);
+  const ConvPlan converted = choose(asked, h100());
+  CHECK(converted.kind == ConvPlan::Kind::window);
+  CHECK_FALSE(converted.window.is_packed);
+  asked.algorithm = ConvAlgorithm::packed;
+  CHECK(choose(asked, h100()).kind == ConvPlan::Kind::im2col);  // 537 MB of packed x
+  asked.workspace_bytes = int64_t{1} << 30;
+  const ConvPlan with_packed_x = choose(asked, h100());
+  CHECK(with_packed_x.window.is_packed);
+  CHECK(with_packed_x.scratch_bytes == window_scratch_bytes(shape, with_packed_x.window));
+  CHECK(with_packed_x.scratch_bytes > 2 * shape.N * shape.C * shape.H * shape.W);
 #endif
 }

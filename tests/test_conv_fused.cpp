@@ -58,6 +58,15 @@ double worst_of_samples(const ConvShape& s, Math math, const Tensor& x, const Te
   return worst;
 }
 
+// What the graph chooses, and the window kernel in both its forms wherever it covers the shape.
+constexpr ConvAlgorithm kAlgorithms[] = {ConvAlgorithm::automatic, ConvAlgorithm::window,
+                                         ConvAlgorithm::packed};
+constexpr const char* kAlgorithmNames[] = {"automatic", "im2col", "rows", "window", "packed"};
+
+std::string describe(const ConvShape& s, Math math, ConvAlgorithm algorithm) {
+  return to_string(s) + " " + to_string(math) + " " + kAlgorithmNames[static_cast<int>(algorithm)];
+}
+
 // A ring of shapes that between them take every fused path.
 std::vector<ConvShape> hard_shapes() {
   return {{.N = 3, .C = 64, .H = 10, .W = 256, .K = 128, .R = 3, .S = 3},
@@ -75,6 +84,7 @@ std::vector<ConvShape> hard_shapes() {
            .pad_bottom = 1,
            .pad_right = 1},
           {.N = 4, .C = 128, .H = 7, .W = 7, .K = 64, .R = 1, .S = 1},
+          {.N = 5, .C = 528, .H = 6, .W = 9, .K = 200, .R = 1, .S = 1},
           {.N = 2,
            .C = 3,
            .H = 33,
@@ -147,18 +157,23 @@ GPU_TEST_CASE("conv2d: conv_shapes rows on random floats against float64, both m
     const Tensor x = fast_uniform({s.N, s.C, s.H, s.W}, seed),
                  w = fast_uniform({s.K, s.C / s.groups, s.R, s.S}, seed + 1);
     const Tensor b = fast_uniform({s.K}, seed + 2);
-    for (const Math math : {Math::tf32, Math::fp32}) {
-      const Model model =
-          compile(conv_graph(s, true), {{"w", w}, {"b", b}}, {.device = Device::cuda(0), .math = math});
-      const Tensor y = model.session().run({{"x", x}}).at("y");
-      const std::string& path = model.nodes().back().path;
-      ++paths[to_string(math) + (": " + path.substr(0, path.find_first_of(",(")))];
-      const double worst = worst_of_samples(s, math, x, w, b, y, 300);
-      if (worst <= 1) continue;
-      if (++num_failed <= 8)
-        MESSAGE(row.at("name"), ": ", to_string(s), " ", std::string(to_string(math)), ": ", worst,
-                " of the bound: ", path);
-    }
+    for (const Math math : {Math::tf32, Math::fp32})
+      for (const bool is_packed : {false, true}) {
+        const ConvAlgorithm algorithm = is_packed ? ConvAlgorithm::packed : ConvAlgorithm::automatic;
+        const Model model = compile(conv_graph(s, true), {{"w", w}, {"b", b}},
+                                    {.device = Device::cuda(0), .math = math, .conv = algorithm});
+        const std::string& path = model.nodes().back().path;
+        // Asked for and refused: im2col, which has its own tests.
+        if (is_packed && path.find("packed") == std::string::npos) continue;
+        const Tensor y = model.session().run({{"x", x}}).at("y");
+        ++paths[str(to_string(math), is_packed ? ", asked for: " : ": ",
+                    path.substr(0, path.find_first_of(",(")))];
+        const double worst = worst_of_samples(s, math, x, w, b, y, is_packed ? 100 : 300);
+        if (worst <= 1) continue;
+        if (++num_failed <= 8)
+          MESSAGE(row.at("name"), ": ", to_string(s), " ", std::string(to_string(math)), ": ", worst,
+                  " of the bound: ", path);
+      }
   }
   std::printf("conv_shapes: %lld rows in both modes, %lld failed\n", static_cast<long long>(num_rows),
               static_cast<long long>(num_failed));
@@ -174,12 +189,13 @@ GPU_TEST_CASE("conv2d: values that float16 cannot hold, in both math modes, ever
                  b = Tensor::from({s.K}, std::vector<float>(static_cast<size_t>(s.K)));
     for (const Distribution& distribution : distributions()) {
       const Tensor x = draw(s, distribution);
-      for (const Math math : {Math::tf32, Math::fp32}) {
-        const Tensor y = run(conv_graph(s, true), {{"w", w}, {"b", b}}, {{"x", x}},
-                             {.device = Device::cuda(0), .math = math});
-        INFO(to_string(s), " ", std::string(to_string(math)), " ", std::string(distribution.name));
-        CHECK(worst_of_samples(s, math, x, w, b, y, 20000) <= 1);
-      }
+      for (const Math math : {Math::tf32, Math::fp32})
+        for (const ConvAlgorithm algorithm : kAlgorithms) {
+          const Tensor y = run(conv_graph(s, true), {{"w", w}, {"b", b}}, {{"x", x}},
+                               {.device = Device::cuda(0), .math = math, .conv = algorithm});
+          INFO(describe(s, math, algorithm), " ", std::string(distribution.name));
+          CHECK(worst_of_samples(s, math, x, w, b, y, 20000) <= 1);
+        }
     }
   }
 }
@@ -236,18 +252,19 @@ GPU_TEST_CASE("conv2d: NaN and infinity come out where and as float32 code has t
     }
     for (const Graph* graph : {&g, &with_mish}) {
       const Tensor expected = run(*graph, {{"w", w}, {"b", b}}, {{"x", x}}, {.device = Device::cpu()});
-      for (const Math math : {Math::tf32, Math::fp32}) {
-        const Tensor y =
-            run(*graph, {{"w", w}, {"b", b}}, {{"x", x}}, {.device = Device::cuda(0), .math = math});
-        int64_t bad = 0;
-        for (size_t i = 0; i < y.floats().size(); ++i) {
-          const float e = expected.floats()[i], v = y.floats()[i];
-          bad += std::isnan(e) != std::isnan(v) || (std::isinf(e) && e != v) ||
-                 (std::isfinite(e) && !(std::abs(e - v) <= 0.05f));
+      for (const Math math : {Math::tf32, Math::fp32})
+        for (const ConvAlgorithm algorithm : kAlgorithms) {
+          const Tensor y = run(*graph, {{"w", w}, {"b", b}}, {{"x", x}},
+                               {.device = Device::cuda(0), .math = math, .conv = algorithm});
+          int64_t bad = 0;
+          for (size_t i = 0; i < y.floats().size(); ++i) {
+            const float e = expected.floats()[i], v = y.floats()[i];
+            bad += std::isnan(e) != std::isnan(v) || (std::isinf(e) && e != v) ||
+                   (std::isfinite(e) && !(std::abs(e - v) <= 0.05f));
+          }
+          INFO(describe(s, math, algorithm));
+          CHECK(bad == 0);
         }
-        INFO(to_string(s), " ", std::string(to_string(math)));
-        CHECK(bad == 0);
-      }
     }
   }
 }
@@ -279,42 +296,46 @@ GPU_TEST_CASE(
                             {"scale", uniform({s.K, 1, 1}, 3)},
                             {"row", uniform({s.Q()}, 4)}};
     const TensorMap inputs{{"x", uniform({s.N, s.C, s.H, s.W}, 5)}, {"residual", uniform(out, 6)}};
-    const TensorMap fused = compile(g, weights, {.device = Device::cuda(0)}).session().run(inputs);
-    const TensorMap plain =
-        compile(g, weights, {.device = Device::cuda(0), .fuse = false}).session().run(inputs);
-    const TensorMap approximate =
-        compile(g, weights, {.device = Device::cuda(0), .math = Math::tf32}).session().run(inputs);
-    for (const auto& [name, tensor] : plain) {
-      INFO(to_string(s), " ", name);
-      CHECK(same_bits(fused.at(name), tensor));
-      double error = 0, norm = 0;
-      for (size_t i = 0; i < tensor.floats().size(); ++i) {
-        const double difference = double{approximate.at(name).floats()[i]} - tensor.floats()[i];
-        error += difference * difference;
-        norm += double{tensor.floats()[i]} * tensor.floats()[i];
+    for (const ConvAlgorithm algorithm : kAlgorithms) {
+      const auto results = [&](Math math, bool fuse) {
+        const CompileOptions how{.device = Device::cuda(0), .math = math, .fuse = fuse, .conv = algorithm};
+        return compile(g, weights, how).session().run(inputs);
+      };
+      const TensorMap fused = results(Math::fp32, true), plain = results(Math::fp32, false),
+                      approximate = results(Math::tf32, true);
+      for (const auto& [name, tensor] : plain) {
+        INFO(describe(s, Math::fp32, algorithm), " ", name);
+        CHECK(same_bits(fused.at(name), tensor));
+        double error = 0, norm = 0;
+        for (size_t i = 0; i < tensor.floats().size(); ++i) {
+          const double difference = double{approximate.at(name).floats()[i]} - tensor.floats()[i];
+          error += difference * difference;
+          norm += double{tensor.floats()[i]} * tensor.floats()[i];
+        }
+        CHECK(std::sqrt(error / norm) <= 2e-3);
       }
-      CHECK(std::sqrt(error / norm) <= 2e-3);
     }
   }
 }
 
 GPU_TEST_CASE("conv2d: 100 runs give the same bits, and other sessions' inputs leave no trace") {
-  for (const Math math : {Math::tf32, Math::fp32}) {
-    for (const ConvShape& s : hard_shapes()) {
-      const TensorMap weights{{"w", uniform({s.K, s.C, s.R, s.S}, 1)}, {"b", uniform({s.K}, 2)}};
-      const Tensor x = uniform({s.N, s.C, s.H, s.W}, 3);
-      Tensor large = uniform({s.N, s.C, s.H, s.W}, 4, -1e12f, 1e12f);
-      large.floats()[7] = INFINITY;
-      Session session =
-          compile(conv_graph(s, true), weights, {.device = Device::cuda(0), .math = math}).session();
-      const Tensor expected = session.run({{"x", x}}).at("y");
-      int bad = 0;
-      for (int i = 0; i < 100; ++i) {
-        if (i % 25 == 24) session.run({{"x", large}});
-        bad += !same_bits(session.run({{"x", x}}).at("y"), expected);
+  for (const Math math : {Math::tf32, Math::fp32})
+    for (const ConvAlgorithm algorithm : kAlgorithms) {
+      for (const ConvShape& s : hard_shapes()) {
+        const TensorMap weights{{"w", uniform({s.K, s.C, s.R, s.S}, 1)}, {"b", uniform({s.K}, 2)}};
+        const Tensor x = uniform({s.N, s.C, s.H, s.W}, 3);
+        Tensor large = uniform({s.N, s.C, s.H, s.W}, 4, -1e12f, 1e12f);
+        large.floats()[7] = INFINITY;
+        const CompileOptions options{.device = Device::cuda(0), .math = math, .conv = algorithm};
+        Session session = compile(conv_graph(s, true), weights, options).session();
+        const Tensor expected = session.run({{"x", x}}).at("y");
+        int bad = 0;
+        for (int i = 0; i < 100; ++i) {
+          if (i % 25 == 24) session.run({{"x", large}});
+          bad += !same_bits(session.run({{"x", x}}).at("y"), expected);
+        }
+        INFO(describe(s, math, algorithm));
+        CHECK(bad == 0);
       }
-      INFO(to_string(s), " ", std::string(to_string(math)));
-      CHECK(bad == 0);
     }
-  }
 }
