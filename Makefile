@@ -125,10 +125,11 @@ $(LIB): $(LIB_OBJ)
 	@rm -f $@
 	$(call say,AR $@) ar rcs $@ $^
 
-# Programs outside the library see the installed layout: headers under solder/, includes spelled from there.
+# Programs outside the library see the installed layout: headers under solder/, includes spelled from there. A header
+# that is gone goes here too; old dependency files may still name it.
 $(BUILD)/include/solder/%.h: %.h
 	@mkdir -p $(@D)
-	@sed -E 's|^#include "(runtime/\|ops/\|graph/)|#include "solder/\1|' $< > $@
+	@if [ -f $< ]; then sed -E 's|^#include "(runtime/\|ops/\|graph/)|#include "solder/\1|' $< > $@; else rm -f $@; fi
 $(BUILD)/include/solder/solder.h: graph/solder.h
 	@mkdir -p $(@D)
 	@sed -E 's|^#include "(runtime/\|ops/\|graph/)|#include "solder/\1|' $< > $@
