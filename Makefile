@@ -46,8 +46,9 @@ CUDA_ONLY := runtime/check_cuda.cpp runtime/stream.cpp runtime/cublas.cpp runtim
              ops/gemm_cuda.cpp ops/conv_select_cuda.cpp graph/executor_cuda.cpp
 LIB_CPP   := $(filter-out $(if $(NVCC),,$(CUDA_ONLY)),$(wildcard runtime/*.cpp ops/*.cpp graph/*.cpp))
 # Kernels of Hopper's own instructions; without 90a in ARCHS they are left out.
-HOPPER_CU := ops/conv_range.cu ops/conv_rows.cu ops/conv_window.cu ops/conv_window_pack.cu
-LIB_CU    := $(if $(NVCC),$(filter-out $(if $(filter 90a,$(ARCHS)),,$(HOPPER_CU)),$(wildcard ops/*.cu)))
+HOPPER_CU := ops/conv_range.cu ops/conv_rows.cu ops/conv_rows_tf32.cu ops/conv_rows_fp32.cu ops/conv_window.cu \
+             ops/conv_window_pack.cu
+LIB_CU    := $(if $(NVCC),$(filter-out $(if $(filter 90a,$(ARCHS)),,$(HOPPER_CU)),$(wildcard runtime/*.cu ops/*.cu)))
 # Sanitizers instrument host code alone: their builds take the kernels of another one.
 CU_BUILD  ?= $(BUILD)
 LIB_OBJ   := $(LIB_CPP:%=$(BUILD)/%.o) $(LIB_CU:%=$(CU_BUILD)/%.o)

@@ -1,9 +1,11 @@
 #pragma once
-// Fused convolution for wide images and many output channels (Hopper, Math::tf32): whole output rows at a
-// time by clusters of two blocks, float16 operands under the range guard, the elementwise chain in the
-// epilogue. How it works: ops/conv_rows.cu.
+// Fused convolution for wide images and many output channels (Hopper): whole output rows at a time by
+// clusters of blocks, float16 operands under the range guard, the elementwise chain in the epilogue. How it
+// works: ops/conv_rows_kernel.cuh.
 //
-// Error: |y - exact| <= 2^-10 sum|x w| + 2^-24 A sum|w| before the epilogue, A = max|x| over the image.
+// Error before the epilogue, A = max|x| over the image, T = C*R*S:
+//   tf32: |y - exact| <= 2^-10 sum|x w| + 2^-24 A sum|w|
+//   fp32: |y - exact| <= T 2^-24 sum|x w| + 2^-32 A sum|w|
 // Order of calls: choose_rows_config (null: use another kernel), once per model pack_rows_weights, once per
 // run conv_rows.
 
@@ -14,6 +16,7 @@
 #include "ops/conv.h"
 #include "ops/conv_epilogue.h"
 #include "ops/conv_range.h"
+#include "runtime/device.h"
 
 namespace solder {
 
@@ -21,31 +24,36 @@ class Context;
 
 /// How a convolution is cut up. Plain numbers: a pure function of the shape and the device's limits.
 struct RowsConfig {
-  int half_channels = 0;  ///< input channels that each block of a cluster converts; a multiple of 8
-  int num_slots = 0;      ///< input rows in the ring
-  int num_strips = 0;     ///< column strips an output row is cut into (1 up to 256 columns)
-  int strip_cols = 0;     ///< output columns of a strip; the last may have fewer
-  int num_k_blocks = 0;   ///< blocks of 128 output channels; each has its own clusters
+  Math math = Math::tf32;
+  int share_channels = 0;  ///< input channels that each block of a cluster converts; a multiple of 8
+  int num_slots = 0;       ///< input rows in the ring
+  int num_strips = 0;      ///< column strips an output row is cut into (1 up to 256 columns)
+  int strip_cols = 0;      ///< output columns of a strip; the last may have fewer
+  int num_k_blocks = 0;    ///< blocks of 128 output channels; each has its own clusters
   int clusters_per_k_block = 0;
   int64_t smem_bytes = 0;
   double efficiency = 0;  ///< useful part of the multiply-adds that the tensor cores execute
 
-  int num_blocks() const { return 2 * num_k_blocks * clusters_per_k_block; }
+  /// float16 parts of an operand: fp32 has a high and a low one.
+  constexpr int num_parts() const { return math == Math::fp32 ? 2 : 1; }
+  /// Blocks of a cluster: two halves of 128 output channels; with fp32 times two halves of the input
+  /// channels.
+  constexpr int cluster_size() const { return 2 * num_parts(); }
+  int num_blocks() const { return cluster_size() * num_k_blocks * clusters_per_k_block; }
   bool operator==(const RowsConfig&) const = default;
 };
 
 std::string to_string(const RowsConfig& config);
 
-/// The config for `shape` on a device with `num_sms` processors and `smem_bytes` of shared memory a block;
-/// nullopt, with the reason in `why_not` if given, when this kernel does not cover the shape. It covers
-/// stride 1, groups 1, output channels in eights, any padding, dilations whose rows fit the ring, and filters
-/// whose weights fit shared memory beside the ring (3x3 up to 64 input channels, 5x5 to 32, 7x7 to 16).
-/// `efficiency` tells whether another kernel would do better.
-std::optional<RowsConfig> choose_rows_config(const ConvShape& shape, int num_sms, int64_t smem_bytes,
+/// The config for `shape` on `device`; nullopt, with the reason in `why_not` if given, when this kernel does
+/// not cover the shape. It covers stride 1, groups 1, output channels in eights, any padding, dilations whose
+/// rows fit the ring, and filters whose weights fit shared memory beside the ring (3x3 up to 64 input
+/// channels, 5x5 to 32, 7x7 to 16). `efficiency` tells whether another kernel would do better.
+std::optional<RowsConfig> choose_rows_config(const ConvShape& shape, Math math, const DeviceInfo& device,
                                              std::string* why_not = nullptr);
 
-/// Packed weights: float16 [K/128][2][R*S][C/8][64][8], each output channel scaled by a power of two, then
-/// the exponents, int32 [K], K and C padded with zeros as the config says.
+/// Packed weights: float16 [K/128][block of the cluster][R*S][channels / 8][part][64][8], each output channel
+/// scaled by a power of two, then the exponents, int32 [K], K and C padded with zeros as the config says.
 int64_t rows_weight_bytes(const ConvShape& shape, const RowsConfig& config);
 
 /// Packs w [K,C,R,S] on the host into rows_weight_bytes() bytes. False when a weight is not finite: such a
@@ -69,34 +77,48 @@ void conv_rows(const Context& context, const ConvShape& shape, const RowsConfig&
 
 // ---- the kernel's fixed tile, shared by the host's choice and the device code ---------------------------
 
-inline constexpr int kRowsTileCols = 256;        ///< output columns of a tile; a consumer takes half of them
-inline constexpr int kRowsSlotCols = 264;        ///< pixels of a ring row: a tile and its padding
-inline constexpr int kRowsBlockChannels = 64;    ///< output channels of a block: wgmma's M
-inline constexpr int kRowsMaxHalfChannels = 32;  ///< 32 loads of 8 bytes in flight a thread
+inline constexpr int kRowsTileCols = 256;                ///< output columns of a tile
+inline constexpr int kRowsPartCols = kRowsTileCols / 2;  ///< those that a consumer takes at a time
+inline constexpr int kRowsBlockChannels = 64;            ///< output channels of a block: wgmma's M
+inline constexpr int kRowsMaxSharePlanes = 4;            ///< 16-byte pieces of a pixel that a block converts
 inline constexpr int kRowsMaxSlots = 8;
 inline constexpr int kRowsStageCols = 32;    ///< columns that a warp stages at a time: a 128-byte line
 inline constexpr int kRowsStagePitch = 36;   ///< floats: shifted 4 banks a row
 inline constexpr int kRowsNumConsumers = 3;  ///< warpgroups that multiply
 inline constexpr int kRowsNumConsumerWarps = 4 * kRowsNumConsumers;
 
+/// Pixels of a ring row: a tile and its padding, for which fp32 has less room.
+constexpr int rows_slot_cols(int num_parts) { return kRowsTileCols + (num_parts == 1 ? 8 : 4); }
+/// Bytes of one plane of a ring row: 16 for every pixel.
+constexpr int rows_plane_bytes(int num_parts) { return rows_slot_cols(num_parts) * 16; }
+/// Staging of one consumer warp; with fp32 also where sums of the partner block arrive, 16 a thread.
+constexpr int rows_stage_bytes(int num_parts) {
+  return num_parts == 1 ? 8 * kRowsStagePitch * 4 : 32 * 16 * 4;
+}
+
 /// Byte offsets in shared memory.
 struct RowsSmem {
-  int weights;  ///< [R*S][C/8][64][8] half
-  int ring;     ///< [slot][C/8][kRowsSlotCols][8] half
-  int stage;    ///< [consumer warp][8][kRowsStagePitch] float
-  int control;  ///< exponents [slot], warp maxima [4], barriers: full [slot], empty [slot], weights
+  int weights;  ///< [R*S][channels / 8][part][64][8] half
+  int ring;     ///< [slot][channels / 8][part][rows_slot_cols][8] half
+  int stage;    ///< [consumer warp][rows_stage_bytes]
+  int control;  ///< exponents [slot], warp maxima [4], then the barriers
+  int full, empty, weights_ready, sums_full, sums_empty;  ///< barriers; sums_*: one a consumer warp
   int total;
 };
 
-constexpr int rows_plane_bytes() { return kRowsSlotCols * 16; }
-
-SOLDER_HD constexpr RowsSmem rows_smem(int num_taps, int half_channels, int num_slots) {
+SOLDER_HD constexpr RowsSmem rows_smem(int num_taps, int share_channels, int num_parts, int num_slots) {
+  const int num_planes = share_channels / 4 * num_parts;  // of a block: two shares
   RowsSmem smem{};
   smem.weights = 0;
-  smem.ring = num_taps * half_channels * 2 * kRowsBlockChannels * 2;
-  smem.stage = smem.ring + num_slots * (half_channels / 4) * kRowsSlotCols * 16;
-  smem.control = smem.stage + kRowsNumConsumerWarps * 8 * kRowsStagePitch * 4;
-  smem.total = smem.control + 2 * kRowsMaxSlots * 4 + 16 + (2 * kRowsMaxSlots + 1) * 8 + 8;
+  smem.ring = num_taps * num_planes * kRowsBlockChannels * 16;
+  smem.stage = smem.ring + num_slots * num_planes * rows_plane_bytes(num_parts);
+  smem.control = smem.stage + kRowsNumConsumerWarps * rows_stage_bytes(num_parts);
+  smem.full = smem.control + kRowsMaxSlots * 4 + 4 * 4;
+  smem.empty = smem.full + kRowsMaxSlots * 8;
+  smem.weights_ready = smem.empty + kRowsMaxSlots * 8;
+  smem.sums_full = smem.weights_ready + 8;
+  smem.sums_empty = smem.sums_full + kRowsNumConsumerWarps * 8;
+  smem.total = smem.sums_empty + kRowsNumConsumerWarps * 8;
   return smem;
 }
 

@@ -1,9 +1,10 @@
 #pragma once
 // The consumer role of conv_rows_kernel: matrix products, epilogue, stores. The picture is in
-// ops/conv_rows.cu.
+// ops/conv_rows_kernel.cuh.
 
 #include "ops/conv_epilogue.cuh"
 #include "ops/conv_rows.cuh"
+#include "ops/conv_rows_store.cuh"
 #include "ops/sm90.cuh"
 
 namespace solder::rows {
@@ -52,11 +53,12 @@ __device__ void fetch_block(const float (&acc)[kAccs], int index, float (&out)[k
 
 /// Whether the fast activations need help: some value sum * scale + bias lies below kTailStart, or one may
 /// have overflowed to infinity (a sum is below 2^45).
-template <class Chain>
-__device__ bool needs_tail(const float (&acc)[kAccs], const float (&scale)[2], const float (&bias)[2]) {
+template <class Chain, int kHalves>
+__device__ bool needs_tail(const float (&acc)[kAccs], const float (&scale)[kHalves],
+                           const float (&bias)[kHalves]) {
   bool needs = false;
 #pragma unroll
-  for (int half = 0; half < 2; ++half) {
+  for (int half = 0; half < kHalves; ++half) {
     float values[kAccs / 2];
 #pragma unroll
     for (int i = 0; i < kAccs / 2; ++i) values[i] = acc[first_half(i) + half * 2];
@@ -68,78 +70,6 @@ __device__ bool needs_tail(const float (&acc)[kAccs], const float (&scale)[2], c
   }
   return needs;
 }
-
-/// Eight channels of a warp's part of a row on their way to memory. Channel r's part starts `phase(r)` floats
-/// past a 128-byte line, so pixel q is staged in column (q + phase) % 32: each window of 32 columns is then a
-/// whole line, and what belongs to the next window waits in `carry`. Half a warp writes a line.
-template <bool kPaired>
-struct RowStore {
-  static constexpr int kNumWindows = kPartCols / kRowsStageCols;
-  float* stage;  // the warp's [8][kRowsStagePitch]
-  float* first;  // y, first channel, first column of the part
-  int plane;     // of y, elements
-  int num_cols;  // 0 where the channels do not exist
-  uint32_t phase0, phase_step;
-  int lane;
-  float2 staged[4], carry[4];
-
-  __device__ uint32_t phase(int r) const { return (phase0 + r * phase_step) & 31; }
-
-  /// Stages N accumulators of channel lane / 4 from pixel `pixel0` on.
-  template <int N>
-  __device__ void put(int pixel0, const float (&values)[N]) {
-    float* row = stage + (lane >> 2) * kRowsStagePitch;
-    const uint32_t col0 = phase(lane >> 2) + 2 * (lane & 3) + pixel0;
-#pragma unroll
-    for (int i = 0; i < N; i += 2) {
-      const uint32_t col = col0 + i * 4;
-      if constexpr (kPaired) {
-        *reinterpret_cast<float2*>(row + (col & 31)) = make_float2(values[i], values[i + 1]);
-      } else {
-        row[col & 31] = values[i];
-        row[(col + 1) & 31] = values[i + 1];
-      }
-    }
-  }
-
-  /// The lane's first column of a window. Its second is the next one, or 16 on where pairs are not aligned.
-  __device__ int column() const { return (lane & 15) * (kPaired ? 2 : 1); }
-
-  /// Reads the window that all lanes have staged.
-  __device__ void fetch() {
-    const float* own = stage + (lane >> 4) * kRowsStagePitch + column();
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const float* row = own + 2 * i * kRowsStagePitch;
-      staged[i] = kPaired ? *reinterpret_cast<const float2*>(row) : make_float2(row[0], row[16]);
-    }
-  }
-
-  /// Writes window `window` (of kNumWindows, and one more for the rest), which has been fetched.
-  __device__ void write(int window) {
-    const bool is_last = window == kNumWindows;
-    const int col = column();
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const int r = 2 * i + (lane >> 4);
-      const int shift = static_cast<int>(phase(r));
-      const bool current = col >= shift;  // otherwise the column belongs to the window before
-      const int pixel = window * 32 + col - shift;
-      float* dst = first + (r * plane + col - shift) + window * 32;
-      const bool valid = (window > 0 || current) && (!is_last || !current) && pixel < num_cols;
-      if constexpr (kPaired) {
-        const float2 out = is_last || !current ? carry[i] : staged[i];
-        sm90::store_if(valid, reinterpret_cast<float2*>(dst), out);
-      } else {
-        const bool current16 = col + 16 >= shift;
-        const bool valid16 = (window > 0 || current16) && (!is_last || !current16) && pixel + 16 < num_cols;
-        sm90::store_if(valid, dst, is_last || !current ? carry[i].x : staged[i].x);
-        sm90::store_if(valid16, dst + 16, is_last || !current16 ? carry[i].y : staged[i].y);
-      }
-      carry[i] = staged[i];
-    }
-  }
-};
 
 /// Brings what the epilogue will read beside the sums to L2: the warp's 16 channels of full-size operands.
 inline __device__ void prefetch_operands(const RowsParams& p, int64_t row_offset, int num_channels,
@@ -167,196 +97,292 @@ struct PowerOfTwo {
   }
 };
 
+/// Starts acc += W * X over one filter row of a part, from `desc_w` (advanced past the row's weights) and
+/// `desc_x`. A step takes two planes of channels of each operand; with fp32 their low parts lie a plane on,
+/// and `kLow` asks for the two products with one low part, otherwise it is the product of the high parts.
+template <class FilterShape, bool kLow>
+__device__ void multiply_row(const RowsParams& p, uint64_t& desc_w, uint64_t desc_x, bool& accumulate,
+                             float (&acc)[kAccs]) {
+  constexpr int kPlaneW = kRowsBlockChannels * 16 >> 4, kPlaneX = FilterShape::kPlaneBytes >> 4;
+  // NOTE: loops that surely run, so that no path around them makes the compiler serialise the wgmma.
+  int s = 0;
+#pragma unroll FilterShape::kUnrollCols
+  do {
+    uint64_t desc = desc_x;
+    int k = 0;
+#pragma unroll FilterShape::kUnrollSteps
+    do {
+      if constexpr (kLow) {
+        sm90::wgmma_m64n128k16(acc, desc_w + kPlaneW, desc, accumulate);
+        sm90::wgmma_m64n128k16(acc, desc_w, desc + kPlaneX, true);
+      } else {
+        sm90::wgmma_m64n128k16(acc, desc_w, desc, accumulate);
+      }
+      accumulate = true;
+      desc_w += 2 * FilterShape::kParts * kPlaneW;
+      desc += 2 * FilterShape::kParts * kPlaneX;
+    } while (++k < FilterShape::steps(p));
+    desc_x += p.dil_w;
+  } while (++s < FilterShape::cols(p));
+}
+
+/// A consumer warp's exchange with the same warp of the partner block, which has multiplied the other half of
+/// the input channels: of a thread's two channels each keeps one and gives the sums of the other away. They
+/// travel 16 a thread at a time, through what is the staging of the epilogue afterwards.
+struct SumExchange {
+  uint32_t inbox;  // shared memory, [4][32] float4
+  uint32_t full;   // barriers of this warp
+  uint32_t empty;
+  uint32_t partner_rank;
+  uint32_t parity = 0;
+
+  /// acc of the first channel = the sum, over both blocks, of what belongs to channel `kept` (0 or 1). The
+  /// caller calls free_inbox once it is done with the staging.
+  __device__ void run(int kept, int lane, float (&acc)[kAccs]) {
+    constexpr int kRound = 16, kRounds = kAccs / 2 / kRound;
+#pragma unroll
+    for (int round = 0; round < kRounds; ++round) {
+      if (lane == 0) sm90::mbarrier_arrive_expect(full, 32 * kRound * 4);
+      sm90::mbarrier_wait(empty, parity ^ 1);
+      const uint32_t outbox = sm90::map_to_rank(inbox, partner_rank) + lane * 16;
+      const uint32_t partner_full = sm90::map_to_rank(full, partner_rank);
+#pragma unroll
+      for (int i = 0; i < kRound; i += 4) {
+        float given[4];
+#pragma unroll
+        for (int e = 0; e < 4; ++e) {
+          const int at = first_half(round * kRound + i + e);
+          given[e] = kept == 0 ? acc[at + 2] : acc[at];
+          acc[at] = kept == 0 ? acc[at] : acc[at + 2];
+        }
+        sm90::store_async(outbox + i / 4 * 32 * 16, make_float4(given[0], given[1], given[2], given[3]),
+                          partner_full);
+      }
+      sm90::mbarrier_wait(full, parity);
+      __syncwarp();
+      parity ^= 1;
+#pragma unroll
+      for (int i = 0; i < kRound; i += 4) {
+        const float4 got = sm90::load_shared(inbox + lane * 16 + i / 4 * 32 * 16);
+        acc[first_half(round * kRound + i)] += got.x;
+        acc[first_half(round * kRound + i + 1)] += got.y;
+        acc[first_half(round * kRound + i + 2)] += got.z;
+        acc[first_half(round * kRound + i + 3)] += got.w;
+      }
+      // NOTE: without the fence the signal overtakes the loads, and the next round what they were to read.
+      __threadfence_block();
+      __syncwarp();
+      if (round + 1 < kRounds) free_inbox(lane);
+    }
+  }
+
+  /// Lets the partner write again; after a __syncwarp.
+  __device__ void free_inbox(int lane) const {
+    if (lane == 0) sm90::mbarrier_arrive_cluster(sm90::map_to_rank(empty, partner_rank), 1);
+  }
+};
+
 /// Multiplies parts of output rows (128 columns; two to a row) and runs their epilogues. The consumer
 /// warpgroups, of which this is number `which`, take parts in turns.
 template <class FilterShape, class Chain, bool kPaired>
 __device__ void consume(const RowsParams& p, const Block& b, int which, int t) {
   const int warp = __shfl_sync(0xffffffffu, t >> 5, 0), lane = t & 31;
+  constexpr int kParts = FilterShape::kParts;
+  constexpr int kHalves = 2 / kParts;  // of a thread's two channels, those whose outputs it stores
   const int span = (p.R - 1) * p.dil_h;
   const uint32_t peer_empty = sm90::map_to_rank(b.empty, b.rank ^ 1);
-  const int warp_channel = (b.k_block * 2 + static_cast<int>(b.rank)) * kRowsBlockChannels + warp * 16;
-  float bias[2];
-  int weight_exponent[2];
+  // The first of the channels that this warp stores: 16, with fp32 8 of the 16 that it multiplies.
+  const int kept = kParts == 1 ? 0 : static_cast<int>(b.rank >> 1);
+  const int warp_channel =
+      (b.k_block * 2 + static_cast<int>(b.rank & 1)) * kRowsBlockChannels + warp * 16 + kept * 8;
+  float bias[kHalves];
+  int weight_exponent[kHalves];
 #pragma unroll
-  for (int half = 0; half < 2; ++half) {
+  for (int half = 0; half < kHalves; ++half) {
     const int channel = warp_channel + half * 8 + (lane >> 2);
     weight_exponent[half] = p.weight_exponents[channel];
     bias[half] = channel < p.K ? epilogue_bias<Chain>(p.epilogue, channel) : 0.0f;
   }
   // Releasing input rows: a row is free after 4 R arrivals, one for each part of an output row that
-  // reads it in each block. Lane r releases row r of a filter's span, here (r < 16) or in the peer. The first
-  // and last output rows of a segment also stand in for those that would lie beyond it.
+  // reads it in each block. Lane r releases row r of a filter's span, here (r < 16) or in the peer. The
+  // first and last output rows of a segment also stand in for those that would lie beyond it.
   const int release_row = lane & 15;
   const bool releases = warp == 0 && release_row <= span;
   // Packed to save registers: arrivals of every row | more of the first << 8 | more of the last << 16.
   const int release_counts = (release_row % p.dil_h == 0) | (p.R - 1 - release_row / p.dil_h) << 8 |
                              (release_row + p.dil_h - 1) / p.dil_h << 16;
-  const uint64_t desc_a0 = sm90::matrix_descriptor(b.weights, kRowsBlockChannels * 16, 128);
-  const uint64_t desc_b0 = sm90::matrix_descriptor(b.ring, kPlaneBytes, 128);
+  const uint64_t desc_w0 = sm90::matrix_descriptor(b.weights, kParts * kRowsBlockChannels * 16, 128);
+  const uint64_t desc_x0 = sm90::matrix_descriptor(b.ring, kParts * FilterShape::kPlaneBytes, 128);
+  float* const stage = b.stage + (which * 4 + warp) * (rows_stage_bytes(kParts) / 4);
+  SumExchange exchange{sm90::smem_address(stage), b.sums_full + 8 * (which * 4 + warp),
+                       b.sums_empty + 8 * (which * 4 + warp), b.rank ^ 2};
 
+  static_assert(kNumConsumers == 3);  // see the end of the loop over parts
+  if (!p.repair && which == kNumConsumers - 1) sample_first_image(p, b, t);
   // Consumer 0 begins.
   if (which == kNumConsumers - 1) sm90::named_barrier_arrive(kTurnBarrier, 2 * kWarpgroup);
   sm90::mbarrier_wait(b.weights_ready, 0);
-  RingPosition at;
-  int turn = 0;
+  int first_input = 0;  // of the segment's input rows, among all that went into the ring
+  int turn = 0;         // whose part is the segment's first
   const int end_unit = first_unit(p, b.cluster + 1);
   for (int unit = first_unit(p, b.cluster); unit < end_unit;) {
     const Segment seg = segment_at(p, unit, end_unit);
     unit += seg.num_rows;
-    if (skipped(p, seg)) continue;
-    for (int j = 0; j < seg.num_rows; ++j, at = at.ahead(1, p.num_slots)) {
+    if (skipped(p, FilterShape::kMath, seg)) continue;
+    int index = which - turn + (which < turn ? kNumConsumers : 0);  // of the part in the segment
+    RingPosition at = RingPosition::of(first_input + index / 2, p.num_slots);
 #pragma unroll 1
-      for (int part = 0; part < 2; ++part) {
-        const bool mine = turn == which;
-        turn = turn == kNumConsumers - 1 ? 0 : turn + 1;
-        if (!mine) continue;
-        const int first_col = seg.strip * p.strip_cols + part * kPartCols;
-        const int num_cols = min(min(p.strip_cols - part * kPartCols, kPartCols), p.Q - first_col);
-        const int64_t row_offset = seg.image * p.y_image + warp_channel * p.y_plane +
-                                   static_cast<int64_t>(seg.first_row + j) * p.Q + first_col;
-        if constexpr (Chain::kInterpreted || Chain::kChain == ConvChain::residual_relu) {
-          prefetch_operands(p, row_offset, min(16, p.K - warp_channel), num_cols, lane);
-        }
-        float acc[kAccs];
-        sm90::named_barrier_sync(kTurnBarrier + which, 2 * kWarpgroup);
-        sm90::mbarrier_wait(b.full + 8 * at.slot, at.parity);
-        const int x_exponent = b.slot_exponents[at.slot];  // before the slot can be released
+    for (; index < 2 * seg.num_rows; index += kNumConsumers) {
+      const int j = index / 2, part = index & 1;
+      const int first_col = seg.strip * p.strip_cols + part * kPartCols;
+      const int num_cols = min(min(p.strip_cols - part * kPartCols, kPartCols), p.Q - first_col);
+      const int64_t row_offset = seg.image * p.y_image + warp_channel * p.y_plane +
+                                 static_cast<int64_t>(seg.first_row + j) * p.Q + first_col;
+      if constexpr (Chain::kInterpreted || Chain::kChain == ConvChain::residual_relu) {
+        prefetch_operands(p, row_offset, min(8 * kHalves, p.K - warp_channel), num_cols, lane);
+      }
+      float acc[kAccs];
+      sm90::named_barrier_sync(kTurnBarrier + which, 2 * kWarpgroup);
+      sm90::mbarrier_wait(b.full + 8 * at.slot, at.parity);
+      const int x_exponent = b.slot_exponents[at.slot];  // before the slot can be released
+      bool accumulate = false;
+      // fp32: the small products come first, so that few sums are rounded at the size of the result.
+#pragma unroll
+      for (int pass = 0; pass < kParts; ++pass) {
         // Opaque: otherwise the descriptors of all taps are hoisted out of the loop, and spill.
-        uint64_t desc_a = desc_a0 | sm90::opaque(0);
-        bool accumulate = false;
-        // NOTE: loops that surely run, so that no path around them makes the compiler serialise the wgmma.
+        uint64_t desc_w = desc_w0 | sm90::opaque(0);
         int r = 0;
 #pragma unroll FilterShape::kUnrollRows
         do {
           const RingPosition row = at.ahead(r * p.dil_h, p.num_slots);
-          sm90::mbarrier_wait(b.full + 8 * row.slot, row.parity);
+          if (pass == 0) sm90::mbarrier_wait(b.full + 8 * row.slot, row.parity);
           sm90::wgmma_fence();
-          uint64_t desc_row =
-              desc_b0 + static_cast<uint64_t>(row.slot * (b.slot_bytes >> 4) + part * kPartCols);
-          int s = 0;
-#pragma unroll FilterShape::kUnrollCols
-          do {
-            uint64_t desc_b = desc_row;
-            int k = 0;
-#pragma unroll FilterShape::kUnrollSteps
-            do {
-              sm90::wgmma_m64n128k16(acc, desc_a, desc_b, accumulate);
-              accumulate = true;
-              desc_a += 2 * kRowsBlockChannels;
-              desc_b += 2 * (kPlaneBytes >> 4);
-            } while (++k < FilterShape::steps(p));
-            desc_row += p.dil_w;
-          } while (++s < FilterShape::cols(p));
+          const uint64_t desc_x =
+              desc_x0 + static_cast<uint64_t>(row.slot * (b.slot_bytes >> 4) + part * kPartCols);
+          if (pass + 1 < kParts)
+            multiply_row<FilterShape, true>(p, desc_w, desc_x, accumulate, acc);
+          else
+            multiply_row<FilterShape, false>(p, desc_w, desc_x, accumulate, acc);
         } while (++r < FilterShape::rows(p));
-        sm90::wgmma_commit();
-        sm90::named_barrier_arrive(kTurnBarrier + (which == kNumConsumers - 1 ? 0 : which + 1),
-                                   2 * kWarpgroup);
-        sm90::wgmma_wait<0>();
-        if (releases) {
-          const int count = (release_counts & 0xff) + (j == 0 ? release_counts >> 8 & 0xff : 0) +
-                            (j == seg.num_rows - 1 ? release_counts >> 16 : 0);
-          const uint32_t offset = 8 * at.ahead(release_row, p.num_slots).slot;
-          if (count > 0) {
-            if (lane < 16)
-              sm90::mbarrier_arrive(b.empty + offset, count);
-            else
-              sm90::mbarrier_arrive_cluster(peer_empty + offset, count);
-          }
-        }
-
-        const PowerOfTwo scales[2] = {PowerOfTwo(-x_exponent - weight_exponent[0]),
-                                      PowerOfTwo(-x_exponent - weight_exponent[1])};
-        if (scales[0].extra != 1.0f || scales[1].extra != 1.0f) [[unlikely]] {
-#pragma unroll
-          for (int i = 0; i < kAccs; ++i) acc[i] *= scales[i / 2 % 2].extra;
-        }
-        const float scale[2] = {scales[0].factor, scales[1].factor};
-        RowStore<kPaired> store;
-        store.stage = b.stage + (which * 4 + warp) * 8 * kRowsStagePitch;
-        store.plane = static_cast<int>(p.y_plane);
-        store.phase_step = static_cast<uint32_t>(p.y_plane) & 31;
-        store.lane = lane;
-        RowPlace<kPaired> place;
-        const auto set_half = [&](int half) {
-          const bool exists = warp_channel + half * 8 < p.K;
-          store.first = p.y + row_offset + half * 8 * p.y_plane;
-          store.num_cols = exists ? num_cols : 0;
-          store.phase0 = static_cast<uint32_t>(reinterpret_cast<uintptr_t>(store.first) >> 2) & 31;
-          place.channel_idx = exists ? warp_channel + half * 8 + (lane >> 2) : 0;
-          place.stored = exists;
-        };
-        const auto set_pixel = [&](int half, int pixel0) {
-          place.offset = row_offset + (half * 8 + (lane >> 2)) * p.y_plane + pixel0 + 2 * (lane & 3);
-          place.num_cols = num_cols - pixel0 - 2 * (lane & 3);
-        };
-        constexpr int kNumWindows = kPartCols / kRowsStageCols;
-        bool rolled = Chain::kInterpreted;
-        if constexpr (Chain::kHasTail) rolled = __any_sync(0xffffffffu, needs_tail<Chain>(acc, scale, bias));
-        if (rolled) {
-          // Rolled up, so that the interpreter and the tails' formulas exist once.
-          constexpr int kBlock = 8, kCols = kBlock * 4;
-          static_assert(kCols == kRowsStageCols);
-#pragma unroll 1
-          for (int half = 0; half < 2; ++half) {
-            set_half(half);
-            const float factor = half == 0 ? scale[0] : scale[1];
-            const float channel_bias = half == 0 ? bias[0] : bias[1];
-#pragma unroll 1
-            for (int i = 0; i < kPartCols / kCols; ++i) {
-              float values[kBlock];
-              fetch_block<0, kPartCols / kCols>(acc, i, values);
-#pragma unroll
-              for (int e = 0; e < kBlock; ++e)
-                values[e] = scale_and_bias<Chain>(values[e], factor, channel_bias);
-              set_pixel(half, i * kCols);
-              run_epilogue<Chain>(p.epilogue, place, values);
-              store.put(i * kCols, values);
-              __syncwarp();
-              store.fetch();
-              store.write(i);
-              __syncwarp();
-            }
-            store.write(kNumWindows);
-#pragma unroll
-            for (int i = 0; i < kAccs / 2; ++i) acc[first_half(i)] = acc[first_half(i) + 2];
-          }
-        } else if constexpr (!Chain::kInterpreted) {
-          // A window's values are computed while the one before is on its way from the stage to memory.
-          constexpr int kBlock = kRowsStageCols / 4;
-#pragma unroll
-          for (int half = 0; half < 2; ++half) {
-#pragma unroll
-            for (int window = 0; window < kNumWindows; ++window) {
-              float values[kBlock];
-#pragma unroll
-              for (int e = 0; e < kBlock; ++e) {
-                values[e] = scale_and_bias<Chain>(acc[first_half(window * kBlock + e) + half * 2],
-                                                  scale[half], bias[half]);
-              }
-              if constexpr (Chain::kChain == ConvChain::residual_relu) {
-                place.stored = warp_channel + half * 8 < p.K;
-              }
-              set_pixel(half, window * kRowsStageCols);
-              run_epilogue<typename Chain::TailFree>(p.epilogue, place, values);
-              if (window > 0) store.write(window - 1);
-              if (window == 0 && half > 0) {
-                store.write(kNumWindows - 1);
-                store.write(kNumWindows);
-              }
-              if (window == 0) set_half(half);
-              __syncwarp();
-              store.put(window * kRowsStageCols, values);
-              __syncwarp();
-              store.fetch();
-            }
-          }
-          store.write(kNumWindows - 1);
-          store.write(kNumWindows);
-          __syncwarp();
+      }
+      sm90::wgmma_commit();
+      sm90::named_barrier_arrive(kTurnBarrier + (which == kNumConsumers - 1 ? 0 : which + 1), 2 * kWarpgroup);
+      sm90::wgmma_wait<0>();
+      if (releases) {
+        const int count = (release_counts & 0xff) + (j == 0 ? release_counts >> 8 & 0xff : 0) +
+                          (j == seg.num_rows - 1 ? release_counts >> 16 : 0);
+        const uint32_t offset = 8 * at.ahead(release_row, p.num_slots).slot;
+        if (count > 0) {
+          if (lane < 16)
+            sm90::mbarrier_arrive(b.empty + offset, count);
+          else
+            sm90::mbarrier_arrive_cluster(peer_empty + offset, count);
         }
       }
+
+      if constexpr (kParts == 2) exchange.run(kept, lane, acc);
+
+      float scale[kHalves];
+#pragma unroll
+      for (int half = 0; half < kHalves; ++half) {
+        const PowerOfTwo power(-x_exponent - weight_exponent[half]);
+        scale[half] = power.factor;
+        if (power.extra != 1.0f) [[unlikely]] {
+#pragma unroll
+          for (int i = 0; i < kAccs / 2; ++i) acc[first_half(i) + half * 2] *= power.extra;
+        }
+      }
+      RowStore<kPaired> store;
+      store.stage = stage;
+      store.plane = static_cast<int>(p.y_plane);
+      store.phase_step = static_cast<uint32_t>(p.y_plane) & 31;
+      store.lane = lane;
+      RowPlace<kPaired> place;
+      const auto set_half = [&](int half) {
+        const bool exists = warp_channel + half * 8 < p.K;
+        store.first = p.y + row_offset + half * 8 * p.y_plane;
+        store.num_cols = exists ? num_cols : 0;
+        store.phase0 = static_cast<uint32_t>(reinterpret_cast<uintptr_t>(store.first) >> 2) & 31;
+        place.channel_idx = exists ? warp_channel + half * 8 + (lane >> 2) : 0;
+        place.stored = exists;
+      };
+      const auto set_pixel = [&](int half, int pixel0) {
+        place.offset = row_offset + (half * 8 + (lane >> 2)) * p.y_plane + pixel0 + 2 * (lane & 3);
+        place.num_cols = num_cols - pixel0 - 2 * (lane & 3);
+      };
+      constexpr int kNumWindows = kPartCols / kRowsStageCols;
+      bool rolled = Chain::kInterpreted;
+      if constexpr (Chain::kHasTail)
+        rolled = __any_sync(0xffffffffu, needs_tail<Chain, kHalves>(acc, scale, bias));
+      if (rolled) {
+        // Rolled up, so that the interpreter and the tails' formulas exist once.
+        constexpr int kBlock = 8, kCols = kBlock * 4;
+        static_assert(kCols == kRowsStageCols);
+#pragma unroll 1
+        for (int half = 0; half < kHalves; ++half) {
+          set_half(half);
+          const float factor = half == 0 ? scale[0] : scale[kHalves - 1];
+          const float channel_bias = half == 0 ? bias[0] : bias[kHalves - 1];
+#pragma unroll 1
+          for (int i = 0; i < kPartCols / kCols; ++i) {
+            float values[kBlock];
+            fetch_block<0, kPartCols / kCols>(acc, i, values);
+#pragma unroll
+            for (int e = 0; e < kBlock; ++e)
+              values[e] = scale_and_bias<Chain>(values[e], factor, channel_bias);
+            set_pixel(half, i * kCols);
+            run_epilogue<Chain>(p.epilogue, place, values);
+            store.put(i * kCols, values);
+            __syncwarp();
+            store.fetch();
+            store.write(i);
+            __syncwarp();
+          }
+          store.write(kNumWindows);
+#pragma unroll
+          for (int i = 0; i < kAccs / 2; ++i) acc[first_half(i)] = acc[first_half(i) + 2];
+        }
+      } else if constexpr (!Chain::kInterpreted) {
+        // A window's values are computed while the one before is on its way from the stage to memory.
+        constexpr int kBlock = kRowsStageCols / 4;
+#pragma unroll
+        for (int half = 0; half < kHalves; ++half) {
+#pragma unroll
+          for (int window = 0; window < kNumWindows; ++window) {
+            float values[kBlock];
+#pragma unroll
+            for (int e = 0; e < kBlock; ++e) {
+              values[e] = scale_and_bias<Chain>(acc[first_half(window * kBlock + e) + half * 2], scale[half],
+                                                bias[half]);
+            }
+            if constexpr (Chain::kChain == ConvChain::residual_relu) {
+              place.stored = warp_channel + half * 8 < p.K;
+            }
+            set_pixel(half, window * kRowsStageCols);
+            run_epilogue<typename Chain::TailFree>(p.epilogue, place, values);
+            if (window > 0) store.write(window - 1);
+            if (window == 0 && half > 0) {
+              store.write(kNumWindows - 1);
+              store.write(kNumWindows);
+            }
+            if (window == 0) set_half(half);
+            __syncwarp();
+            store.put(window * kRowsStageCols, values);
+            __syncwarp();
+            store.fetch();
+          }
+        }
+        store.write(kNumWindows - 1);
+        store.write(kNumWindows);
+        __syncwarp();
+      }
+      if constexpr (kParts == 2) exchange.free_inbox(lane);
+      // Three parts on: the next row, or from a row's second part the one after it.
+      at = at.ahead(1, p.num_slots);
+      if (part == 1) at = at.ahead(1, p.num_slots);
     }
-    at = at.ahead(span, p.num_slots);
+    first_input += seg.num_rows + span;
+    turn = (turn + 2 * seg.num_rows) % kNumConsumers;
   }
 }
 

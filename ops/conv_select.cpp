@@ -29,10 +29,9 @@ std::string why_not_fused(const ConvProblem& problem, const DeviceInfo& device) 
 #if SOLDER_WITH_SM90
 bool choose_rows(const ConvProblem& problem, const DeviceInfo& device, ConvPlan* plan,
                  std::vector<std::byte>* packed) {
-  if (problem.math != Math::tf32) return false;
   if (problem.algorithm != ConvAlgorithm::automatic && problem.algorithm != ConvAlgorithm::rows) return false;
   const ConvShape& shape = problem.shape;
-  const auto config = choose_rows_config(shape, device.num_sms, device.smem_per_block_bytes);
+  const auto config = choose_rows_config(shape, problem.math, device);
   if (!config) return false;
   // Odd rows run its interpreted epilogue, one output at a time, and below this share of useful arithmetic
   // the window kernel is faster.

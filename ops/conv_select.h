@@ -19,7 +19,7 @@ namespace solder {
 struct ConvPlan {
   enum class Kind {
     im2col,  ///< im2col + cuBLAS: everything, on every GPU
-    rows,    ///< the fused Hopper kernel for wide images with few input channels (tf32)
+    rows,    ///< the fused Hopper kernel for wide images with few input channels
     window,  ///< the general fused Hopper kernel
   };
   Kind kind = Kind::im2col;

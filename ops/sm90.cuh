@@ -66,12 +66,16 @@ inline __device__ void mbarrier_arrive_expect(uint32_t bar_smem, uint32_t num_by
                : "memory");
 }
 
+/// Whether the phase of `parity` has completed; if not, the thread first sleeps until it has, 10 ms at most.
+/// NOTE: without the time, it sleeps so briefly that a loop of these takes issue slots and power from others.
 inline __device__ bool mbarrier_try_wait(uint32_t bar_smem, uint32_t parity) {
+  constexpr uint32_t kSleepNs = 10'000'000;
   uint32_t done;
-  asm volatile("{ .reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2; selp.u32 %0, 1, 0, p; }"
-               : "=r"(done)
-               : "r"(bar_smem), "r"(parity)
-               : "memory");
+  asm volatile(
+      "{ .reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2, %3; selp.u32 %0, 1, 0, p; }"
+      : "=r"(done)
+      : "r"(bar_smem), "r"(parity), "r"(kSleepNs)
+      : "memory");
   return done != 0;
 }
 
@@ -91,7 +95,7 @@ inline __device__ bool mbarrier_test_wait(uint32_t bar_smem, uint32_t parity) {
 inline __device__ void mbarrier_wait(uint32_t bar_smem, uint32_t parity) {
 #ifdef SOLDER_BOUNDED_WAITS
   for (uint32_t tries = 0; !mbarrier_try_wait(bar_smem, parity); ++tries) {
-    if (tries >= (1u << 24)) __trap();
+    if (tries >= (1u << 10)) __trap();
   }
 #else
   while (!mbarrier_try_wait(bar_smem, parity)) {
@@ -123,6 +127,16 @@ inline __device__ void bulk_copy_to_cluster(uint32_t dst_cluster, uint32_t src_s
       "cp.async.bulk.shared::cluster.shared::cta.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
           dst_cluster),
       "r"(src_smem), "r"(num_bytes), "r"(bar_cluster)
+      : "memory");
+}
+
+/// Four floats to a block of the cluster; their 16 bytes count towards `bar_cluster`, which lies in that
+/// block.
+inline __device__ void store_async(uint32_t dst_cluster, float4 value, uint32_t bar_cluster) {
+  asm volatile(
+      "st.async.shared::cluster.mbarrier::complete_tx::bytes.v4.f32 [%0], {%1, %2, %3, %4}, [%5];" ::"r"(
+          dst_cluster),
+      "f"(value.x), "f"(value.y), "f"(value.z), "f"(value.w), "r"(bar_cluster)
       : "memory");
 }
 
@@ -247,6 +261,16 @@ __device__ T* advance_bytes(T* base, uint32_t a, uint32_t b) {
 /// merging the stores of different branches, which would put their sources, whole accumulators, into memory.
 inline __device__ void store_shared(uint32_t dst_smem, float a, float b) {
   asm volatile("st.shared.v2.f32 [%0], {%1, %2};" ::"r"(dst_smem), "f"(a), "f"(b) : "memory");
+}
+
+/// Four floats from shared memory, 16-byte aligned.
+inline __device__ float4 load_shared(uint32_t src_smem) {
+  float4 value;
+  asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];"
+               : "=f"(value.x), "=f"(value.y), "=f"(value.z), "=f"(value.w)
+               : "r"(src_smem)
+               : "memory");
+  return value;
 }
 
 /// 2^x, relative error 2^-22, exact for whole x; subnormal results become zero.

@@ -18,6 +18,7 @@ DeviceInfo h100() {
   DeviceInfo info;
   info.cc_major = 9;
   info.num_sms = kNumSms;
+  info.max_clusters_of_4 = 32;
   info.smem_per_block_bytes = kSmemBytes;
   return info;
 }
@@ -36,7 +37,7 @@ ConvProblem problem_of(const ConvShape& shape, Math math, std::span<const float>
 }  // namespace
 
 TEST_CASE("choose_rows_config: the headline fills the card, and what it does not cover it says") {
-  const auto config = choose_rows_config(headline(), kNumSms, kSmemBytes);
+  const auto config = choose_rows_config(headline(), Math::tf32, h100());
   REQUIRE(config.has_value());
   CHECK(config->num_blocks() == kNumSms);
   CHECK(config->num_strips == 1);
@@ -50,7 +51,7 @@ TEST_CASE("choose_rows_config: the headline fills the card, and what it does not
     change(shape);
     std::string why;
     CAPTURE(word);
-    CHECK_FALSE(choose_rows_config(shape, kNumSms, kSmemBytes, &why).has_value());
+    CHECK_FALSE(choose_rows_config(shape, Math::tf32, h100(), &why).has_value());
     CHECK(why.find(word) != std::string::npos);
   };
   refused([](ConvShape& s) { s.stride_h = 2; }, "stride");
@@ -61,9 +62,20 @@ TEST_CASE("choose_rows_config: the headline fills the card, and what it does not
   refused([](ConvShape& s) { s.dil_w = 5; }, "wide");
   refused([](ConvShape& s) { s.N = 0; }, "empty");
 
+  // fp32 takes clusters of four, as many as the chip holds.
+  const auto split = choose_rows_config(headline(), Math::fp32, h100());
+  REQUIRE(split.has_value());
+  CHECK(split->cluster_size() == 4);
+  CHECK(split->num_blocks() == 4 * h100().max_clusters_of_4);
+  CHECK(split->smem_bytes <= kSmemBytes);
+  CHECK(rows_weight_bytes(headline(), *split) == 128 * (9 * 64 * 2 * 2 + 4));
+  DeviceInfo unknown = h100();
+  unknown.max_clusters_of_4 = 0;
+  CHECK_FALSE(choose_rows_config(headline(), Math::fp32, unknown).has_value());
+
   ConvShape wide = headline();
   wide.W = 1000;
-  const auto strips = choose_rows_config(wide, kNumSms, kSmemBytes);
+  const auto strips = choose_rows_config(wide, Math::tf32, h100());
   REQUIRE(strips.has_value());
   CHECK(strips->num_strips * strips->strip_cols >= wide.Q());
   CHECK(strips->strip_cols <= kRowsTileCols);
@@ -149,7 +161,7 @@ TEST_CASE("choose_conv_plan: rows, window or im2col, each with its reason") {
   CHECK(fast.kind == ConvPlan::Kind::rows);
   CHECK(fast.fused_epilogue);
   CHECK_FALSE(packed.empty());
-  CHECK(choose(problem_of(shape, Math::fp32, w.floats()), h100()).kind == ConvPlan::Kind::window);
+  CHECK(choose(problem_of(shape, Math::fp32, w.floats()), h100()).kind == ConvPlan::Kind::rows);
 
   CHECK(choose(problem_of(shape, Math::tf32, {}), h100()).path.find("not a parameter") != std::string::npos);
   ConvShape grouped = shape;

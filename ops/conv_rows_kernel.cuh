@@ -1,0 +1,176 @@
+#pragma once
+// The fused convolution of whole rows: x float32 [N,C,H,W] -> y float32 [N,K,P,Q], stride 1, with the
+// elementwise chain in the epilogue. One persistent kernel; a second launch of it repairs what the range
+// guard found.
+//
+// Unit of work: one output row (of a column strip of at most 256) for 128 output channels, by a cluster of
+// blocks; each cluster walks a contiguous run of rows.
+//   tf32: two blocks. Block r owns output channels 64r..64r+63, whose weights for all taps stay in its shared
+//   memory, and converts half of the input channels for both.
+//   fp32: four blocks, r = 2 i + o. Every operand is a high and a low half, and the sum of high * low, low *
+//   high and high * high is as good as float32's. That doubles weights and rows, so a block has room for half
+//   of the input channels: block (i, o) multiplies half i of them into 64 output channels o, converts half of
+//   half i for itself and its peer (i, 1 - o), and at the end of a part trades half of its sums with its
+//   partner (1 - i, o). The small products come first and each sum is made in two halves, so that few are
+//   rounded (the tensor cores truncate) at the size of the result.
+//   Why: DRAM is fast only when whole rows are written at one time. Blocks that write strips of rows at
+//   unrelated times take twice as long. Splitting the channels instead makes room for whole rows.
+//
+//   producer warpgroup (104 registers)                 consumer warpgroups 0, 1 and 2 (136 registers)
+//   ---------------------------------                  ----------------------------------------------
+//   L2 prefetch of row h+1                             wait for the turn (named barriers 1 to 3)
+//   32 (16) loads of 8 B a thread, row h               for each filter row: wait full[slot]
+//   max |x|; scale, round to half (to two)               wgmma m64n128k16, S * C/16 times (3 S * C/32)
+//   wait empty[slot]; 16 B stores                      pass the turn on; wait for the wgmma
+//   fence, barrier 4                                   release the rows: empty[slot], here and in the peer
+//   its share of the row to the peer                   (fp32: trade sums with the partner, st.async)
+//   (cp.async.bulk)                                    scale, bias, chain; transpose through shared memory;
+//   full[slot]: own arrival + the peer's bytes         store whole 128-byte lines
+//
+//   ring    |  row h  |  row h+1  |  row h+2  |  row h+3  |   full[slot]:  1 arrival + half a row of bytes
+//             \_____ one output row reads R ____/  ^ filled   empty[slot]: 4 R arrivals (R rows, two parts,
+//                                                           two blocks)
+//   time    wg 0:  MMA p left | epilogue p left               | MMA p+1 right | ...
+//           wg 1:             | MMA p right | epilogue p right                | MMA p+2 left | ...
+//           wg 2:                           | MMA p+1 left | epilogue p+1 left               | ...
+//
+// A part of a row (128 columns) is 64 accumulators a thread, which leaves registers for the epilogue to be
+// straight-line code, its windows interleaved, and for a third consumer: an epilogue takes about as long as
+// two products, so three warpgroups keep the tensor cores and the stores busy. On the headline model two
+// consumers took 5 percent more, whole rows by turns (128 accumulators, m64n256) 8, and multiplying the next
+// part during the epilogue of this one (both in registers: spills) 10 to 38.
+//
+// A trade (SumExchange) goes 16 sums a thread at a time, because the inbox is no more than the warp's
+// staging: sums_empty says that the partner may write, sums_full that all its bytes are here.
+//
+// A ring row is [C/8][part][264 pixels; fp32: 260][8 channels] half, K-major without swizzle: a filter column
+// is the start address plus 16 B, a filter row another slot, so one copy of the input serves all taps.
+// Columns that are padding are zeroed once and never written again; rows that are padding are stored as
+// zeros. Garbage in columns beyond the image only reaches outputs that are not stored.
+//
+// Range guard: the first row of an image waits for a maximum over a sample of it, which sets the scale of the
+// image (the first image's is taken by a consumer, which is idle then: 1.3 us less for a batch of one); the
+// producers note the maximum that they see, per cluster and image (RangeSlot: no atomics, nothing to clear).
+// The repair launch gathers these, writes the ImageRange array, and redoes the images whose scale did not
+// fit.
+//
+// Shared memory for 64 channels and 3x3: weights 73,728 B | ring 135,168 | staging 13,824 | control; fp32:
+// 73,728 | 133,120 | 24,576 | control. Registers: 128 at launch, then 104 and 136. Spills: tests/spills.txt;
+// the interpreter's 1.4 KB do not matter, as the graph gives it nothing (ops/conv_select.cpp). Bound, tf32:
+// DRAM, then the latency of product and epilogue of a part. 64 -> 128 channels, 3x3, 256x256, 64 images: x
+// read once and y written once is 1.15 ms, the tensor cores need 0.91 ms, special functions 0.6; measured
+// with double_mish: 1.32 to 1.33 ms. Bound, fp32: the tensor cores, 54 wgmma of 67 cycles a part, 2.7 ms at
+// the rate that an H100's power allows cuBLAS; @FP32@ Preconditions: choose_rows_config took the shape;
+// compute capability 9.0; grid of whole clusters, all resident.
+
+#include "ops/conv_rows_consumer.cuh"
+#include "ops/conv_rows_producer.cuh"
+
+namespace solder::rows {
+
+/// Zeroes the slot columns that the producers never write.
+template <class FilterShape>
+__device__ void clear_padding(const RowsParams& p, const Block& b) {
+  constexpr int kPlaneBytes = FilterShape::kPlaneBytes;
+  constexpr int kPadding = kPlaneBytes / 16 - kRowsTileCols;
+  const int num_planes = p.num_slots * (b.slot_bytes / kPlaneBytes);
+  for (int i = threadIdx.x; i < num_planes * kPadding; i += kNumThreads) {
+    const int j = i % kPadding;
+    const int col = j < p.slot_shift ? j : kRowsTileCols + j;
+    *reinterpret_cast<uint4*>(b.smem + (b.ring - b.weights) + i / kPadding * kPlaneBytes + col * 16) =
+        uint4{};
+  }
+}
+
+template <class FilterShape, class Chain, bool kPaired>
+__global__ void __cluster_dims__(FilterShape::kClusterSize, 1, 1) __launch_bounds__(kNumThreads, 1)
+    conv_rows_kernel(const __grid_constant__ RowsParams p) {
+  constexpr int kClusterSize = FilterShape::kClusterSize;
+  extern __shared__ __align__(128) unsigned char smem[];
+  const RowsSmem layout = rows_smem(p.R * p.S, p.share_channels, FilterShape::kParts, p.num_slots);
+  Block b;
+  b.smem = smem;
+  b.weights = sm90::smem_address(smem);
+  b.ring = b.weights + layout.ring;
+  b.stage = reinterpret_cast<float*>(smem + layout.stage);
+  b.slot_exponents = reinterpret_cast<int32_t*>(smem + layout.control);
+  b.warp_maxima = reinterpret_cast<uint32_t*>(b.slot_exponents + kRowsMaxSlots);
+  b.full = b.weights + layout.full;
+  b.empty = b.weights + layout.empty;
+  b.weights_ready = b.weights + layout.weights_ready;
+  b.sums_full = b.weights + layout.sums_full;
+  b.sums_empty = b.weights + layout.sums_empty;
+  b.rank = sm90::cluster_rank();
+  const int global_cluster = static_cast<int>(blockIdx.x) / kClusterSize;
+  b.k_block = global_cluster / p.clusters_per_k_block;
+  b.cluster = global_cluster - b.k_block * p.clusters_per_k_block;
+  b.slot_bytes = p.share_channels / 4 * FilterShape::kParts * FilterShape::kPlaneBytes;
+
+  if (p.repair) sm90::dependency_wait();
+  // All blocks of a cluster read the same ranges, so all leave or all stay.
+  if (p.repair && !gather_ranges<FilterShape>(p, b.cluster)) return;
+
+  if (threadIdx.x == 0) {
+    for (int i = 0; i < p.num_slots; ++i) {
+      sm90::mbarrier_init(b.full + 8 * i, 1);
+      sm90::mbarrier_init(b.empty + 8 * i, 4 * p.R);
+    }
+    for (int i = 0; i < kRowsNumConsumerWarps; ++i) {
+      sm90::mbarrier_init(b.sums_full + 8 * i, 1);
+      sm90::mbarrier_init(b.sums_empty + 8 * i, 1);
+    }
+    sm90::mbarrier_init(b.weights_ready, 1);
+    sm90::mbarrier_init_fence();
+    const int num_bytes = layout.ring - layout.weights;
+    const auto* weights = reinterpret_cast<const unsigned char*>(p.weights);
+    sm90::mbarrier_arrive_expect(b.weights_ready, num_bytes);
+    sm90::bulk_load(b.weights,
+                    weights + (b.k_block * kClusterSize + b.rank) * static_cast<int64_t>(num_bytes),
+                    num_bytes, b.weights_ready);
+  }
+  clear_padding<FilterShape>(p, b);
+  sm90::fence_proxy_async();
+  sm90::cluster_arrive();
+  sm90::dependency_wait();  // up to here nothing depends on earlier kernels
+  sm90::cluster_wait();
+  sm90::dependency_launch();
+
+  // NOTE: the shuffle makes the role provably uniform in a warp: addresses go to uniform registers, nothing
+  // spills.
+  const int role = __shfl_sync(0xffffffffu, static_cast<int>(threadIdx.x) / kWarpgroup, 0);
+  const int t = static_cast<int>(threadIdx.x) % kWarpgroup;
+  if (role == 0) {
+    sm90::setmaxnreg_decrease<kProducerRegisters>();
+    produce<FilterShape>(p, b, t);
+  } else {
+    sm90::setmaxnreg_increase<kConsumerRegisters>();
+    consume<FilterShape, Chain, kPaired>(p, b, role - 1, t);
+  }
+  // No block leaves while another may still signal it or copy into it.
+  sm90::cluster_arrive();
+  sm90::cluster_wait();
+}
+
+template <class FilterShape, ConvChain kChain, bool kPaired = true>
+constexpr RowsKernel kInstance =
+    conv_rows_kernel<FilterShape, EpilogueChain<kChain, FilterShape::kMath == Math::tf32>, kPaired>;
+
+/// The instances of a filter shape: ahead-of-time chains where pairs of outputs are 8-byte aligned, and the
+/// interpreter.
+template <class FilterShape>
+RowsKernel select_chain(ConvChain chain, bool paired) {
+  if (!paired) return kInstance<FilterShape, ConvChain::interpreted, false>;
+  switch (chain) {
+    case ConvChain::bias: return kInstance<FilterShape, ConvChain::bias>;
+    case ConvChain::relu: return kInstance<FilterShape, ConvChain::relu>;
+    case ConvChain::leaky_relu: return kInstance<FilterShape, ConvChain::leaky_relu>;
+    case ConvChain::silu: return kInstance<FilterShape, ConvChain::silu>;
+    case ConvChain::mish: return kInstance<FilterShape, ConvChain::mish>;
+    case ConvChain::double_mish: return kInstance<FilterShape, ConvChain::double_mish>;
+    case ConvChain::residual_relu: return kInstance<FilterShape, ConvChain::residual_relu>;
+    case ConvChain::interpreted: break;
+  }
+  return kInstance<FilterShape, ConvChain::interpreted>;
+}
+
+}  // namespace solder::rows
