@@ -159,18 +159,19 @@ constexpr RowsKernel kInstance =
 /// interpreter.
 template <class FilterShape>
 RowsKernel select_chain(ConvChain chain, bool paired) {
-  if (!paired) return kInstance<FilterShape, ConvChain::interpreted, false>;
-  switch (chain) {
-    case ConvChain::bias: return kInstance<FilterShape, ConvChain::bias>;
-    case ConvChain::relu: return kInstance<FilterShape, ConvChain::relu>;
-    case ConvChain::leaky_relu: return kInstance<FilterShape, ConvChain::leaky_relu>;
-    case ConvChain::silu: return kInstance<FilterShape, ConvChain::silu>;
-    case ConvChain::mish: return kInstance<FilterShape, ConvChain::mish>;
-    case ConvChain::double_mish: return kInstance<FilterShape, ConvChain::double_mish>;
-    case ConvChain::residual_relu: return kInstance<FilterShape, ConvChain::residual_relu>;
-    case ConvChain::interpreted: break;
+  if (paired) {
+    switch (chain) {
+      case ConvChain::bias: return kInstance<FilterShape, ConvChain::bias>;
+      case ConvChain::relu: return kInstance<FilterShape, ConvChain::relu>;
+      case ConvChain::leaky_relu: return kInstance<FilterShape, ConvChain::leaky_relu>;
+      case ConvChain::silu: return kInstance<FilterShape, ConvChain::silu>;
+      case ConvChain::mish: return kInstance<FilterShape, ConvChain::mish>;
+      case ConvChain::double_mish: return kInstance<FilterShape, ConvChain::double_mish>;
+      case ConvChain::residual_relu: return kInstance<FilterShape, ConvChain::residual_relu>;
+      case ConvChain::interpreted: break;
+    }
   }
-  return kInstance<FilterShape, ConvChain::interpreted>;
+  return kInstance<FilterShape, ConvChain::interpreted, false>;
 }
 
 }  // namespace solder::rows
