@@ -29,7 +29,7 @@ int main(int argc, char** argv) {
                kNpyVersion2, kNpyVersion3, kNpyF8, kNpyI8, kNpyBigEndian, kNpyStructured, kNpyObject});
   write_seeds(folder / "safetensors",
               {kSafetensorsPlain, kSafetensorsMixed, kSafetensorsNames, kSafetensorsNothing});
-  std::vector<std::string_view> texts{kEverything};
+  std::vector<std::string_view> texts{kEverything, kOuterProducts};
   for (size_t i = 0; i < solder_run::kNumBuiltIns; ++i) texts.push_back(solder_run::kBuiltIns[i].text);
   write_seeds(folder / "text_graph", texts);
 }

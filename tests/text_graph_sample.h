@@ -1,5 +1,5 @@
 #pragma once
-// A text in solder-run's format: a seed of its fuzzer and mutations, and a test of its parser.
+// Texts in solder-run's format: seeds of its fuzzer and mutations, and a test of its parser.
 
 #include <string>
 
@@ -25,6 +25,19 @@ k = mul x h
 l = mul scale k
 output g
 output l
+)";
+
+// Four results of 2^62 bytes.
+inline const std::string kOuterProducts = R"(input a 1073741824,1
+input b 1073741824
+y = mul a b
+z = add a b
+u = sub a b
+v = div a b
+output y
+output z
+output u
+output v
 )";
 
 }  // namespace samples
