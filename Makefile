@@ -79,7 +79,7 @@ all: $(LIB) $(EXAMPLES) $(CLI)  ## the library, the examples and solder-run (def
 run: $(BUILD)/conv_double_mish  ## the headline model, checked; with PyTorch there, on its weights and input
 	@tests/run_headline.sh $<
 
-test: $(TESTS) $(EXAMPLES) $(CLI) $(if $(NVCC),$(BUILD)/faults)  ## all tests; those that need a GPU are counted as skipped without one
+test: $(TESTS) $(EXAMPLES) $(CLI) $(if $(NVCC),$(BUILD)/faults $(BUILD)/lost_device)  ## all tests; those that need a GPU are counted as skipped without one
 	@tests/check_examples.sh $(BUILD)
 	@CXX='$(CXX)' tests/check_install.sh $(BUILD) '$(MAKE)'
 	@if command -v python3 >/dev/null; then tests/check_solder_run.py $(CLI); else echo 'solder-run: not checked, there is no python3'; fi
@@ -154,6 +154,10 @@ WRAPPED    := aligned_alloc free open fstat pread write close rename
 $(BUILD)/faults: $(FAULTS_OBJ) $(LIB)
 	$(call say,LINK $@) $(CXX) $^ $(WRAPPED:%=-Wl$(comma)--wrap=%) -pthread $(SANITIZE) -o $@
 
+# Loses its GPU; a test runs it.
+$(BUILD)/lost_device: $(BUILD)/tests/lost_device.cu.o $(LIB)
+	$(call say,LINK $@) $(CXX) $^ $(LDLIBS) -o $@
+
 # solder-run's parts are tested beside the library; that one test sees the installed layout.
 $(BUILD)/tests/test_solder_run.cpp.o: CPPFLAGS += -I$(BUILD)/include
 $(BUILD)/tests/test_solder_run.cpp.o: | $(INCLUDES)
@@ -168,7 +172,7 @@ $(BUILD)/doctest.ok:
 $(TEST_OBJ) $(FAULTS_OBJ): | $(BUILD)/doctest.ok
 $(TEST_OBJ): CPPFLAGS += -DSOLDER_TEST_DATA='"$(CURDIR)/tests/data"'
 
--include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(TEST_OBJ:.o=.d) $(FAULTS_OBJ:.o=.d) $(EXAMPLES:%=%.d) $(BENCHES:%=%.d)
+-include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(TEST_OBJ:.o=.d) $(FAULTS_OBJ:.o=.d) $(BUILD)/tests/lost_device.cu.d $(EXAMPLES:%=%.d) $(BENCHES:%=%.d)
 
 # ---- checks ----
 
