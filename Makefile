@@ -80,7 +80,7 @@ all: $(LIB) $(EXAMPLES) $(CLI)  ## the library, the examples and solder-run (def
 run: $(BUILD)/conv_double_mish  ## the headline model, checked; with PyTorch there, on its weights and input
 	@tests/run_headline.sh $<
 
-test: $(TESTS) $(EXAMPLES) $(CLI) $(if $(NVCC),$(BUILD)/faults)  ## all tests; those that need a GPU are counted as skipped without one
+test: $(TESTS) $(EXAMPLES) $(CLI) $(if $(NVCC),$(BUILD)/faults $(BUILD)/lost_device)  ## all tests; those that need a GPU are counted as skipped without one
 	@tests/check_examples.sh $(BUILD)
 	@CXX='$(CXX)' tests/check_install.sh $(BUILD) '$(MAKE)'
 	@if command -v python3 >/dev/null; then tests/check_solder_run.py $(CLI); else echo 'solder-run: not checked, there is no python3'; fi
@@ -155,6 +155,10 @@ WRAPPED    := aligned_alloc free open fstat pread write close rename
 $(BUILD)/faults: $(FAULTS_OBJ) $(LIB)
 	$(call say,LINK $@) $(CXX) $^ $(WRAPPED:%=-Wl$(comma)--wrap=%) -pthread $(SANITIZE) -o $@
 
+# Loses its GPU; a test runs it.
+$(BUILD)/lost_device: $(BUILD)/tests/lost_device.cu.o $(LIB)
+	$(call say,LINK $@) $(CXX) $^ $(LDLIBS) -o $@
+
 # solder-run's parts are tested beside the library; that one test sees the installed layout.
 $(BUILD)/tests/test_solder_run.cpp.o: CPPFLAGS += -I$(BUILD)/include
 $(BUILD)/tests/test_solder_run.cpp.o: | $(INCLUDES)
@@ -169,7 +173,7 @@ $(BUILD)/doctest.ok:
 $(TEST_OBJ) $(FAULTS_OBJ): | $(BUILD)/doctest.ok
 $(TEST_OBJ): CPPFLAGS += -DSOLDER_TEST_DATA='"$(CURDIR)/tests/data"'
 
--include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(TEST_OBJ:.o=.d) $(FAULTS_OBJ:.o=.d) $(EXAMPLES:%=%.d) $(BENCHES:%=%.d)
+-include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(TEST_OBJ:.o=.d) $(FAULTS_OBJ:.o=.d) $(BUILD)/tests/lost_device.cu.d $(EXAMPLES:%=%.d) $(BENCHES:%=%.d)
 
 # ---- checks ----
 
@@ -228,16 +232,22 @@ soak: $(BUILD)/soak  ## SOAK=1000000 runs of mixed shapes, on the GPU or else th
 $(BUILD)/soak: tests/soak.cpp $(LIB)
 	$(call say,CXX $<) $(CXX) $(CPPFLAGS) $(CXXFLAGS) -MMD -MP -MF $(BUILD)/soak.d $< $(LIB) $(LDLIBS) -o $@
 
-# Half the time for each format. The fuzzers need clang; the library's files of the formats are all they link.
+# A third of the time for each format. The fuzzers need clang; the files of the formats are all they link.
 FUZZ_SECONDS ?= 60
-FUZZ_FLAGS   := -std=c++20 -g -O2 -I. -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined
-fuzz: $(BUILD)/fuzz_npy $(BUILD)/fuzz_safetensors $(BUILD)/fuzz_corpus  ## FUZZ_SECONDS=60 of libFuzzer on the loaders, with ASan and UBSan
+FUZZ_FLAGS   := -std=c++20 -g -O2 -I. -I$(BUILD)/include -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined
+FUZZ_LOADER  := $(patsubst %,runtime/%.cpp,file text_reader tensor memory device shape check)
+FUZZ_npy         := runtime/npy.cpp $(FUZZ_LOADER)
+FUZZ_safetensors := runtime/safetensors.cpp $(FUZZ_LOADER)
+FUZZ_text_graph  := examples/solder_run/text_graph.cpp $(patsubst %,graph/%.cpp,graph region fuse verify plan) \
+                    ops/conv.cpp ops/elementwise.cpp $(patsubst %,runtime/%.cpp,device shape check)
+fuzz: $(patsubst %,$(BUILD)/fuzz_%,npy safetensors text_graph corpus)  ## FUZZ_SECONDS=60 of libFuzzer on the loaders and text graphs, with ASan and UBSan
 	@tests/run_fuzzers.sh $(BUILD) $(FUZZ_SECONDS)
-$(BUILD)/fuzz_corpus: tests/fuzz_corpus.cpp
-	$(call say,CXX $<) $(CXX) -std=c++20 -I. $< -o $@
-$(BUILD)/fuzz_%: tests/fuzz_%.cpp tests/fuzz_memory.h $(wildcard runtime/*.h runtime/*.cpp)
+$(BUILD)/fuzz_corpus: tests/fuzz_corpus.cpp tests/text_graph_sample.h examples/solder_run/built_ins.cpp | $(INCLUDES)
+	$(call say,CXX $<) $(CXX) -std=c++20 -I. -I$(BUILD)/include $(filter %.cpp,$^) -o $@
+.SECONDEXPANSION:
+$(BUILD)/fuzz_%: tests/fuzz_%.cpp tests/fuzz_memory.h $$(FUZZ_$$*) $(wildcard runtime/*.h ops/*.h graph/*.h) | $(INCLUDES)
 	@tests/need_package.sh clang 'clang++ --version'
-	$(call say,CLANG $<) clang++ $(FUZZ_FLAGS) $< $(patsubst %,runtime/%.cpp,$* file text_reader tensor memory device shape check) -o $@
+	$(call say,CLANG $<) clang++ $(FUZZ_FLAGS) $< $(FUZZ_$*) -o $@
 
 # Branches in the sense of llvm-cov: each condition of the source, taken and not taken; edges that only an exception
 # takes are none. Everything but the CUDA half of the errors, which `make faults` goes through.

@@ -10,7 +10,8 @@ namespace {
 class CudaExecutor final : public Executor {
  public:
   CudaExecutor(Device device, int64_t cublas_workspace_bytes, void* stream)
-      : context_(device, cublas_workspace_bytes, static_cast<cudaStream_t>(stream)) {}
+      : context_(device, static_cast<cudaStream_t>(stream)),
+        cublas_workspace_bytes_(cublas_workspace_bytes) {}
 
   // What is still running may read the arena and the weights.
   ~CudaExecutor() override { drain(); }
@@ -19,6 +20,8 @@ class CudaExecutor final : public Executor {
 
   void* allocate_arena(int64_t arena_bytes, const char* what) override {
     arena_ = Buffer(arena_bytes, context_.stream(), what);
+    // Afterwards: cublasCreate keeps some of what it takes when it fails for want of memory.
+    context_.create_cublas(cublas_workspace_bytes_);
     return arena_.data();
   }
 
@@ -128,6 +131,7 @@ class CudaExecutor final : public Executor {
   }
 
   Context context_;
+  int64_t cublas_workspace_bytes_ = 0;
   Buffer arena_;
   CapturedGraph recorded_, recorded_timed_;
   std::vector<Event> marks_;

@@ -309,7 +309,8 @@ Profile Session::profile(int iterations) try {
   const Model::Impl& model = *impl_->model;
   const Device device = model.options.device;
   Profile profile{.copy_bytes_per_s = impl_->executor->copy_bytes_per_s()};
-  if (device.is_cuda()) profile.peak_flops_per_s = peak_flops_per_s(device_info(device), model.options.math);
+  if (device.is_cuda())
+    profile.peak_flops_per_s = peak_flops_per_s(device_info(device), clock_hz(device), model.options.math);
   for (const size_t i : impl_->launch_nodes)
     profile.nodes.push_back(describe_work(model.graph, impl_->node(i), model.nodes[i].path));
   for (int run = -1; run < iterations; ++run) {

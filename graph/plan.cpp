@@ -3,8 +3,18 @@
 #include <algorithm>
 #include <sstream>
 
+#include "runtime/check.h"
+
 namespace solder {
 namespace {
+
+// No machine has as much, and a sum of a few such numbers is an int64_t still.
+constexpr int64_t kMaxBytes = int64_t{1} << 60;
+
+void require_possible(int64_t bytes, const Node& node) {
+  SOLDER_REQUIRE(bytes <= kMaxBytes, out_of_memory, "at node ", node.name,
+                 " the values of the graph take more than 2^60 bytes");
+}
 
 int64_t align_up(int64_t bytes) { return (bytes + kArenaAlignment - 1) / kArenaAlignment * kArenaAlignment; }
 
@@ -47,8 +57,11 @@ MemoryPlan plan_memory(const Graph& graph, const std::vector<NodePlan>& nodes) {
   for (int i = 0; i < num_nodes; ++i) {
     const Node& node = graph.nodes()[static_cast<size_t>(i)];
     plan.values.emplace_back();
-    for (const TensorType& type : node.outputs)
+    for (const TensorType& type : node.outputs) {
       plan.values.back().push_back({-1, num_bytes(type.shape, type.dtype), i, i});
+      require_possible(plan.values.back().back().size_bytes, node);
+    }
+    require_possible(nodes[static_cast<size_t>(i)].workspace_bytes, node);
     pinned[static_cast<size_t>(i)].assign(node.outputs.size(), node.kind == NodeKind::input);
     for (const Value& input : node.inputs) at(plan, input).last_node = i;
     plan.workspace_bytes =
@@ -112,6 +125,7 @@ MemoryPlan plan_memory(const Graph& graph, const std::vector<NodePlan>& nodes) {
       offset = std::max(offset, other.end);
     }
     const Placed mine{offset, offset + size, &block};
+    require_possible(mine.end, graph.nodes()[static_cast<size_t>(block.values[0].node)]);
     placed.insert(std::upper_bound(placed.begin(), placed.end(), mine,
                                    [](const Placed& a, const Placed& b) { return a.begin < b.begin; }),
                   mine);

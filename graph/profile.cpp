@@ -35,12 +35,12 @@ double Profile::bound_ms(const NodeProfile& node) const {
   return 1e3 * std::max(memory_s, math_s);
 }
 
-double peak_flops_per_s(const DeviceInfo& device, Math math) {
+double peak_flops_per_s(const DeviceInfo& device, double clock_hz, Math math) {
   // Dense fp16 with float32 accumulation, per clock and multiprocessor.
   const double flops_per_clock = device.cc_major == 9                           ? 4096
                                  : device.cc_major == 8 && device.cc_minor == 0 ? 2048
                                                                                 : 0;
-  return flops_per_clock * device.num_sms * device.clock_hz / (math == Math::fp32 ? 3 : 1);
+  return flops_per_clock * device.num_sms * clock_hz / (math == Math::fp32 ? 3 : 1);
 }
 
 NodeProfile describe_work(const Graph& graph, const Node& node, const std::string& path) {

@@ -43,10 +43,10 @@ struct Profile {
   double bound_ms(const NodeProfile& node) const;
 };
 
-/// Multiply-adds count two. From the card's highest clock and the 16-bit tensor-core rate of its
-/// architecture (NVIDIA's A100 and H100 white papers), which solder's convolutions use: one product a term
-/// with Math::tf32, three with Math::fp32. 0 for other architectures.
-double peak_flops_per_s(const DeviceInfo& device, Math math);
+/// Multiply-adds count two. From the card's highest clock (see clock_hz) and the 16-bit tensor-core rate of
+/// its architecture (NVIDIA's A100 and H100 white papers), which solder's convolutions use: one product a
+/// term with Math::tf32, three with Math::fp32. 0 for other architectures.
+double peak_flops_per_s(const DeviceInfo& device, double clock_hz, Math math);
 
 /// `node` with everything but its spans.
 NodeProfile describe_work(const Graph& graph, const Node& node, const std::string& path);

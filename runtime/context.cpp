@@ -23,13 +23,16 @@ bool env_is_set(const char* name) {
 
 }  // namespace
 
-Context::Context(Device device, int64_t cublas_workspace_bytes, cudaStream_t stream)
+Context::Context(Device device, cudaStream_t stream)
     : device_(activated(device)),
       info_(device_info(device)),
       sync_launches_(env_is_set("SOLDER_SYNC")),
-      stream_(stream),
-      cublas_workspace_(cublas_workspace_bytes, stream_.get(), "the cuBLAS workspace"),
-      cublas_(stream_.get(), cublas_workspace_.data(), cublas_workspace_bytes) {}
+      stream_(stream) {}
+
+void Context::create_cublas(int64_t workspace_bytes) {
+  cublas_workspace_ = Buffer(workspace_bytes, stream_.get(), "the cuBLAS workspace");
+  cublas_ = Cublas(stream_.get(), cublas_workspace_.data(), workspace_bytes);
+}
 
 void Context::activate() const { SOLDER_CUDA(cudaSetDevice(device_.index)); }
 

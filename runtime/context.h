@@ -13,12 +13,14 @@ namespace solder {
 /// one thread at a time.
 class Context {
  public:
-  /// Throws Error(unsupported) where Device::cuda would, Error(out_of_memory) when cuBLAS's workspace does
-  /// not fit. `cublas_workspace_bytes` is given to cuBLAS, which allocates nothing on its own afterwards (so
-  /// that calls can be captured into a CUDA graph, and repeat bit for bit); with 0 there is no cuBLAS handle.
-  /// With `stream` work goes there, which must outlive the Context; otherwise to a stream of its own.
-  explicit Context(Device device, int64_t cublas_workspace_bytes = kDefaultCublasWorkspaceBytes,
-                   cudaStream_t stream = nullptr);
+  /// Throws Error(unsupported) where Device::cuda would. With `stream` work goes there, which must outlive
+  /// the Context; otherwise to a stream of its own.
+  explicit Context(Device device, cudaStream_t stream = nullptr);
+
+  /// Gives cuBLAS `workspace_bytes`; it allocates nothing on its own afterwards (so that calls can be
+  /// captured into a CUDA graph, and repeat bit for bit). With 0 there is no handle. Error(out_of_memory)
+  /// when it does not fit.
+  void create_cublas(int64_t workspace_bytes);
 
   /// NVIDIA's recommendation for Hopper.
   static constexpr int64_t kDefaultCublasWorkspaceBytes = int64_t{32} << 20;

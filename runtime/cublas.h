@@ -12,6 +12,7 @@ namespace solder {
 /// empty, as making one takes time and memory. Move-only.
 class Cublas {
  public:
+  Cublas() = default;
   Cublas(cudaStream_t stream, void* workspace, int64_t workspace_bytes);
   Cublas(Cublas&& other) noexcept : handle_(std::exchange(other.handle_, nullptr)) {}
   Cublas& operator=(Cublas&& other) noexcept {

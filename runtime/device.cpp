@@ -65,9 +65,6 @@ DeviceInfo device_info(Device device) try {
   info.cc_major = properties.major;
   info.cc_minor = properties.minor;
   info.num_sms = properties.multiProcessorCount;
-  int clock_khz = 0;
-  SOLDER_CUDA(cudaDeviceGetAttribute(&clock_khz, cudaDevAttrClockRate, device.index));
-  info.clock_hz = 1e3 * clock_khz;
   info.l2_bytes = properties.l2CacheSize;
   info.smem_per_block_bytes = static_cast<int64_t>(properties.sharedMemPerBlockOptin);
   info.total_bytes = static_cast<int64_t>(properties.totalGlobalMem);
@@ -75,5 +72,13 @@ DeviceInfo device_info(Device device) try {
   return info;
 }
 SOLDER_HOST_MEMORY("device_info()")
+
+double clock_hz([[maybe_unused]] Device device) {
+  int clock_khz = 0;
+#if SOLDER_WITH_CUDA
+  SOLDER_CUDA(cudaDeviceGetAttribute(&clock_khz, cudaDevAttrClockRate, device.index));
+#endif
+  return 1e3 * clock_khz;
+}
 
 }  // namespace solder

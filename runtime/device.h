@@ -35,7 +35,6 @@ struct DeviceInfo {
   int cc_major = 0;  ///< compute capability
   int cc_minor = 0;
   int num_sms = 0;
-  double clock_hz = 0;  ///< the highest the multiprocessors run at
   int64_t l2_bytes = 0;
   int64_t smem_per_block_bytes = 0;  ///< with opt-in
   int64_t total_bytes = 0;           ///< device memory
@@ -46,5 +45,9 @@ struct DeviceInfo {
 
 /// Reads the properties of a CUDA device; Error(unsupported) where Device::cuda would throw.
 DeviceInfo device_info(Device device);
+
+/// The highest clock of a CUDA device's multiprocessors; 0 without CUDA. Not part of DeviceInfo: the driver
+/// takes half a millisecond to say it, and every session reads that.
+double clock_hz(Device device);
 
 }  // namespace solder

@@ -2,6 +2,7 @@
 """check_solder_run.py SOLDER_RUN: what the program writes, parsed by somebody else: JSON, XML, .npy, exit statuses,
 what goes to stdout, to stderr and to a terminal. The standard library alone."""
 import array
+import collections
 import itertools
 import json
 import os
@@ -112,23 +113,49 @@ def check_files(folder):
     assert run(str(shown), *arguments).stdout == run("gated", *arguments).stdout
 
 
+def trace_events(text):
+    """The events of a trace in Chrome's JSON object format, each checked against "Trace Event Format"."""
+    def refuse(constant):
+        raise AssertionError(f"{constant} is not JSON")
+    document = json.loads(text, parse_constant=refuse)
+    assert document["displayTimeUnit"] in ("ms", "ns")
+    events = document["traceEvents"]
+    named = collections.Counter()
+    for event in events:
+        assert isinstance(event["name"], str) and event["name"], event
+        assert type(event["pid"]) is int and type(event["tid"]) is int, event
+        if event["ph"] == "M":
+            assert event["name"] in ("process_name", "thread_name"), event
+            assert set(event) == {"name", "ph", "pid", "tid", "args"} and set(event["args"]) == {"name"}, event
+            assert isinstance(event["args"]["name"], str) and event["args"]["name"], event
+            named[event["name"], event["pid"], event["tid"] if event["name"] == "thread_name" else None] += 1
+        else:
+            assert event["ph"] == "X", event
+            assert set(event) - {"args"} == {"name", "cat", "ph", "pid", "tid", "ts", "dur"}, event
+            assert isinstance(event["cat"], str) and isinstance(event.get("args", {}), dict), event
+            for key in ("ts", "dur"):
+                assert type(event[key]) in (int, float) and event[key] >= 0, event
+    spans = [e for e in events if e["ph"] == "X"]
+    tracks = {("thread_name", s["pid"], s["tid"]) for s in spans} | {("process_name", s["pid"], None) for s in spans}
+    assert named == collections.Counter(tracks), f"{named} named, {tracks} used"
+    for _, pid, tid in tracks:
+        track = [s for s in spans if s["pid"] == pid and s["tid"] == tid]
+        for a, b in itertools.pairwise(track):  # in order, and no two at a time; three decimals are written
+            assert a["ts"] + a["dur"] <= b["ts"] + 0.01, f"{a} and {b} overlap"
+    return events
+
+
 def check_trace(folder):
     trace = folder / "trace.json"
     table = run(*SMALL, "--profile", "--trace", str(trace), "--iters", "3").stdout
     for word in ("conv1", "conv2", "TFLOP/s", "% of bound", "time: median"):
         assert word in table, f"no {word} in\n{table}"
-    events = json.loads(trace.read_text())["traceEvents"]
+    events = trace_events(trace.read_text())
     tracks = {e["tid"]: e["args"]["name"] for e in events if e["name"] == "thread_name"}
     assert set(tracks) == {0, 1} and tracks[0] == "host" and tracks[1].endswith("stream")
     spans = [e for e in events if e["ph"] == "X"]
-    for span in spans:
-        assert span["pid"] == 1 and span["tid"] in tracks and span["ts"] >= 0 and span["dur"] >= 0
     assert {"weights", "compile", "session", "run", "profile"} <= {s["name"] for s in spans if s["tid"] == 0}
-    for track in tracks:
-        ordered = sorted((s for s in spans if s["tid"] == track), key=lambda s: s["ts"])
-        for a, b in itertools.pairwise(ordered):
-            assert a["ts"] + a["dur"] <= b["ts"] + 0.01, f"{a} and {b} overlap"
-    runs = [(s["args"]["run"], s["name"]) for s in sorted(spans, key=lambda s: s["ts"]) if s["tid"] == 1]
+    runs = [(s["args"]["run"], s["name"]) for s in spans if s["tid"] == 1]
     assert runs == [(r, name) for r in range(3) for name in ("conv1", "conv2")], runs
     whole = next(s for s in spans if s["name"] == "profile")
     inside = [s for s in spans if s["tid"] == 1]

@@ -1,14 +1,16 @@
-// Writes the sample files of format_samples.h as seeds for libFuzzer: fuzz_corpus FOLDER makes FOLDER/npy and
-// FOLDER/safetensors.
+// Writes the sample files of format_samples.h and solder-run's own graphs as seeds for libFuzzer: fuzz_corpus
+// FOLDER makes FOLDER/npy, FOLDER/safetensors and FOLDER/text_graph.
 #include <filesystem>
 #include <fstream>
-#include <initializer_list>
+#include <vector>
 
+#include "examples/solder_run/text_graph.h"
 #include "tests/format_samples.h"
+#include "tests/text_graph_sample.h"
 
 namespace {
 
-void write_seeds(const std::filesystem::path& folder, std::initializer_list<std::string_view> seeds) {
+void write_seeds(const std::filesystem::path& folder, const std::vector<std::string_view>& seeds) {
   std::filesystem::create_directories(folder);
   int count = 0;
   for (const std::string_view seed : seeds)
@@ -27,4 +29,7 @@ int main(int argc, char** argv) {
                kNpyVersion2, kNpyVersion3, kNpyF8, kNpyI8, kNpyBigEndian, kNpyStructured, kNpyObject});
   write_seeds(folder / "safetensors",
               {kSafetensorsPlain, kSafetensorsMixed, kSafetensorsNames, kSafetensorsNothing});
+  std::vector<std::string_view> texts{kEverything, kOuterProducts};
+  for (size_t i = 0; i < solder_run::kNumBuiltIns; ++i) texts.push_back(solder_run::kBuiltIns[i].text);
+  write_seeds(folder / "text_graph", texts);
 }

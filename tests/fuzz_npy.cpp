@@ -1,11 +1,5 @@
 // libFuzzer target: any bytes give a tensor or Error(io | unsupported), and a refused file takes no more heap
 // than its own size and 64 KiB.
-//
-//   FLAGS="-std=c++20 -g -O1 -I. -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined"
-//   SOURCES=$(echo runtime/{npy,file,text_reader,tensor,memory,device,shape,check}.cpp)
-//   clang++ $FLAGS tests/fuzz_npy.cpp $SOURCES -o build/fuzz_npy
-//   python3 tests/make_format_samples.py --corpus build/corpus       # seeds
-//   build/fuzz_npy -max_total_time=60 -max_len=2048 -dict=tests/fuzz_formats.dict build/corpus/npy
 
 #include <cstdint>
 #include <vector>

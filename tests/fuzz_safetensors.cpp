@@ -1,11 +1,5 @@
 // libFuzzer target: any bytes give tensors or Error(io | unsupported), and a refused file takes no more heap
 // than its own size and 64 KiB (as long as it describes fewer than a thousand tensors).
-//
-//   FLAGS="-std=c++20 -g -O1 -I. -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined"
-//   SOURCES=$(echo runtime/{safetensors,file,text_reader,tensor,memory,device,shape,check}.cpp)
-//   clang++ $FLAGS tests/fuzz_safetensors.cpp $SOURCES -o build/fuzz_safetensors
-//   python3 tests/make_format_samples.py --corpus build/corpus       # seeds
-//   build/fuzz_safetensors -max_total_time=60 -max_len=2048 -dict=tests/fuzz_formats.dict
 
 #include <cstdint>
 #include <cstring>

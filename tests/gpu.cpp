@@ -9,7 +9,7 @@ namespace solder::test {
 
 void run_program_on_gpu(const Program& program, const ElementwiseArgs& args) {
 #if SOLDER_WITH_CUDA
-  const Context context(Device::cuda(0), 1 << 20);
+  const Context context(Device::cuda(0));
   elementwise_cuda(context, program, args);
   context.synchronize();
 #else

@@ -194,6 +194,18 @@ TEST_CASE("plan_memory: lifetimes share memory, in place where legal, and nothin
   }
 }
 
+TEST_CASE("plan_memory: sizes that no machine has are refused before their sum overflows") {
+  Graph g;  // four outputs of 2^62 bytes, 2^64 together
+  const Value a = g.input("a", {1 << 30, 1}), b = g.input("b", {1 << 30});
+  for (int i = 0; i < 4; ++i) g.output("y" + std::to_string(i), g.add(g.mul(a, b), static_cast<float>(i)));
+  CHECK_ERROR(compile(g, {}, {.device = Device::cpu()}), out_of_memory, "2^60");
+  Graph sum;  // each of them possible
+  const Value c = sum.input("c", {1 << 28, 1}), d = sum.input("d", {1 << 28});
+  for (int i = 0; i < 8; ++i)
+    sum.output("y" + std::to_string(i), sum.add(sum.mul(c, d), static_cast<float>(i)));
+  CHECK_ERROR(compile(sum, {}, {.device = Device::cpu()}), out_of_memory, "2^60");
+}
+
 TEST_CASE("plan_memory: a chain of unfused ops runs in place") {
   Graph g;
   Value v = g.input("x", {1 << 16});

@@ -11,8 +11,10 @@
 #include "examples/solder_run/pictures.h"
 #include "examples/solder_run/report.h"
 #include "examples/solder_run/text_graph.h"
+#include "tests/text_graph_sample.h"
 
 using namespace solder_run;
+using samples::kEverything;
 using solder::DType;
 using solder::ErrorKind;
 using solder::Graph;
@@ -20,28 +22,6 @@ using solder::Op;
 using solder::Value;
 
 namespace {
-
-const std::string kEverything = R"(# every form of every line
-input x 2,8,9,7
-input half 2,8,9,7 float16   # to the end of the line
-input scale scalar
-parameter a.weight 6,4,3,2
-parameter a.bias 6
-
-a = conv2d x a.weight a.bias stride=2,1 padding=1,0,2,1 dilation=1 groups=2
-b = leaky_relu a slope=0.25
-c = elu b
-d = clip c low=-1 high=6
-e = sub 1 d
-f = pow e 2e0
-g = add f f
-h = cast half dtype=float32
-i = cast h dtype=float32
-k = mul x h
-l = mul scale k
-output g
-output l
-)";
 
 Graph everything() {
   Graph g;

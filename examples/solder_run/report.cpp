@@ -137,8 +137,9 @@ std::string chrome_trace(const std::string& graph, solder::Device device, const 
     span(phase.name, "host", 0, phase.start_ms, phase.end_ms);
     out << "}";
   }
-  for (const NodeProfile& node : profile.nodes) {
-    for (size_t run = 0; run < node.spans.size(); ++run) {
+  const size_t num_runs = profile.nodes.empty() ? 0 : profile.nodes[0].spans.size();
+  for (size_t run = 0; run < num_runs; ++run) {
+    for (const NodeProfile& node : profile.nodes) {
       span(node.name, to_string(node.kind), 1, profile_start_ms + node.spans[run].start_ms,
            profile_start_ms + node.spans[run].end_ms);
       out << ", \"args\": {\"run\": " << run << ", \"how\": " << json_string(node.path)
