@@ -1,6 +1,10 @@
 #include <algorithm>
+#include <map>
+#include <optional>
 
 #include "graph/executor.h"
+#include "ops/elementwise_jit.h"
+#include "ops/elementwise_table.h"
 #include "runtime/check_cuda.h"
 #include "runtime/context.h"
 
@@ -37,6 +41,7 @@ class CudaExecutor final : public Executor {
         for (const ElementwiseTensor& operand : operands_of(graph, node, buffers))
           tensors.operands.push_back(operand.data);
         if (plan.conv.needs_pass()) tensors.pass = bind_region(graph, node, buffers);
+        tensors.pass_kernel = plan.kernel.get();
         return [this, shape = node.conv, conv = plan.conv, tensors] {
           conv_cuda(context_, shape, conv, tensors);
         };
@@ -44,10 +49,17 @@ class CudaExecutor final : public Executor {
       case NodeKind::matmul:
         return [this, math, gemm = gemm_of(graph, node), a = input(0), b = input(1),
                 c = static_cast<float*>(buffers.outputs[0])] { gemm_cuda(context_, gemm, math, a, b, c); };
-      case NodeKind::elementwise:
-        return [this, program = plan.program, args = bind_region(graph, node, buffers)] {
-          elementwise_cuda(context_, program, args);
+      case NodeKind::elementwise: {
+        const ElementwiseArgs args = bind_region(graph, node, buffers);
+        if (plan.pass == ElementwisePath::table)
+          return [this, table = static_cast<const uint16_t*>(buffers.packed), args] {
+            lookup_cuda(context_, table, static_cast<const uint16_t*>(args.operands[0].data),
+                        static_cast<uint16_t*>(args.outputs[0].data), args.num_elems);
+          };
+        return [this, program = plan.program, args, kernel = plan.kernel.get()] {
+          elementwise_cuda(context_, program, args, kernel);
         };
+      }
     }
     return {};
   }
@@ -137,6 +149,35 @@ class CudaExecutor final : public Executor {
 
 std::unique_ptr<Executor> make_cuda_executor(Device device, int64_t cublas_workspace_bytes, void* stream) {
   return std::make_unique<CudaExecutor>(device, cublas_workspace_bytes, stream);
+}
+
+void prepare_cuda(const Graph& graph, Device device, const std::function<void*(size_t)>& packed,
+                  std::vector<NodePlan>& plans) {
+  using Made = std::pair<std::shared_ptr<const ElementwiseKernel>, std::string>;
+  std::map<std::string, Made> kernels;  // by text
+  std::optional<Context> context;
+  for (size_t i = 0; i < plans.size(); ++i) {
+    NodePlan& plan = plans[i];
+    const Node& node = graph.nodes()[i];
+    if (plan.pass == ElementwisePath::generated) {
+      const std::string source = elementwise_source(plan.program, bind_region(graph, node, unbound(node)));
+      if (kernels.count(source) == 0) {
+        Made& made = kernels[source];
+        made.first = make_elementwise_kernel(source, device, &made.second);
+      }
+      plan.kernel = kernels[source].first;
+      plan.path += (node.kind == NodeKind::conv2d ? "; the pass: " : ", ") + kernels[source].second;
+    } else if (plan.pass == ElementwisePath::table) {
+      if (!context) context.emplace(device, 0);
+      const std::array<ElementwiseTensor, 2> table{
+          {{packed(i), graph.type(node.inputs[0]).dtype, {kTableElems}},
+           {packed(i), node.outputs[0].dtype, {kTableElems}}}};
+      elementwise_cuda(*context, plan.program,
+                       bind_elementwise({kTableElems}, std::span(table).first(1), std::span(table).last(1)));
+      plan.path += ", by table";
+    }
+  }
+  if (context) context->synchronize();
 }
 
 }  // namespace solder

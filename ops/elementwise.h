@@ -9,12 +9,13 @@
 #include <span>
 #include <string>
 
-#include "runtime/dtype.h"
+#include "ops/elementwise_params.h"
 #include "runtime/shape.h"
 
 namespace solder {
 
 class Context;
+class ElementwiseKernel;
 
 /// The elementwise operations. Formulas, bounds and special values: ops/scalar_math.h.
 enum class Op : uint8_t {
@@ -83,10 +84,7 @@ struct Step {
 };
 
 inline constexpr int kMaxSteps = 48;
-inline constexpr int kMaxOperands = 8;
-inline constexpr int kMaxOutputs = 4;
 inline constexpr int kMaxSlots = 4;
-inline constexpr int kMaxDims = 6;
 
 /// A program starts with acc = operand 0 and runs its steps in order; each output is stored once. Plain data:
 /// it travels to the GPU as a kernel parameter.
@@ -137,11 +135,30 @@ struct ElementwiseTensor {
 ElementwiseArgs bind_elementwise(const Shape& shape, std::span<const ElementwiseTensor> operands,
                                  std::span<const ElementwiseTensor> outputs);
 
+/// How a kernel reads `operand`.
+elementwise::Access access_of(const ElementwiseArgs& args, const Operand& operand);
+
+/// Whether a kernel can count elements, and those that its last tile lacks, in 32 bits.
+bool fits_32_bits(int64_t num_elems);
+
+/// What a program runs as on a GPU.
+enum class ElementwisePath : uint8_t {
+  hand_written,  ///< mish or double_mish of one dense float32 array (ops/mish.h)
+  table,         ///< one 16-bit array to another, by a table of all results (ops/elementwise_table.h)
+  generated,     ///< a kernel of its own, made at run time (ops/elementwise_jit.h)
+  interpreted,   ///< the one kernel for all
+};
+
+/// The fastest way, as long as what it saves a run is worth a table's memory or a kernel's making.
+ElementwisePath choose_elementwise_path(const Program& program, const ElementwiseArgs& args);
+
 /// Runs `program` on the CPU.
 void elementwise_cpu(const Program& program, const ElementwiseArgs& args);
 
-/// Enqueues `program` on the context's stream, as one kernel. Outputs may alias operands of the same dtype
-/// that are dense (in place); other overlap is undefined.
-void elementwise_cuda(const Context& context, const Program& program, const ElementwiseArgs& args);
+/// Enqueues `program` on the context's stream, as one kernel: `kernel`, when one was generated for it and
+/// `args`' layout, unless a dense array is not aligned to 16 bytes. Outputs may alias operands of the same
+/// dtype that are dense (in place); other overlap is undefined.
+void elementwise_cuda(const Context& context, const Program& program, const ElementwiseArgs& args,
+                      const ElementwiseKernel* kernel = nullptr);
 
 }  // namespace solder
