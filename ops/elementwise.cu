@@ -26,17 +26,18 @@ using namespace elementwise;
 template <int kVec, class Index>
 __device__ void load_operand(const KernelParams& p, int i, Index first,
                              const RowPlace<Index> (&places)[kElems / kVec], float (&values)[kElems]) {
-  const Index num_elems = static_cast<Index>(p.num_elems);
-  const DType dtype = p.operand_dtypes[i];
+  const Index num_elems = static_cast<Index>(p.args.num_elems);
+  const Operand& operand = p.args.operands[i];
+  const DType dtype = operand.dtype;
   if (p.access[i] != Access::dense) {
-    load_spread<kVec>(p, i, p.access[i], dtype, p.rank, first, places, values);
+    load_spread<kVec>(p, i, p.access[i], dtype, p.args.rank, first, places, values);
   } else if (dtype == DType::float32) {
     Words<4> words;
-    load_words<kVec, 4>(p.operands[i], first, num_elems, words);
+    load_words<kVec, 4>(operand.data, first, num_elems, words);
     unpack(dtype, words, values);
   } else {
     Words<2> words;
-    load_words<kVec, 2>(p.operands[i], first, num_elems, words);
+    load_words<kVec, 2>(operand.data, first, num_elems, words);
     unpack(dtype, words, values);
   }
 }
@@ -47,7 +48,7 @@ __global__ void __launch_bounds__(kThreads)
   extern __shared__ float slots[];  // [num_slots][kElems][kThreads]
   const Index first = first_elem<kVec, Index>();
   RowPlace<Index> places[kElems / kVec] = {};
-  if (p.has_channels) find_rows<kVec>(p, p.rank, first, places);
+  if (p.has_channels) find_rows<kVec>(p, p.args.rank, first, places);
   float acc[kElems], source[kElems];
   load_operand<kVec>(p, 0, first, places, acc);
   for (int s = 0; s < program.num_steps; ++s) {
@@ -68,8 +69,8 @@ __global__ void __launch_bounds__(kThreads)
 #pragma unroll
       for (int i = 0; i < kElems; ++i) slot[i * kThreads] = acc[i];
     } else if (step.op == Op::store_output) {
-      store_output<kVec>(p.outputs[step.index], p.output_dtypes[step.index], first,
-                         static_cast<Index>(p.num_elems), acc);
+      store_output<kVec>(p.args.outputs[step.index].data, p.args.outputs[step.index].dtype, first,
+                         static_cast<Index>(p.args.num_elems), acc);
     } else if (is_unary(step.op)) {
       apply_unary(step.op, step.p, step.q, acc);
     } else {
@@ -79,24 +80,11 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 KernelParams params_of(const ElementwiseArgs& args) {
-  KernelParams params{};
-  params.num_elems = args.num_elems;
-  params.rank = args.rank;
-  for (int d = 0; d < args.rank; ++d) {
-    params.dims[d] = args.dims[d];
-    params.by_dim[d] = FastDivisor(static_cast<uint32_t>(args.dims[d]));
-  }
+  KernelParams params{.args = args};
+  for (int d = 0; d < args.rank; ++d) params.by_dim[d] = FastDivisor(static_cast<uint32_t>(args.dims[d]));
   for (int i = 0; i < args.num_operands; ++i) {
-    const Operand& operand = args.operands[i];
-    params.operands[i] = operand.data;
-    params.operand_dtypes[i] = operand.dtype;
-    params.access[i] = access_of(args, operand);
+    params.access[i] = access_of(args, args.operands[i]);
     params.has_channels = params.has_channels || params.access[i] == Access::channel;
-    for (int d = 0; d < args.rank; ++d) params.strides[i][d] = operand.strides[d];
-  }
-  for (int i = 0; i < args.num_outputs; ++i) {
-    params.outputs[i] = args.outputs[i].data;
-    params.output_dtypes[i] = args.outputs[i].dtype;
   }
   return params;
 }
@@ -106,18 +94,18 @@ KernelParams params_of(const ElementwiseArgs& args) {
 void elementwise_cuda(const Context& context, const Program& program, const ElementwiseArgs& args,
                       const ElementwiseKernel* kernel) {
   if (args.num_elems == 0) return;
-  if (choose_elementwise_path(program, args) == ElementwisePath::hand_written) {
-    const auto run = program.steps[0].op == Op::mish ? mish_cuda : double_mish_cuda;
-    return run(context, static_cast<const float*>(args.operands[0].data),
-               static_cast<float*>(args.outputs[0].data), args.num_elems);
-  }
-
   const KernelParams params = params_of(args);
   const auto is_aligned = [](const void* data) { return reinterpret_cast<uintptr_t>(data) % 16 == 0; };
   bool aligned = true;
   for (int i = 0; i < args.num_operands; ++i)
-    aligned = aligned && (params.access[i] != Access::dense || is_aligned(params.operands[i]));
-  for (int i = 0; i < args.num_outputs; ++i) aligned = aligned && is_aligned(params.outputs[i]);
+    aligned = aligned && (params.access[i] != Access::dense || is_aligned(args.operands[i].data));
+  for (int i = 0; i < args.num_outputs; ++i) aligned = aligned && is_aligned(args.outputs[i].data);
+
+  if (aligned && choose_elementwise_path(program, args) == ElementwisePath::hand_written) {
+    const auto run = program.steps[0].op == Op::mish ? mish_cuda : double_mish_cuda;
+    return run(context, static_cast<const float*>(args.operands[0].data),
+               static_cast<float*>(args.outputs[0].data), args.num_elems);
+  }
 
   const int64_t num_tiles = (args.num_elems + kThreads * kElems - 1) / (kThreads * kElems);
   SOLDER_REQUIRE(num_tiles <= std::numeric_limits<int32_t>::max(), unsupported, args.num_elems,

@@ -104,25 +104,6 @@ struct Program {
 /// "mul %1, add %2, mish, store 0": one line for dumps and errors.
 std::string to_string(const Program& program);
 
-/// A tensor as a program sees it: base pointer and strides in elements over the (collapsed) index space;
-/// stride 0 repeats (broadcasts) along that axis.
-struct Operand {
-  void* data = nullptr;
-  DType dtype = DType::float32;
-  std::array<int64_t, kMaxDims> strides{};
-};
-
-/// A program bound to memory. Axes are collapsed as far as every operand allows, outermost first.
-struct ElementwiseArgs {
-  int rank = 1;
-  std::array<int64_t, kMaxDims> dims{};
-  int64_t num_elems = 0;
-  int num_operands = 0;
-  int num_outputs = 0;
-  std::array<Operand, kMaxOperands> operands{};
-  std::array<Operand, kMaxOutputs> outputs{};  ///< dense, the full shape
-};
-
 /// A tensor to bind: data may be null while planning.
 struct ElementwiseTensor {
   void* data = nullptr;

@@ -25,11 +25,11 @@ struct RowPlace {
   Index split;
 };
 
-// idx / p.dims[axis].
+// idx / p.args.dims[axis].
 template <class Index>
 __device__ Index divide_by_dim(const KernelParams& p, int axis, Index idx) {
   if constexpr (sizeof(Index) == 8) {
-    return idx / static_cast<Index>(p.dims[axis]);
+    return idx / static_cast<Index>(p.args.dims[axis]);
   } else {
     const FastDivisor by = p.by_dim[axis];
     return by.multiplier == 0 ? idx : __umulhi(idx, by.multiplier) >> by.shift;
@@ -44,8 +44,8 @@ __device__ Index first_elem() {
 template <int kVec, class Index>
 __device__ void find_rows(const KernelParams& p, int rank, Index first,
                           RowPlace<Index> (&places)[kElems / kVec]) {
-  const Index row_length = static_cast<Index>(p.dims[rank - 1]),
-              num_channels = static_cast<Index>(p.dims[rank - 2]);
+  const Index row_length = static_cast<Index>(p.args.dims[rank - 1]),
+              num_channels = static_cast<Index>(p.args.dims[rank - 2]);
 #pragma unroll
   for (int v = 0; v < kElems / kVec; ++v) {
     const Index idx = first + static_cast<Index>(v * kThreads * kVec);
@@ -63,10 +63,11 @@ __device__ int64_t strided_offset(const KernelParams& p, int i, int rank, Index 
 #pragma unroll
   for (int d = rank - 1; d > 0; --d) {
     const Index outer = divide_by_dim(p, d, idx);
-    offset += static_cast<int64_t>(idx - outer * static_cast<Index>(p.dims[d])) * p.strides[i][d];
+    offset += static_cast<int64_t>(idx - outer * static_cast<Index>(p.args.dims[d])) *
+              p.args.operands[i].strides[d];
     idx = outer;
   }
-  return offset + static_cast<int64_t>(idx) * p.strides[i][0];
+  return offset + static_cast<int64_t>(idx) * p.args.operands[i].strides[0];
 }
 
 // Whether all of a thread's vectors, of which `first` starts the first, lie inside the index space.
@@ -157,8 +158,8 @@ template <int kVec, class Index>
 __device__ void load_spread(const KernelParams& p, int i, Access access, DType dtype, int rank, Index first,
                             const RowPlace<Index> (&places)[kElems / kVec], float (&values)[kElems]) {
   const auto load_one = [&](int64_t offset) {
-    if (dtype == DType::float32) return static_cast<const float*>(p.operands[i])[offset];
-    return unpack_pair(dtype, static_cast<const uint16_t*>(p.operands[i])[offset]).x;
+    if (dtype == DType::float32) return static_cast<const float*>(p.args.operands[i].data)[offset];
+    return unpack_pair(dtype, static_cast<const uint16_t*>(p.args.operands[i].data)[offset]).x;
   };
   if (access == Access::scalar) {
     const float value = load_one(0);
@@ -169,7 +170,7 @@ __device__ void load_spread(const KernelParams& p, int i, Access access, DType d
 #pragma unroll
   for (int v = 0; v < kElems / kVec; ++v) {
     if (access == Access::channel) {
-      const int64_t stride = p.strides[i][rank - 2];
+      const int64_t stride = p.args.operands[i].strides[rank - 2];
       const RowPlace place = places[v];
       const float value = load_one(static_cast<int64_t>(place.channel) * stride);
       const float next =
@@ -181,7 +182,7 @@ __device__ void load_spread(const KernelParams& p, int i, Access access, DType d
     const Index idx = first + static_cast<Index>(v * kThreads * kVec);
 #pragma unroll
     for (int j = 0; j < kVec; ++j)
-      values[v * kVec + j] = idx + j < static_cast<Index>(p.num_elems)
+      values[v * kVec + j] = idx + j < static_cast<Index>(p.args.num_elems)
                                  ? load_one(strided_offset(p, i, rank, static_cast<Index>(idx + j)))
                                  : 0.0f;
   }

@@ -53,8 +53,8 @@ std::string statement(const Step& step, const ElementwiseArgs& args) {
   const std::string op = str("Op::", to_string(step.op));
   if (step.op == Op::store_slot) return str("copy(acc, s", index, ");");
   if (step.op == Op::store_output)
-    return str("store_output<kVec>(p.outputs[", index, "], ", text_of(args.outputs[step.index].dtype),
-               ", first, num_elems, acc);");
+    return str("store_output<kVec>(p.args.outputs[", index, "].data, ",
+               text_of(args.outputs[step.index].dtype), ", first, num_elems, acc);");
   if (is_unary(step.op))
     return str("apply_unary(", op, ", ", text_of(step.p), ", ", text_of(step.q), ", acc);");
   std::string text, source = str(step.source == Source::slot ? "s" : "x", index);
@@ -86,8 +86,8 @@ std::string elementwise_source(const Program& program, const ElementwiseArgs& ar
     spread += str("  float x", i, "[kElems];\n");
     if (access == Access::dense) {
       const int64_t size = size_of(operand.dtype);
-      loads += str("  Words<", size, "> w", i, ";\n  load_words<kVec, ", size, ">(p.operands[", i,
-                   "], first, num_elems, w", i, ");\n");
+      loads += str("  Words<", size, "> w", i, ";\n  load_words<kVec, ", size, ">(p.args.operands[", i,
+                   "].data, first, num_elems, w", i, ");\n");
       unpacks += str("  unpack(", dtype, ", w", i, ", x", i, ");\n");
     } else {
       spread += str("  load_spread<kVec>(p, ", i, ", ", text_of(access), ", ", dtype, ", ", args.rank,
@@ -97,11 +97,11 @@ std::string elementwise_source(const Program& program, const ElementwiseArgs& ar
   std::string text = str(kPrelude, kElementwiseText, "namespace solder::elementwise {\n",
                          "extern \"C\" __global__ void __launch_bounds__(kThreads)\n",
                          ElementwiseKernel::kName, "(const __grid_constant__ KernelParams p) {\n");
-  text +=
-      str("  using Index = ", fits_32_bits(args.num_elems) ? "uint32_t" : "uint64_t", ";\n",
-          "  constexpr int kVec = ", vector_length(args), ";\n",
-          "  const Index first = first_elem<kVec, Index>(), num_elems = static_cast<Index>(p.num_elems);\n",
-          "  RowPlace<Index> places[kElems / kVec];\n");
+  text += str(
+      "  using Index = ", fits_32_bits(args.num_elems) ? "uint32_t" : "uint64_t", ";\n",
+      "  constexpr int kVec = ", vector_length(args), ";\n",
+      "  const Index first = first_elem<kVec, Index>(), num_elems = static_cast<Index>(p.args.num_elems);\n",
+      "  RowPlace<Index> places[kElems / kVec];\n");
   text += loads;
   if (has_channels) text += str("  find_rows<kVec>(p, ", args.rank, ", first, places);\n");
   text += spread + unpacks + "  float number[kElems], acc[kElems]";

@@ -12,6 +12,25 @@ inline constexpr int kMaxOperands = 8;
 inline constexpr int kMaxOutputs = 4;
 inline constexpr int kMaxDims = 6;
 
+/// A tensor as a program sees it: base pointer and strides in elements over the (collapsed) index space;
+/// stride 0 repeats (broadcasts) along that axis.
+struct Operand {
+  void* data = nullptr;
+  DType dtype = DType::float32;
+  int64_t strides[kMaxDims] = {};
+};
+
+/// A program bound to memory. Axes are collapsed as far as every operand allows, outermost first.
+struct ElementwiseArgs {
+  int rank = 1;
+  int64_t dims[kMaxDims] = {};
+  int64_t num_elems = 0;
+  int num_operands = 0;
+  int num_outputs = 0;
+  Operand operands[kMaxOperands];
+  Operand outputs[kMaxOutputs];  ///< dense, the full shape
+};
+
 namespace elementwise {
 
 inline constexpr int kThreads = 256;  // a block
@@ -40,19 +59,12 @@ struct FastDivisor {
   }
 };
 
-/// A program's tensors over an index space of `rank` axes; see ElementwiseArgs. What a generated kernel has
-/// in its text (accesses, dtypes, rank) is here for the interpreter.
+/// What a kernel gets.
 struct KernelParams {
-  const void* operands[kMaxOperands];
-  void* outputs[kMaxOutputs];
-  int64_t strides[kMaxOperands][kMaxDims];
-  int64_t dims[kMaxDims];
-  FastDivisor by_dim[kMaxDims];  // for 32-bit indices
-  int64_t num_elems;
-  int rank;
-  bool has_channels;  // some operand is read by channel
+  ElementwiseArgs args;
+  FastDivisor by_dim[kMaxDims];  ///< for 32-bit indices
   Access access[kMaxOperands];
-  DType operand_dtypes[kMaxOperands], output_dtypes[kMaxOutputs];
+  bool has_channels = false;  ///< some operand is read by channel
 };
 
 }  // namespace elementwise
