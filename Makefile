@@ -125,8 +125,8 @@ $(BUILD)/runtime/nvrtc.cpp.o: CPPFLAGS += -DSOLDER_CUDA_LIB='"$(CUDA_LIB)"'
 
 # The text that generated elementwise kernels start with: the formulas, loads and stores of these headers, without
 # comments and includes (NVRTC has no headers to include).
-KERNEL_TEXT := ops/sm90.cuh ops/scalar_math.h ops/pair16.cuh ops/elementwise_params.h ops/elementwise_apply.h \
-               ops/elementwise_io.cuh
+KERNEL_TEXT := $(shell sed -n 's/^\#include "\(ops.*\)"/\1/p' ops/scalar_math.h) ops/scalar_math.h ops/pair16.cuh \
+               ops/elementwise_params.h ops/elementwise_apply.h ops/elementwise_io.cuh
 $(BUILD)/ops/elementwise_text.cpp: runtime/dtype.h ops/elementwise.h $(KERNEL_TEXT) Makefile
 	@mkdir -p $(@D)
 	@{ echo 'namespace solder { extern const char* const kElementwiseText; const char* const kElementwiseText = R"CUDA('; \
