@@ -1,6 +1,12 @@
 #pragma once
 // Kernels of their own for elementwise programs, made at run time: one statement a step, values in registers,
 // from the same formulas, loads and stores as the interpreter (ops/elementwise.cu).
+//
+// Measured on an H100 over 2^27 or 2^28 elements, times a device copy of the same bytes, interpreted and
+// generated: the 8-op float32 chain 1.95 and 1.00; bias + relu 1.09 and 1.00; scale + bias + mish by
+// channel 1.40 and 0.99; a bias by row + relu 1.54 and 1.00; add + relu 0.99 both. So there are no chains
+// compiled ahead of time. NVRTC takes 80 to 200 ms and 5 to 140 ms to be loaded; a kernel from the cache 0.5
+// ms, with its loading.
 
 #include <memory>
 #include <string>

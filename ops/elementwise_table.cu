@@ -14,7 +14,7 @@
 namespace solder {
 namespace {
 
-constexpr int kThreads = 256;
+constexpr int kThreads = 512;
 constexpr int kInFlight = 2;
 constexpr int kVec = 8;
 
