@@ -153,29 +153,30 @@ std::unique_ptr<Executor> make_cuda_executor(Device device, int64_t cublas_works
 
 void prepare_cuda(const Graph& graph, Device device, const std::function<void*(size_t)>& packed,
                   std::vector<NodePlan>& plans) {
-  using Made = std::pair<std::shared_ptr<const ElementwiseKernel>, std::string>;
+  struct Made {
+    std::shared_ptr<const ElementwiseKernel> kernel;
+    std::string how;
+  };
   std::map<std::string, Made> kernels;  // by text
   std::optional<Context> context;
   for (size_t i = 0; i < plans.size(); ++i) {
     NodePlan& plan = plans[i];
     const Node& node = graph.nodes()[i];
+    std::string how = to_string(plan.pass);
     if (plan.pass == ElementwisePath::generated) {
       const std::string source = elementwise_source(plan.program, bind_region(graph, node, unbound(node)));
-      if (kernels.count(source) == 0) {
-        Made& made = kernels[source];
-        made.first = make_elementwise_kernel(source, device, &made.second);
-      }
-      plan.kernel = kernels[source].first;
-      plan.path += (node.kind == NodeKind::conv2d ? "; the pass: " : ", ") + kernels[source].second;
+      const auto [made, is_new] = kernels.try_emplace(source);
+      if (is_new) made->second.kernel = make_elementwise_kernel(source, device, &made->second.how);
+      plan.kernel = made->second.kernel;
+      how = made->second.how;
     } else if (plan.pass == ElementwisePath::table) {
       if (!context) context.emplace(device, 0);
-      const std::array<ElementwiseTensor, 2> table{
-          {{packed(i), graph.type(node.inputs[0]).dtype, {kTableElems}},
-           {packed(i), node.outputs[0].dtype, {kTableElems}}}};
-      elementwise_cuda(*context, plan.program,
-                       bind_elementwise({kTableElems}, std::span(table).first(1), std::span(table).last(1)));
-      plan.path += ", by table";
+      const ElementwiseTensor from{packed(i), graph.type(node.inputs[0]).dtype, {kTableElems}},
+          to{packed(i), node.outputs[0].dtype, {kTableElems}};
+      elementwise_cuda(*context, plan.program, bind_elementwise({kTableElems}, {&from, 1}, {&to, 1}));
     }
+    if (node.kind == NodeKind::elementwise) plan.path += ": " + how;
+    if (node.kind == NodeKind::conv2d && plan.conv.needs_pass()) plan.path += "; the pass: " + how;
   }
   if (context) context->synchronize();
 }

@@ -144,6 +144,11 @@ bool fits_32_bits(int64_t num_elems) {
   return num_elems <= std::numeric_limits<int32_t>::max() - elementwise::kThreads * elementwise::kElems;
 }
 
+const char* to_string(ElementwisePath path) {
+  constexpr std::array kPaths = {"hand-written", "table", "generated", "interpreted"};
+  return kPaths[static_cast<size_t>(path)];
+}
+
 ElementwisePath choose_elementwise_path(const Program& program, const ElementwiseArgs& args) {
   using elementwise::Access;
   const bool is_map = program.num_operands == 1 && program.num_outputs == 1 &&

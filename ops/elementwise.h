@@ -130,6 +130,9 @@ enum class ElementwisePath : uint8_t {
   interpreted,   ///< the one kernel for all
 };
 
+/// "hand-written", "table", ...
+const char* to_string(ElementwisePath path);
+
 /// The fastest way, as long as what it saves a run is worth a table's memory or a kernel's making.
 ElementwisePath choose_elementwise_path(const Program& program, const ElementwiseArgs& args);
 

@@ -272,8 +272,8 @@ std::vector<Job> jobs() {
           job_of("im2col", gpu, Math::fp32, ConvAlgorithm::im2col, "im2col"),
           job_of("rows", gpu, Math::tf32, ConvAlgorithm::rows, "rows kernel"),
           job_of("window", gpu, Math::fp32, ConvAlgorithm::window, "window kernel"),
-          elementwise_job("generated", 1 << 18, DType::float32, "one pass, generated, compiled in"),
-          elementwise_job("table", 1 << 20, DType::float16, "one pass, by table")};
+          elementwise_job("generated", 1 << 18, DType::float32, "one pass: generated, compiled in"),
+          elementwise_job("table", 1 << 20, DType::float16, "one pass: table")};
 }
 
 }  // namespace
@@ -323,7 +323,7 @@ TEST_CASE("faults: without NVRTC, or when it fails, programs are interpreted") {
     shim::machine.nvrtc_fails = call;
     const std::string text = compile(job.graph, job.weights, job.options).describe();
     CAPTURE(text);
-    CHECK(text.find("one pass, interpreted (") != std::string::npos);
+    CHECK(text.find("one pass: interpreted (") != std::string::npos);
     CHECK(text.find(reason) != std::string::npos);
     CHECK(run_whole(job).traces == interpreted.traces);
   }

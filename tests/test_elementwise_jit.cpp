@@ -365,7 +365,7 @@ GPU_TEST_CASE("elementwise: a table gives what the interpreter gives, for every 
       for (size_t i = 0; i < bits.size(); ++i) bits[i] = static_cast<uint16_t>(i * 40503);
       const Tensor in = Tensor::view(bits.data(), {size}, from, Device::cpu());
       const Model model = compile(g, {}, {.device = gpu});
-      CHECK(has(model.describe(), "by table"));
+      CHECK(has(model.describe(), "one pass: table"));
       CHECK(model.weights_bytes() == kTableElems * 2);
       const Tensor by_table = model.session().run({{"x", in}}).at("y");
 
@@ -389,10 +389,10 @@ GPU_TEST_CASE("elementwise_jit: a model generates once, shares it, and says so")
   g.output("h", h);
   const TensorMap weights{{"w", uniform({4, 4, 3, 3}, 1)}};
   const Model cold = compile(g, weights, {.device = Device::cuda(0)});
-  CHECK(has(cold.describe(), "one pass, generated, compiled in "));
+  CHECK(has(cold.describe(), "one pass: generated, compiled in "));
   CHECK(cache.files().size() == 1);
   const Model warm = compile(g, weights, {.device = Device::cuda(0)});
-  CHECK(has(warm.describe(), "one pass, generated, from the cache"));
+  CHECK(has(warm.describe(), "one pass: generated, from the cache"));
   CHECK(!has(warm.describe(), "compiled"));
   const TensorMap inputs{{"x", uniform({1 << 23}, 2, -4, 4)},
                          {"x2", uniform({1 << 22}, 3, -4, 4)},
