@@ -43,7 +43,7 @@ endif
 
 # What needs CUDA: every .cu, and these.
 CUDA_ONLY := runtime/check_cuda.cpp runtime/stream.cpp runtime/cublas.cpp runtime/buffer.cpp runtime/context.cpp \
-             ops/gemm_cuda.cpp ops/conv_select_cuda.cpp graph/executor_cuda.cpp
+             runtime/nvrtc.cpp ops/elementwise_jit.cpp ops/gemm_cuda.cpp ops/conv_select_cuda.cpp graph/executor_cuda.cpp
 LIB_CPP   := $(filter-out $(if $(NVCC),,$(CUDA_ONLY)),$(wildcard runtime/*.cpp ops/*.cpp graph/*.cpp))
 # Kernels of Hopper's own instructions; without 90a in ARCHS they are left out.
 HOPPER_CU := ops/conv_range.cu ops/conv_rows.cu ops/conv_rows_tf32.cu ops/conv_rows_fp32.cu ops/conv_window.cu \
@@ -51,7 +51,7 @@ HOPPER_CU := ops/conv_range.cu ops/conv_rows.cu ops/conv_rows_tf32.cu ops/conv_r
 LIB_CU    := $(if $(NVCC),$(filter-out $(if $(filter 90a,$(ARCHS)),,$(HOPPER_CU)),$(wildcard runtime/*.cu ops/*.cu)))
 # Sanitizers instrument host code alone: their builds take the kernels of another one.
 CU_BUILD  ?= $(BUILD)
-LIB_OBJ   := $(LIB_CPP:%=$(BUILD)/%.o) $(LIB_CU:%=$(CU_BUILD)/%.o)
+LIB_OBJ   := $(LIB_CPP:%=$(BUILD)/%.o) $(LIB_CU:%=$(CU_BUILD)/%.o) $(if $(NVCC),$(BUILD)/ops/elementwise_text.cpp.o)
 LIB       := $(BUILD)/libsolder.a
 TEST_SRC  := $(wildcard tests/test_*.cpp) tests/main.cpp tests/gpu.cpp $(if $(NVCC),$(wildcard tests/test_*.cu))
 TEST_OBJ  := $(patsubst %,$(BUILD)/%.o,$(filter %.cpp,$(TEST_SRC))) $(patsubst %,$(CU_BUILD)/%.o,$(filter %.cu,$(TEST_SRC)))
@@ -122,6 +122,21 @@ $(BUILD)/%.cu.o: %.cu $(BUILD)/flags
 	$(call say,NVCC $<) $(NVCC) $(CPPFLAGS) $(NVCCFLAGS) -MMD -MP -c $< -o $@ 2> $@.log || { cat $@.log; exit 1; }
 	@tests/check_spills.sh $@.log
 
+$(BUILD)/runtime/nvrtc.cpp.o: CPPFLAGS += -DSOLDER_CUDA_LIB='"$(CUDA_LIB)"'
+
+# The text that generated elementwise kernels start with: the formulas, loads and stores of these headers, without
+# comments and includes (NVRTC has no headers to include).
+KERNEL_TEXT := $(shell sed -n 's/^\#include "\(ops.*\)"/\1/p' ops/scalar_math.h) ops/scalar_math.h ops/pair16.cuh \
+               ops/elementwise_params.h ops/elementwise_apply.h ops/elementwise_io.cuh
+$(BUILD)/ops/elementwise_text.cpp: runtime/dtype.h ops/elementwise.h $(KERNEL_TEXT) Makefile
+	@mkdir -p $(@D)
+	@{ echo 'namespace solder { extern const char* const kElementwiseText; const char* const kElementwiseText = R"CUDA('; \
+	  echo 'namespace solder {'; sed -n '/^enum class DType/p' runtime/dtype.h; \
+	  sed -n '/^enum class Op/,/^};/p' ops/elementwise.h; echo '}'; \
+	  sed -E '/^ *(\/\/|#include|#pragma once)/d' $(KERNEL_TEXT); echo ')CUDA"; }'; } > $@
+$(BUILD)/ops/elementwise_text.cpp.o: $(BUILD)/ops/elementwise_text.cpp $(BUILD)/flags
+	$(call say,CXX $<) $(CXX) $(CPPFLAGS) $(CXXFLAGS) -c $< -o $@
+
 $(LIB): $(LIB_OBJ)
 	@rm -f $@
 	$(call say,AR $@) ar rcs $@ $^
@@ -151,7 +166,7 @@ $(BENCHES): $(BUILD)/%: tests/bench/%.cpp $(BENCH_OBJ) $(LIB)
 
 # The library on a fake machine whose every call can fail: no GPU, cuBLAS or CUDA runtime in it.
 FAULTS_OBJ := $(patsubst %,$(BUILD)/%.o,$(wildcard tests/faults*.cpp tests/shim*.cpp) tests/main.cpp)
-WRAPPED    := aligned_alloc free open fstat pread write close rename
+WRAPPED    := aligned_alloc free open fstat pread write close rename dlopen dlsym dlclose
 $(BUILD)/faults: $(FAULTS_OBJ) $(LIB)
 	$(call say,LINK $@) $(CXX) $^ $(WRAPPED:%=-Wl$(comma)--wrap=%) -pthread $(SANITIZE) -o $@
 

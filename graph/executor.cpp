@@ -1,6 +1,12 @@
 #include "graph/executor.h"
 
+#include "ops/elementwise_table.h"
+
 namespace solder {
+
+NodeBuffers unbound(const Node& node) {
+  return {std::vector<void*>(node.inputs.size()), std::vector<void*>(node.outputs.size())};
+}
 
 NodePlan plan_node(const Graph& graph, const Node& node, const PlanOptions& options,
                    std::span<const float> weights) {
@@ -14,12 +20,11 @@ NodePlan plan_node(const Graph& graph, const Node& node, const PlanOptions& opti
         plan.path = "direct, CPU";
         break;
       }
-      const NodeBuffers unbound{std::vector<void*>(node.inputs.size()), {nullptr}};
       plan.conv = choose_conv_plan({.node = node.name,
                                     .shape = node.conv,
                                     .math = options.math,
                                     .program = plan.program,
-                                    .operands = operands_of(graph, node, unbound),
+                                    .operands = operands_of(graph, node, unbound(node)),
                                     .weights = weights,
                                     .workspace_bytes = options.workspace_bytes,
                                     .algorithm = options.conv},
@@ -28,6 +33,8 @@ NodePlan plan_node(const Graph& graph, const Node& node, const PlanOptions& opti
       plan.path = plan.conv.path;
       plan.uses_cublas =
           plan.conv.kind == ConvPlan::Kind::im2col && plan.conv.im2col.kind != Im2colPlan::Kind::direct;
+      if (plan.conv.needs_pass())
+        plan.pass = choose_elementwise_path(plan.program, bind_region(graph, node, unbound(node)));
       break;
     }
     case NodeKind::matmul:
@@ -37,6 +44,14 @@ NodePlan plan_node(const Graph& graph, const Node& node, const PlanOptions& opti
     case NodeKind::elementwise:
       plan.program = lower(node.region, false);
       plan.path = "one pass";
+      if (!options.device.is_cuda()) break;
+      plan.pass = choose_elementwise_path(plan.program, bind_region(graph, node, unbound(node)));
+      if (plan.pass == ElementwisePath::table) {
+        // The table is made in place, by the program itself, from every bit pattern.
+        plan.packed.resize(kTableElems * sizeof(uint16_t));
+        for (size_t i = 0; i < kTableElems; ++i)
+          plan.packed[2 * i] = std::byte(i % 256), plan.packed[2 * i + 1] = std::byte(i / 256);
+      }
       break;
   }
   return plan;

@@ -15,7 +15,7 @@ namespace solder {
 struct NodeBuffers {
   std::vector<void*> inputs;
   std::vector<void*> outputs;
-  const void* packed = nullptr;  ///< a conv2d's packed weights
+  const void* packed = nullptr;  ///< NodePlan::packed, on the device
   void* workspace = nullptr;
 };
 
@@ -80,6 +80,14 @@ struct PlanOptions {
 /// Decides how a node runs. `weights` are a conv2d's, empty when they are not known before the run.
 NodePlan plan_node(const Graph& graph, const Node& node, const PlanOptions& options,
                    std::span<const float> weights);
+
+/// The last step of compile() on a GPU: makes the kernels that were planned, one for all nodes with the same
+/// text, says so in `path`, and fills the tables; `packed(i)` is where those of node i lie on the device.
+void prepare_cuda(const Graph& graph, Device device, const std::function<void*(size_t)>& packed,
+                  std::vector<NodePlan>& plans);
+
+/// No memory yet: for what depends on types alone.
+NodeBuffers unbound(const Node& node);
 
 /// The operands of an elementwise or conv2d node's program, with the node's memory; a conv2d's operand 0 is
 /// its own result.

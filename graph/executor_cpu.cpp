@@ -77,6 +77,7 @@ std::unique_ptr<Executor> make_cuda_executor(Device device, int64_t, void*) {
   Device::cuda(device.index);  // throws, and says why
   return {};
 }
+void prepare_cuda(const Graph&, Device, const std::function<void*(size_t)>&, std::vector<NodePlan>&) {}
 #endif
 
 }  // namespace solder

@@ -23,7 +23,7 @@ struct Model::Impl {
   int64_t cublas_workspace_bytes = 0;
   std::shared_ptr<void> weights;
   int64_t weights_bytes = 0;
-  std::vector<int64_t> weight_offsets;  // by node: a parameter's, or a conv2d's packed weights'; -1: none
+  std::vector<int64_t> weight_offsets;  // by node: a parameter's, or what NodePlan::packed was; -1: none
 
   void* weight(size_t node) const { return static_cast<char*>(weights.get()) + weight_offsets[node]; }
 };
@@ -43,11 +43,14 @@ bool log_wants(std::string_view topic) {
 }
 
 void log_paths(const Graph& graph, const std::vector<NodePlan>& plans) {
+  const bool convs = log_wants("conv"), passes = log_wants("elementwise");
   for (size_t i = 0; i < plans.size(); ++i) {
     const Node& node = graph.nodes()[i];
-    if (node.kind != NodeKind::conv2d) continue;
-    const std::string line =
-        str("solder conv: ", node.name, ": ", to_string(node.conv), ": ", plans[i].path, "\n");
+    std::string line;
+    if (convs && node.kind == NodeKind::conv2d)
+      line = str("solder conv: ", node.name, ": ", to_string(node.conv), ": ", plans[i].path, "\n");
+    if (passes && node.kind == NodeKind::elementwise)
+      line = str("solder elementwise: ", node.name, ": ", plans[i].path, "\n");
     std::fputs(line.c_str(), stderr);
   }
 }
@@ -133,7 +136,10 @@ Model compile(const Graph& graph, const TensorMap& weights, const CompileOptions
   plan_nodes(weights, *model);
   model->memory = plan_memory(model->graph, model->nodes);
   place_weights(weights, *model);
-  if (log_wants("conv")) log_paths(model->graph, model->nodes);
+  if (options.device.is_cuda())
+    prepare_cuda(
+        model->graph, options.device, [&](size_t i) { return model->weight(i); }, model->nodes);
+  log_paths(model->graph, model->nodes);
   return Model(std::move(model));
 }
 SOLDER_HOST_MEMORY("compile()")
@@ -244,7 +250,7 @@ Session::Session(std::shared_ptr<const Model::Impl> model, void* stream) try
     for (const Value& input : node.inputs) buffers.inputs.push_back(self.address(input));
     for (size_t output = 0; output < node.outputs.size(); ++output)
       buffers.outputs.push_back(self.address({static_cast<int>(i), static_cast<int>(output)}));
-    if (node.kind == NodeKind::conv2d && self.model->weight_offsets[i] >= 0)
+    if (node.kind != NodeKind::parameter && self.model->weight_offsets[i] >= 0)
       buffers.packed = self.model->weight(i);
     buffers.workspace = self.arena + self.model->memory.values_bytes;
     Executor::Launch launch =

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -12,9 +13,12 @@ namespace solder {
 
 /// How one node will run: decided at compile time, shared by all sessions.
 struct NodePlan {
-  Program program;                ///< the region, lowered (elementwise, conv2d)
-  ConvPlan conv;                  ///< conv2d on a GPU
-  std::vector<std::byte> packed;  ///< conv2d's weights as its kernel reads them, until they are uploaded
+  Program program;  ///< the region, lowered (elementwise, conv2d)
+  ConvPlan conv;    ///< conv2d on a GPU
+  /// Until they are uploaded: a conv2d's weights as its kernel reads them, an elementwise node's table.
+  std::vector<std::byte> packed;
+  ElementwisePath pass = ElementwisePath::interpreted;  ///< the program on a GPU, unless a conv2d absorbs it
+  std::shared_ptr<const ElementwiseKernel> kernel;      ///< the generated one, if any
   bool uses_cublas = false;
   int64_t workspace_bytes = 0;  ///< scratch while the node runs
   std::string path;             ///< what will run, in words

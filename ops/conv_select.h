@@ -63,6 +63,7 @@ struct ConvTensors {
   float* y = nullptr;            ///< must not overlap x or an operand
   void* scratch = nullptr;       ///< plan.scratch_bytes, 256-byte aligned
   ElementwiseArgs pass;          ///< the program bound over y in place, for plan.needs_pass()
+  const ElementwiseKernel* pass_kernel = nullptr;  ///< what was generated for that, if anything
 };
 
 /// Enqueues the convolution and its program on the context's stream.

@@ -27,7 +27,7 @@ void conv_cuda(const Context& context, const ConvShape& shape, const ConvPlan& p
     default: break;
 #endif
   }
-  if (plan.needs_pass()) elementwise_cuda(context, plan.program, tensors.pass);
+  if (plan.needs_pass()) elementwise_cuda(context, plan.program, tensors.pass, tensors.pass_kernel);
 }
 
 }  // namespace solder

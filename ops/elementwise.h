@@ -9,12 +9,13 @@
 #include <span>
 #include <string>
 
-#include "runtime/dtype.h"
+#include "ops/elementwise_params.h"
 #include "runtime/shape.h"
 
 namespace solder {
 
 class Context;
+class ElementwiseKernel;
 
 /// The elementwise operations. Formulas, bounds and special values: ops/scalar_math.h.
 enum class Op : uint8_t {
@@ -83,10 +84,7 @@ struct Step {
 };
 
 inline constexpr int kMaxSteps = 48;
-inline constexpr int kMaxOperands = 8;
-inline constexpr int kMaxOutputs = 4;
 inline constexpr int kMaxSlots = 4;
-inline constexpr int kMaxDims = 6;
 
 /// A program starts with acc = operand 0 and runs its steps in order; each output is stored once. Plain data:
 /// it travels to the GPU as a kernel parameter.
@@ -106,25 +104,6 @@ struct Program {
 /// "mul %1, add %2, mish, store 0": one line for dumps and errors.
 std::string to_string(const Program& program);
 
-/// A tensor as a program sees it: base pointer and strides in elements over the (collapsed) index space;
-/// stride 0 repeats (broadcasts) along that axis.
-struct Operand {
-  void* data = nullptr;
-  DType dtype = DType::float32;
-  std::array<int64_t, kMaxDims> strides{};
-};
-
-/// A program bound to memory. Axes are collapsed as far as every operand allows, outermost first.
-struct ElementwiseArgs {
-  int rank = 1;
-  std::array<int64_t, kMaxDims> dims{};
-  int64_t num_elems = 0;
-  int num_operands = 0;
-  int num_outputs = 0;
-  std::array<Operand, kMaxOperands> operands{};
-  std::array<Operand, kMaxOutputs> outputs{};  ///< dense, the full shape
-};
-
 /// A tensor to bind: data may be null while planning.
 struct ElementwiseTensor {
   void* data = nullptr;
@@ -137,11 +116,33 @@ struct ElementwiseTensor {
 ElementwiseArgs bind_elementwise(const Shape& shape, std::span<const ElementwiseTensor> operands,
                                  std::span<const ElementwiseTensor> outputs);
 
+/// How a kernel reads `operand`.
+elementwise::Access access_of(const ElementwiseArgs& args, const Operand& operand);
+
+/// Whether a kernel can count elements, and those that its last tile lacks, in 32 bits.
+bool fits_32_bits(int64_t num_elems);
+
+/// What a program runs as on a GPU.
+enum class ElementwisePath : uint8_t {
+  hand_written,  ///< mish or double_mish of one dense float32 array (ops/mish.h)
+  table,         ///< one 16-bit array to another, by a table of all results (ops/elementwise_table.h)
+  generated,     ///< a kernel of its own, made at run time (ops/elementwise_jit.h)
+  interpreted,   ///< the one kernel for all
+};
+
+/// "hand-written", "table", ...
+const char* to_string(ElementwisePath path);
+
+/// The fastest way, as long as what it saves a run is worth a table's memory or a kernel's making.
+ElementwisePath choose_elementwise_path(const Program& program, const ElementwiseArgs& args);
+
 /// Runs `program` on the CPU.
 void elementwise_cpu(const Program& program, const ElementwiseArgs& args);
 
-/// Enqueues `program` on the context's stream, as one kernel. Outputs may alias operands of the same dtype
-/// that are dense (in place); other overlap is undefined.
-void elementwise_cuda(const Context& context, const Program& program, const ElementwiseArgs& args);
+/// Enqueues `program` on the context's stream, as one kernel: `kernel`, when one was generated for it and
+/// `args`' layout, unless a dense array is not aligned to 16 bytes. Outputs may alias operands of the same
+/// dtype that are dense (in place); other overlap is undefined.
+void elementwise_cuda(const Context& context, const Program& program, const ElementwiseArgs& args,
+                      const ElementwiseKernel* kernel = nullptr);
 
 }  // namespace solder

@@ -7,8 +7,7 @@
 #include "ops/scalar_math.h"
 
 #if defined(__CUDACC__)
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
+#include "ops/pair16.cuh"
 #endif
 #if defined(__CUDA_ARCH__)
 #define SOLDER_UNROLL _Pragma("unroll")
@@ -21,7 +20,7 @@ namespace solder {
 /// x rounded to float16 and back (to nearest even; beyond its range infinity).
 SOLDER_HD float round_to_float16(float x) {
 #if defined(__CUDA_ARCH__)
-  return __half2float(__float2half_rn(x));
+  return unpack_pair(DType::float16, pack_pair(DType::float16, x, 0)).x;
 #else
   return float_from_float16(float16_from_float(x));
 #endif
@@ -30,7 +29,7 @@ SOLDER_HD float round_to_float16(float x) {
 /// x rounded to bfloat16 and back (to nearest even).
 SOLDER_HD float round_to_bfloat16(float x) {
 #if defined(__CUDA_ARCH__)
-  return __bfloat162float(__float2bfloat16_rn(x));
+  return unpack_pair(DType::bfloat16, pack_pair(DType::bfloat16, x, 0)).x;
 #else
   return float_from_bfloat16(bfloat16_from_float(x));
 #endif

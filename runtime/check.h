@@ -41,6 +41,7 @@ class Error : public std::exception {
 template <class... Parts>
 std::string str(const Parts&... parts) {
   std::ostringstream out;
+  out.exceptions(std::ios::badbit);  // without memory for the whole text std::bad_alloc, not half a text
   (out << ... << parts);
   return out.str();
 }

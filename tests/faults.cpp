@@ -5,6 +5,9 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
 #include <optional>
 
 #include "tests/shim.h"
@@ -61,6 +64,10 @@ class Drive {
     return false;
   }
 
+  void run_once(Outcome& outcome, Failure& failure) {
+    take(kCompile, outcome, failure) && take(kSession, outcome, failure) && take(kRun, outcome, failure);
+  }
+
   void destroy() {
     session_.reset();
     model_.reset();
@@ -92,7 +99,7 @@ class Drive {
         break;
       case kEnqueue:
         for (auto& [name, tensor] : device_inputs_) tensor = job_.inputs.at(name).to(device);
-        device_outputs_.at("y") = Tensor::empty(result_shape(), DType::float32, device);
+        make_device_output(device);
         session_->enqueue(device_inputs_, device_outputs_);
         session_->synchronize();
         *result = device_outputs_.at("y").to(Device::cpu());
@@ -106,12 +113,17 @@ class Drive {
   // A copy that outlives the session, whose memory a CPU session's output is.
   static void keep(const Tensor& tensor, Tensor* result) {
     const shim::Pause pause;
-    *result = Tensor::from(tensor.shape(), tensor.floats());
+    *result = Tensor::empty(tensor.shape(), tensor.dtype());
+    std::memcpy(result->data(), tensor.data(), static_cast<size_t>(tensor.num_bytes()));
   }
 
-  Shape result_shape() const {
-    const shim::Pause pause;
-    return model_->graph().type(model_->graph().outputs()[0].second).shape;
+  void make_device_output(Device device) {
+    TensorType type;
+    {
+      const shim::Pause pause;
+      type = model_->graph().type(model_->graph().outputs()[0].second);
+    }
+    device_outputs_.at("y") = Tensor::empty(std::move(type.shape), type.dtype, device);
   }
 
   const Job& job_;
@@ -243,13 +255,25 @@ Job job_of(const std::string& name, Device device, Math math, ConvAlgorithm conv
           must_run};
 }
 
+// Sixteen functions: worth a kernel of its own in float32, a table in float16.
+Job elementwise_job(const std::string& name, int64_t size, DType dtype, const std::string& must_run) {
+  Graph g;
+  Value y = g.input("x", {size}, dtype);
+  for (int i = 0; i < 16; ++i) y = g.tanh(y);
+  g.output("y", y);
+  return {name, g, {}, {{"x", uniform({size}, 5).to(dtype)}}, {.device = Device::cuda(0)}, must_run};
+}
+
 std::vector<Job> jobs() {
   shim::machine = {};
+  ::setenv("SOLDER_CACHE_DIR", "/proc/none", 1);  // no cache: every kernel is compiled
   const Device gpu = Device::cuda(0);
   return {job_of("cpu", Device::cpu(), Math::fp32, ConvAlgorithm::automatic, "direct, CPU"),
           job_of("im2col", gpu, Math::fp32, ConvAlgorithm::im2col, "im2col"),
           job_of("rows", gpu, Math::tf32, ConvAlgorithm::rows, "rows kernel"),
-          job_of("window", gpu, Math::fp32, ConvAlgorithm::window, "window kernel")};
+          job_of("window", gpu, Math::fp32, ConvAlgorithm::window, "window kernel"),
+          elementwise_job("generated", 1 << 18, DType::float32, "one pass: generated, compiled in"),
+          elementwise_job("table", 1 << 20, DType::float16, "one pass: table")};
 }
 
 }  // namespace
@@ -278,6 +302,67 @@ TEST_CASE("faults: every CUDA and cuBLAS call fails, once and for good") {
 
 TEST_CASE("faults: every allocation of host memory fails, once and for good") {
   for (const Job& job : jobs()) sweep(job, Calls::memory, {{1, ErrorKind::out_of_memory}});
+}
+
+TEST_CASE("faults: without NVRTC, or when it fails, programs are interpreted") {
+  const Job job = jobs()[4];
+  REQUIRE(job.name == "generated");
+  const Outcome generated = run_whole(job);
+  shim::machine.nvrtc_fails = "dlopen";
+  const Outcome interpreted = run_whole(job);
+  CHECK(interpreted.traces != generated.traces);
+  const int64_t objects = shim::live_device_objects();
+  for (const auto& [call, reason] :
+       std::vector<std::pair<const char*, const char*>>{{"dlopen", "is not there"},
+                                                        {"dlsym", "lacks a function"},
+                                                        {"version", "not of this build's"},
+                                                        {"nvrtcCreateProgram", "NVRTC takes no program"},
+                                                        {"nvrtcCompileProgram", "NVRTC: said by the shim"},
+                                                        {"nvrtcGetCUBINSize", "NVRTC: said by the shim"},
+                                                        {"nvrtcGetCUBIN", "NVRTC: said by the shim"}}) {
+    shim::machine.nvrtc_fails = call;
+    const std::string text = compile(job.graph, job.weights, job.options).describe();
+    CAPTURE(text);
+    CHECK(text.find("one pass: interpreted (") != std::string::npos);
+    CHECK(text.find(reason) != std::string::npos);
+    CHECK(run_whole(job).traces == interpreted.traces);
+  }
+  CHECK(shim::live_device_objects() == objects);
+  shim::machine = {};
+}
+
+TEST_CASE("faults: a cache whose files fail is no error") {
+  const Job job = jobs()[4];
+  const Outcome expected = run_whole(job);
+  std::string folder = "/tmp/solder_faults_XXXXXX";
+  REQUIRE(::mkdtemp(folder.data()) != nullptr);
+  ::setenv("SOLDER_CACHE_DIR", folder.c_str(), 1);
+  int64_t num_failed = 0;
+  for (const bool cold : {true, false}) {
+    for (const bool for_good : {false, true}) {
+      bool was_reached = true;
+      for (int64_t n = 1; was_reached; ++n) {
+        if (cold)
+          for (const auto& entry : std::filesystem::directory_iterator(folder))
+            std::filesystem::remove(entry);
+        else
+          compile(job.graph, job.weights, job.options);
+        shim::arm({Calls::files, n, for_good, EIO});
+        Outcome outcome;
+        Failure failure;
+        Drive drive(job);
+        drive.run_once(outcome, failure);
+        was_reached = shim::disarm().num_failed > 0;
+        num_failed += was_reached;
+        CHECK_MESSAGE(!failure.happened, failure.message);
+        CHECK(outcome.traces[kRun] == expected.traces[kRun]);
+      }
+      for (const auto& entry : std::filesystem::directory_iterator(folder))
+        CHECK(entry.path().extension() == ".cubin");  // no temporary file stays
+    }
+  }
+  CHECK(num_failed > 10);
+  std::filesystem::remove_all(folder);
 }
 
 TEST_CASE("faults: no GPU, no driver, an old driver, no code for this GPU: each says what to do") {

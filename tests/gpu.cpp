@@ -7,13 +7,14 @@
 
 namespace solder::test {
 
-void run_program_on_gpu(const Program& program, const ElementwiseArgs& args) {
+void run_program_on_gpu(const Program& program, const ElementwiseArgs& args,
+                        const ElementwiseKernel* kernel) {
 #if SOLDER_WITH_CUDA
   const Context context(Device::cuda(0));
-  elementwise_cuda(context, program, args);
+  elementwise_cuda(context, program, args, kernel);
   context.synchronize();
 #else
-  (void)program, (void)args;
+  (void)program, (void)args, (void)kernel;
   Device::cuda(0);
 #endif
 }

@@ -5,7 +5,8 @@
 
 namespace solder::test {
 
-/// Runs one elementwise program on device 0 and waits for it.
-void run_program_on_gpu(const Program& program, const ElementwiseArgs& args);
+/// Runs one elementwise program on device 0, interpreted or by `kernel`, and waits for it.
+void run_program_on_gpu(const Program& program, const ElementwiseArgs& args,
+                        const ElementwiseKernel* kernel = nullptr);
 
 }  // namespace solder::test

@@ -3,10 +3,11 @@
 // memory, streams, graphs and handles are small objects that are counted, kernels do nothing. What a GPU
 // would do is kept as a trace: every copy, launch and matrix product changes it, and a download from the
 // device is altered by it, so that an effect that got lost shows in the result. Any call can be told to fail:
-// a CUDA or cuBLAS call, an allocation or a file operation.
+// a CUDA or cuBLAS call, an allocation or a file operation; NVRTC by the name of its function.
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace shim {
@@ -39,12 +40,15 @@ struct Machine {
   int cc_major = 9, cc_minor = 0;
   int start_error = 0;
   int driver_version = 13000;
+  std::string_view nvrtc_fails =
+      {};  ///< its function that fails; "dlopen", "dlsym", "version": not the one wanted
 };
 inline Machine machine;
 
-/// What is alive: streams, device allocations, graphs and handles; blocks of the C++ heap and of
-/// aligned_alloc.
+/// What is alive: streams, device allocations, graphs and handles, NVRTC's programs among them; blocks of the
+/// C++ heap and of aligned_alloc.
 int64_t live_device_objects();
+int64_t live_programs();
 int64_t live_heap_blocks();
 /// Most heap bytes alive since arm(), beyond those alive then.
 int64_t peak_heap_bytes();

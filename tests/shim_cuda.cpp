@@ -4,6 +4,7 @@
 #include <cublas_v2.h>
 #include <cuda_runtime.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -31,6 +32,9 @@ struct CUstream_st {
 struct CUevent_st {
   bool is_recorded = false;
 };
+struct CUlib_st {
+  std::string code;
+};
 struct cublasContext {
   cudaStream_t stream = nullptr;
 };
@@ -38,7 +42,7 @@ struct cublasContext {
 namespace {
 
 struct State {
-  std::map<const void*, std::string> kernels;  // by the address of nvcc's host stub
+  std::map<const void*, std::string> kernels;  // by the address of nvcc's host stub, or of a library
   std::map<const void*, size_t> memory;        // device allocations and their bytes
   std::set<const void*> handles;               // streams, graphs, executable graphs, cuBLAS handles
   cudaError_t last_error = cudaSuccess;
@@ -130,7 +134,9 @@ bool on_device(const void* address, size_t bytes) {
 namespace shim {
 void begin_trace() { state().trace = 0, state().computed = false; }
 uint64_t trace() { return state().trace; }
-int64_t live_device_objects() { return std::ssize(state().handles) + std::ssize(state().memory); }
+int64_t live_device_objects() {
+  return std::ssize(state().handles) + std::ssize(state().memory) + live_programs();
+}
 }  // namespace shim
 
 // Opens each function: counts the call, then nothing until it ends. A call that fails does nothing, but
@@ -258,9 +264,10 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpy
   if (entry.status != cudaSuccess) return entry.status;
   const bool to_device = on_device(to, bytes), from_device = on_device(from, bytes);
   std::memcpy(to, from, bytes);
-  apply(hash_of("copy", mix(0, from, bytes)));
+  const size_t seen = std::min<size_t>(bytes, 1 << 16);  // of a large copy the beginning tells
+  apply(hash_of("copy", bytes, mix(0, from, seen)));
   if (from_device && !to_device && state().computed)
-    for (size_t i = 0; i < bytes; ++i)
+    for (size_t i = 0; i < seen; ++i)
       static_cast<unsigned char*>(to)[i] ^= static_cast<unsigned char>(state().trace >> i % 8 * 8);
   return cudaSuccess;
 }
@@ -274,6 +281,29 @@ cudaError_t cudaMemset2DAsync(void* memory, size_t pitch, int value, size_t widt
 }
 cudaError_t cudaMemsetAsync(void* memory, int value, size_t bytes, cudaStream_t stream) {
   return cudaMemset2DAsync(memory, bytes, value, bytes, 1, stream);
+}
+
+// ---- libraries: of one kernel, whose address is the library's ----
+
+cudaError_t cudaLibraryLoadData(cudaLibrary_t* library, const void* code, cudaJitOption*, void**, unsigned,
+                                cudaLibraryOption*, void**, unsigned) {
+  const Entry entry("cudaLibraryLoadData");
+  if (entry.status == cudaSuccess) *library = born(new CUlib_st{static_cast<const char*>(code)});
+  return entry.status;
+}
+cudaError_t cudaLibraryGetKernel(cudaKernel_t* kernel, cudaLibrary_t library, const char* name) {
+  const Entry entry("cudaLibraryGetKernel");
+  must(alive(library)->code.find(name) != std::string::npos, "a kernel that the library lacks");
+  if (entry.status != cudaSuccess) return entry.status;
+  state().kernels[library] = library->code;
+  *kernel = reinterpret_cast<cudaKernel_t>(library);
+  return cudaSuccess;
+}
+cudaError_t cudaLibraryUnload(cudaLibrary_t library) {
+  const Entry entry("cudaLibraryUnload");
+  state().kernels.erase(library);
+  dies(library);
+  return entry.status;
 }
 
 // ---- streams, launches, graphs ----

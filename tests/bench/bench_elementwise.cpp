@@ -3,8 +3,11 @@
 
 #include <cuda_runtime.h>
 
+#include <chrono>
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
+#include <filesystem>
 #include <functional>
 #include <string>
 #include <vector>
@@ -52,6 +55,13 @@ std::vector<Case> cases() {
       {"per-channel scale + bias + mish",
        {headline, {128, 1, 1}, {128, 1, 1}},
        [](Graph& g, const auto& v) { return g.mish(g.add(g.mul(v[0], v[1]), v[2])); }},
+      {"residual add + mish, float16",
+       {large, large},
+       [](Graph& g, const auto& v) { return g.mish(g.add(v[0], v[1])); },
+       solder::DType::float16},
+      {"row bias + relu",
+       {{int64_t{1} << 18, 1024}, {1024}},
+       [](Graph& g, const auto& v) { return g.relu(g.add(v[0], v[1])); }},
   };
 }
 
@@ -82,8 +92,45 @@ void run_case(const Case& c, solder::Device gpu) {
   std::printf("%-44s %8.4f ms  %7.1f GB/s  %.3f of a copy of the same %.2f GB (%.4f ms)\n", c.name.c_str(),
               ms, static_cast<double>(bytes) / ms * 1e-6, ms / copy_ms, static_cast<double>(bytes) * 1e-9,
               copy_ms);
+  std::printf("%-44s %s\n", "", fused.nodes().back().path.c_str());
   std::fflush(stdout);
 }
+
+// What compile() takes, in milliseconds.
+double compile_ms(const Graph& g, solder::Device gpu) {
+  const auto start = std::chrono::steady_clock::now();
+  solder::compile(g, {}, {.device = gpu});
+  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+}
+
+// Before anything else is compiled: NVRTC is not loaded yet, and the cache is empty.
+void print_compile_times(solder::Device gpu) {
+  solder::allocate(gpu, 1);  // starts CUDA, which takes longer
+  for (const bool is_long : {false, true}) {
+    Graph g;
+    const Value y = chain_of_8(g, g.input("x0", {int64_t{1} << 28}));
+    g.output("y", is_long ? chain_of_8(g, y) : y);
+    const double cold_ms = compile_ms(g, gpu), warm_ms = compile_ms(g, gpu);
+    std::printf("%-44s %8.1f ms with an empty cache, %.2f ms with a filled one\n",
+                is_long ? "compile(), 16-op chain" : "compile(), 8-op chain", cold_ms, warm_ms);
+  }
+}
+
+// A folder of its own for generated kernels; NVRTC's own cache is off.
+class EmptyCache {
+ public:
+  EmptyCache() {
+    ::setenv("CUDA_CACHE_DISABLE", "1", 1);
+    if (::mkdtemp(name_.data()) != nullptr) ::setenv("SOLDER_CACHE_DIR", name_.c_str(), 1);
+  }
+  ~EmptyCache() {
+    std::error_code ignored;
+    std::filesystem::remove_all(name_, ignored);
+  }
+
+ private:
+  std::string name_ = (std::filesystem::temp_directory_path() / "solder_bench_XXXXXX").string();
+};
 
 }  // namespace
 
@@ -95,6 +142,8 @@ int main() {
       std::printf("bench_elementwise: skipped: %s\n", why.c_str());
       return 0;
     }
+    const EmptyCache cache;
+    print_compile_times(gpu);
     for (const Case& c : cases()) run_case(c, gpu);
     Graph g;
     g.output("y", chain_of_8(g, g.input("x0", {4096})));

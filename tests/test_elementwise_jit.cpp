@@ -1,0 +1,407 @@
+// Generated kernels and tables: the text and its compilation need no GPU, NVRTC's cache neither.
+
+#include "support.h"
+
+#if SOLDER_WITH_CUDA
+#include <cuda_runtime.h>
+#include <dlfcn.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <thread>
+
+#include "gpu.h"
+#include "graph/executor.h"
+#include "graph/fuse.h"
+#include "ops/elementwise_jit.h"
+#include "ops/elementwise_table.h"
+#include "random_graph.h"
+#include "runtime/nvrtc.h"
+
+using namespace solder;
+using namespace solder::test;
+
+namespace {
+
+namespace fs = std::filesystem;
+
+// A folder that SOLDER_CACHE_DIR names while this lives.
+class CacheFolder {
+ public:
+  explicit CacheFolder(const std::string& below = "") {
+    std::string name = (fs::temp_directory_path() / "solder_test_XXXXXX").string();
+    REQUIRE(::mkdtemp(name.data()) != nullptr);
+    root_ = name;
+    use(root_ / below);
+  }
+  ~CacheFolder() {
+    ::unsetenv("SOLDER_CACHE_DIR");
+    fs::remove_all(root_);
+  }
+  void use(const fs::path& folder) { ::setenv("SOLDER_CACHE_DIR", folder.c_str(), 1); }
+  const fs::path& root() const { return root_; }
+
+  std::vector<fs::path> files() const {
+    std::vector<fs::path> found;
+    for (const auto& entry : fs::recursive_directory_iterator(root_))
+      if (entry.is_regular_file()) found.push_back(entry.path());
+    return found;
+  }
+
+ private:
+  fs::path root_;
+};
+
+std::string read_file(const fs::path& path) {
+  std::ifstream in(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+void write_file(const fs::path& path, const std::string& bytes) {
+  std::ofstream(path, std::ios::binary) << bytes;
+}
+
+const char* const kSmall = "extern \"C\" __global__ void kernel(float* x) { x[threadIdx.x] += 1.0f; }";
+
+// NVRTC is an optional part of a toolkit.
+bool has_nvrtc() {
+  void* const library = ::dlopen(str("libnvrtc.so.", CUDART_VERSION / 1000).c_str(), RTLD_LAZY | RTLD_LOCAL);
+  return library != nullptr && ::dlclose(library) == 0;
+}
+#define NVRTC_TEST_CASE(name) TEST_CASE("elementwise_jit: " name* doctest::skip(!has_nvrtc()))
+
+struct Bound {
+  Program program;
+  ElementwiseArgs args;
+};
+
+// `build`'s graph as one program over float32 or other inputs "x0", "x1", ...
+Bound bound(const std::vector<TensorType>& inputs, Value (*build)(Graph&, const std::vector<Value>&)) {
+  Graph g;
+  std::vector<Value> values;
+  for (const TensorType& type : inputs)
+    values.push_back(g.input("x" + std::to_string(values.size()), type.shape, type.dtype));
+  g.output("y", build(g, values));
+  const Graph fused = fuse(g);
+  const Node& node = fused.nodes().back();
+  REQUIRE(fused.nodes().size() == inputs.size() + 1);
+  return {lower(node.region, false), bind_region(fused, node, unbound(node))};
+}
+
+// The elementwise nodes of random graphs from seed 1 on, `count` of them.
+template <class Check>
+void for_random_programs(int count, Check check) {
+  for (uint64_t seed = 1; count > 0; ++seed) {
+    const Graph graph = fuse(GraphGenerator(seed).take().graph);
+    for (const Node& node : graph.nodes()) {
+      if (node.kind != NodeKind::elementwise || num_elements(node.outputs[0].shape) == 0 || count == 0)
+        continue;
+      CAPTURE(seed);
+      check(graph, node, lower(node.region, false));
+      --count;
+    }
+  }
+}
+
+bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
+Value scale_bias_mish(Graph& g, const std::vector<Value>& v) {
+  return g.mish(g.add(g.mul(v[0], v[1]), v[2]));
+}
+Value two_sub_clip(Graph& g, const std::vector<Value>& v) { return g.clip(g.sub(2.0f, v[0]), -1, 0.5f); }
+Value gate(Graph& g, const std::vector<Value>& v) { return g.mul(v[0], g.sigmoid(g.tanh(v[0]))); }
+
+}  // namespace
+
+TEST_CASE("elementwise_jit: the text has a statement a step, and what the layout fixes") {
+  const Bound channels = bound({{{2, 3, 5, 7}}, {{3, 1, 1}}, {{3, 1, 1}}}, scale_bias_mish);
+  const std::string text = elementwise_source(channels.program, channels.args);
+  CAPTURE(text);
+  CHECK(has(text, "load_words<kVec, 4>(p.args.operands[0].data"));
+  CHECK(has(text, "load_spread<kVec>(p, 1, Access::channel, DType::float32, 3,"));
+  CHECK(has(text, "apply_binary(Op::mul, false, acc, x1);\n  apply_binary(Op::add, false, acc, x2);\n"));
+  CHECK(has(
+      text,
+      "  apply_unary(Op::mish, 0, 0, acc);\n  store_output<kVec>(p.args.outputs[0].data, DType::float32"));
+  CHECK(has(text, "using Index = uint32_t;"));
+  CHECK(has(text, "kVec = 4;"));
+  // The formulas are those of scalar_math.h.
+  CHECK(has(text, "SOLDER_HD float mish_body(float x)"));
+  CHECK(!has(text, "#include"));
+
+  const Bound clip = bound({{{int64_t{1} << 31}, DType::float16}}, two_sub_clip);
+  const std::string wide = elementwise_source(clip.program, clip.args);
+  CHECK(has(wide, "using Index = uint64_t;"));
+  CHECK(has(wide, "kVec = 8;"));
+  CHECK(has(wide, "fill(__uint_as_float(1073741824u), number); apply_binary(Op::sub, true, acc, number);"));
+  CHECK(has(wide, "apply_unary(Op::clip, __uint_as_float(3212836864u), __uint_as_float(1056964608u), acc);"));
+  CHECK(has(wide, "store_output<kVec>(p.args.outputs[0].data, DType::float16"));
+
+  // Extents do not matter, dtypes and accesses do.
+  const auto of = [](int64_t size, DType dtype, const Shape& second) {
+    const Bound b = bound({{{size, 3}, dtype}, {second, dtype}},
+                          [](Graph& g, const std::vector<Value>& v) { return g.add(v[0], v[1]); });
+    return elementwise_source(b.program, b.args);
+  };
+  CHECK(of(100, DType::float32, {3}) == of(200, DType::float32, {3}));
+  CHECK(of(100, DType::float32, {3}) != of(100, DType::float32, {100, 3}));
+  CHECK(of(100, DType::float32, {3}) != of(100, DType::bfloat16, {3}));
+}
+
+TEST_CASE("elementwise_jit: every program starts with what it reads and stores each output once") {
+  for_random_programs(300, [](const Graph& graph, const Node& node, const Program& program) {
+    const std::string text = elementwise_source(program, bind_region(graph, node, unbound(node)));
+    const std::string body = text.substr(text.rfind("extern \"C\""));
+    CAPTURE(body);
+    for (const Step& step : program.view()) {
+      if (step.source == Source::operand) CHECK(has(body, str("float x", int{step.index}, "[kElems];")));
+      if (step.op == Op::store_slot) CHECK(has(body, str(", s", int{step.index}, "[kElems]")));
+    }
+    for (int i = 0; i < program.num_outputs; ++i) {
+      const std::string store = str("store_output<kVec>(p.args.outputs[", i, "]");
+      CHECK(has(body, store));
+      CHECK(body.find(store) == body.rfind(store));
+    }
+  });
+}
+
+TEST_CASE("elementwise: what runs a program on a GPU") {
+  const auto path = [&](const Bound& b) { return choose_elementwise_path(b.program, b.args); };
+  const auto unary = [&](int64_t size, DType dtype) { return path(bound({{{size}, dtype}}, gate)); };
+  CHECK(unary(int64_t{1} << 24, DType::float32) == ElementwisePath::generated);
+  CHECK(unary(int64_t{1} << 24, DType::float16) == ElementwisePath::table);
+  CHECK(unary(int64_t{1} << 24, DType::bfloat16) == ElementwisePath::table);
+  CHECK(unary(4096, DType::float32) == ElementwisePath::interpreted);
+  CHECK(unary(4096, DType::float16) == ElementwisePath::interpreted);
+  const auto mish = [](Graph& g, const std::vector<Value>& v) { return g.mish(v[0]); };
+  CHECK(path(bound({{{5}}}, mish)) == ElementwisePath::hand_written);
+  CHECK(path(bound({{{int64_t{1} << 24}, DType::float16}}, mish)) == ElementwisePath::table);
+  // Memory takes as long as the interpreter.
+  CHECK(path(bound({{{int64_t{1} << 28}}}, [](Graph& g, const std::vector<Value>& v) {
+          return g.add(v[0], 1);
+        })) == ElementwisePath::interpreted);
+  const int64_t n = int64_t{1} << 20;
+  CHECK(path(bound({{{n, 8}, DType::float16}, {{8}, DType::float16}, {{8}, DType::float16}},
+                   scale_bias_mish)) == ElementwisePath::generated);
+}
+
+NVRTC_TEST_CASE("random programs compile for Hopper") {
+  const CacheFolder cache;
+  for_random_programs(8, [](const Graph& graph, const Node& node, const Program& program) {
+    const std::string text = elementwise_source(program, bind_region(graph, node, unbound(node)));
+    const CompiledCode compiled = compile_cuda(text, "sm_90");
+    CHECK_MESSAGE(!compiled.code.empty(), compiled.why_not, "\n", text.substr(text.rfind("extern \"C\"")));
+  });
+}
+
+NVRTC_TEST_CASE("the cache is hit, and an entry that is not right is compiled anew") {
+  const CacheFolder cache("made/when/needed");
+  const CompiledCode cold = compile_cuda(kSmall, "sm_90");
+  CHECK(cold.compile_ms > 0);
+  REQUIRE(cache.files().size() == 1);
+  const fs::path entry = cache.files()[0];
+  const std::string bytes = read_file(entry);
+  const auto hit = [&] {
+    const CompiledCode again = compile_cuda(kSmall, "sm_90");
+    CHECK(again.code == cold.code);
+    CHECK(again.why_not.empty());
+    return again.compile_ms == 0;
+  };
+  CHECK(hit());
+  for (const size_t size : {size_t{0}, size_t{7}, size_t{16}, bytes.size() / 2, bytes.size() - 1}) {
+    write_file(entry, bytes.substr(0, size));
+    CHECK(!hit());
+    CHECK(read_file(entry) == bytes);
+    CHECK(hit());
+  }
+  for (const size_t place : {size_t{0}, size_t{20}, bytes.size() / 2, bytes.size() - 1}) {
+    std::string wrong = bytes;
+    wrong[place] = static_cast<char>(wrong[place] ^ 1);
+    write_file(entry, wrong);
+    CHECK(!hit());
+    CHECK(hit());
+  }
+  // Another text, another architecture: other entries. An entry under another's name is none.
+  CHECK(compile_cuda(std::string(kSmall) + " ", "sm_90").compile_ms > 0);
+  CHECK(compile_cuda(kSmall, "sm_80").compile_ms > 0);
+  CHECK(cache.files().size() == 3);
+  for (const fs::path& other : cache.files())
+    if (other != entry) fs::copy_file(other, entry, fs::copy_options::overwrite_existing);
+  CHECK(!hit());
+}
+
+NVRTC_TEST_CASE("a cache that cannot be used is no error; what NVRTC refuses is named") {
+  CacheFolder cache;
+  write_file(cache.root() / "file", "");
+  for (const fs::path& folder : {cache.root() / "file" / "below", fs::path("/proc/solder")}) {
+    cache.use(folder);
+    const CompiledCode compiled = compile_cuda(kSmall, "sm_90");
+    CHECK(!compiled.code.empty());
+    CHECK(compiled.compile_ms > 0);
+  }
+  CHECK(cache.files().size() == 1);
+  CHECK(has(compile_cuda("no CUDA", "sm_90").why_not, "error"));
+  CHECK(has(compile_cuda(kSmall, "sm_1").why_not, "architecture"));
+}
+
+NVRTC_TEST_CASE("threads that compile the same text at once share a whole entry") {
+  const CacheFolder cache;
+  std::vector<CompiledCode> results(8);
+  std::vector<std::thread> threads;
+  for (CompiledCode& result : results) threads.emplace_back([&] { result = compile_cuda(kSmall, "sm_90"); });
+  for (std::thread& thread : threads) thread.join();
+  for (const CompiledCode& result : results) CHECK(result.code == results[0].code);
+  CHECK(!results[0].code.empty());
+  CHECK(cache.files().size() == 1);  // no temporary file is left
+  CHECK(compile_cuda(kSmall, "sm_90").compile_ms == 0);
+}
+
+namespace {
+
+int64_t num_programs() {
+  const char* value = std::getenv("SOLDER_PROGRAMS");
+  return value != nullptr ? std::atoll(value) : 40;
+}
+
+// Runs the program by the interpreter, by `source`, and by that in place, where the program allows it;
+// compares every output, and what lies behind it.
+void check_generated(const Graph& graph, const Node& node, const Program& program,
+                     const std::string& source) {
+  const Device gpu = Device::cuda(0);
+  std::string how;
+  const auto kernel = make_elementwise_kernel(source, gpu, &how);
+  REQUIRE_MESSAGE(kernel != nullptr, how);
+  // Tensors of `type`, special values first, with 64 more elements behind them.
+  const auto padded = [&](const TensorType& type, uint64_t seed) {
+    const Tensor values = uniform({num_elements(type.shape) + 64}, seed, -3, 3);
+    const float special[] = {NAN, INFINITY, -INFINITY, -0.0f, 1e-40f, -70.0f, 90.0f};
+    std::copy(std::begin(special), std::end(special), values.floats().begin());
+    return values.to(type.dtype).to(gpu);
+  };
+  const auto run = [&](const ElementwiseKernel* with, bool in_place) {
+    std::vector<Tensor> inputs, outputs;
+    NodeBuffers buffers;
+    for (size_t i = 0; i < node.inputs.size(); ++i) {
+      inputs.push_back(padded(graph.type(node.inputs[i]), i + 1));
+      buffers.inputs.push_back(inputs.back().data());
+    }
+    std::vector<bool> taken(inputs.size());
+    for (size_t o = 0; o < node.outputs.size(); ++o) {
+      outputs.push_back(padded(node.outputs[o], 99));
+      for (size_t i = 0; in_place && i < inputs.size(); ++i) {
+        if (taken[i] || graph.type(node.inputs[i]).dtype != node.outputs[o].dtype ||
+            node.operand_shapes[i] != node.outputs[o].shape ||
+            !may_overwrite(program, static_cast<int>(i), static_cast<int>(o)))
+          continue;
+        taken[i] = true;
+        outputs.back() = inputs[i];
+        break;
+      }
+      buffers.outputs.push_back(outputs.back().data());
+    }
+    run_program_on_gpu(program, bind_region(graph, node, buffers), with);
+    std::vector<Tensor> results;
+    for (size_t o = 0; o < node.outputs.size(); ++o) {
+      const Tensor all = outputs[o].to(Device::cpu());
+      const int64_t count = num_elements(node.outputs[o].shape);
+      Tensor result = Tensor::empty({count + (in_place ? 0 : 64)}, all.dtype());
+      std::memcpy(result.data(), all.data(), static_cast<size_t>(result.num_bytes()));
+      results.push_back(std::move(result));
+    }
+    return results;
+  };
+  const std::vector<Tensor> expected = run(nullptr, false), generated = run(kernel.get(), false),
+                            in_place = run(kernel.get(), true), expected_in_place = run(nullptr, true);
+  for (size_t o = 0; o < node.outputs.size(); ++o) {
+    INFO("output ", o, " of ", to_string(program), "\n", source.substr(source.rfind("extern \"C\"")));
+    CHECK(same_bits(expected[o], generated[o]));
+    CHECK(same_bits(expected_in_place[o], in_place[o]));
+    Tensor whole = Tensor::empty(in_place[o].shape(), in_place[o].dtype());
+    std::memcpy(whole.data(), expected[o].data(), static_cast<size_t>(whole.num_bytes()));
+    CHECK(same_bits(whole, in_place[o]));
+  }
+}
+
+}  // namespace
+
+GPU_TEST_CASE("elementwise_jit: random programs, generated and interpreted, bit for bit") {
+  const CacheFolder cache;
+  for_random_programs(
+      static_cast<int>(num_programs()), [](const Graph& graph, const Node& node, const Program& program) {
+        std::string source = elementwise_source(program, bind_region(graph, node, unbound(node)));
+        // Every other one as if its elements were too many for 32 bits.
+        static int turn = 0;
+        if (++turn % 2 == 0) source.replace(source.find("Index = uint32_t"), 16, "Index = uint64_t");
+        check_generated(graph, node, program, source);
+      });
+}
+
+GPU_TEST_CASE("elementwise_jit: ragged sizes, every dtype") {
+  const CacheFolder cache;
+  for (const DType dtype : {DType::float32, DType::float16, DType::bfloat16}) {
+    for (const int64_t size : {1, 3, 4, 7, 8, 9, 2047, 2048, 2049, 4099, 70001}) {
+      Graph g;
+      const Value x = g.input("x", {size}, dtype), row = g.input("row", {1}, dtype);
+      g.output("y", g.mul(g.silu(g.add(x, g.input("z", {size}, dtype))), g.sub(row, x)));
+      const Graph fused = fuse(g);
+      const Node& node = fused.nodes().back();
+      const Program program = lower(node.region, false);
+      check_generated(fused, node, program,
+                      elementwise_source(program, bind_region(fused, node, unbound(node))));
+    }
+  }
+}
+
+GPU_TEST_CASE("elementwise: a table gives what the interpreter gives, for every bit pattern") {
+  const Device gpu = Device::cuda(0);
+  for (const DType from : {DType::float16, DType::bfloat16}) {
+    for (const DType to : {DType::float16, DType::bfloat16}) {
+      const int64_t size = (int64_t{1} << 22) + 5;
+      Graph g;
+      const Value x = g.input("x", {size}, from);
+      g.output("y", g.cast(g.mish(g.mul(g.softplus(x), g.exp(x))), to));
+      std::vector<uint16_t> bits(static_cast<size_t>(size));
+      for (size_t i = 0; i < bits.size(); ++i) bits[i] = static_cast<uint16_t>(i * 40503);
+      const Tensor in = Tensor::view(bits.data(), {size}, from, Device::cpu());
+      const Model model = compile(g, {}, {.device = gpu});
+      CHECK(has(model.describe(), "one pass: table"));
+      CHECK(model.weights_bytes() == kTableElems * 2);
+      const Tensor by_table = model.session().run({{"x", in}}).at("y");
+
+      const Program program = model.nodes().back().program;
+      const Tensor x_gpu = in.to(gpu), y_gpu = Tensor::empty({size}, to, gpu);
+      const std::vector<ElementwiseTensor> operands{{x_gpu.data(), from, {size}}},
+          outputs{{y_gpu.data(), to, {size}}};
+      run_program_on_gpu(program, bind_elementwise({size}, operands, outputs));
+      CHECK(same_bits(by_table, y_gpu.to(Device::cpu())));
+    }
+  }
+}
+
+GPU_TEST_CASE("elementwise_jit: a model generates once, shares it, and says so") {
+  const CacheFolder cache;
+  Graph g;
+  const Value x = g.input("x", {1 << 23});
+  const Value h = g.conv2d(g.input("image", {1, 4, 64, 64}), g.parameter("w", {4, 4, 3, 3}));
+  g.output("y", gate(g, {x}));
+  g.output("z", gate(g, {g.input("x2", {1 << 22})}));
+  g.output("h", h);
+  const TensorMap weights{{"w", uniform({4, 4, 3, 3}, 1)}};
+  const Model cold = compile(g, weights, {.device = Device::cuda(0)});
+  CHECK(has(cold.describe(), "one pass: generated, compiled in "));
+  CHECK(cache.files().size() == 1);
+  const Model warm = compile(g, weights, {.device = Device::cuda(0)});
+  CHECK(has(warm.describe(), "one pass: generated, from the cache"));
+  CHECK(!has(warm.describe(), "compiled"));
+  const TensorMap inputs{{"x", uniform({1 << 23}, 2, -4, 4)},
+                         {"x2", uniform({1 << 22}, 3, -4, 4)},
+                         {"image", uniform({1, 4, 64, 64}, 4)}};
+  const Model plain = compile(g, weights, {.device = Device::cuda(0), .fuse = false});
+  const TensorMap expected = plain.session().run(inputs);
+  for (const Model& model : {cold, warm, warm})
+    for (const auto& [name, tensor] : model.session().run(inputs))
+      CHECK(same_bits(tensor, expected.at(name)));
+}
+
+#endif
