@@ -174,7 +174,7 @@ void prepare_cuda(const Graph& graph, Device device, const std::function<void*(s
       plan.kernel = made->second.kernel;
       how = made->second.how;
     } else if (plan.pass == ElementwisePath::table) {
-      if (!context) context.emplace(device, 0);
+      if (!context) context.emplace(device);
       const ElementwiseTensor from{packed(i), graph.type(node.inputs[0]).dtype, {kTableElems}},
           to{packed(i), node.outputs[0].dtype, {kTableElems}};
       elementwise_cuda(*context, plan.program, bind_elementwise({kTableElems}, {&from, 1}, {&to, 1}));
