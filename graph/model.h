@@ -42,7 +42,9 @@ class Model {
   Device device() const;
 
   int64_t weights_bytes() const;  ///< device memory of the weights, shared by all sessions
-  int64_t session_bytes() const;  ///< device memory of each session: values, workspace, cuBLAS
+  /// Device memory of each session: values, workspace, cuBLAS's workspace. Where a node runs through cuBLAS
+  /// its handle comes on top, 64 MiB on an H100.
+  int64_t session_bytes() const;
   int64_t peak_bytes() const { return weights_bytes() + session_bytes(); }  ///< with one session
 
   /// The graph, how each node runs, and the memory plan, as text.
