@@ -204,6 +204,67 @@ TEST_CASE("choose_window_config: packed x keeps to the workspace") {
   CHECK(why.find("workspace") != std::string::npos);
 }
 
+TEST_CASE("plan_epilogue: every activation has a chain, with a residual before it, behind it or without") {
+  const ConvShape shape = headline();
+  const Shape out{shape.N, shape.K, shape.P(), shape.Q()};
+  // By number: the convolution, the bias, a residual, another one, a scalar.
+  const std::vector<ElementwiseTensor> operands{{nullptr, DType::float32, out},
+                                                {nullptr, DType::float32, {shape.K, 1, 1}},
+                                                {nullptr, DType::float32, out},
+                                                {nullptr, DType::float32, out},
+                                                {nullptr, DType::float32, {}}};
+  const auto add = [](uint8_t operand) {
+    return Step{.op = Op::add, .source = Source::operand, .index = operand};
+  };
+  const auto plan = [&](std::initializer_list<Step> steps) {
+    Program program;
+    program.num_operands = static_cast<int>(operands.size());
+    for (const Step& step : steps) program.push(step);
+    program.push({.op = Op::store_output});
+    ConvEpilogue epilogue;
+    REQUIRE(plan_epilogue(program, operands, shape, &epilogue));
+    return epilogue;
+  };
+  const Step mish{.op = Op::mish}, leaky{.op = Op::leaky_relu, .p = 0.2f};
+  const struct {
+    Step step;
+    ConvChain chain;
+  } activations[] = {{{.op = Op::relu}, ConvChain::relu},
+                     {leaky, ConvChain::leaky_relu},
+                     {{.op = Op::silu}, ConvChain::silu},
+                     {mish, ConvChain::mish},
+                     {{.op = Op::double_mish}, ConvChain::double_mish}};
+  for (const auto& [step, chain] : activations) {
+    INFO(std::string(to_string(chain)));
+    const ConvEpilogue alone = plan({add(1), step}), before = plan({add(1), add(2), step}),
+                       behind = plan({add(1), step, add(3)}), no_bias = plan({step, add(2)});
+    CHECK(alone.chain == chain);
+    CHECK(alone.residual_operand == 0);
+    for (const ConvEpilogue* residual : {&before, &behind, &no_bias}) {
+      CHECK(residual->chain == ConvChain::residual);
+      CHECK(residual->activation == chain);
+      CHECK(residual->is_residual_last == (residual != &before));
+      CHECK(residual->residual_operand == (residual == &behind ? 3 : 2));
+      CHECK(residual->bias_operand == (residual == &no_bias ? 0 : 1));
+      CHECK(residual->slope == (chain == ConvChain::leaky_relu ? 0.2f : 0.0f));
+    }
+  }
+  const ConvEpilogue plain = plan({add(1), add(2)}), twice = plan({add(2), mish, mish});
+  CHECK(plain.chain == ConvChain::residual);
+  CHECK(plain.activation == ConvChain::bias);
+  CHECK(twice.chain == ConvChain::residual);
+  CHECK(twice.activation == ConvChain::double_mish);
+  CHECK(plan({add(1)}).chain == ConvChain::bias);
+
+  // Two residuals, one on each side or both in front; one between two activations; a scalar; a difference.
+  for (const ConvEpilogue& other : {plan({add(1), add(2), mish, add(3)}), plan({add(2), add(3), mish}),
+                                    plan({mish, add(2), mish}), plan({add(1), mish, add(4)}),
+                                    plan({add(1), {.op = Op::sub, .source = Source::operand, .index = 2}})}) {
+    CHECK(other.chain == ConvChain::interpreted);
+    CHECK(other.bias_operand == 0);
+  }
+}
+
 TEST_CASE("choose_conv_plan: rows, window or im2col, each with its reason") {
   const ConvShape shape = headline();
   const Tensor w = uniform({shape.K, shape.C, shape.R, shape.S}, 1);
