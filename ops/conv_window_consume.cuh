@@ -157,11 +157,8 @@ struct Place {
 
 /// Channels of one position that go through the program together: as many as the registers hold.
 template <class Chain, class Tile>
-inline constexpr int kEpilogueRows = Chain::kInterpreted || Tile::kPositions > 128 ||
-                                             (Chain::kChain == ConvChain::residual &&
-                                              Tile::kMath == Math::fp32)
-                                         ? 8
-                                         : 16;
+inline constexpr int kEpilogueRows =
+    Chain::kInterpreted || Chain::kChain == ConvChain::residual || Tile::kPositions > 128 ? 8 : 16;
 
 /// Where and how one warp finishes its 16 channels x kPositions.
 struct Finish {
