@@ -16,8 +16,7 @@ const char* to_string(Math math);
 
 /// Which of the GPU's convolutions to use; ops/conv_select.h says what each is (`packed`: the window kernel
 /// on x that was packed before; `window`: the one that converts x itself). A named one is used where it
-/// covers the shape, im2col elsewhere. NOTE: `packed` is not chosen by itself yet: it is faster on deep
-/// layers (see predict in ops/conv_window.cpp), but so far proven only outside the graph.
+/// covers the shape, im2col elsewhere.
 enum class ConvAlgorithm { automatic, im2col, rows, window, packed };
 
 /// A convolution's geometry; the one place where its letters are defined. As in PyTorch this is

@@ -26,6 +26,21 @@ bool is_operand(const Step& step, Op op, EpilogueAccess access, const ConvEpilog
          epilogue.access[step.index] == access;
 }
 
+// The chain of one activation, or of none; `interpreted` where there is no such chain.
+ConvChain find_activation(std::span<const Step> steps, float* slope) {
+  if (steps.empty()) return ConvChain::bias;
+  if (steps.size() == 2 && steps[0].op == Op::mish && steps[1].op == Op::mish) return ConvChain::double_mish;
+  if (steps.size() > 1) return ConvChain::interpreted;
+  switch (steps[0].op) {
+    case Op::relu: return ConvChain::relu;
+    case Op::silu: return ConvChain::silu;
+    case Op::mish: return ConvChain::mish;
+    case Op::double_mish: return ConvChain::double_mish;
+    case Op::leaky_relu: *slope = steps[0].p; return ConvChain::leaky_relu;
+    default: return ConvChain::interpreted;
+  }
+}
+
 // Names the ahead-of-time chain that equals the program, if there is one.
 void match_chain(ConvEpilogue* epilogue) {
   std::span<const Step> steps = epilogue->program.view();
@@ -34,31 +49,20 @@ void match_chain(ConvEpilogue* epilogue) {
     epilogue->bias_operand = steps[0].index;
     steps = steps.subspan(1);
   }
-  ConvChain chain = ConvChain::interpreted;
-  if (steps.empty()) {
-    chain = ConvChain::bias;
-  } else if (steps.size() == 1) {
-    switch (steps[0].op) {
-      case Op::relu: chain = ConvChain::relu; break;
-      case Op::silu: chain = ConvChain::silu; break;
-      case Op::mish: chain = ConvChain::mish; break;
-      case Op::double_mish: chain = ConvChain::double_mish; break;
-      case Op::leaky_relu:
-        chain = ConvChain::leaky_relu;
-        epilogue->slope = steps[0].p;
-        break;
-      default: break;
-    }
-  } else if (steps.size() == 2) {
-    if (steps[0].op == Op::mish && steps[1].op == Op::mish) {
-      chain = ConvChain::double_mish;
-    } else if (is_operand(steps[0], Op::add, EpilogueAccess::full, *epilogue) && steps[1].op == Op::relu) {
-      chain = ConvChain::residual_relu;
-      epilogue->residual_operand = steps[0].index;
-    }
+  const auto is_residual = [&](const Step& step) {
+    return is_operand(step, Op::add, EpilogueAccess::full, *epilogue);
+  };
+  const bool is_first = !steps.empty() && is_residual(steps.front());
+  epilogue->is_residual_last = !is_first && !steps.empty() && is_residual(steps.back());
+  if (is_first || epilogue->is_residual_last) {
+    epilogue->residual_operand = (is_first ? steps.front() : steps.back()).index;
+    steps = steps.subspan(is_first ? 1 : 0, steps.size() - 1);
   }
-  epilogue->chain = chain;
-  if (chain == ConvChain::interpreted) epilogue->bias_operand = 0;
+  epilogue->activation = find_activation(steps, &epilogue->slope);
+  epilogue->chain = epilogue->activation != ConvChain::interpreted && epilogue->residual_operand != 0
+                        ? ConvChain::residual
+                        : epilogue->activation;
+  if (epilogue->chain == ConvChain::interpreted) epilogue->bias_operand = 0;
 }
 
 }  // namespace
@@ -72,7 +76,7 @@ const char* to_string(ConvChain chain) {
     case ConvChain::silu: return "silu";
     case ConvChain::mish: return "mish";
     case ConvChain::double_mish: return "double_mish";
-    case ConvChain::residual_relu: return "residual_relu";
+    case ConvChain::residual: return "residual";
   }
   return "unknown";
 }

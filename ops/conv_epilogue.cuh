@@ -30,7 +30,8 @@ struct EpilogueChain {
       kFast && (kChain == ConvChain::mish || kChain == ConvChain::double_mish || kChain == ConvChain::silu);
   /// The kernel has seen to it that no sum lies below kTailStart or is infinite, and the check is left out.
   static constexpr bool kTailFree = kTailFreeValue;
-  using TailFree = EpilogueChain<kChainValue, kFastValue, true>;
+  /// NOTE: not where a residual is added first: then sums say nothing about what the activation will see.
+  using TailFree = EpilogueChain<kChainValue, kFastValue, kHasTail>;
 };
 
 /// The bias of an ahead-of-time chain; -0 (which changes nothing, not even -0) where there is none.
@@ -177,13 +178,10 @@ __device__ void interpret_epilogue(const ConvEpilogue& epilogue, const Place& pl
   }
 }
 
-/// acc = the program after its bias (an ahead-of-time chain) or the whole program (an interpreted one); what
-/// remains to be done is to store acc.
-template <class Chain, class Place, int N>
-__device__ void run_epilogue(const ConvEpilogue& epilogue, const Place& place, float (&acc)[N]) {
-  if constexpr (Chain::kInterpreted) {
-    interpret_epilogue<Chain>(epilogue, place, acc);
-  } else if constexpr (Chain::kChain == ConvChain::relu) {
+/// acc = the activation of an ahead-of-time chain.
+template <class Chain, int N>
+__device__ void run_activation(const ConvEpilogue& epilogue, float (&acc)[N]) {
+  if constexpr (Chain::kChain == ConvChain::relu) {
     apply_unary(Op::relu, 0, 0, acc);
   } else if constexpr (Chain::kChain == ConvChain::leaky_relu) {
     apply_unary(Op::leaky_relu, epilogue.slope, 0, acc);
@@ -196,11 +194,38 @@ __device__ void run_epilogue(const ConvEpilogue& epilogue, const Place& place, f
     apply_epilogue_unary<Chain>(Op::mish, 0, 0, acc);
   } else if constexpr (Chain::kChain == ConvChain::double_mish) {
     apply_epilogue_unary<Chain>(Op::double_mish, 0, 0, acc);
-  } else if constexpr (Chain::kChain == ConvChain::residual_relu) {
+  }
+}
+
+/// The same, of the activation that a residual chain names: one branch for all of acc.
+template <bool kFast, int N>
+__device__ void run_any_activation(const ConvEpilogue& epilogue, float (&acc)[N]) {
+  switch (epilogue.activation) {
+    case ConvChain::relu: return run_activation<EpilogueChain<ConvChain::relu, kFast>>(epilogue, acc);
+    case ConvChain::leaky_relu:
+      return run_activation<EpilogueChain<ConvChain::leaky_relu, kFast>>(epilogue, acc);
+    case ConvChain::silu: return run_activation<EpilogueChain<ConvChain::silu, kFast>>(epilogue, acc);
+    case ConvChain::mish: return run_activation<EpilogueChain<ConvChain::mish, kFast>>(epilogue, acc);
+    case ConvChain::double_mish:
+      return run_activation<EpilogueChain<ConvChain::double_mish, kFast>>(epilogue, acc);
+    default: return;
+  }
+}
+
+/// acc = the program after its bias (an ahead-of-time chain) or the whole program (an interpreted one); what
+/// remains to be done is to store acc.
+template <class Chain, class Place, int N>
+__device__ void run_epilogue(const ConvEpilogue& epilogue, const Place& place, float (&acc)[N]) {
+  if constexpr (Chain::kInterpreted) {
+    interpret_epilogue<Chain>(epilogue, place, acc);
+  } else if constexpr (Chain::kChain == ConvChain::residual) {
     float other[N];
     place.load(epilogue.operands[epilogue.residual_operand], other);
-    apply_binary(Op::add, false, acc, other);
-    apply_unary(Op::relu, 0, 0, acc);
+    if (!epilogue.is_residual_last) apply_binary(Op::add, false, acc, other);
+    run_any_activation<Chain::kFast>(epilogue, acc);
+    if (epilogue.is_residual_last) apply_binary(Op::add, false, acc, other);
+  } else {
+    run_activation<Chain>(epilogue, acc);
   }
 }
 

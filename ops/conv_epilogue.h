@@ -28,8 +28,8 @@ enum class ConvChain : uint8_t {
   leaky_relu,
   silu,
   mish,
-  double_mish,    ///< also mish, mish
-  residual_relu,  ///< add of a full operand, relu
+  double_mish,  ///< also mish, mish
+  residual,     ///< one of the above (`activation`) and the `add` of a full operand, before or after it
 };
 
 const char* to_string(ConvChain chain);
@@ -40,9 +40,12 @@ struct ConvEpilogue {
   std::array<EpilogueAccess, kMaxOperands> access{};
   std::array<const float*, kMaxOperands> operands{};  ///< by operand number; 0 is the convolution, not memory
   ConvChain chain = ConvChain::interpreted;
-  int bias_operand = 0;      ///< of an ahead-of-time chain; 0: none
-  int residual_operand = 0;  ///< of residual_relu
-  float slope = 0;           ///< of leaky_relu
+  int bias_operand = 0;  ///< of an ahead-of-time chain; 0: none
+  float slope = 0;       ///< of leaky_relu
+  // Of a residual chain:
+  int residual_operand = 0;
+  bool is_residual_last = false;  ///< y = activation(conv + bias) + residual, not activation of the whole sum
+  ConvChain activation = ConvChain::interpreted;  ///< bias (nothing else) to double_mish
 };
 
 /// Slots a fused epilogue can hold: one, in registers.

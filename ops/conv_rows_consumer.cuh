@@ -180,7 +180,7 @@ __device__ void consume(const RowsParams& p, const Block& b, int which, int t) {
       const int num_cols = min(min(p.strip_cols - part * kPartCols, kPartCols), p.Q - first_col);
       const int64_t row_offset = seg.image * p.y_image + warp_channel * p.y_plane +
                                  static_cast<int64_t>(seg.first_row + j) * p.Q + first_col;
-      if constexpr (Chain::kInterpreted || Chain::kChain == ConvChain::residual_relu) {
+      if constexpr (Chain::kInterpreted || Chain::kChain == ConvChain::residual) {
         prefetch_operands(p, row_offset, min(8 * kHalves, p.K - warp_channel), num_cols, lane);
       }
       float acc[kAccs];
@@ -297,7 +297,7 @@ __device__ void consume(const RowsParams& p, const Block& b, int which, int t) {
               values[e] = scale_and_bias<Chain>(acc[first_half(window * kBlock + e) + half * 2], scale[half],
                                                 bias[half]);
             }
-            if constexpr (Chain::kChain == ConvChain::residual_relu) {
+            if constexpr (Chain::kChain == ConvChain::residual) {
               place.stored = warp_channel + half * 8 < p.K;
             }
             set_pixel(half, window * kRowsStageCols);

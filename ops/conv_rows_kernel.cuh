@@ -167,7 +167,7 @@ RowsKernel select_chain(ConvChain chain, bool paired) {
       case ConvChain::silu: return kInstance<FilterShape, ConvChain::silu>;
       case ConvChain::mish: return kInstance<FilterShape, ConvChain::mish>;
       case ConvChain::double_mish: return kInstance<FilterShape, ConvChain::double_mish>;
-      case ConvChain::residual_relu: return kInstance<FilterShape, ConvChain::residual_relu>;
+      case ConvChain::residual: return kInstance<FilterShape, ConvChain::residual>;
       case ConvChain::interpreted: break;
     }
   }

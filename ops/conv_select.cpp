@@ -52,8 +52,9 @@ bool choose_window(const ConvProblem& problem, const DeviceInfo& device, ConvPla
                    std::vector<std::byte>* packed, std::string* why_not) {
   if (problem.algorithm == ConvAlgorithm::rows) return *why_not = "the rows kernel does not cover it", false;
   const ConvShape& shape = problem.shape;
-  const WindowInput input =
-      problem.algorithm == ConvAlgorithm::packed ? WindowInput::packed : WindowInput::converted;
+  const WindowInput input = problem.algorithm == ConvAlgorithm::window   ? WindowInput::converted
+                            : problem.algorithm == ConvAlgorithm::packed ? WindowInput::packed
+                                                                         : WindowInput::automatic;
   if (!choose_window_config(shape, problem.math, device.num_sms, input, problem.workspace_bytes,
                             &plan->window, why_not))
     return false;

@@ -157,7 +157,8 @@ struct Place {
 
 /// Channels of one position that go through the program together: as many as the registers hold.
 template <class Chain, class Tile>
-inline constexpr int kEpilogueRows = Chain::kInterpreted || Tile::kPositions > 128 ? 8 : 16;
+inline constexpr int kEpilogueRows =
+    Chain::kInterpreted || Chain::kChain == ConvChain::residual || Tile::kPositions > 128 ? 8 : 16;
 
 /// Where and how one warp finishes its 16 channels x kPositions.
 struct Finish {
@@ -263,9 +264,25 @@ __device__ __forceinline__ void finish_tile(const Params& p, const Smem& smem, c
       return finish_with<EpilogueChain<ConvChain::mish, kFast>, Tile>(p, f, self.lane, sum);
     case ConvChain::double_mish:
       return finish_with<EpilogueChain<ConvChain::double_mish, kFast>, Tile>(p, f, self.lane, sum);
-    case ConvChain::residual_relu:
-      return finish_with<EpilogueChain<ConvChain::residual_relu, kFast>, Tile>(p, f, self.lane, sum);
+    case ConvChain::residual:
+      return finish_with<EpilogueChain<ConvChain::residual, kFast>, Tile>(p, f, self.lane, sum);
     default: return finish_with<EpilogueChain<ConvChain::interpreted, kFast>, Tile>(p, f, self.lane, sum);
+  }
+}
+
+/// Asks for the residual of a warp's 16 channels, so that it is in the L2 cache when the tile is multiplied.
+template <class Tile>
+__device__ void prefetch_residual(const Params& p, const Consumer& self, int first_k,
+                                  int64_t first_position) {
+  const int k = min(first_k + self.warp * 16 + self.lane % 16, p.K - 1);
+#pragma unroll 1
+  for (int slice = 0; slice < Tile::kPositions / 32; ++slice) {
+    // The first position for half of the lanes, the last for the others: 32 rarely spread over more lines.
+    const int64_t position = first_position + slice * 32 + self.lane / 16 * 31;
+    const Position at = locate(p, static_cast<uint32_t>(position));
+    const int image = min(at.image, p.N - 1), row = min(at.row, p.P - 1), column = min(at.column, p.Q - 1);
+    sm90::prefetch_l2(p.epilogue.operands[p.epilogue.residual_operand] +
+                      ((int64_t{image} * p.K + k) * p.P + row) * p.Q + column);
   }
 }
 
@@ -285,10 +302,12 @@ __device__ void consume(const Params& p, const Smem& smem, int idx, int warp, in
       skip_tile<Tile>(p, smem, self);
       continue;
     }
+    const int first_k = block * kWindowBlockK;
+    const int64_t first_position = first + (Tile::kSplitK ? 0 : idx * Tile::kPositions);
+    if (p.epilogue.chain == ConvChain::residual) prefetch_residual<Tile>(p, self, first_k, first_position);
     float sum[Tile::kPositions / 2];
     multiply_tile<Tile>(p, smem, self, sum);
-    finish_tile<Tile>(p, smem, self, block * kWindowBlockK,
-                      first + (Tile::kSplitK ? 0 : idx * Tile::kPositions), sum);
+    finish_tile<Tile>(p, smem, self, first_k, first_position, sum);
   }
 }
 

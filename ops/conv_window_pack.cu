@@ -57,6 +57,7 @@ template <int kParts, bool kColumns>
 __global__ void __launch_bounds__(kPackThreads) window_pack_kernel(const __grid_constant__ PackParams pack) {
   const Params& p = pack.window;
   const WindowConfig& c = p.config;
+  __shared__ uint32_t maxima[kPackThreads];  // by image, from the block's first one
   sm90::dependency_launch();
   sm90::dependency_wait();
   if (p.is_repair) {
@@ -111,7 +112,15 @@ __global__ void __launch_bounds__(kPackThreads) window_pack_kernel(const __grid_
     const uint32_t same_image = __match_any_sync(0xffffffffu, pixel.image);
     max_bits = __reduce_max_sync(same_image, max_bits);
     const bool is_leader = __ffs(static_cast<int>(same_image)) - 1 == static_cast<int>(threadIdx.x % 32);
-    if (is_leader && is_image && max_bits != 0) atomicMax(&p.ranges[pixel.image].max_bits, max_bits);
+    // One atomic to memory for each image of the block: all blocks meet at a few addresses.
+    const int first_image = locate_pixel(p, first_plane, static_cast<uint32_t>(first)).image;
+    __syncthreads();
+    maxima[threadIdx.x] = 0;
+    __syncthreads();
+    if (is_leader && max_bits != 0) atomicMax(&maxima[pixel.image - first_image], max_bits);
+    __syncthreads();
+    max_bits = maxima[threadIdx.x];
+    if (max_bits != 0) atomicMax(&p.ranges[first_image + static_cast<int>(threadIdx.x)].max_bits, max_bits);
   }
 }
 

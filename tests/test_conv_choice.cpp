@@ -117,7 +117,83 @@ TEST_CASE("choose_window_config: every real shape gets a config that covers it, 
   CHECK(covered > 2000);
 }
 
-TEST_CASE("choose_window_config: x is packed where several tiles read it, and only if it fits") {
+TEST_CASE("choose_window_config: the automatic choice is the cheaper of converting and packing") {
+  constexpr int64_t kWorkspace = int64_t{256} << 20;
+  int64_t num_packed = 0, num_converted = 0;
+  for (const CsvRow& row : read_conformance("conv_shapes.csv")) {
+    const ConvShape s = conv_shape(row);
+    for (const Math math : {Math::tf32, Math::fp32}) {
+      const auto predict = [&](WindowInput input, WindowConfig* config) {
+        std::string why;
+        return choose_window_config(s, math, kNumSms, input, kWorkspace, config, &why) ? config->predicted_us
+                                                                                       : INFINITY;
+      };
+      WindowConfig automatic, converted, packed;
+      INFO(to_string(s), " ", std::string(to_string(math)));
+      const double us = predict(WindowInput::automatic, &automatic);
+      CHECK(us ==
+            std::min(predict(WindowInput::converted, &converted), predict(WindowInput::packed, &packed)));
+      if (us == INFINITY) continue;
+      CHECK(automatic == (automatic.is_packed ? packed : converted));
+      CHECK(packed_x_bytes(s, automatic) <= kWorkspace);
+      ++(automatic.is_packed ? num_packed : num_converted);
+    }
+  }
+  CHECK(num_packed > 100);
+  CHECK(num_converted > 100);
+}
+
+TEST_CASE("choose_window_config: x is packed where an H100 was at least an eighth faster with it") {
+  // 1x1 and 3x3 at stride 1 unless said otherwise; microseconds of the fastest tile, converted and packed.
+  const auto square = [](int64_t N, int64_t C, int64_t size, int64_t K, int64_t filter, int64_t stride = 1) {
+    const int64_t pad = filter / 2;
+    return ConvShape{.N = N,
+                     .C = C,
+                     .H = size,
+                     .W = size,
+                     .K = K,
+                     .R = filter,
+                     .S = filter,
+                     .stride_h = stride,
+                     .stride_w = stride,
+                     .pad_top = pad,
+                     .pad_left = pad,
+                     .pad_bottom = stride == 1 ? pad : 0,
+                     .pad_right = stride == 1 ? pad : 0};
+  };
+  const struct {
+    ConvShape shape;
+    Math math;
+    double converted, packed;
+  } measured[] = {{square(128, 4096, 7, 2048, 1), Math::tf32, 1091, 286},
+                  {square(128, 4096, 7, 2048, 1), Math::fp32, 1512, 617},
+                  {square(1, 2560, 20, 640, 1), Math::tf32, 70.5, 30.0},
+                  {square(1, 2560, 20, 640, 1), Math::fp32, 87.2, 44.6},
+                  {square(96, 832, 7, 256, 1), Math::tf32, 51.6, 31.1},
+                  {square(22, 1280, 8, 384, 1), Math::fp32, 50.8, 31.7},
+                  {square(32, 256, 38, 512, 3), Math::tf32, 309, 265},
+                  {square(1, 1024, 128, 512, 1), Math::fp32, 275, 177},
+                  {square(1, 160, 160, 320, 3, 2), Math::tf32, 67.2, 35.8},
+                  {square(1, 160, 160, 320, 3, 2), Math::fp32, 101, 64.8},
+                  {square(96, 192, 28, 96, 1), Math::tf32, 66.1, 74.8},
+                  {square(96, 192, 28, 96, 1), Math::fp32, 86.0, 103},
+                  {square(32, 32, 112, 64, 1), Math::tf32, 85.1, 98.2},
+                  {square(32, 32, 112, 64, 1), Math::fp32, 97.2, 132},
+                  {square(32, 1024, 19, 24, 3), Math::fp32, 140, 177},
+                  {square(100, 256, 28, 81, 1), Math::fp32, 104, 129},
+                  {square(64, 64, 50, 64, 3), Math::fp32, 134, 153}};
+  for (const auto& [shape, math, converted, packed] : measured) {
+    WindowConfig config;
+    std::string why;
+    INFO(to_string(shape), " ", std::string(to_string(math)));
+    REQUIRE(choose_window_config(shape, math, kNumSms, WindowInput::automatic, int64_t{256} << 20, &config,
+                                 &why));
+    CHECK(config.is_packed == (packed < converted));
+    CHECK(config.predicted_us == doctest::Approx(std::min(packed, converted)).epsilon(0.25));
+  }
+}
+
+TEST_CASE("choose_window_config: packed x keeps to the workspace") {
   const auto choose = [](const ConvShape& shape, int64_t max_packed_bytes) {
     WindowConfig config;
     std::string why;
@@ -133,13 +209,72 @@ TEST_CASE("choose_window_config: x is packed where several tiles read it, and on
   CHECK(packed_x_bytes(deep, packed) <= 2 * (deep.N * 49 + 512) * deep.C);
   CHECK_FALSE(choose(deep, packed_x_bytes(deep, packed) / 2).is_packed);
   CHECK_FALSE(choose(deep, 0).is_packed);
-  // One block of output channels and few input channels: nothing to share.
-  CHECK_FALSE(choose({.N = 32, .C = 32, .H = 112, .W = 112, .K = 64, .R = 1, .S = 1}, INT64_MAX).is_packed);
 
   WindowConfig config;
   std::string why;
   CHECK_FALSE(choose_window_config(deep, Math::tf32, kNumSms, WindowInput::packed, 1 << 20, &config, &why));
   CHECK(why.find("workspace") != std::string::npos);
+}
+
+TEST_CASE("plan_epilogue: every activation has a chain, with a residual before it, behind it or without") {
+  const ConvShape shape = headline();
+  const Shape out{shape.N, shape.K, shape.P(), shape.Q()};
+  // By number: the convolution, the bias, a residual, another one, a scalar.
+  const std::vector<ElementwiseTensor> operands{{nullptr, DType::float32, out},
+                                                {nullptr, DType::float32, {shape.K, 1, 1}},
+                                                {nullptr, DType::float32, out},
+                                                {nullptr, DType::float32, out},
+                                                {nullptr, DType::float32, {}}};
+  const auto add = [](uint8_t operand) {
+    return Step{.op = Op::add, .source = Source::operand, .index = operand};
+  };
+  const auto plan = [&](std::initializer_list<Step> steps) {
+    Program program;
+    program.num_operands = static_cast<int>(operands.size());
+    for (const Step& step : steps) program.push(step);
+    program.push({.op = Op::store_output});
+    ConvEpilogue epilogue;
+    REQUIRE(plan_epilogue(program, operands, shape, &epilogue));
+    return epilogue;
+  };
+  const Step mish{.op = Op::mish}, leaky{.op = Op::leaky_relu, .p = 0.2f};
+  const struct {
+    Step step;
+    ConvChain chain;
+  } activations[] = {{{.op = Op::relu}, ConvChain::relu},
+                     {leaky, ConvChain::leaky_relu},
+                     {{.op = Op::silu}, ConvChain::silu},
+                     {mish, ConvChain::mish},
+                     {{.op = Op::double_mish}, ConvChain::double_mish}};
+  for (const auto& [step, chain] : activations) {
+    INFO(std::string(to_string(chain)));
+    const ConvEpilogue alone = plan({add(1), step}), before = plan({add(1), add(2), step}),
+                       behind = plan({add(1), step, add(3)}), no_bias = plan({step, add(2)});
+    CHECK(alone.chain == chain);
+    CHECK(alone.residual_operand == 0);
+    for (const ConvEpilogue* residual : {&before, &behind, &no_bias}) {
+      CHECK(residual->chain == ConvChain::residual);
+      CHECK(residual->activation == chain);
+      CHECK(residual->is_residual_last == (residual != &before));
+      CHECK(residual->residual_operand == (residual == &behind ? 3 : 2));
+      CHECK(residual->bias_operand == (residual == &no_bias ? 0 : 1));
+      CHECK(residual->slope == (chain == ConvChain::leaky_relu ? 0.2f : 0.0f));
+    }
+  }
+  const ConvEpilogue plain = plan({add(1), add(2)}), twice = plan({add(2), mish, mish});
+  CHECK(plain.chain == ConvChain::residual);
+  CHECK(plain.activation == ConvChain::bias);
+  CHECK(twice.chain == ConvChain::residual);
+  CHECK(twice.activation == ConvChain::double_mish);
+  CHECK(plan({add(1)}).chain == ConvChain::bias);
+
+  // Two residuals, one on each side or both in front; one between two activations; a scalar; a difference.
+  for (const ConvEpilogue& other : {plan({add(1), add(2), mish, add(3)}), plan({add(2), add(3), mish}),
+                                    plan({mish, add(2), mish}), plan({add(1), mish, add(4)}),
+                                    plan({add(1), {.op = Op::sub, .source = Source::operand, .index = 2}})}) {
+    CHECK(other.chain == ConvChain::interpreted);
+    CHECK(other.bias_operand == 0);
+  }
 }
 
 TEST_CASE("choose_conv_plan: rows, window or im2col, each with its reason") {
@@ -198,5 +333,12 @@ TEST_CASE("choose_conv_plan: rows, window or im2col, each with its reason") {
   CHECK(with_packed_x.window.is_packed);
   CHECK(with_packed_x.scratch_bytes == window_scratch_bytes(shape, with_packed_x.window));
   CHECK(with_packed_x.scratch_bytes > 2 * shape.N * shape.C * shape.H * shape.W);
+
+  const ConvShape deep{.N = 4, .C = 1024, .H = 7, .W = 7, .K = 512, .R = 1, .S = 1};
+  const Tensor deep_w = uniform({deep.K, deep.C, 1, 1}, 1);
+  const ConvPlan by_itself = choose(problem_of(deep, Math::fp32, deep_w.floats()), h100());
+  CHECK(by_itself.kind == ConvPlan::Kind::window);
+  CHECK(by_itself.window.is_packed);
+  CHECK(by_itself.path.starts_with("packed window kernel"));
 #endif
 }

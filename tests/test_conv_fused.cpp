@@ -281,7 +281,17 @@ GPU_TEST_CASE(
     const Value residual = g.input("residual", out), scale = g.parameter("scale", {s.K, 1, 1}),
                 row = g.parameter("row", {s.Q()});
     const auto conv = [&] { return g.conv2d(x, w, b, options); };
-    g.output("residual relu", g.relu(g.add(conv(), residual)));
+    const std::pair<std::string, std::function<Value(Value)>> activations[] = {
+        {"nothing", [](Value v) { return v; }},
+        {"relu", [&](Value v) { return g.relu(v); }},
+        {"leaky_relu", [&](Value v) { return g.leaky_relu(v, 0.1f); }},
+        {"silu", [&](Value v) { return g.silu(v); }},
+        {"mish", [&](Value v) { return g.mish(v); }},
+        {"double_mish", [&](Value v) { return g.double_mish(v); }}};
+    for (const auto& [name, activation] : activations) {
+      g.output("residual, then " + name, activation(g.add(conv(), residual)));
+      g.output(name + ", then residual", g.add(activation(conv()), residual));
+    }
     g.output("swish by hand", [&] {
       const Value v = conv();
       return g.mul(v, g.sigmoid(v));
@@ -299,7 +309,12 @@ GPU_TEST_CASE(
     for (const ConvAlgorithm algorithm : kAlgorithms) {
       const auto results = [&](Math math, bool fuse) {
         const CompileOptions how{.device = Device::cuda(0), .math = math, .fuse = fuse, .conv = algorithm};
-        return compile(g, weights, how).session().run(inputs);
+        const Model model = compile(g, weights, how);
+        int64_t num_passes = 0;
+        for (const auto& node : model.nodes())
+          num_passes += node.path.find("elementwise pass") != std::string::npos;
+        if (fuse) CHECK(num_passes == 4);  // swish by hand, scaled, row, long
+        return model.session().run(inputs);
       };
       const TensorMap fused = results(Math::fp32, true), plain = results(Math::fp32, false),
                       approximate = results(Math::tf32, true);
