@@ -9,11 +9,6 @@
 #if defined(__CUDACC__)
 #include "ops/pair16.cuh"
 #endif
-#if defined(__CUDA_ARCH__)
-#define SOLDER_UNROLL _Pragma("unroll")
-#else
-#define SOLDER_UNROLL
-#endif
 
 namespace solder {
 
@@ -49,22 +44,9 @@ SOLDER_HD void zip_block(bool swapped, float (&acc)[N], const float (&other)[N],
   for (int i = 0; i < N; ++i) acc[i] = swapped ? f(other[i], acc[i]) : f(acc[i], other[i]);
 }
 
-/// acc[i] = mish(acc[i]), with one branch for the block's tail instead of one an element.
+/// acc = op(acc) for a unary op with parameters p, q (see Step), acc being in `known`.
 template <int N>
-SOLDER_HD void mish_block(float (&acc)[N]) {
-  float lowest = 0.0f;
-  SOLDER_UNROLL
-  for (int i = 0; i < N; ++i) lowest = fminf(lowest, acc[i]);  // passes over NaN
-  if (lowest < math::kMishTail) {
-    map_block(acc, [](float x) { return math::mish(x); });
-  } else {
-    map_block(acc, [](float x) { return math::mish_body(x); });
-  }
-}
-
-/// acc = op(acc) for a unary op with parameters p, q (see Step).
-template <int N>
-SOLDER_HD void apply_unary(Op op, float p, float q, float (&acc)[N]) {
+SOLDER_HD void apply_unary(Op op, float p, float q, float (&acc)[N], math::Range known = {}) {
   switch (op) {
     case Op::abs: return map_block(acc, [](float x) { return math::abs(x); });
     case Op::neg: return map_block(acc, [](float x) { return math::neg(x); });
@@ -75,20 +57,22 @@ SOLDER_HD void apply_unary(Op op, float p, float q, float (&acc)[N]) {
     case Op::reciprocal: return map_block(acc, [](float x) { return math::reciprocal(x); });
     case Op::square: return map_block(acc, [](float x) { return math::square(x); });
     case Op::erf: return map_block(acc, [](float x) { return math::erf(x); });
-    case Op::tanh: return map_block(acc, [](float x) { return math::tanh(x); });
-    case Op::sigmoid: return map_block(acc, [](float x) { return math::sigmoid(x); });
-    case Op::softplus: return map_block(acc, [](float x) { return math::softplus(x); });
+    case Op::tanh: return math::tanh(acc, known);
+    case Op::sigmoid: return math::sigmoid(acc, known);
+    case Op::softplus: return math::softplus(acc, known);
     case Op::relu: return map_block(acc, [](float x) { return math::relu(x); });
     case Op::leaky_relu: return map_block(acc, [=](float x) { return math::leaky_relu(x, p); });
     case Op::elu: return map_block(acc, [=](float x) { return math::elu(x, p); });
     case Op::selu: return map_block(acc, [](float x) { return math::selu(x); });
     case Op::gelu: return map_block(acc, [](float x) { return math::gelu(x); });
     case Op::gelu_tanh: return map_block(acc, [](float x) { return math::gelu_tanh(x); });
-    case Op::silu: return map_block(acc, [](float x) { return math::silu(x); });
+    case Op::silu: return math::silu(acc, known);
     case Op::hard_sigmoid: return map_block(acc, [](float x) { return math::hard_sigmoid(x); });
     case Op::hard_swish: return map_block(acc, [](float x) { return math::hard_swish(x); });
-    case Op::mish: return mish_block(acc);
-    case Op::double_mish: mish_block(acc); return map_block(acc, [](float x) { return math::mish_body(x); });
+    case Op::mish: return math::mish(acc, known);
+    case Op::double_mish:
+      math::mish(acc, known);
+      return map_block(acc, [](float x) { return math::mish_body(x); });
     case Op::clip: return map_block(acc, [=](float x) { return math::clip(x, p, q); });
     case Op::to_float16: return map_block(acc, [](float x) { return round_to_float16(x); });
     case Op::to_bfloat16: return map_block(acc, [](float x) { return round_to_bfloat16(x); });

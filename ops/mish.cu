@@ -3,8 +3,8 @@
 // Grid: blocks of 256 threads; a thread takes two 16-byte vectors a turn, one block apart, so two loads are
 // in flight before the first formula starts. As many blocks as there are turns, so that a new block's loads
 // overlap an old one's stores (16 blocks an SM with a long loop each took 10 percent more); grid-stride
-// beyond kMaxBlocks. Bound: memory, 8 bytes an element. double_mish costs about 55 issue slots an element of
-// the roughly 77 that an H100 has in the time it moves those bytes. Up to three elements behind the last
+// beyond kMaxBlocks. Bound: memory, 8 bytes an element. double_mish costs about 27 issue slots an element of
+// the roughly 89 that an H100 has in the time it moves those bytes. Up to three elements behind the last
 // vector (`tail`) are done one by one by block 0.
 
 #include <algorithm>

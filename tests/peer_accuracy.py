@@ -19,7 +19,6 @@ and {case_cpu}.
 - ULP: the distance from the exact value (float64) in spacings of float32 there, over the inputs whose exact result is a
   normal float32. 0 is exact, 0.5 correctly rounded.
 - Subnormal results: the largest distance in steps of 2^-149.
-- gelu_tanh: u = sqrt(2/pi) (x + 0.044715 x^3).
 - NaN is where the exact value is NaN, zeros have its sign, and it overflows where the bound says; the tests check every
   input. Infinity counts as 2^128.
 - double_mish is stepwise: mish of mish(x) as float32, and equal to that bit for bit.

@@ -1,5 +1,3 @@
-#include <functional>
-
 #include "gpu.h"
 #include "graph/region.h"
 #include "ops/elementwise.h"
@@ -10,56 +8,6 @@ using namespace solder;
 using namespace solder::test;
 
 namespace {
-
-// An op, its float64 oracle, and the bound its docstring states for normal results. `argument_cost` adds
-// argument_cost(x) * 2^-23 of relative error.
-struct UnaryCase {
-  Op op;
-  float p, q;
-  std::function<double(double)> oracle;
-  double max_ulp;
-  std::function<double(double)> argument_cost = [](double) { return 0.0; };
-};
-
-const std::vector<UnaryCase>& unary_cases() {
-  constexpr double kInfinity = std::numeric_limits<double>::infinity();
-  const auto hard = [](double x) { return std::min(std::max(x + 3, 0.0), 6.0) / 6; };
-  static const std::vector<UnaryCase> cases = {
-      {Op::abs, 0, 0, [](double x) { return std::abs(x); }, 0},
-      {Op::neg, 0, 0, [](double x) { return -x; }, 0},
-      {Op::exp, 0, 0, [](double x) { return std::exp(x); }, 2},
-      {Op::log, 0, 0, [](double x) { return std::log(x); }, 2},
-      {Op::sqrt, 0, 0, [](double x) { return std::sqrt(x); }, 0.5},
-      {Op::rsqrt, 0, 0, [](double x) { return x == 0 ? std::copysign(kInfinity, x) : 1 / std::sqrt(x); },
-       1.5},
-      {Op::reciprocal, 0, 0, [](double x) { return 1 / x; }, 0.5},
-      {Op::square, 0, 0, [](double x) { return x * x; }, 0.5},
-      {Op::erf, 0, 0, [](double x) { return std::erf(x); }, 4},
-      {Op::tanh, 0, 0, [](double x) { return std::tanh(x); }, 4},
-      {Op::sigmoid, 0, 0, [](double x) { return 1 / (1 + std::exp(-x)); }, 4},
-      {Op::softplus, 0, 0, [](double x) { return x > 700 ? x : std::log1p(std::exp(x)); }, 4},
-      {Op::relu, 0, 0, [](double x) { return x <= 0 ? 0.0 : x; }, 0},
-      {Op::leaky_relu, 0.1f, 0, [](double x) { return x > 0 ? x : x * double{0.1f}; }, 0.5},
-      {Op::elu, 1.5f, 0, [](double x) { return x > 0 ? x : 1.5 * std::expm1(x); }, 4},
-      {Op::selu, 0, 0,
-       [](double x) { return 1.0507009873554804934 * (x > 0 ? x : 1.6732632423543772848 * std::expm1(x)); },
-       4},
-      {Op::gelu, 0, 0, [](double x) { return 0.5 * x * std::erfc(-x / std::sqrt(2.0)); }, 2,
-       [](double x) { return 4 + x * x; }},
-      {Op::gelu_tanh, 0, 0,
-       [](double x) { return x / (1 + std::exp(-2 * std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x))); }, 2,
-       [](double x) { return 4 + 4 * std::sqrt(2 / M_PI) * std::abs(x + 0.044715 * x * x * x); }},
-      {Op::silu, 0, 0, [](double x) { return x / (1 + std::exp(-x)); }, 4},
-      {Op::hard_sigmoid, 0, 0, hard, 1.5, [](double x) { return x < 0 ? 4 / std::max(x + 3, 1e-30) : 0; }},
-      {Op::hard_swish, 0, 0, [=](double x) { return std::isinf(x) && x < 0 ? -NAN : x * hard(x); }, 2.5,
-       [](double x) { return x < 0 ? 4 / std::max(x + 3, 1e-30) : 0; }},
-      {Op::mish, 0, 0, mish_oracle, 4},
-      {Op::clip, -0.5f, 2, [](double x) { return x < -0.5 ? -0.5
-                                                 : x > 2  ? 2
-                                                          : x; }, 0},
-  };
-  return cases;
-}
 
 // Every exponent, many random bit patterns, the range where activations bend, special values.
 std::vector<float> spread_inputs() {
@@ -75,12 +23,6 @@ std::vector<float> spread_inputs() {
   return inputs;
 }
 
-// |result - exact| in units of the last place of `exact`, exact taken as a float32.
-double error_ulp(float result, double exact) {
-  const double spacing = std::ldexp(1.0, std::max(std::ilogb(exact), -126) - 23);
-  return std::abs(result - exact) / spacing;
-}
-
 // doctest prints a plain char pointer as an address.
 std::string name_of(Op op) { return to_string(op); }
 std::string name_of(DType dtype) { return to_string(dtype); }
@@ -92,37 +34,6 @@ Tensor run_unary(Device device, Op op, float p, float q, const Tensor& x) {
 }
 
 }  // namespace
-
-TEST_CASE("elementwise: unary functions against float64, special values included") {
-  const std::vector<float> inputs = spread_inputs();
-  const Tensor x = Tensor::from({static_cast<int64_t>(inputs.size())}, inputs);
-  for (const Device device : devices()) {
-    for (const UnaryCase& c : unary_cases()) {
-      const Tensor y = run_unary(device, c.op, c.p, c.q, x);
-      double worst = 0;
-      float worst_input = 0;
-      for (size_t i = 0; i < inputs.size(); ++i) {
-        const double exact = c.oracle(inputs[i]);
-        const float result = y.floats()[i];
-        double error = 0;
-        if (std::isnan(exact) || std::isnan(result)) {
-          error = std::isnan(exact) == std::isnan(result) ? 0 : 1e30;
-        } else if (std::isinf(static_cast<float>(exact)) || std::isinf(result)) {
-          error = static_cast<float>(exact) == result ? 0 : 1e30;
-        } else if (std::abs(exact) >= 0x1p-126) {
-          const double cost = c.argument_cost(inputs[i]);
-          error = std::max(0.0, error_ulp(result, exact) - 2 * cost);
-        } else {
-          // A subnormal result: within a few of the smallest steps, or flushed.
-          error = std::abs(result - exact) <= std::max(std::abs(exact), 8 * 0x1p-149) ? 0 : 1e30;
-        }
-        if (error > worst) worst = error, worst_input = inputs[i];
-      }
-      INFO(name_of(c.op), " on ", to_string(device), ": worst ", worst, " ULP at ", worst_input);
-      CHECK(worst <= c.max_ulp);
-    }
-  }
-}
 
 TEST_CASE("elementwise: double_mish is mish twice, bit for bit") {
   const std::vector<float> inputs = spread_inputs();
