@@ -4,6 +4,7 @@
 #include <bit>
 #include <cmath>
 
+#include "ops/value_range.h"
 #include "runtime/check_cuda.h"
 #include "runtime/nvrtc.h"
 
@@ -48,7 +49,8 @@ int vector_length(const ElementwiseArgs& args) {
   return static_cast<int>(16 / widest);
 }
 
-std::string statement(const Step& step, const ElementwiseArgs& args) {
+// `known` is where acc lies before the step.
+std::string statement(const Step& step, math::Range known, const ElementwiseArgs& args) {
   const int index = step.index;
   const std::string op = str("Op::", to_string(step.op));
   if (step.op == Op::store_slot) return str("copy(acc, s", index, ");");
@@ -56,7 +58,8 @@ std::string statement(const Step& step, const ElementwiseArgs& args) {
     return str("store_output<kVec>(p.args.outputs[", index, "].data, ",
                text_of(args.outputs[step.index].dtype), ", first, num_elems, acc);");
   if (is_unary(step.op))
-    return str("apply_unary(", op, ", ", text_of(step.p), ", ", text_of(step.q), ", acc);");
+    return str("apply_unary(", op, ", ", text_of(step.p), ", ", text_of(step.q), ", acc, {",
+               text_of(known.low), ", ", text_of(known.high), "});");
   std::string text, source = str(step.source == Source::slot ? "s" : "x", index);
   if (step.source == Source::immediate) {
     text = str("fill(", text_of(step.p), ", number); ");
@@ -107,7 +110,8 @@ std::string elementwise_source(const Program& program, const ElementwiseArgs& ar
   text += spread + unpacks + "  float number[kElems], acc[kElems]";
   for (int slot = 0; slot < program.num_slots; ++slot) text += str(", s", slot, "[kElems]");
   text += ";\n  copy(x0, acc);\n";
-  for (const Step& step : program.view()) text += "  " + statement(step, args) + "\n";
+  const std::vector<math::Range> known = known_ranges(program);
+  for (size_t i = 0; i < known.size(); ++i) text += "  " + statement(program.steps[i], known[i], args) + "\n";
   return text + "}\n}\n";
 }
 
