@@ -354,6 +354,30 @@ GPU_TEST_CASE("elementwise_jit: ragged sizes, every dtype") {
   }
 }
 
+GPU_TEST_CASE("elementwise_jit: operands in their order, and values beyond every tail") {
+  using Build = Value (*)(Graph&, Value, Value);
+  const Build builds[] = {
+      [](Graph& g, Value a, Value b) { return g.div(g.sub(a, g.exp(b)), g.add(b, 4)); },
+      [](Graph& g, Value a, Value b) { return g.sub(b, g.pow(g.abs(a), b)); },
+      [](Graph& g, Value a, Value b) { return g.div(2, g.sub(1, g.mul(a, b))); },
+      [](Graph& g, Value a, Value b) { return g.max(g.sigmoid(g.mul(a, 40)), g.softplus(g.mul(b, 40))); },
+      [](Graph& g, Value a, Value b) { return g.sub(g.silu(g.mul(a, 40)), g.mish(g.mul(b, 40))); },
+      [](Graph& g, Value a, Value b) { return g.mish(g.sub(g.tanh(g.mul(a, 9)), g.leaky_relu(b, 20))); },
+      [](Graph& g, Value a, Value b) { return g.gelu(g.mul(g.sigmoid(a), g.clip(b, -60, 0.25f))); },
+  };
+  const CacheFolder cache;
+  for (const Build build : builds) {
+    Graph g;
+    const Value a = g.input("a", {3, 5001}), b = g.input("b", {5001});
+    g.output("y", build(g, a, b));
+    const Graph fused = fuse(g);
+    const Node& node = fused.nodes().back();
+    const Program program = lower(node.region, false);
+    check_generated(fused, node, program,
+                    elementwise_source(program, bind_region(fused, node, unbound(node))));
+  }
+}
+
 GPU_TEST_CASE("elementwise: a table gives what the interpreter gives, for every bit pattern") {
   const Device gpu = Device::cuda(0);
   for (const DType from : {DType::float16, DType::bfloat16}) {
