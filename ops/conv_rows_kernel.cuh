@@ -56,12 +56,16 @@
 //
 // Shared memory for 64 channels and 3x3: weights 73,728 B | ring 135,168 | staging 13,824 | control; fp32:
 // 73,728 | 133,120 | 24,576 | control. Registers: 128 at launch, then 104 and 136. Spills: tests/spills.txt;
-// the interpreter's 1.4 KB do not matter, as the graph gives it nothing (ops/conv_select.cpp). Bound, tf32:
-// DRAM, then the latency of product and epilogue of a part. 64 -> 128 channels, 3x3, 256x256, 64 images: x
-// read once and y written once is 1.15 ms, the tensor cores need 0.91 ms, special functions 0.6; measured
-// with double_mish: 1.32 to 1.33 ms. Bound, fp32: the tensor cores, 54 wgmma of 67 cycles a part, 2.7 ms at
-// the rate that an H100's power allows cuBLAS; @FP32@ Preconditions: choose_rows_config took the shape;
-// compute capability 9.0; grid of whole clusters, all resident.
+// the interpreter's 1.3 KB do not matter, as the graph gives it nothing (ops/conv_select.cpp).
+//
+// Bounds, for 64 -> 128 channels, 3x3, 256x256, 64 images with double_mish. tf32: DRAM, then the latency of
+// product and epilogue of a part; x read once and y written once is 1.15 ms, the tensor cores need 0.91 ms,
+// special functions 0.6; measured: 1.31 to 1.33 ms. fp32: the tensor cores, 54 wgmma of 67 cycles a part, and
+// the card's power, which lowers its clock until they need about 2.7 ms, as cuBLAS would; where a chip holds
+// 30 clusters of four, 12 of its 132 multiprocessors are idle; measured: 2.93 to 3.30 ms.
+//
+// Preconditions: choose_rows_config took the shape; compute capability 9.0; grid of whole clusters, all
+// resident.
 
 #include "ops/conv_rows_consumer.cuh"
 #include "ops/conv_rows_producer.cuh"
