@@ -2,7 +2,7 @@
 //
 // The road from here to the GPU: build_graph() below -> compile() in graph/model.cpp -> the passes in
 // graph/fuse.cpp -> bind() in graph/executor_cuda.cpp -> conv_cuda() in ops/conv_select_cuda.cpp ->
-// conv_rows() (tf32) or conv_window() (fp32), each with its kernel in the file of its name.
+// conv_rows(), whose kernel is in ops/conv_rows_kernel.cuh.
 #include <solder/solder.h>
 
 #include <algorithm>

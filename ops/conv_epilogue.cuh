@@ -77,23 +77,23 @@ __device__ bool any_in_tail(const float (&x)[N]) {
 /// mish(+inf) = +inf, mish(-inf) = NaN. Relative error below 2^-18.5 for x >= kTailStart (the rounding of x
 /// log2 e, at most 2^-19.5, plus log2 e's own, 2^-20.5, and two ulps of the approximations).
 __device__ inline float fast_mish(float x) {
-  const float g = sm90::exp2_approx(fmaf(x, -1.44269504f, 0.5f));
+  const float g = math::exp2_approx(fmaf(x, -1.44269504f, 0.5f));
   const float numerator = fmaf(g, 1.41421356f, 1.0f);
   const float denominator = fmaf(g, g, numerator);
-  return (x * numerator) * sm90::reciprocal_approx(denominator);
+  return (x * numerator) * math::reciprocal_approx(denominator);
 }
 
 /// mish for -0.5 <= x < inf with an instruction less: x - x / (1 + sqrt(2) E + E^2), E = e^x / sqrt(2). The
 /// difference loses two bits at most: relative error below 2^-20. NaN for +inf.
 __device__ inline float fast_mish_again(float x) {
-  const float e = sm90::exp2_approx(fmaf(x, 1.44269504f, -0.5f));
-  return fmaf(x, sm90::reciprocal_approx(fmaf(-e, e + 1.41421356f, -1.0f)), x);
+  const float e = math::exp2_approx(fmaf(x, 1.44269504f, -0.5f));
+  return fmaf(x, math::reciprocal_approx(fmaf(-e, e + 1.41421356f, -1.0f)), x);
 }
 
 /// x * sigmoid(x) likewise: x / (1 + e^-x).
 __device__ inline float fast_silu(float x) {
-  const float f = sm90::exp2_approx(x * -1.44269504f);
-  return x * sm90::reciprocal_approx(1.0f + f);
+  const float f = math::exp2_approx(x * -1.44269504f);
+  return x * math::reciprocal_approx(1.0f + f);
 }
 
 /// x * e^x for x < kTailStart by special functions, in three factors so that it is right down to the smallest
@@ -101,7 +101,7 @@ __device__ inline float fast_silu(float x) {
 __device__ inline float fast_tail(float x) {
   const float whole = rintf(fmaxf(x * 1.44269504f, -180.0f));
   const float fraction = fmaf(x, 1.92596299e-8f, fmaf(x, 1.44269502f, -whole));  // log2 e in two parts
-  return (x * sm90::exp2_approx(fraction)) * sm90::exp2_approx(whole + 64.0f) * 5.42101086e-20f;
+  return (x * math::exp2_approx(fraction)) * math::exp2_approx(whole + 64.0f) * 5.42101086e-20f;
 }
 
 template <Op kOp, bool kTailFree, int N>

@@ -273,20 +273,6 @@ inline __device__ float4 load_shared(uint32_t src_smem) {
   return value;
 }
 
-/// 2^x, relative error 2^-22, exact for whole x; subnormal results become zero.
-inline __device__ float exp2_approx(float x) {
-  float result;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
-  return result;
-}
-
-/// 1 / x to one unit in the last place; subnormals become zero.
-inline __device__ float reciprocal_approx(float x) {
-  float result;
-  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
-  return result;
-}
-
 // ---- wgmma ---------------------------------------------------------------------------------------------
 
 /// Orders this warpgroup's register and earlier wgmma accesses before the wgmma that follow.
