@@ -15,6 +15,6 @@ filter='--test-case=[gpu]*,conv2d: every*,elementwise*,model*,data*,accuracy: sp
 skip='--test-case-exclude=*conformance*,*conv_shapes*,*100 runs*,*out of device memory*,*larger than the card*,*device memory taken*,*four threads*,*threads: 16*,*times full and free*,*lost device*,*streams:*,*all 2^32 inputs*,*huge*'
 for tool in memcheck racecheck initcheck synccheck; do
   echo "$tool:"
-  SOLDER_GRAPHS=20 sanitize --tool $tool "$tests" "$filter" "$skip" || exit 1
+  SOLDER_GRAPHS=20 SOLDER_PROGRAMS=8 SOLDER_REPEATS=1 sanitize --tool $tool "$tests" "$filter" "$skip" || exit 1
 done
 echo "sanitize: clean"

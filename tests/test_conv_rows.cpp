@@ -1,6 +1,8 @@
 // The rows kernel by name, on shapes that reach every way it cuts a convolution up: each output against
 // float64.
 
+#include <cstdlib>
+
 #include "conformance.h"
 #include "oracle.h"
 #include "support.h"
@@ -62,6 +64,12 @@ std::vector<RowsCase> rows_cases() {
   };
 }
 
+// Fewer under compute-sanitizer, where a run takes seconds.
+int num_repeats() {
+  const char* value = std::getenv("SOLDER_REPEATS");
+  return value != nullptr ? std::atoi(value) : 20;
+}
+
 }  // namespace
 
 GPU_TEST_CASE("rows kernel: every output within the bound, in both math modes, the same bits again") {
@@ -84,7 +92,7 @@ GPU_TEST_CASE("rows kernel: every output within the bound, in both math modes, t
         worst = error <= worst ? worst : error;  // a NaN becomes the worst
       }
       CHECK(worst <= 1);
-      for (int i = 0; i < 20; ++i) CHECK(same_bits(session.run({{"x", x}}).at("y"), y));
+      for (int i = 0; i < num_repeats(); ++i) CHECK(same_bits(session.run({{"x", x}}).at("y"), y));
     }
   }
 }
