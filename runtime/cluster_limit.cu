@@ -11,7 +11,7 @@ __global__ void cluster_limit_kernel() {}
 }  // namespace
 
 int max_resident_clusters(Device device, const DeviceInfo& info, int cluster_size) {
-  if (info.cc_major < 9) return 0;
+  if (info.cc_major != 9) return 0;
   SOLDER_CUDA(cudaSetDevice(device.index));
   SOLDER_CUDA(cudaFuncSetAttribute(cluster_limit_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                    static_cast<int>(info.smem_per_block_bytes)));
