@@ -66,7 +66,7 @@ void conv_rows(const Context& context, const ConvShape& shape, const RowsConfig&
   }
   // An unpaired launch interprets the program, so the bias must not be added ahead of it: see epilogue_bias.
   const RowsKernel kernel =
-      config.math == Math::tf32 ? select_kernel_tf32(p, paired) : select_kernel_fp32(p, paired);
+      config.math == Math::tf32 ? select_kernel<1>(p, paired) : select_kernel<2>(p, paired);
   const LaunchConfig launch_config{.grid = dim3(config.num_blocks()),
                                    .block = dim3(kNumThreads),
                                    .smem_bytes = config.smem_bytes,

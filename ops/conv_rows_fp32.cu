@@ -4,10 +4,6 @@
 
 namespace solder::rows {
 
-RowsKernel select_kernel_fp32(const RowsParams& p, bool paired) {
-  const ConvChain chain = p.epilogue.chain;
-  if (p.R == 3 && p.S == 3 && p.share_channels == 16) return select_chain<Filter<3, 3, 2, 2>>(chain, paired);
-  return select_chain<Filter<0, 0, 0, 2>>(chain, paired);
-}
+template RowsKernel select_kernel<2>(const RowsParams& p, bool paired);
 
 }  // namespace solder::rows

@@ -178,4 +178,13 @@ RowsKernel select_chain(ConvChain chain, bool paired) {
   return kInstance<FilterShape, ConvChain::interpreted, false>;
 }
 
+/// 3x3 of as many channels as a block converts is known at compile time.
+template <int kParts>
+RowsKernel select_kernel(const RowsParams& p, bool paired) {
+  using Known = Filter<3, 3, kRowsMaxSharePlanes / kParts, kParts>;
+  const ConvChain chain = p.epilogue.chain;
+  if (p.R == 3 && p.S == 3 && p.share_channels == Known::kMaxShare) return select_chain<Known>(chain, paired);
+  return select_chain<Filter<0, 0, 0, kParts>>(chain, paired);
+}
+
 }  // namespace solder::rows
