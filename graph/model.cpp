@@ -9,7 +9,6 @@
 #include "graph/fuse.h"
 #include "graph/verify.h"
 #include "runtime/check.h"
-#include "runtime/cluster_limit.h"
 #include "runtime/context.h"
 #include "runtime/memory.h"
 
@@ -77,9 +76,6 @@ void plan_nodes(const TensorMap& weights, Model::Impl& model) {
   int64_t cublas_bytes = 0;
   if (options.device.is_cuda()) {
     plan_options.info = device_info(options.device);
-#if SOLDER_WITH_CUDA
-    plan_options.info.max_clusters_of_4 = max_resident_clusters(options.device, plan_options.info, 4);
-#endif
     cublas_bytes = std::min(Context::kDefaultCublasWorkspaceBytes, options.workspace_bytes / 4);
   }
   plan_options.workspace_bytes = options.workspace_bytes - cublas_bytes;

@@ -50,10 +50,12 @@ SOLDER_HD constexpr int exponent_of_bits(uint32_t bits) {
   return static_cast<int>((bits & 0x7fffffffu) >> 23) - 127;
 }
 
-/// The exponent that puts a maximum of `max_bits` at `position`; at most 127, so that 2^exponent is a float.
+inline constexpr int kMaxRangeExponent = 127;  ///< 2^exponent is a float
+
+/// The exponent that puts a maximum of `max_bits` at `position`, or as near as kMaxRangeExponent allows.
 SOLDER_HD constexpr int range_exponent(uint32_t max_bits, int position) {
   const int exponent = position - exponent_of_bits(max_bits);
-  return exponent > 127 ? 127 : exponent;
+  return exponent > kMaxRangeExponent ? kMaxRangeExponent : exponent;
 }
 
 /// The exponent of a repair: the maximum is known, so it goes to the top of the window.
@@ -70,6 +72,18 @@ SOLDER_HD constexpr RangeStatus range_status(ImageRange range, Math math) {
   if (top < -126 || top + 127 < window.low) return RangeStatus::strict;  // no float is scale enough
   const int position = top + range.exponent;
   return position >= window.low && position <= window.high ? RangeStatus::good : RangeStatus::rescale;
+}
+
+/// Whether a part of an image, of which `part` has the maximum, shows that the image may not be `good`. If no
+/// part does, the image is, as far as the exponent was guessed from elements of the parts: then the image's
+/// maximum is at least the guess's, and can lie below the window only where the exponent was limited. (Where
+/// padding crops the image the guess may have been too large; the contract, with A over all of it, still
+/// holds.)
+SOLDER_HD constexpr bool may_need_repair(ImageRange part, Math math) {
+  if (part.max_bits == 0) return false;
+  if (part.max_bits >= kNonFiniteBits) return true;
+  return exponent_of_bits(part.max_bits) + part.exponent > range_window(math).high ||
+         (part.exponent == kMaxRangeExponent && range_status(part, math) != RangeStatus::good);
 }
 
 /// Bytes of the state array of N images.

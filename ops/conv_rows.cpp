@@ -16,9 +16,9 @@ constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 }  // namespace
 
 std::string to_string(const RowsConfig& c) {
-  return str("rows: ", c.share_channels, " x ", c.cluster_size(), " input channels, ", c.num_slots,
-             " slots, ", c.num_strips, " x ", c.strip_cols, " columns, ", c.num_k_blocks, " x ",
-             c.clusters_per_k_block, " clusters, ", c.smem_bytes, " B shared");
+  return str("rows: ", c.share_channels, " x 2 input channels, ", c.num_slots, " slots, ", c.num_strips,
+             " x ", c.strip_cols, " columns, ", c.num_k_blocks, " x ", c.clusters_per_k_block, " clusters, ",
+             c.smem_bytes, " B shared");
 }
 
 std::optional<RowsConfig> choose_rows_config(const ConvShape& s, Math math, const DeviceInfo& device,
@@ -33,8 +33,8 @@ std::optional<RowsConfig> choose_rows_config(const ConvShape& s, Math math, cons
   RowsConfig config;
   config.math = math;
   const int parts = config.num_parts();
-  config.share_channels = static_cast<int>(ceil_div(s.C, 8 * config.cluster_size()) * 8);
-  if (config.share_channels / 8 * parts > kRowsMaxSharePlanes) return refuse("more than 64 input channels");
+  config.share_channels = static_cast<int>(ceil_div(s.C, 16 * parts) * 8 * parts);
+  if (config.share_channels / 4 > kRowsMaxPlanes) return refuse("more than 64 input channels");
   if (s.N <= 0 || s.P() <= 0 || s.Q() <= 0 || s.K <= 0) return refuse("empty");
   if (s.H > kMaxInt / 2 || s.W > kMaxInt / 2 || s.K > kMaxInt / 2 || std::abs(s.pad_top) > kMaxInt / 4 ||
       std::abs(s.pad_left) > kMaxInt / 4 || s.P() * s.Q() > kMaxInt / 16) {
@@ -48,8 +48,8 @@ std::optional<RowsConfig> choose_rows_config(const ConvShape& s, Math math, cons
   if (reach > padding) return refuse("filter too wide");
   if (span >= kRowsMaxSlots) return refuse("filter too tall");
 
-  const int max_clusters = parts == 1 ? device.num_sms / 2 : device.max_clusters_of_4;
-  config.num_k_blocks = static_cast<int>(ceil_div(s.K, 2 * kRowsBlockChannels));
+  const int max_clusters = device.num_sms / 2;
+  config.num_k_blocks = static_cast<int>(ceil_div(s.K, config.cluster_channels()));
   if (config.num_k_blocks > max_clusters) return refuse("more blocks of output channels than clusters");
   // One strip if its input columns (the image's own) fit the 256 that a block loads; strips have no static
   // padding.
@@ -75,26 +75,26 @@ std::optional<RowsConfig> choose_rows_config(const ConvShape& s, Math math, cons
 
   config.clusters_per_k_block =
       static_cast<int>(std::min<int64_t>(max_clusters / config.num_k_blocks, num_units));
-  const double executed = static_cast<double>(num_units) * kRowsTileCols * config.num_k_blocks * 128 *
-                          (config.share_channels * config.cluster_size()) * num_taps;
+  const double executed = static_cast<double>(num_units) * kRowsTileCols * config.num_k_blocks *
+                          config.cluster_channels() * (config.share_channels * 2) * num_taps;
   config.efficiency = static_cast<double>(s.num_macs()) / executed;
   return config;
 }
 
 int64_t rows_weight_bytes(const ConvShape& s, const RowsConfig& config) {
-  const int64_t padded_k = int64_t{config.num_k_blocks} * 2 * kRowsBlockChannels;
-  const int64_t padded_c = int64_t{config.share_channels} * config.cluster_size();
+  const int64_t padded_k = int64_t{config.num_k_blocks} * config.cluster_channels();
+  const int64_t padded_c = int64_t{config.share_channels} * 2;
   return padded_k * (s.R * s.S * padded_c * config.num_parts() * 2 + 4);
 }
 
 bool pack_rows_weights(const ConvShape& s, const RowsConfig& config, const float* w, void* packed) {
   const int64_t num_taps = s.R * s.S, num_parts = config.num_parts();
-  const int64_t block_c = int64_t{config.share_channels} * 2;  // input channels of a block
-  const int64_t padded_k = int64_t{config.num_k_blocks} * 2 * kRowsBlockChannels;
+  const int64_t block_c = config.block_in_channels();
+  const int64_t padded_k = int64_t{config.num_k_blocks} * config.cluster_channels();
   std::memset(packed, 0, static_cast<size_t>(rows_weight_bytes(s, config)));
   auto* halves = static_cast<uint16_t*>(packed);
   auto* exponents =
-      reinterpret_cast<int32_t*>(halves + padded_k * num_taps * block_c * num_parts * num_parts);
+      reinterpret_cast<int32_t*>(halves + padded_k * num_taps * config.share_channels * 2 * num_parts);
   for (int64_t k = 0; k < s.K; ++k) {
     const float* row = w + k * s.C * num_taps;
     float largest = 0;
@@ -104,10 +104,11 @@ bool pack_rows_weights(const ConvShape& s, const RowsConfig& config, const float
     }
     const int exponent = largest > 0 ? 14 - std::ilogb(largest) : 0;  // the largest lands in [2^14, 2^15)
     exponents[k] = exponent;
-    const int64_t k_half = k / kRowsBlockChannels, m = k % kRowsBlockChannels;
+    const int64_t k_half = k / kRowsBlockChannels;
     for (int64_t c = 0; c < s.C; ++c) {
-      // The block of the cluster: its half of 128 output channels, then its share of the input channels.
-      const int64_t block = k_half / 2 * config.cluster_size() + c / block_c * 2 + k_half % 2;
+      // fp32: two blocks share 64 output channels; in the second, eights are swapped: see SumExchange.
+      const int64_t in_half = c / block_c, block = k_half * num_parts + in_half;
+      const int64_t m = k % kRowsBlockChannels ^ (in_half * 8);
       for (int64_t tap = 0; tap < num_taps; ++tap) {
         float rest = static_cast<float>(std::ldexp(static_cast<double>(row[c * num_taps + tap]), exponent));
         const int64_t group = (block * num_taps + tap) * (block_c / 8) + c % block_c / 8;

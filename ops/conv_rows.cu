@@ -20,25 +20,24 @@ int64_t num_slots_bytes(const ConvShape& shape, const RowsConfig& config) {
 }  // namespace
 
 int64_t rows_scratch_bytes(const ConvShape& shape, const RowsConfig& config) {
-  return num_slots_bytes(shape, config) + conv_range_bytes(shape.N);
-}
-
-const ImageRange* rows_ranges(const ConvShape& shape, const RowsConfig& config, const void* scratch) {
-  return reinterpret_cast<const ImageRange*>(static_cast<const unsigned char*>(scratch) +
-                                             num_slots_bytes(shape, config));
+  return num_slots_bytes(shape, config) + conv_range_bytes(shape.N) +
+         config.clusters_per_k_block * kClusterSize * 4;
 }
 
 void conv_rows(const Context& context, const ConvShape& shape, const RowsConfig& config, const float* x,
-               const void* packed, const ConvEpilogue& epilogue, float* y, void* scratch) {
+               const float* w, const void* packed, const ConvEpilogue& epilogue, float* y, void* scratch) {
   RowsParams p{};
   p.x = x;
   p.weights = static_cast<const uint4*>(packed);
-  const int64_t exponent_bytes = int64_t{config.num_k_blocks} * 2 * kRowsBlockChannels * 4;
+  const int64_t exponent_bytes = int64_t{config.num_k_blocks} * config.cluster_channels() * 4;
   p.weight_exponents = reinterpret_cast<const int32_t*>(static_cast<const unsigned char*>(packed) +
                                                         rows_weight_bytes(shape, config) - exponent_bytes);
   p.y = y;
   p.slots = static_cast<RangeSlot*>(scratch);
-  p.ranges = const_cast<ImageRange*>(rows_ranges(shape, config, scratch));
+  p.ranges =
+      reinterpret_cast<ImageRange*>(static_cast<unsigned char*>(scratch) + num_slots_bytes(shape, config));
+  p.alarms = reinterpret_cast<uint8_t*>(p.ranges + shape.N);
+  p.strict = strict_params(shape, config.math, x, w, p.ranges, y);
   p.x_plane = shape.H * shape.W;
   p.x_image = shape.C * p.x_plane;
   p.y_plane = shape.P() * shape.Q();

@@ -25,21 +25,23 @@ class Context;
 /// How a convolution is cut up. Plain numbers: a pure function of the shape and the device's limits.
 struct RowsConfig {
   Math math = Math::tf32;
-  int share_channels = 0;  ///< input channels that each block of a cluster converts; a multiple of 8
-  int num_slots = 0;       ///< input rows in the ring
-  int num_strips = 0;      ///< column strips an output row is cut into (1 up to 256 columns)
-  int strip_cols = 0;      ///< output columns of a strip; the last may have fewer
-  int num_k_blocks = 0;    ///< blocks of 128 output channels; each has its own clusters
+  int share_channels =
+      0;  ///< input channels that each of a cluster's two blocks converts; fp32: in sixteens, else eights
+  int num_slots = 0;     ///< input rows in the ring
+  int num_strips = 0;    ///< column strips an output row is cut into (1 up to 256 columns)
+  int strip_cols = 0;    ///< output columns of a strip; the last may have fewer
+  int num_k_blocks = 0;  ///< blocks of cluster_channels() output channels; each has its own clusters
   int clusters_per_k_block = 0;
   int64_t smem_bytes = 0;
   double efficiency = 0;  ///< useful part of the multiply-adds that the tensor cores execute
 
   /// float16 parts of an operand: fp32 has a high and a low one.
   constexpr int num_parts() const { return math == Math::fp32 ? 2 : 1; }
-  /// Blocks of a cluster: two halves of 128 output channels; with fp32 times two halves of the input
-  /// channels.
-  constexpr int cluster_size() const { return 2 * num_parts(); }
-  int num_blocks() const { return cluster_size() * num_k_blocks * clusters_per_k_block; }
+  /// Output channels of a cluster: its blocks have 64 each, with fp32 the same 64.
+  constexpr int cluster_channels() const { return math == Math::fp32 ? 64 : 128; }
+  /// Input channels that a block multiplies: all, with fp32 the half that it converts.
+  constexpr int block_in_channels() const { return math == Math::fp32 ? share_channels : 2 * share_channels; }
+  int num_blocks() const { return 2 * num_k_blocks * clusters_per_k_block; }
   bool operator==(const RowsConfig&) const = default;
 };
 
@@ -52,8 +54,9 @@ std::string to_string(const RowsConfig& config);
 std::optional<RowsConfig> choose_rows_config(const ConvShape& shape, Math math, const DeviceInfo& device,
                                              std::string* why_not = nullptr);
 
-/// Packed weights: float16 [K/128][block of the cluster][R*S][channels / 8][part][64][8], each output channel
-/// scaled by a power of two, then the exponents, int32 [K], K and C padded with zeros as the config says.
+/// Packed weights: float16 [K / cluster_channels()][block of the cluster][R*S][channels / 8][part][64][8],
+/// each output channel scaled by a power of two, then the exponents, int32 [K], K and C padded with zeros as
+/// the config says.
 int64_t rows_weight_bytes(const ConvShape& shape, const RowsConfig& config);
 
 /// Packs w [K,C,R,S] on the host into rows_weight_bytes() bytes. False when a weight is not finite: such a
@@ -64,27 +67,25 @@ bool pack_rows_weights(const ConvShape& shape, const RowsConfig& config, const f
 /// preparation.
 int64_t rows_scratch_bytes(const ConvShape& shape, const RowsConfig& config);
 
-/// The ImageRange array [N] inside the scratch, complete after conv_rows: images whose range_status is
-/// `strict` are left to conv_strict.
-const ImageRange* rows_ranges(const ConvShape& shape, const RowsConfig& config, const void* scratch);
-
 /// Enqueues y = epilogue(conv(x, w)) on the context's stream: the kernel, then its repair pass, which ends at
-/// once unless an image needs a new scale. x: [N,C,H,W], y: [N,K,P,Q], float32, dense, 4-byte aligned;
-/// scratch and packed weights 16-byte aligned. Nothing may overlap, except y and a `full` operand of the same
-/// address: a repair would read what the first pass wrote, so that is not allowed either.
+/// once unless an image needs a new scale or, as conv_strict, float32. x: [N,C,H,W], w: [K,C,R,S], y:
+/// [N,K,P,Q], float32, dense, 4-byte aligned; scratch and packed weights 16-byte aligned. Nothing may
+/// overlap, except y and a `full` operand of the same address: a repair would read what the first pass wrote,
+/// so that is not allowed either.
 void conv_rows(const Context& context, const ConvShape& shape, const RowsConfig& config, const float* x,
-               const void* packed, const ConvEpilogue& epilogue, float* y, void* scratch);
+               const float* w, const void* packed, const ConvEpilogue& epilogue, float* y, void* scratch);
 
 // ---- the kernel's fixed tile, shared by the host's choice and the device code ---------------------------
 
 inline constexpr int kRowsTileCols = 256;                ///< output columns of a tile
 inline constexpr int kRowsPartCols = kRowsTileCols / 2;  ///< those that a consumer takes at a time
 inline constexpr int kRowsBlockChannels = 64;            ///< output channels of a block: wgmma's M
-inline constexpr int kRowsMaxSharePlanes = 4;            ///< 16-byte pieces of a pixel that a block converts
+inline constexpr int kRowsMaxPlanes = 8;                 ///< 16-byte pieces of a pixel in a block's ring
 inline constexpr int kRowsMaxSlots = 8;
 inline constexpr int kRowsStageCols = 32;    ///< columns that a warp stages at a time: a 128-byte line
 inline constexpr int kRowsStagePitch = 36;   ///< floats: shifted 4 banks a row
 inline constexpr int kRowsNumConsumers = 3;  ///< warpgroups that multiply
+inline constexpr int kRowsNumWarps = 4 * (1 + kRowsNumConsumers);
 inline constexpr int kRowsNumConsumerWarps = 4 * kRowsNumConsumers;
 
 /// Pixels of a ring row: a tile and its padding, for which fp32 has less room.
@@ -101,19 +102,19 @@ struct RowsSmem {
   int weights;  ///< [R*S][channels / 8][part][64][8] half
   int ring;     ///< [slot][channels / 8][part][rows_slot_cols][8] half
   int stage;    ///< [consumer warp][rows_stage_bytes]
-  int control;  ///< exponents [slot], warp maxima [4], then the barriers
+  int control;  ///< exponents [2 kRowsMaxSlots], two arrays of maxima [kRowsNumWarps], then the barriers
   int full, empty, weights_ready, sums_full, sums_empty;  ///< barriers; sums_*: one a consumer warp
   int total;
 };
 
 SOLDER_HD constexpr RowsSmem rows_smem(int num_taps, int share_channels, int num_parts, int num_slots) {
-  const int num_planes = share_channels / 4 * num_parts;  // of a block: two shares
+  const int num_planes = share_channels / 4;  // of a block: two shares, or the high and low parts of one
   RowsSmem smem{};
   smem.weights = 0;
   smem.ring = num_taps * num_planes * kRowsBlockChannels * 16;
   smem.stage = smem.ring + num_slots * num_planes * rows_plane_bytes(num_parts);
   smem.control = smem.stage + kRowsNumConsumerWarps * rows_stage_bytes(num_parts);
-  smem.full = smem.control + kRowsMaxSlots * 4 + 4 * 4;
+  smem.full = smem.control + 2 * kRowsMaxSlots * 4 + 2 * kRowsNumWarps * 4;
   smem.empty = smem.full + kRowsMaxSlots * 8;
   smem.weights_ready = smem.empty + kRowsMaxSlots * 8;
   smem.sums_full = smem.weights_ready + 8;

@@ -124,32 +124,50 @@ __device__ void multiply_row(const RowsParams& p, uint64_t& desc_w, uint64_t des
   } while (++s < FilterShape::cols(p));
 }
 
-/// Multiplies parts of output rows (128 columns; two to a row) and runs their epilogues. The consumer
-/// warpgroups, of which this is number `which`, take parts in turns.
-template <class FilterShape, class Chain, bool kPaired>
-__device__ void consume(const RowsParams& p, const Block& b, int which, int t) {
-  const int warp = __shfl_sync(0xffffffffu, t >> 5, 0), lane = t & 31;
-  constexpr int kParts = FilterShape::kParts;
-  constexpr int kHalves = 2 / kParts;  // of a thread's two channels, those whose outputs it stores
-  const int span = (p.R - 1) * p.dil_h;
-  const uint32_t peer_empty = sm90::map_to_rank(b.empty, b.rank ^ 1);
-  // The first of the channels that this warp stores: 16, with fp32 8 of the 16 that it multiplies.
-  const int kept = kParts == 1 ? 0 : static_cast<int>(b.rank >> 1);
-  const int warp_channel =
-      (b.k_block * 2 + static_cast<int>(b.rank & 1)) * kRowsBlockChannels + warp * 16 + kept * 8;
+/// What a consumer thread knows of the channels whose outputs it stores.
+template <int kHalves>
+struct Channels {
+  int warp_channel;  // the warp's first
   float bias[kHalves];
   int weight_exponent[kHalves];
+};
+
+/// Loads them, before the rest of the start-up, which then hides the latency.
+template <class FilterShape, class Chain>
+__device__ auto load_channels(const RowsParams& p, const Block& b, int t) {
+  constexpr int kParts = FilterShape::kParts;
+  constexpr int kHalves = 2 / kParts;  // of a thread's two channels, those whose outputs it stores
+  const int warp = __shfl_sync(0xffffffffu, t >> 5, 0), lane = t & 31, rank = static_cast<int>(b.rank);
+  // A warp stores the 16 channels that it multiplies, with fp32 8 of them.
+  Channels<kHalves> channels;
+  channels.warp_channel = (kParts == 1 ? b.k_block * 2 + rank : b.k_block) * kRowsBlockChannels + warp * 16 +
+                          (kParts == 1 ? 0 : rank * 8);
 #pragma unroll
   for (int half = 0; half < kHalves; ++half) {
-    const int channel = warp_channel + half * 8 + (lane >> 2);
-    weight_exponent[half] = p.weight_exponents[channel];
-    bias[half] = channel < p.K ? epilogue_bias<Chain>(p.epilogue, channel) : 0.0f;
+    const int channel = channels.warp_channel + half * 8 + (lane >> 2);
+    channels.weight_exponent[half] = p.weight_exponents[channel];
+    channels.bias[half] = channel < p.K ? epilogue_bias<Chain>(p.epilogue, channel) : 0.0f;
   }
-  // Releasing input rows: a row is free after 4 R arrivals, one for each part of an output row that
-  // reads it in each block. Lane r releases row r of a filter's span, here (r < 16) or in the peer. The
-  // first and last output rows of a segment also stand in for those that would lie beyond it.
+  return channels;
+}
+
+/// Multiplies parts of output rows (128 columns; two to a row) and runs their epilogues. The consumer
+/// warpgroups, of which this is number `which`, take parts in turns.
+template <class FilterShape, class Chain, bool kPaired, int kHalves>
+__device__ void consume(const RowsParams& p, const Block& b, const Segment& first_segment,
+                        const Channels<kHalves>& channels, int which, int t) {
+  const int warp = __shfl_sync(0xffffffffu, t >> 5, 0), lane = t & 31;
+  constexpr int kParts = FilterShape::kParts;
+  const int span = (p.R - 1) * p.dil_h;
+  const uint32_t peer_empty = sm90::map_to_rank(b.empty, b.rank ^ 1);
+  const int warp_channel = channels.warp_channel;
+  const auto& bias = channels.bias;
+  // Releasing input rows: a row is free after 2 R arrivals from each block that it was stored in, one for
+  // each part of an output row that reads it. Lane r releases row r of a filter's span, here (r < 16) or
+  // (tf32) in the peer. The first and last output rows of a segment also stand in for those that would lie
+  // beyond it.
   const int release_row = lane & 15;
-  const bool releases = warp == 0 && release_row <= span;
+  const bool releases = warp == 0 && release_row <= span && (kParts == 1 || lane < 16);
   // Packed to save registers: arrivals of every row | more of the first << 8 | more of the last << 16.
   const int release_counts = (release_row % p.dil_h == 0) | (p.R - 1 - release_row / p.dil_h) << 8 |
                              (release_row + p.dil_h - 1) / p.dil_h << 16;
@@ -157,19 +175,18 @@ __device__ void consume(const RowsParams& p, const Block& b, int which, int t) {
   const uint64_t desc_x0 = sm90::matrix_descriptor(b.ring, kParts * FilterShape::kPlaneBytes, 128);
   float* const stage = b.stage + (which * 4 + warp) * (rows_stage_bytes(kParts) / 4);
   SumExchange exchange{sm90::smem_address(stage), b.sums_full + 8 * (which * 4 + warp),
-                       b.sums_empty + 8 * (which * 4 + warp), b.rank ^ 2};
+                       b.sums_empty + 8 * (which * 4 + warp), b.rank ^ 1};
 
   static_assert(kNumConsumers == 3);  // see the end of the loop over parts
-  if (!p.repair && which == kNumConsumers - 1) sample_first_image(p, b, t);
   // Consumer 0 begins.
   if (which == kNumConsumers - 1) sm90::named_barrier_arrive(kTurnBarrier, 2 * kWarpgroup);
   sm90::mbarrier_wait(b.weights_ready, 0);
   int first_input = 0;  // of the segment's input rows, among all that went into the ring
   int turn = 0;         // whose part is the segment's first
-  const int end_unit = first_unit(p, b.cluster + 1);
-  for (int unit = first_unit(p, b.cluster); unit < end_unit;) {
-    const Segment seg = segment_at(p, unit, end_unit);
-    unit += seg.num_rows;
+  int num_segments = 0;
+  Walk walk(p, b.cluster);
+  Segment seg = first_segment;
+  do {
     if (skipped(p, FilterShape::kMath, seg)) continue;
     int index = which - turn + (which < turn ? kNumConsumers : 0);  // of the part in the segment
     RingPosition at = RingPosition::of(first_input + index / 2, p.num_slots);
@@ -186,7 +203,7 @@ __device__ void consume(const RowsParams& p, const Block& b, int which, int t) {
       float acc[kAccs];
       sm90::named_barrier_sync(kTurnBarrier + which, 2 * kWarpgroup);
       sm90::mbarrier_wait(b.full + 8 * at.slot, at.parity);
-      const int x_exponent = b.slot_exponents[at.slot];  // before the slot can be released
+      const int x_exponent = b.exponents[num_segments % (2 * kRowsMaxSlots)];
       bool accumulate = false;
       // fp32: the small products come first, so that few sums are rounded at the size of the result.
 #pragma unroll
@@ -222,12 +239,12 @@ __device__ void consume(const RowsParams& p, const Block& b, int which, int t) {
         }
       }
 
-      if constexpr (kParts == 2) exchange.run(kept, lane, acc);
+      if constexpr (kParts == 2) exchange.run(lane, acc);
 
       float scale[kHalves];
 #pragma unroll
       for (int half = 0; half < kHalves; ++half) {
-        const PowerOfTwo power(-x_exponent - weight_exponent[half]);
+        const PowerOfTwo power(-x_exponent - channels.weight_exponent[half]);
         scale[half] = power.factor;
         if (power.extra != 1.0f) [[unlikely]] {
 #pragma unroll
@@ -285,23 +302,30 @@ __device__ void consume(const RowsParams& p, const Block& b, int which, int t) {
           for (int i = 0; i < kAccs / 2; ++i) acc[first_half(i)] = acc[first_half(i) + 2];
         }
       } else if constexpr (!Chain::kInterpreted) {
-        // A window's values are computed while the one before is on its way from the stage to memory.
+        // A window's values are computed while the one before is on its way from the stage to memory. With
+        // fp32, where half of the accumulators are done with, all windows' at once, which hides more latency.
         constexpr int kBlock = kRowsStageCols / 4;
+        constexpr int kAtOnce = kParts == 1 ? 1 : kNumWindows;
 #pragma unroll
         for (int half = 0; half < kHalves; ++half) {
+          float computed[kAtOnce * kBlock];
 #pragma unroll
           for (int window = 0; window < kNumWindows; ++window) {
+            if (window % kAtOnce == 0) {
+#pragma unroll
+              for (int e = 0; e < kAtOnce * kBlock; ++e) {
+                computed[e] = scale_and_bias<Chain>(acc[first_half(window * kBlock + e) + half * 2],
+                                                    scale[half], bias[half]);
+              }
+              if constexpr (Chain::kChain == ConvChain::residual) {
+                place.stored = warp_channel + half * 8 < p.K;
+              }
+              set_pixel(half, window * kRowsStageCols);
+              run_epilogue<typename Chain::TailFree>(p.epilogue, place, computed);
+            }
             float values[kBlock];
 #pragma unroll
-            for (int e = 0; e < kBlock; ++e) {
-              values[e] = scale_and_bias<Chain>(acc[first_half(window * kBlock + e) + half * 2], scale[half],
-                                                bias[half]);
-            }
-            if constexpr (Chain::kChain == ConvChain::residual) {
-              place.stored = warp_channel + half * 8 < p.K;
-            }
-            set_pixel(half, window * kRowsStageCols);
-            run_epilogue<typename Chain::TailFree>(p.epilogue, place, values);
+            for (int e = 0; e < kBlock; ++e) values[e] = computed[window % kAtOnce * kBlock + e];
             if (window > 0) store.write(window - 1);
             if (window == 0 && half > 0) {
               store.write(kNumWindows - 1);
@@ -325,7 +349,8 @@ __device__ void consume(const RowsParams& p, const Block& b, int which, int t) {
     }
     first_input += seg.num_rows + span;
     turn = (turn + 2 * seg.num_rows) % kNumConsumers;
-  }
+    ++num_segments;
+  } while (walk.advance(p, seg));
 }
 
 }  // namespace solder::rows

@@ -11,8 +11,9 @@ namespace solder::rows {
 __device__ constexpr int first_half(int i) { return i / 2 * 4 + i % 2; }
 
 /// A consumer warp's exchange with the same warp of the partner block, which has multiplied the other half of
-/// the input channels: of a thread's two channels each keeps one and gives the sums of the other away. They
-/// travel 16 a thread at a time, through what is the staging of the epilogue afterwards.
+/// the input channels: of a thread's two channels each keeps the first and gives the sums of the second away,
+/// which is the partner's first (pack_rows_weights has swapped them). They travel 16 a thread at a time,
+/// through what is the staging of the epilogue afterwards.
 struct SumExchange {
   uint32_t inbox;  // shared memory, [4][32] float4
   uint32_t full;   // barriers of this warp
@@ -20,9 +21,9 @@ struct SumExchange {
   uint32_t partner_rank;
   uint32_t parity = 0;
 
-  /// acc of the first channel = the sum, over both blocks, of what belongs to channel `kept` (0 or 1). The
-  /// caller calls free_inbox once it is done with the staging.
-  __device__ void run(int kept, int lane, float (&acc)[kAccs]) {
+  /// acc of the first channel = the sum over both blocks. The caller calls free_inbox once it is done with
+  /// the staging.
+  __device__ void run(int lane, float (&acc)[kAccs]) {
     constexpr int kRound = 16, kRounds = kAccs / 2 / kRound;
 #pragma unroll
     for (int round = 0; round < kRounds; ++round) {
@@ -32,14 +33,8 @@ struct SumExchange {
       const uint32_t partner_full = sm90::map_to_rank(full, partner_rank);
 #pragma unroll
       for (int i = 0; i < kRound; i += 4) {
-        float given[4];
-#pragma unroll
-        for (int e = 0; e < 4; ++e) {
-          const int at = first_half(round * kRound + i + e);
-          given[e] = kept == 0 ? acc[at + 2] : acc[at];
-          acc[at] = kept == 0 ? acc[at] : acc[at + 2];
-        }
-        sm90::store_async(outbox + i / 4 * 32 * 16, make_float4(given[0], given[1], given[2], given[3]),
+        const int a = first_half(round * kRound + i) + 2, b = first_half(round * kRound + i + 2) + 2;
+        sm90::store_async(outbox + i / 4 * 32 * 16, make_float4(acc[a], acc[a + 1], acc[b], acc[b + 1]),
                           partner_full);
       }
       sm90::mbarrier_wait(full, parity);

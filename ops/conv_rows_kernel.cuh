@@ -86,10 +86,41 @@ __device__ void clear_padding(const RowsParams& p, const Block& b) {
   }
 }
 
+/// Initialises the barriers, each by a thread of its own, and starts the copy of the block's weights.
+template <class FilterShape>
+__device__ void start_block(const RowsParams& p, const Block& b, int weight_bytes) {
+  const int thread = static_cast<int>(threadIdx.x), i = thread % 32;
+  if (thread / 32 == 1) {
+    if (i < p.num_slots) {
+      sm90::mbarrier_init(b.full + 8 * i, 1);
+      sm90::mbarrier_init(b.empty + 8 * i, 2 * p.R * FilterShape::kBlockShares);
+    }
+    if (i < kRowsNumConsumerWarps) {
+      sm90::mbarrier_init(b.sums_full + 8 * i, 1);
+      sm90::mbarrier_init(b.sums_empty + 8 * i, 1);
+    }
+    sm90::mbarrier_init_fence();
+  }
+  if (thread == 64) {
+    sm90::mbarrier_init(b.weights_ready, 1);
+    sm90::mbarrier_init_fence();
+    const int64_t block = b.k_block * kClusterSize + static_cast<int>(b.rank);
+    sm90::mbarrier_arrive_expect(b.weights_ready, weight_bytes);
+    sm90::bulk_load(b.weights, reinterpret_cast<const unsigned char*>(p.weights) + block * weight_bytes,
+                    weight_bytes, b.weights_ready);
+  }
+  clear_padding<FilterShape>(p, b);
+  sm90::fence_proxy_async();
+  sm90::cluster_arrive_relaxed();
+}
+
 template <class FilterShape, class Chain, bool kPaired>
-__global__ void __cluster_dims__(FilterShape::kClusterSize, 1, 1) __launch_bounds__(kNumThreads, 1)
+__global__ void __cluster_dims__(kClusterSize, 1, 1) __launch_bounds__(kNumThreads, 1)
     conv_rows_kernel(const __grid_constant__ RowsParams p) {
-  constexpr int kClusterSize = FilterShape::kClusterSize;
+  if (p.repair) {
+    sm90::dependency_wait();
+    if (!any_alarm(p)) return;
+  }
   extern __shared__ __align__(128) unsigned char smem[];
   const RowsSmem layout = rows_smem(p.R * p.S, p.share_channels, FilterShape::kParts, p.num_slots);
   Block b;
@@ -97,8 +128,9 @@ __global__ void __cluster_dims__(FilterShape::kClusterSize, 1, 1) __launch_bound
   b.weights = sm90::smem_address(smem);
   b.ring = b.weights + layout.ring;
   b.stage = reinterpret_cast<float*>(smem + layout.stage);
-  b.slot_exponents = reinterpret_cast<int32_t*>(smem + layout.control);
-  b.warp_maxima = reinterpret_cast<uint32_t*>(b.slot_exponents + kRowsMaxSlots);
+  b.exponents = reinterpret_cast<int32_t*>(smem + layout.control);
+  b.sample_maxima = reinterpret_cast<uint32_t*>(b.exponents + 2 * kRowsMaxSlots);
+  b.first_maxima = b.sample_maxima + kRowsNumWarps;
   b.full = b.weights + layout.full;
   b.empty = b.weights + layout.empty;
   b.weights_ready = b.weights + layout.weights_ready;
@@ -108,50 +140,48 @@ __global__ void __cluster_dims__(FilterShape::kClusterSize, 1, 1) __launch_bound
   const int global_cluster = static_cast<int>(blockIdx.x) / kClusterSize;
   b.k_block = global_cluster / p.clusters_per_k_block;
   b.cluster = global_cluster - b.k_block * p.clusters_per_k_block;
-  b.slot_bytes = p.share_channels / 4 * FilterShape::kParts * FilterShape::kPlaneBytes;
+  b.slot_bytes = p.share_channels / 4 * FilterShape::kPlaneBytes;
 
-  if (p.repair) sm90::dependency_wait();
-  // All blocks of a cluster read the same ranges, so all leave or all stay.
-  if (p.repair && !gather_ranges<FilterShape>(p, b.cluster)) return;
-
-  if (threadIdx.x == 0) {
-    for (int i = 0; i < p.num_slots; ++i) {
-      sm90::mbarrier_init(b.full + 8 * i, 1);
-      sm90::mbarrier_init(b.empty + 8 * i, 4 * p.R);
-    }
-    for (int i = 0; i < kRowsNumConsumerWarps; ++i) {
-      sm90::mbarrier_init(b.sums_full + 8 * i, 1);
-      sm90::mbarrier_init(b.sums_empty + 8 * i, 1);
-    }
-    sm90::mbarrier_init(b.weights_ready, 1);
-    sm90::mbarrier_init_fence();
-    const int num_bytes = layout.ring - layout.weights;
-    const auto* weights = reinterpret_cast<const unsigned char*>(p.weights);
-    sm90::mbarrier_arrive_expect(b.weights_ready, num_bytes);
-    sm90::bulk_load(b.weights,
-                    weights + (b.k_block * kClusterSize + b.rank) * static_cast<int64_t>(num_bytes),
-                    num_bytes, b.weights_ready);
+  if (p.repair) {
+    const Repair repair = gather_ranges(p, FilterShape::kMath, b.cluster);
+    if (repair.strict) redo_strict_images(p);
+    if (!repair.rescale) return;  // all blocks of the cluster alike
   }
-  clear_padding<FilterShape>(p, b);
-  sm90::fence_proxy_async();
-  sm90::cluster_arrive();
+
+  start_block<FilterShape>(p, b, layout.ring - layout.weights);
   sm90::dependency_wait();  // up to here nothing depends on earlier kernels
-  sm90::cluster_wait();
-  sm90::dependency_launch();
 
   // NOTE: the shuffle makes the role provably uniform in a warp: addresses go to uniform registers, nothing
   // spills.
   const int role = __shfl_sync(0xffffffffu, static_cast<int>(threadIdx.x) / kWarpgroup, 0);
   const int t = static_cast<int>(threadIdx.x) % kWarpgroup;
+  const auto block_is_ready = [] {
+    sm90::cluster_wait();
+    __syncthreads();
+    sm90::dependency_launch();
+  };
+  const Segment segment = Walk(p, b.cluster).segment(p);
+  FirstRows first{};
+  const auto start = [&] {
+    if (p.repair)
+      block_is_ready();
+    else
+      first = fill_first_rows<FilterShape>(p, b, segment, role, t, block_is_ready);
+  };
   if (role == 0) {
+    // NOTE: before the consumers ask for the registers, or each waits 1.5 us until this code has arrived.
     sm90::setmaxnreg_decrease<kProducerRegisters>();
-    produce<FilterShape>(p, b, t);
+    start();
+    produce<FilterShape>(p, b, segment, first, t);
   } else {
+    const auto channels = load_channels<FilterShape, Chain>(p, b, t);
+    start();
     sm90::setmaxnreg_increase<kConsumerRegisters>();
-    consume<FilterShape, Chain, kPaired>(p, b, role - 1, t);
+    if (!p.repair) give_first_maxima(b, first);
+    consume<FilterShape, Chain, kPaired>(p, b, segment, channels, role - 1, t);
   }
   // No block leaves while another may still signal it or copy into it.
-  sm90::cluster_arrive();
+  sm90::cluster_arrive_relaxed();
   sm90::cluster_wait();
 }
 
@@ -181,7 +211,7 @@ RowsKernel select_chain(ConvChain chain, bool paired) {
 /// 3x3 of as many channels as a block converts is known at compile time.
 template <int kParts>
 RowsKernel select_kernel(const RowsParams& p, bool paired) {
-  using Known = Filter<3, 3, kRowsMaxSharePlanes / kParts, kParts>;
+  using Known = Filter<3, 3, 4 / kParts, kParts>;
   const ConvChain chain = p.epilogue.chain;
   if (p.R == 3 && p.S == 3 && p.share_channels == Known::kMaxShare) return select_chain<Known>(chain, paired);
   return select_chain<Filter<0, 0, 0, kParts>>(chain, paired);

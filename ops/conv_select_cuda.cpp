@@ -1,4 +1,3 @@
-#include "ops/conv_range.h"
 #include "ops/conv_select.h"
 #include "runtime/context.h"
 
@@ -15,9 +14,8 @@ void conv_cuda(const Context& context, const ConvShape& shape, const ConvPlan& p
       break;
 #if SOLDER_WITH_SM90  // the choice knows it too
     case ConvPlan::Kind::rows:
-      conv_rows(context, shape, plan.rows, tensors.x, tensors.packed, epilogue, tensors.y, tensors.scratch);
-      conv_strict(context, shape, plan.math, tensors.x, tensors.w,
-                  rows_ranges(shape, plan.rows, tensors.scratch), epilogue, tensors.y);
+      conv_rows(context, shape, plan.rows, tensors.x, tensors.w, tensors.packed, epilogue, tensors.y,
+                tensors.scratch);
       break;
     case ConvPlan::Kind::window:
       conv_window(context, shape, plan.window, epilogue,

@@ -36,6 +36,10 @@ inline __device__ uint32_t map_to_rank(uint32_t smem, uint32_t rank) {
 }
 
 inline __device__ void cluster_arrive() { asm volatile("barrier.cluster.arrive.release;" ::: "memory"); }
+/// Arrives without making earlier writes visible: barriers go by mbarrier_init_fence.
+inline __device__ void cluster_arrive_relaxed() {
+  asm volatile("barrier.cluster.arrive.relaxed;" ::: "memory");
+}
 inline __device__ void cluster_wait() { asm volatile("barrier.cluster.wait.acquire;" ::: "memory"); }
 
 // ---- mbarriers -----------------------------------------------------------------------------------------
@@ -195,31 +199,25 @@ inline __device__ void dependency_launch() { asm volatile("griddepcontrol.launch
 
 // ---- loads and special functions -----------------------------------------------------------------------
 
-/// Two floats that are read once: past L1. 8-byte aligned.
-inline __device__ float2 load_streaming(const float2* src) {
+/// Two floats that no one writes meanwhile, 8-byte aligned. Volatile: a row of these is issued together.
+/// NOTE: without L1::no_allocate, which also makes lines leave L2 early.
+inline __device__ float2 load_pair(const float2* src) {
   float2 value;
-  asm volatile("ld.global.nc.L1::no_allocate.v2.f32 {%0, %1}, [%2];"
-               : "=f"(value.x), "=f"(value.y)
-               : "l"(src));
+  asm volatile("ld.global.nc.v2.f32 {%0, %1}, [%2];" : "=f"(value.x), "=f"(value.y) : "l"(src));
   return value;
 }
 
-/// One float that is read once: past L1.
-inline __device__ float load_streaming(const float* src) {
-  float value;
-  asm volatile("ld.global.nc.L1::no_allocate.f32 %0, [%1];" : "=f"(value) : "l"(src));
-  return value;
-}
-
-/// One predicated store each: written as an `if`, the address arithmetic becomes a branch around it.
+/// One predicated store each, of what leaves L2 before anything else: a convolution's output would push out
+/// the input that the next run reads again. Written as an `if`, the address arithmetic becomes a branch
+/// around it.
 inline __device__ void store_if(bool condition, float2* dst, float2 value) {
-  asm volatile("{ .reg .pred p; setp.ne.b32 p, %3, 0; @p st.global.v2.f32 [%0], {%1, %2}; }" ::"l"(dst),
+  asm volatile("{ .reg .pred p; setp.ne.b32 p, %3, 0; @p st.global.cs.v2.f32 [%0], {%1, %2}; }" ::"l"(dst),
                "f"(value.x), "f"(value.y), "r"(static_cast<int>(condition))
                : "memory");
 }
 
 inline __device__ void store_if(bool condition, float* dst, float value) {
-  asm volatile("{ .reg .pred p; setp.ne.b32 p, %2, 0; @p st.global.f32 [%0], %1; }" ::"l"(dst), "f"(value),
+  asm volatile("{ .reg .pred p; setp.ne.b32 p, %2, 0; @p st.global.cs.f32 [%0], %1; }" ::"l"(dst), "f"(value),
                "r"(static_cast<int>(condition))
                : "memory");
 }

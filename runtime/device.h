@@ -38,9 +38,6 @@ struct DeviceInfo {
   int64_t l2_bytes = 0;
   int64_t smem_per_block_bytes = 0;  ///< with opt-in
   int64_t total_bytes = 0;           ///< device memory
-  /// Clusters of four blocks that run at one time, each block with a multiprocessor to itself. device_info
-  /// leaves it 0: see max_resident_clusters.
-  int max_clusters_of_4 = 0;
 };
 
 /// Reads the properties of a CUDA device; Error(unsupported) where Device::cuda would throw.

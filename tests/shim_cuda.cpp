@@ -341,12 +341,6 @@ cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute, int) {
   must(state().kernels.count(kernel) == 1, "an attribute of no kernel");
   return entry.status;
 }
-cudaError_t cudaOccupancyMaxActiveClusters(int* num_clusters, const void* kernel, const cudaLaunchConfig_t*) {
-  const Entry entry("cudaOccupancyMaxActiveClusters");
-  must(state().kernels.count(kernel) == 1, "clusters of no kernel");
-  *num_clusters = 32;
-  return entry.status;
-}
 cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t* config, const void* kernel, void**) {
   const Entry entry("cudaLaunchKernelExC");
   const auto found = state().kernels.find(kernel);

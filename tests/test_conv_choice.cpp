@@ -1,5 +1,8 @@
 // The choices behind a convolution on a GPU: pure functions, so tested without one.
 
+#include <algorithm>
+#include <iterator>
+
 #include "conformance.h"
 #include "graph/region.h"
 #include "ops/conv_range.h"
@@ -18,7 +21,6 @@ DeviceInfo h100() {
   DeviceInfo info;
   info.cc_major = 9;
   info.num_sms = kNumSms;
-  info.max_clusters_of_4 = 32;
   info.smem_per_block_bytes = kSmemBytes;
   return info;
 }
@@ -62,16 +64,13 @@ TEST_CASE("choose_rows_config: the headline fills the card, and what it does not
   refused([](ConvShape& s) { s.dil_w = 5; }, "wide");
   refused([](ConvShape& s) { s.N = 0; }, "empty");
 
-  // fp32 takes clusters of four, as many as the chip holds.
+  // fp32: the two blocks of a cluster share 64 output channels.
   const auto split = choose_rows_config(headline(), Math::fp32, h100());
   REQUIRE(split.has_value());
-  CHECK(split->cluster_size() == 4);
-  CHECK(split->num_blocks() == 4 * h100().max_clusters_of_4);
+  CHECK(split->num_k_blocks == 2);
+  CHECK(split->num_blocks() == kNumSms);
   CHECK(split->smem_bytes <= kSmemBytes);
   CHECK(rows_weight_bytes(headline(), *split) == 128 * (9 * 64 * 2 * 2 + 4));
-  DeviceInfo unknown = h100();
-  unknown.max_clusters_of_4 = 0;
-  CHECK_FALSE(choose_rows_config(headline(), Math::fp32, unknown).has_value());
 
   ConvShape wide = headline();
   wide.W = 1000;
@@ -80,6 +79,39 @@ TEST_CASE("choose_rows_config: the headline fills the card, and what it does not
   CHECK(strips->num_strips * strips->strip_cols >= wide.Q());
   CHECK(strips->strip_cols <= kRowsTileCols);
   CHECK(strips->strip_cols % 2 == 0);
+}
+
+TEST_CASE("may_need_repair: an image that is not good has a part that says so") {
+  // Parts of images of every size of number, zeros, subnormals and non-finite ones among them; the exponent
+  // is guessed from some of the parts, as a sample would. Bits grow with the float's size.
+  uint64_t random = 1;
+  const auto draw = [&](uint64_t below) {
+    random = random * 6364136223846793005u + 1442695040888963407u;
+    return (random >> 33) % below;
+  };
+  int num_not_good = 0, num_quiet = 0;
+  for (const Math math : {Math::tf32, Math::fp32}) {
+    for (int image = 0; image < 200'000; ++image) {
+      const uint64_t centre = draw(270), spread = 1 + draw(20);
+      uint32_t part_bits[8], sample_bits = 0, image_bits = 0;
+      for (uint32_t& bits : part_bits) {
+        const auto exponent = static_cast<uint32_t>(std::min<uint64_t>(centre + draw(spread), 255));
+        bits = draw(8) == 0 ? 0 : exponent << 23 | static_cast<uint32_t>(draw(1 << 23));
+        image_bits = std::max(image_bits, bits);
+        if (bits < kNonFiniteBits && draw(2) == 0) sample_bits = std::max(sample_bits, bits);
+      }
+      const int exponent = range_exponent(sample_bits, range_window(math).guess);
+      const bool alarm = std::any_of(std::begin(part_bits), std::end(part_bits), [&](uint32_t bits) {
+        return may_need_repair({exponent, bits}, math);
+      });
+      const bool is_good = range_status({exponent, image_bits}, math) == RangeStatus::good;
+      if (!is_good) REQUIRE(alarm);
+      num_not_good += !is_good;
+      num_quiet += !alarm;
+    }
+  }
+  CHECK(num_not_good > 20'000);
+  CHECK(num_quiet > 100'000);
 }
 
 TEST_CASE("choose_window_config: every real shape gets a config that covers it, or a reason") {
