@@ -51,8 +51,9 @@ TEST_CASE("value range: the benchmark's chain, run twice, leaves out all that it
 }
 
 TEST_CASE("value range: a formula that knows where its values lie gives the same bits") {
-  const float ends[] = {-INFINITY, -1e30f, -90.0f, -43.0f, -1.0f, -0.55f, -0.3f, -1e-6f,
-                        0.0f,      1e-6f,  0.3f,   0.54f,  1.0f,  1.5f,   88.0f, INFINITY};
+  // Where formulas change, and a little further out.
+  const float ends[] = {-INFINITY, -1e30f, -90.0f, -43.0f, -1.04f, -1.0f, -0.55f, -0.3f,  -1e-6f,  0.0f,
+                        1e-6f,     0.3f,   0.54f,  1.0f,   1.04f,  1.5f,  88.0f,  100.0f, INFINITY};
   std::mt19937 engine(5);
   int64_t num_checked = 0;
   const auto check = [&](const Step& step, math::Range known, float x) {
@@ -81,9 +82,10 @@ TEST_CASE("value range: a formula that knows where its values lie gives the same
             const float moderate = static_cast<float>(bits >> 8) * 0x1p-22f - 2.0f;
             check(step, {low, high}, std::clamp(std::bit_cast<float>(bits), low, high));
             check(step, {low, high}, std::clamp(moderate, low, high));
+            check(step, {low, high}, std::clamp(moderate * 50, low, high));
           }
         }
-  CHECK(num_checked > 300000);
+  CHECK(num_checked > 500000);
 }
 
 TEST_CASE("value range: values lie where they are said to, over random programs") {
