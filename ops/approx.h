@@ -70,17 +70,6 @@ SOLDER_HD float saturate(float x) {
 #endif
 }
 
-/// The smaller of the two; NaN if x is NaN.
-SOLDER_HD float at_most(float x, float limit) {
-#if defined(__CUDA_ARCH__)
-  float result;
-  asm("min.NaN.f32 %0, %1, %2;" : "=f"(result) : "f"(x), "f"(limit));
-  return result;
-#else
-  return x > limit ? limit : x;
-#endif
-}
-
 /// Whether some x[i] < low, for a negative low; a NaN may count. Negative floats grow with their bits, so on
 /// a GPU with three-operand maxima this takes half an instruction an element.
 template <int N>

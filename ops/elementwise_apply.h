@@ -61,7 +61,9 @@ SOLDER_HD void apply_unary(Op op, float p, float q, float (&acc)[N], math::Range
     case Op::sigmoid: return math::sigmoid(acc, known);
     case Op::softplus: return math::softplus(acc, known);
     case Op::relu: return map_block(acc, [](float x) { return math::relu(x); });
-    case Op::leaky_relu: return map_block(acc, [=](float x) { return math::leaky_relu(x, p); });
+    case Op::leaky_relu:
+      if (known.low > 0) return;
+      return map_block(acc, [=](float x) { return math::leaky_relu(x, p); });
     case Op::elu: return map_block(acc, [=](float x) { return math::elu(x, p); });
     case Op::selu: return map_block(acc, [](float x) { return math::selu(x); });
     case Op::gelu: return map_block(acc, [](float x) { return math::gelu(x); });

@@ -14,10 +14,11 @@
 // negative x, the tail, are there for a block of values too, float (&x)[N], with one branch a block; a Range
 // that is known to the compiler leaves out what cannot happen.
 //
-// Instructions an element on sm_90a, in brackets those of the special-function unit: mish 12 (2), sigmoid 10
-// (2), silu 14 (2), softplus 16 (1), each and about 1 for the tail's check; tanh 13 (2), near zero alone 6;
-// gelu 47 (2); gelu_tanh 27 (1). In the time in which an H100 reads and writes a float32 it issues 89, at
-// most 11 of them of the special-function unit.
+// Instructions an element on sm_90a, in brackets those of the special-function unit: mish 12 (2), sigmoid 17
+// (2), silu 14 (2), softplus 16 (1), each and about 1 for the tail's check; tanh 13 (2); gelu 47 (2);
+// gelu_tanh 27 (1). With a known range: tanh and sigmoid near zero alone 6 and 5, sigmoid from -1 on 12 (2),
+// mish of positive values 9 (2). In the time in which an H100 reads and writes a float32 it issues 89, at
+// most 11 of them of the special-function unit; in long chains one of those costs as much as 6 others.
 
 #include "ops/approx.h"
 
@@ -62,6 +63,9 @@ SOLDER_HD float x_times_exp(float x) {
 struct Range {
   float low = -kInfinity, high = kInfinity;
 };
+
+/// From here on the e^x of exp_near_zero, off by 2^-22, is above 1.
+inline constexpr float kAboveOne = 1e-6f;
 
 /// Below kTail, where e^x < 2^-62, sigmoid and softplus are e^x to every digit, mish and silu x e^x.
 inline constexpr float kTail = -43.0f;
@@ -133,18 +137,30 @@ SOLDER_HD void tanh(float (&x)[N], Range known = {}) {
   for (int i = 0; i < N; ++i) x[i] = all_near ? tanh_near_zero(x[i]) : tanh(x[i]);
 }
 
-/// 1 / (1 + e^-x). With E = e^x it is E - E^2 / (1 + E) for x <= 0, where E leads and its quotient only
-/// corrects, and 1 - 1 / (1 + E) for x > 0: both are b - b^2 / (1 + E), b = min(E, 1). At most 4 ULP.
-/// sigmoid(-inf) = 0, sigmoid(+inf) = 1.
-SOLDER_HD float sigmoid_body(float x) {
-  const float e = exp_near_zero(at_most(x, 88.0f));
-  const float b = fminf(e, 1.0f);
-  return fmaf(-b, b * reciprocal_approx(1.0f + e), b);
+/// 1 / (1 + e^-x). Up to 1 from zero 1/2 and an odd polynomial. Beyond, with E = e^x, it is E - E^2 / (1 + E)
+/// for x < 0, where E leads and its quotient only corrects, and 1 - 1 / (1 + E) for x > 0, where E may be
+/// coarse: both are b - b^2 / (1 + E), b = min(E, 1). At most 4 ULP. sigmoid(-inf) = 0, sigmoid(+inf) = 1.
+inline constexpr float kSigmoidFar = 1.0f;
+SOLDER_HD float sigmoid_near_zero(float x) {
+  const float z = x * x;
+  float p = fmaf(z, -0.000169432547f, 0.00205394789f);
+  p = fmaf(p, z, -0.0208254196f);
+  p = fmaf(p, z, 0.249999419f);
+  return fmaf(p, x, 0.5f);
+}
+SOLDER_HD float sigmoid_body(float x, Range known = {}) {
+  const bool never_below = known.low >= -kSigmoidFar;
+  if (never_below && known.high <= kSigmoidFar) return sigmoid_near_zero(x);
+  const float coarse = exp2_approx(x * kLog2E);
+  const float e = never_below || x > 0.0f ? coarse : exp_near_zero(x);
+  const float b = never_below ? 1.0f : fminf(e, 1.0f);
+  const float far = fmaf(-b, b * reciprocal_approx(1.0f + e), b);
+  return fabsf(x) > kSigmoidFar ? far : sigmoid_near_zero(x);
 }
 template <int N>
 SOLDER_HD void sigmoid(float (&x)[N], Range known = {}) {
   map_with_tail(
-      x, known, [](float v) { return sigmoid_body(v); }, [](float v) { return expf(v); });
+      x, known, [=](float v) { return sigmoid_body(v, known); }, [](float v) { return expf(v); });
 }
 SOLDER_HD float sigmoid(float x) {
   float v[1] = {x};
@@ -277,17 +293,18 @@ SOLDER_HD float hard_swish(float x) { return x * hard_sigmoid(x); }
 /// (E + 2). As for sigmoid: E - E^2 (E + 1) / (n + 2) for x <= 0 and 1 - 2 / (n + 2) for x > 0 are both
 /// b - b^2 (b + 1) / (n + 2), b = min(E, 1). At most 4 ULP. mish(-inf) = NaN (-inf * 0), mish(+inf) = +inf,
 /// as in PyTorch.
-SOLDER_HD float mish_body(float x) {
+SOLDER_HD float mish_body(float x, Range known = {}) {
   const float e = exp_near_zero(x);
   const float b = fminf(e, 1.0f);
   const float approx = reciprocal_approx(fmaf(e, e + 2.0f, 2.0f));
+  if (known.low >= kAboveOne && known.high <= 88.0f) return x * fmaf(-2.0f, approx, 1.0f);  // b = 1
   const float t = saturate(fmaf(b, b, b) * approx);  // 0 where e is NaN because x is +inf
   return x * fmaf(-b, t, b);
 }
 template <int N>
 SOLDER_HD void mish(float (&x)[N], Range known = {}) {
   map_with_tail(
-      x, known, [](float v) { return mish_body(v); }, [](float v) { return x_times_exp(v); });
+      x, known, [=](float v) { return mish_body(v, known); }, [](float v) { return x_times_exp(v); });
 }
 SOLDER_HD float mish(float x) {
   float v[1] = {x};

@@ -127,7 +127,7 @@ TEST_CASE("elementwise_jit: the text has a statement a step, and what the layout
   CHECK(has(text, "using Index = uint32_t;"));
   CHECK(has(text, "kVec = 4;"));
   // The formulas are those of scalar_math.h.
-  CHECK(has(text, "SOLDER_HD float mish_body(float x)"));
+  CHECK(has(text, "SOLDER_HD float mish_body(float x, Range known = {})"));
   CHECK(!has(text, "#include"));
 
   const Bound clip = bound({{{int64_t{1} << 31}, DType::float16}}, two_sub_clip);
@@ -354,21 +354,17 @@ GPU_TEST_CASE("elementwise_jit: ragged sizes, every dtype") {
   }
 }
 
-GPU_TEST_CASE("elementwise_jit: operands in their order, and values beyond every tail") {
-  using Build = Value (*)(Graph&, Value, Value);
-  const Build builds[] = {
-      [](Graph& g, Value a, Value b) { return g.div(g.sub(a, g.exp(b)), g.add(b, 4)); },
-      [](Graph& g, Value a, Value b) { return g.sub(b, g.pow(g.abs(a), b)); },
-      [](Graph& g, Value a, Value b) { return g.div(2, g.sub(1, g.mul(a, b))); },
-      [](Graph& g, Value a, Value b) { return g.max(g.sigmoid(g.mul(a, 40)), g.softplus(g.mul(b, 40))); },
-      [](Graph& g, Value a, Value b) { return g.sub(g.silu(g.mul(a, 40)), g.mish(g.mul(b, 40))); },
-      [](Graph& g, Value a, Value b) { return g.mish(g.sub(g.tanh(g.mul(a, 9)), g.leaky_relu(b, 20))); },
-      [](Graph& g, Value a, Value b) { return g.gelu(g.mul(g.sigmoid(a), g.clip(b, -60, 0.25f))); },
-  };
+namespace {
+
+using Build = Value (*)(Graph&, Value, Value);
+
+// Each of `builds` over operands a and b of one shape each, generated and interpreted.
+void check_builds(std::initializer_list<Build> builds, const Shape& a_shape = {3, 5001},
+                  const Shape& b_shape = {5001}, DType dtype = DType::float32) {
   const CacheFolder cache;
   for (const Build build : builds) {
     Graph g;
-    const Value a = g.input("a", {3, 5001}), b = g.input("b", {5001});
+    const Value a = g.input("a", a_shape, dtype), b = g.input("b", b_shape, dtype);
     g.output("y", build(g, a, b));
     const Graph fused = fuse(g);
     const Node& node = fused.nodes().back();
@@ -376,6 +372,58 @@ GPU_TEST_CASE("elementwise_jit: operands in their order, and values beyond every
     check_generated(fused, node, program,
                     elementwise_source(program, bind_region(fused, node, unbound(node))));
   }
+}
+
+}  // namespace
+
+GPU_TEST_CASE("elementwise_jit: operands in their order, and values beyond every tail") {
+  check_builds({
+      [](Graph& g, Value a, Value b) { return g.div(g.sub(a, g.exp(b)), g.add(b, 4)); },
+      [](Graph& g, Value a, Value b) { return g.sub(b, g.pow(g.abs(a), b)); },
+      [](Graph& g, Value a, Value b) { return g.div(2, g.sub(1, g.mul(a, b))); },
+      [](Graph& g, Value a, Value b) { return g.max(g.sigmoid(g.mul(a, 40)), g.softplus(g.mul(b, 40))); },
+      [](Graph& g, Value a, Value b) { return g.sub(g.silu(g.mul(a, 40)), g.mish(g.mul(b, 40))); },
+      [](Graph& g, Value a, Value b) { return g.mish(g.sub(g.tanh(g.mul(a, 9)), g.leaky_relu(b, 20))); },
+      [](Graph& g, Value a, Value b) { return g.gelu(g.mul(g.sigmoid(a), g.clip(b, -60, 0.25f))); },
+  });
+}
+
+// By channel, by row, as one value; vectors inside a row, across two, and with the last one cut.
+GPU_TEST_CASE("elementwise_jit: every way of broadcasting") {
+  const std::pair<Shape, Shape> shapes[] = {
+      {{2, 37, 129}, {37, 1}}, {{5, 3, 5, 7}, {3, 1, 1}}, {{65, 36}, {65, 1}},    {{3, 8, 512}, {8, 1}},
+      {{2, 37, 129}, {129}},   {{7, 6, 5}, {7, 1, 5}},    {{7, 6, 5}, {7, 1, 1}}, {{3, 5001}, {1}},
+  };
+  for (const auto& [a_shape, b_shape] : shapes)
+    for (const DType dtype : {DType::float32, DType::bfloat16})
+      check_builds({[](Graph& g, Value a, Value b) { return g.sub(g.mul(a, b), g.sub(b, a)); }}, a_shape,
+                   b_shape, dtype);
+}
+
+// Values just inside what the generator knows of them, where a formula may leave something out, and outside
+// of it by little, where it may not. All of it is said of `a`, which has the full shape, so that it stays in
+// one kernel.
+GPU_TEST_CASE("elementwise_jit: values at the ends of what is known of them") {
+  check_builds({
+      [](Graph& g, Value a, Value b) { return g.sub(g.sigmoid(g.clip(a, -1, 1)), b); },
+      [](Graph& g, Value a, Value b) { return g.sub(g.sigmoid(g.clip(a, -1, 1.04f)), b); },
+      [](Graph& g, Value a, Value b) { return g.sub(g.sigmoid(g.clip(g.mul(a, 40), -1, 100)), b); },
+      [](Graph& g, Value a, Value b) { return g.sub(g.sigmoid(g.clip(a, -1.04f, 100)), b); },
+      [](Graph& g, Value a, Value b) { return g.sub(g.mish(g.clip(g.mul(a, 40), 1e-6f, 88)), b); },
+      [](Graph& g, Value a, Value b) { return g.sub(g.mish(g.clip(g.mul(a, 40), -1, 88)), b); },
+      [](Graph& g, Value a, Value b) { return g.sub(g.mish(g.clip(g.mul(a, 40), 1e-6f, 100)), b); },
+      [](Graph& g, Value a, Value b) { return g.sub(g.tanh(g.clip(a, -0.54f, 0.54f)), b); },
+      [](Graph& g, Value a, Value b) { return g.mul(g.leaky_relu(g.clip(a, 0, 2), -3), b); },
+      [](Graph& g, Value a, Value b) { return g.mul(g.leaky_relu(g.clip(a, 1e-30f, 2), -3), b); },
+      // What mish, sigmoid and tanh make of a range: their dip, their ends.
+      [](Graph& g, Value a, Value b) { return g.mul(g.leaky_relu(g.add(g.mish(a), 0.2f), -3), b); },
+      [](Graph& g, Value a, Value b) {
+        return g.mul(g.leaky_relu(g.sub(-0.2f, g.mish(g.clip(a, -3, -2))), -3), b);
+      },
+      [](Graph& g, Value a, Value b) { return g.sub(g.tanh(g.sigmoid(g.mul(a, 3))), b); },
+      [](Graph& g, Value a, Value b) { return g.sub(g.sigmoid(g.mul(g.tanh(a), 1.5f)), b); },
+      [](Graph& g, Value a, Value b) { return g.sub(g.mish(g.sub(g.sigmoid(g.mish(a)), 0.5f)), b); },
+  });
 }
 
 GPU_TEST_CASE("elementwise: a table gives what the interpreter gives, for every bit pattern") {
