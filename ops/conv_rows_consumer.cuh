@@ -2,98 +2,13 @@
 // The consumer role of conv_rows_kernel: matrix products, epilogue, stores. The picture is in
 // ops/conv_rows_kernel.cuh.
 
-#include "ops/conv_epilogue.cuh"
 #include "ops/conv_rows.cuh"
+#include "ops/conv_rows_epilogue.cuh"
 #include "ops/conv_rows_exchange.cuh"
 #include "ops/conv_rows_store.cuh"
 #include "ops/sm90.cuh"
 
 namespace solder::rows {
-
-/// Where a consumer thread's accumulators lie in y: one channel, pixel pairs 8 apart.
-template <bool kPaired>
-struct RowPlace {
-  int channel_idx;
-  int64_t offset;  // in y, of the first pair
-  int num_cols;    // from the first pair's first pixel to the end of the strip's row
-  bool stored;     // the channel exists
-
-  __device__ int channel(int) const { return channel_idx; }
-
-  template <int N>
-  __device__ void load(const float* tensor, float (&values)[N]) const {
-#pragma unroll
-    for (int i = 0; i < N; i += 2) {
-      const float* at = tensor + offset + i * 4;
-      if constexpr (kPaired) {
-        const float2 pair = sm90::load_if(stored && i * 4 < num_cols, reinterpret_cast<const float2*>(at));
-        values[i] = pair.x, values[i + 1] = pair.y;
-      } else {
-        values[i] = sm90::load_if(stored && i * 4 < num_cols, at);
-        values[i + 1] = sm90::load_if(stored && i * 4 + 1 < num_cols, at + 1);
-      }
-    }
-  }
-};
-
-/// out = block `index` (a run-time number) of kN accumulators of the first channel.
-template <int kFirst, int kCount, int kN>
-__device__ void fetch_block(const float (&acc)[kAccs], int index, float (&out)[kN]) {
-  if constexpr (kCount == 1) {
-#pragma unroll
-    for (int i = 0; i < kN; ++i) out[i] = acc[first_half(kFirst * kN + i)];
-  } else if (index < kFirst + kCount / 2) {
-    fetch_block<kFirst, kCount / 2>(acc, index, out);
-  } else {
-    fetch_block<kFirst + kCount / 2, kCount - kCount / 2>(acc, index, out);
-  }
-}
-
-/// Whether the fast activations need help: some value sum * scale + bias lies below kTailStart, or one may
-/// have overflowed to infinity (a sum is below 2^45).
-template <class Chain, int kHalves>
-__device__ bool needs_tail(const float (&acc)[kAccs], const float (&scale)[kHalves],
-                           const float (&bias)[kHalves]) {
-  bool needs = false;
-#pragma unroll
-  for (int half = 0; half < kHalves; ++half) {
-    float values[kAccs / 2];
-#pragma unroll
-    for (int i = 0; i < kAccs / 2; ++i) values[i] = acc[first_half(i) + half * 2];
-    const uint32_t largest = largest_bits(values);
-    // A NaN must answer yes; scale is positive, so the most negative sum gives the most negative value.
-    needs = needs || ((largest >> 31) != 0 &&
-                      !(fmaf(__uint_as_float(largest), scale[half], bias[half]) >= kTailStart + 1));
-    needs = needs || !(scale[half] < 0x1p80f) || !(fabsf(bias[half]) < 0x1p126f);
-  }
-  return needs;
-}
-
-/// Brings what the epilogue will read beside the sums to L2: the warp's 16 channels of full-size operands.
-inline __device__ void prefetch_operands(const RowsParams& p, int64_t row_offset, int num_channels,
-                                         int num_cols, int lane) {
-  const int lines = (num_cols + 62) / 32;  // at most, at any alignment
-  for (int o = 1; o < p.epilogue.program.num_operands; ++o) {
-    if (p.epilogue.access[o] != EpilogueAccess::full) continue;
-    const float* rows = p.epilogue.operands[o] + row_offset;
-    for (int i = lane; i < num_channels * lines; i += 32) {
-      const int channel = i / lines;
-      sm90::prefetch_l2(rows + channel * p.y_plane + min((i - channel * lines) * 32, num_cols - 1));
-    }
-  }
-}
-
-/// 2^exponent, in two factors where one float cannot hold it.
-struct PowerOfTwo {
-  float factor, extra;
-
-  __device__ explicit PowerOfTwo(int exponent) {
-    const int main = max(-126, min(127, exponent));
-    const int rest = max(-126, min(127, exponent - main));
-    factor = __int_as_float((main + 127) << 23);
-    extra = __int_as_float((rest + 127) << 23);
-  }
-};
 
 /// Starts acc += W * X over one filter row of a part, from `desc_w` (advanced past the row's weights) and
 /// `desc_x`. A step takes two planes of channels of each operand; with fp32 their low parts lie a plane on,
@@ -122,33 +37,6 @@ __device__ void multiply_row(const RowsParams& p, uint64_t& desc_w, uint64_t des
     } while (++k < FilterShape::steps(p));
     desc_x += p.dil_w;
   } while (++s < FilterShape::cols(p));
-}
-
-/// What a consumer thread knows of the channels whose outputs it stores.
-template <int kHalves>
-struct Channels {
-  int warp_channel;  // the warp's first
-  float bias[kHalves];
-  int weight_exponent[kHalves];
-};
-
-/// Loads them, before the rest of the start-up, which then hides the latency.
-template <class FilterShape, class Chain>
-__device__ auto load_channels(const RowsParams& p, const Block& b, int t) {
-  constexpr int kParts = FilterShape::kParts;
-  constexpr int kHalves = 2 / kParts;  // of a thread's two channels, those whose outputs it stores
-  const int warp = __shfl_sync(0xffffffffu, t >> 5, 0), lane = t & 31, rank = static_cast<int>(b.rank);
-  // A warp stores the 16 channels that it multiplies, with fp32 8 of them.
-  Channels<kHalves> channels;
-  channels.warp_channel = (kParts == 1 ? b.k_block * 2 + rank : b.k_block) * kRowsBlockChannels + warp * 16 +
-                          (kParts == 1 ? 0 : rank * 8);
-#pragma unroll
-  for (int half = 0; half < kHalves; ++half) {
-    const int channel = channels.warp_channel + half * 8 + (lane >> 2);
-    channels.weight_exponent[half] = p.weight_exponents[channel];
-    channels.bias[half] = channel < p.K ? epilogue_bias<Chain>(p.epilogue, channel) : 0.0f;
-  }
-  return channels;
 }
 
 /// Multiplies parts of output rows (128 columns; two to a row) and runs their epilogues. The consumer

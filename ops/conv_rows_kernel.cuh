@@ -3,33 +3,32 @@
 // elementwise chain in the epilogue. One persistent kernel; a second launch of it repairs what the range
 // guard found.
 //
-// Unit of work: one output row (of a column strip of at most 256) for 128 output channels, by a cluster of
-// blocks; each cluster walks a contiguous run of rows.
-//   tf32: two blocks. Block r owns output channels 64r..64r+63, whose weights for all taps stay in its shared
-//   memory, and converts half of the input channels for both.
-//   fp32: four blocks, r = 2 i + o. Every operand is a high and a low half, and the sum of high * low, low *
-//   high and high * high is as good as float32's. That doubles weights and rows, so a block has room for half
-//   of the input channels: block (i, o) multiplies half i of them into 64 output channels o, converts half of
-//   half i for itself and its peer (i, 1 - o), and at the end of a part trades half of its sums with its
-//   partner (1 - i, o). The small products come first and each sum is made in two halves, so that few are
-//   rounded (the tensor cores truncate) at the size of the result.
-//   Why: DRAM is fast only when whole rows are written at one time. Blocks that write strips of rows at
-//   unrelated times take twice as long. Splitting the channels instead makes room for whole rows.
+// Unit of work: one output row (of a column strip of at most 256), by a cluster of two blocks; each cluster
+// walks a contiguous run of rows.
+//   tf32: 128 output channels. Block r owns output channels 64r..64r+63, whose weights for all taps stay in
+//   its shared memory, and converts half of the input channels for both. fp32: 64 output channels. Every
+//   operand is a high and a low half, and the sum of high * low, low * high and high * high is as good as
+//   float32's. That doubles weights and rows, so a block has room for half of the input channels, which it
+//   converts for itself alone; at the end of a part the two blocks trade half of their sums. The small
+//   products come first and each sum is made in two halves, so that few are rounded (the tensor cores
+//   truncate) at the size of the result. Why: DRAM is fast only when whole rows are written at one time.
+//   Blocks that write strips of rows at unrelated times take twice as long. Splitting the channels instead
+//   makes room for whole rows.
 //
 //   producer warpgroup (104 registers)                 consumer warpgroups 0, 1 and 2 (136 registers)
 //   ---------------------------------                  ----------------------------------------------
 //   L2 prefetch of row h+1                             wait for the turn (named barriers 1 to 3)
-//   32 (16) loads of 8 B a thread, row h               for each filter row: wait full[slot]
+//   32 loads of 8 B a thread, row h                    for each filter row: wait full[slot]
 //   max |x|; scale, round to half (to two)               wgmma m64n128k16, S * C/16 times (3 S * C/32)
 //   wait empty[slot]; 16 B stores                      pass the turn on; wait for the wgmma
-//   fence, barrier 4                                   release the rows: empty[slot], here and in the peer
-//   its share of the row to the peer                   (fp32: trade sums with the partner, st.async)
+//   fence, barrier 5                                   release the rows: empty[slot], here (tf32: and in the
+//   tf32: its share of the row to the peer             peer); fp32: trade sums with it, st.async
 //   (cp.async.bulk)                                    scale, bias, chain; transpose through shared memory;
-//   full[slot]: own arrival + the peer's bytes         store whole 128-byte lines
+//   full[slot]: own arrival (+ the peer's bytes)       store whole 128-byte lines
 //
-//   ring    |  row h  |  row h+1  |  row h+2  |  row h+3  |   full[slot]:  1 arrival + half a row of bytes
+//   ring    |  row h  |  row h+1  |  row h+2  |  row h+3  |   full[slot]:  1 arrival (+ half a row of bytes)
 //             \_____ one output row reads R ____/  ^ filled   empty[slot]: 4 R arrivals (R rows, two parts,
-//                                                           two blocks)
+//                                                           two blocks), with fp32 2 R
 //   time    wg 0:  MMA p left | epilogue p left               | MMA p+1 right | ...
 //           wg 1:             | MMA p right | epilogue p right                | MMA p+2 left | ...
 //           wg 2:                           | MMA p+1 left | epilogue p+1 left               | ...
@@ -37,8 +36,9 @@
 // A part of a row (128 columns) is 64 accumulators a thread, which leaves registers for the epilogue to be
 // straight-line code, its windows interleaved, and for a third consumer: an epilogue takes about as long as
 // two products, so three warpgroups keep the tensor cores and the stores busy. On the headline model two
-// consumers took 5 percent more, whole rows by turns (128 accumulators, m64n256) 8, and multiplying the next
-// part during the epilogue of this one (both in registers: spills) 10 to 38.
+// consumers took 5 percent more, whole rows by turns (128 accumulators, m64n256) 8, in fp32 10, multiplying
+// the next part during the epilogue of this one (both in registers: spills) 10 to 38, a loop over the
+// windows 10.
 //
 // A trade (SumExchange) goes 16 sums a thread at a time, because the inbox is no more than the warp's
 // staging: sums_empty says that the partner may write, sums_full that all its bytes are here.
@@ -48,21 +48,28 @@
 // Columns that are padding are zeroed once and never written again; rows that are padding are stored as
 // zeros. Garbage in columns beyond the image only reaches outputs that are not stored.
 //
-// Range guard: the first row of an image waits for a maximum over a sample of it, which sets the scale of the
-// image (the first image's is taken by a consumer, which is idle then: 1.3 us less for a batch of one); the
-// producers note the maximum that they see, per cluster and image (RangeSlot: no atomics, nothing to clear).
-// The repair launch gathers these, writes the ImageRange array, and redoes the images whose scale did not
-// fit.
+// Range guard (ops/conv_rows_range.cuh): the first row of an image waits for a maximum over a sample of it,
+// which sets the scale of the image; the producers note the maximum that they see, per cluster and image
+// (RangeSlot: no atomics, nothing to clear), and whether it raises an alarm. The repair launch looks at the
+// alarms. If there is one it gathers the maxima, writes the ImageRange array, and redoes the images whose
+// scale did not fit and, in float32, those that float16 cannot hold.
+//
+// The start decides what a batch of one takes. All warpgroups take part in the sample and convert the first
+// rows (fill_first_rows); registers move before, and what the consumers need of the channels is loaded
+// before. Code that runs for the first time comes at some 4 bytes a cycle.
 //
 // Shared memory for 64 channels and 3x3: weights 73,728 B | ring 135,168 | staging 13,824 | control; fp32:
 // 73,728 | 133,120 | 24,576 | control. Registers: 128 at launch, then 104 and 136. Spills: tests/spills.txt;
 // the interpreter's 1.3 KB do not matter, as the graph gives it nothing (ops/conv_select.cpp).
 //
 // Bounds, for 64 -> 128 channels, 3x3, 256x256, 64 images with double_mish. tf32: DRAM, then the latency of
-// product and epilogue of a part; x read once and y written once is 1.15 ms, the tensor cores need 0.91 ms,
-// special functions 0.6; measured: 1.31 to 1.33 ms. fp32: the tensor cores, 54 wgmma of 67 cycles a part, and
-// the card's power, which lowers its clock until they need about 2.7 ms, as cuBLAS would; where a chip holds
-// 30 clusters of four, 12 of its 132 multiprocessors are idle; measured: 2.93 to 3.30 ms.
+// product and epilogue of a part; x read once and y written once is 1.145 ms, the tensor cores need 0.91 ms,
+// special functions 0.6; measured: 1.31 to 1.33 ms. fp32: the card's power. 54 wgmma of 67 cycles a part
+// would take 1.8 ms at 1.98 GHz, but the clock goes down to 1.4 to 1.5: products alone take 2.6 ms (cuBLAS
+// would need 2.7), trading sums 0.3 more, the epilogue 0.2; measured: 2.8 ms on a card that has rested, 3.0
+// to 3.2 under load that lasts. One image, tf32: 27 us, of which 4 pass before the first product if x is in
+// L2 and 10 if it is in DRAM; the rest are 8 parts a block, whose epilogues keep special functions, shared
+// memory and tensor cores each three quarters busy.
 //
 // Preconditions: choose_rows_config took the shape; compute capability 9.0; grid of whole clusters, all
 // resident.

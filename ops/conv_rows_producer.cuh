@@ -174,10 +174,9 @@ struct FirstRows {
 };
 
 /// Fills the ring for the first time, a warpgroup a row: a batch of one has no more than six rows in a block.
-/// Three rows, as most filters need for their first output; a fourth would take bandwidth from them. The
-/// order of requests matters, since these rows of all blocks keep the memory busy for 4 us: first the sample,
-/// then the rows to L2; when they come to registers, the scale is known and they go on at once. `start_up`
-/// runs while the sample is on its way, and ends with the whole block, and the cluster's barriers, ready.
+/// Three rows, as most filters need for their first output; a fourth would take bandwidth from them. The rows
+/// of all blocks keep the memory busy for 4 us, so the sample is asked for before them, and the scale is
+/// known when they come. `start_up` ends with the whole block, and the cluster's barriers, ready.
 template <class FilterShape, class StartUp>
 __device__ FirstRows fill_first_rows(const RowsParams& p, const Block& b, const Segment& seg, int warpgroup,
                                      int t, const StartUp& start_up) {
@@ -247,8 +246,8 @@ __device__ void produce(const RowsParams& p, const Block& b, const Segment& firs
           Sample<kWarpgroup> sample;
           sample.load(p, seg.image, t);
           const uint32_t sampled = sample.warp_maximum();
-          sm90::named_barrier_sync(kStoredBarrier,
-                                   kWarpgroup);  // the maxima of the image before have been read
+          // The maxima of the image before have been read.
+          sm90::named_barrier_sync(kStoredBarrier, kWarpgroup);
           if (t % 32 == 0) b.sample_maxima[t / 32] = sampled;
           sm90::named_barrier_sync(kStoredBarrier, kWarpgroup);
           exponent = sample_exponent<4>(b.sample_maxima, kMath);

@@ -97,8 +97,8 @@ inline __device__ Repair gather_ranges(const RowsParams& p, Math math, int clust
     const ImageRange range{p.slots[first].exponent, largest};
     const RangeStatus status = range_status(range, math);
     repair.strict = repair.strict || status == RangeStatus::strict;
-    repair.rescale = repair.rescale ||
-                     (status == RangeStatus::rescale && image >= begin_image && image < end_image);
+    repair.rescale =
+        repair.rescale || (status == RangeStatus::rescale && image >= begin_image && image < end_image);
     if (member == 0) p.ranges[image] = range;
   }
   repair.strict = __syncthreads_or(repair.strict);  // and the words are there for all threads

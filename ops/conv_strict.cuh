@@ -1,5 +1,6 @@
 #pragma once
-// The direct convolution of the images that float16 operands cannot hold: see conv_strict in ops/conv_range.h.
+// The direct convolution of the images that float16 operands cannot hold: see conv_strict in
+// ops/conv_range.h.
 
 #include "ops/conv_epilogue.cuh"
 #include "ops/conv_range.h"
@@ -54,8 +55,8 @@ inline __device__ float direct_sum(const StrictParams& p, int64_t n, int64_t k, 
   return sum;
 }
 
-/// Computes the images whose status is `strict`: output i of an image by thread i of the grid, whose blocks are
-/// all of one row. Bound by nothing one would wait for.
+/// Computes the images whose status is `strict`: output i of an image by thread i of the grid, whose blocks
+/// are all of one row. Bound by nothing one would wait for.
 inline __device__ void direct_images(const StrictParams& p, const ConvEpilogue& epilogue) {
   const int64_t image_elems = p.shape.K * p.P * p.Q;
   for (int64_t n = 0; n < p.shape.N; ++n) {

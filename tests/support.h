@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <random>
 #include <string>
@@ -35,6 +36,9 @@
   } while (0)
 
 namespace solder::test {
+
+/// Under compute-sanitizer (see tests/sanitize.sh), where a run takes seconds: fewer repeats and values.
+inline bool is_sanitized() { return std::getenv("SOLDER_SANITIZED") != nullptr; }
 
 inline bool has_gpu() { return Device::best().is_cuda(); }
 

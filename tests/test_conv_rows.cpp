@@ -1,8 +1,6 @@
 // The rows kernel by name, on shapes that reach every way it cuts a convolution up: each output against
 // float64.
 
-#include <cstdlib>
-
 #include "conformance.h"
 #include "oracle.h"
 #include "support.h"
@@ -64,12 +62,6 @@ std::vector<RowsCase> rows_cases() {
   };
 }
 
-// Fewer under compute-sanitizer, where a run takes seconds.
-int num_repeats() {
-  const char* value = std::getenv("SOLDER_REPEATS");
-  return value != nullptr ? std::atoi(value) : 20;
-}
-
 }  // namespace
 
 GPU_TEST_CASE("rows kernel: every output within the bound, in both math modes, the same bits again") {
@@ -92,7 +84,50 @@ GPU_TEST_CASE("rows kernel: every output within the bound, in both math modes, t
         worst = error <= worst ? worst : error;  // a NaN becomes the worst
       }
       CHECK(worst <= 1);
-      for (int i = 0; i < num_repeats(); ++i) CHECK(same_bits(session.run({{"x", x}}).at("y"), y));
+      for (int i = 0; i < (is_sanitized() ? 1 : 20); ++i)
+        CHECK(same_bits(session.run({{"x", x}}).at("y"), y));
     }
+  }
+}
+
+GPU_TEST_CASE("rows kernel: of many images only those that need it are redone") {
+  const ConvShape s{.N = 40, .C = 16, .H = 5, .W = 64, .K = 16, .R = 3, .S = 3};
+  const int64_t image = s.C * s.H * s.W, out_image = s.K * s.gemm_n();
+  const Tensor w = uniform({s.K, s.C, s.R, s.S}, 2),
+               b = Tensor::from({s.K}, std::vector<float>(static_cast<size_t>(s.K)));
+  const Tensor x = uniform({s.N, s.C, s.H, s.W}, 1);
+  Tensor changed = uniform({s.N, s.C, s.H, s.W}, 1);
+  constexpr int64_t kLarge = 7, kInfinite = 23;
+  changed.floats()[static_cast<size_t>(kLarge * image + 1234)] = 1e9f;
+  changed.floats()[static_cast<size_t>(kInfinite * image + 77)] = INFINITY;
+  for (const Math math : {Math::tf32, Math::fp32}) {
+    INFO(std::string(to_string(math)));
+    const TensorMap weights{{"w", w}, {"b", b}};
+    const Model model = compile(conv_graph(s, true), weights,
+                                {.device = Device::cuda(0), .math = math, .conv = ConvAlgorithm::rows});
+    CHECK(model.nodes().back().path.find("rows kernel") == 0);
+    Session session = model.session();
+    const Tensor plain = session.run({{"x", x}}).at("y"), y = session.run({{"x", changed}}).at("y");
+    const Tensor on_cpu = run(conv_graph(s, true), weights, {{"x", changed}}, {.device = Device::cpu()});
+    int64_t num_others = 0, num_infinite = 0;
+    double worst = 0;
+    for (int64_t i = 0; i < y.num_elems(); ++i) {
+      const int64_t n = i / out_image, q = i % s.Q(), p = i / s.Q() % s.P(), k = i / s.gemm_n() % s.K;
+      const float value = y.floats()[static_cast<size_t>(i)];
+      if (n == kLarge) {
+        const ConvOutput exact = conv_oracle(s, changed.floats(), w.floats(), n, k, p, q);
+        const double error = std::abs(value - exact.value) /
+                             (conv_bound(math, s, exact, 1e9) + 0x1p-24 * std::abs(exact.value));
+        worst = error <= worst ? worst : error;  // a NaN becomes the worst
+      } else if (n == kInfinite) {
+        num_infinite += std::isinf(value);
+        CHECK(std::isfinite(value) == std::isfinite(on_cpu.floats()[static_cast<size_t>(i)]));
+      } else {
+        num_others += bits_of(value) != bits_of(plain.floats()[static_cast<size_t>(i)]);
+      }
+    }
+    CHECK(worst <= 1);
+    CHECK(num_infinite > 0);
+    CHECK(num_others == 0);
   }
 }
