@@ -21,7 +21,7 @@
 //   32 loads of 8 B a thread, row h                    for each filter row: wait full[slot]
 //   max |x|; scale, round to half (to two)               wgmma m64n128k16, S * C/16 times (3 S * C/32)
 //   wait empty[slot]; 16 B stores                      pass the turn on; wait for the wgmma
-//   fence, barrier 5                                   release the rows: empty[slot], here (tf32: and in the
+//   fence, barrier 6                                   release the rows: empty[slot], here (tf32: and in the
 //   tf32: its share of the row to the peer             peer); fp32: trade sums with it, st.async
 //   (cp.async.bulk)                                    scale, bias, chain; transpose through shared memory;
 //   full[slot]: own arrival (+ the peer's bytes)       store whole 128-byte lines
@@ -164,7 +164,7 @@ __global__ void __cluster_dims__(kClusterSize, 1, 1) __launch_bounds__(kNumThrea
   const int t = static_cast<int>(threadIdx.x) % kWarpgroup;
   const auto block_is_ready = [] {
     sm90::cluster_wait();
-    __syncthreads();
+    sm90::named_barrier_sync(kStartBarrier, kNumThreads);
     sm90::dependency_launch();
   };
   const Segment segment = Walk(p, b.cluster).segment(p);
