@@ -21,8 +21,7 @@ constexpr int kAccs = kPartCols / 2;      // accumulators a thread
 // Named barriers from 1 on pass the tensor cores from one consumer warpgroup to the next.
 constexpr uint32_t kTurnBarrier = 1;
 constexpr uint32_t kFirstMaximaBarrier = 1 + kNumConsumers;
-constexpr uint32_t kStartBarrier = 2 + kNumConsumers;   // of all threads, which come to it at two places
-constexpr uint32_t kStoredBarrier = 3 + kNumConsumers;  // and those after it: one for each warpgroup
+constexpr uint32_t kStoredBarrier = 2 + kNumConsumers;  // and those after it: one for each warpgroup
 constexpr int kClusterSize = 2;
 
 /// What one cluster saw of one image: written by the main pass, read by the repair. Index: cluster + plane,

@@ -21,7 +21,7 @@
 //   32 loads of 8 B a thread, row h                    for each filter row: wait full[slot]
 //   max |x|; scale, round to half (to two)               wgmma m64n128k16, S * C/16 times (3 S * C/32)
 //   wait empty[slot]; 16 B stores                      pass the turn on; wait for the wgmma
-//   fence, barrier 6                                   release the rows: empty[slot], here (tf32: and in the
+//   fence, barrier 5                                   release the rows: empty[slot], here (tf32: and in the
 //   tf32: its share of the row to the peer             peer); fp32: trade sums with it, st.async
 //   (cp.async.bulk)                                    scale, bias, chain; transpose through shared memory;
 //   full[slot]: own arrival (+ the peer's bytes)       store whole 128-byte lines
@@ -60,7 +60,7 @@
 //
 // Shared memory for 64 channels and 3x3: weights 73,728 B | ring 135,168 | staging 13,824 | control; fp32:
 // 73,728 | 133,120 | 24,576 | control. Registers: 128 at launch, then 104 and 136. Spills: tests/spills.txt;
-// the interpreter's 1.3 KB do not matter, as the graph gives it nothing (ops/conv_select.cpp).
+// the interpreter's 1.4 KB do not matter, as the graph gives it nothing (ops/conv_select.cpp).
 //
 // Bounds, for 64 -> 128 channels, 3x3, 256x256, 64 images with double_mish. tf32: DRAM, then the latency of
 // product and epilogue of a part; x read once and y written once is 1.145 ms, the tensor cores need 0.91 ms,
@@ -162,29 +162,35 @@ __global__ void __cluster_dims__(kClusterSize, 1, 1) __launch_bounds__(kNumThrea
   // spills.
   const int role = __shfl_sync(0xffffffffu, static_cast<int>(threadIdx.x) / kWarpgroup, 0);
   const int t = static_cast<int>(threadIdx.x) % kWarpgroup;
-  const auto block_is_ready = [] {
-    sm90::cluster_wait();
-    sm90::named_barrier_sync(kStartBarrier, kNumThreads);
-    sm90::dependency_launch();
-  };
   const Segment segment = Walk(p, b.cluster).segment(p);
+  decltype(load_channels<FilterShape, Chain>(p, b, t)) channels{};
+  if (role != 0) channels = load_channels<FilterShape, Chain>(p, b, t);
+  // The rows of all blocks keep the memory busy for 4 us, so the sample is asked for before them, and the
+  // scale is known when they come.
+  if (!p.repair) {
+    Sample<kNumThreads> sample;
+    sample.load(p, segment.image, threadIdx.x);
+    const uint32_t sampled = sample.warp_maximum();
+    if (threadIdx.x % 32 == 0) b.sample_maxima[threadIdx.x / 32] = sampled;
+  }
+  sm90::cluster_wait();
+  __syncthreads();
+  sm90::dependency_launch();
+  const int exponent = sample_exponent<kRowsNumWarps>(b.sample_maxima, FilterShape::kMath);
+  if (!p.repair && threadIdx.x == 0) b.exponents[0] = exponent;
+
   FirstRows first{};
-  const auto start = [&] {
-    if (p.repair)
-      block_is_ready();
-    else
-      first = fill_first_rows<FilterShape>(p, b, segment, role, t, block_is_ready);
-  };
   if (role == 0) {
-    // NOTE: before the consumers ask for the registers, or each waits 1.5 us until this code has arrived.
+    // NOTE: at once, or the consumers wait for the registers: 1.5 us until this code has arrived.
     sm90::setmaxnreg_decrease<kProducerRegisters>();
-    start();
+    if (!p.repair) first = fill_first_rows<FilterShape>(p, b, segment, exponent, role, t);
     produce<FilterShape>(p, b, segment, first, t);
   } else {
-    const auto channels = load_channels<FilterShape, Chain>(p, b, t);
-    start();
+    if (!p.repair) {
+      first = fill_first_rows<FilterShape>(p, b, segment, exponent, role, t);
+      give_first_maxima(b, first);
+    }
     sm90::setmaxnreg_increase<kConsumerRegisters>();
-    if (!p.repair) give_first_maxima(b, first);
     consume<FilterShape, Chain, kPaired>(p, b, segment, channels, role - 1, t);
   }
   // No block leaves while another may still signal it or copy into it.

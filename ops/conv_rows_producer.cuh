@@ -166,6 +166,11 @@ inline __device__ float largest_of(const float (&v)[4]) {
   return sm90::max_nan(sm90::max_nan(v[0], v[1]), sm90::max_nan(v[2], v[3]));
 }
 
+/// Rows that a block converts at its start, a warpgroup each: a batch of one has no more than six rows in a
+/// block. Three, as most filters need for their first output; a fourth would take bandwidth from them.
+constexpr int kNumFirstRows = 3;
+static_assert(kNumFirstRows < kRowsNumWarps / 4);
+
 /// What the start of a cluster's first segment has done already.
 struct FirstRows {
   int num_rows;
@@ -173,33 +178,21 @@ struct FirstRows {
   float largest;  // |x| in the calling thread's part of its row
 };
 
-/// Fills the ring for the first time, a warpgroup a row: a batch of one has no more than six rows in a block.
-/// Three rows, as most filters need for their first output; a fourth would take bandwidth from them. The rows
-/// of all blocks keep the memory busy for 4 us, so the sample is asked for before them, and the scale is
-/// known when they come. `start_up` ends with the whole block, and the cluster's barriers, ready.
-template <class FilterShape, class StartUp>
-__device__ FirstRows fill_first_rows(const RowsParams& p, const Block& b, const Segment& seg, int warpgroup,
-                                     int t, const StartUp& start_up) {
-  constexpr int kNumRows = 3;
-  static_assert(kNumRows < kRowsNumWarps / 4);
+/// Fills the ring for the first time, a warpgroup a row.
+template <class FilterShape>
+__device__ FirstRows fill_first_rows(const RowsParams& p, const Block& b, const Segment& seg, int exponent,
+                                     int warpgroup, int t) {
   const RowSource<FilterShape> source(p, b, seg, t);
-  FirstRows first{min(min(p.num_slots, kNumRows), source.num_rows), 0, 0};
-  Sample<kNumThreads> sample;
-  sample.load(p, seg.image, threadIdx.x);
-  const uint32_t sampled = sample.warp_maximum();
-  if (threadIdx.x % 32 == 0) b.sample_maxima[threadIdx.x / 32] = sampled;
-  start_up();
-  first.exponent = sample_exponent<kRowsNumWarps>(b.sample_maxima, FilterShape::kMath);
-  if (threadIdx.x == 0) b.exponents[0] = first.exponent;
+  FirstRows first{min(min(p.num_slots, kNumFirstRows), source.num_rows), exponent, 0};
   if (warpgroup < first.num_rows) {
     float2 v[FilterShape::kMaxShare];
     source.load(p, warpgroup, v);
     const RingPosition at{warpgroup, 0};
     float largest[4] = {};
-    source.store(p, b, first.exponent, v, at, kStoredBarrier + warpgroup, t, largest);
+    source.store(p, b, exponent, v, at, kStoredBarrier + warpgroup, t, largest);
     first.largest = largest_of(largest);
   } else {
-    source.prefetch(p, kNumRows, t);
+    source.prefetch(p, kNumFirstRows, t);
   }
   return first;
 }
