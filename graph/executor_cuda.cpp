@@ -72,14 +72,19 @@ class CudaExecutor final : public Executor {
 
   void execute(const std::vector<Launch>& launches, bool capture) override {
     context_.activate();
-    if (!capture || context_.sync_launches()) {
+    const auto enqueue = [&] {
       for (const Launch& launch : launches) launch();
-      return;
-    }
+    };
+    if (!capture || context_.sync_launches()) return enqueue();
     if (!recorded_) {
-      recorded_.capture(context_.stream(), [&] {
-        for (const Launch& launch : launches) launch();
-      });
+      try {
+        recorded_.capture(context_.stream(), enqueue);
+      } catch (const Error&) {
+        // Other threads can break a recording (see CapturedGraph::capture). This run goes without, and says
+        // what is wrong if that fails too; the next one records again.
+        cudaGetLastError();  // or cuBLAS takes it for its own
+        return enqueue();
+      }
     }
     recorded_.launch(context_.stream());
   }

@@ -1,11 +1,13 @@
 #include "runtime/cublas.h"
 
 #include "runtime/check_cuda.h"
+#include "runtime/stream.h"
 
 namespace solder {
 
 Cublas::Cublas(cudaStream_t stream, void* workspace, int64_t workspace_bytes) {
   if (workspace_bytes == 0) return;
+  const std::lock_guard lock(capture_mutex());
   SOLDER_CUBLAS(cublasCreate(&handle_));
   try {
     SOLDER_CUBLAS(cublasSetStream(handle_, stream));  // resets the workspace: before setting it
@@ -17,7 +19,9 @@ Cublas::Cublas(cudaStream_t stream, void* workspace, int64_t workspace_bytes) {
 }
 
 Cublas::~Cublas() {
-  if (handle_ != nullptr) cublasDestroy(handle_);
+  if (handle_ == nullptr) return;
+  const std::lock_guard lock(capture_mutex());
+  cublasDestroy(handle_);
 }
 
 }  // namespace solder

@@ -35,6 +35,11 @@ double Event::ms_since(const Event& start) const {
   return ms;
 }
 
+std::mutex& capture_mutex() {
+  static std::mutex mutex;
+  return mutex;
+}
+
 CapturedGraph::~CapturedGraph() {
   if (exec_ != nullptr) cudaGraphExecDestroy(exec_);
 }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <mutex>
 #include <utility>
 
 typedef struct CUstream_st* cudaStream_t;
@@ -53,6 +54,11 @@ class Event {
   cudaEvent_t event_ = nullptr;
 };
 
+/// Held while a thread records a graph, and while one makes or destroys a cuBLAS handle: whatever waits for
+/// the whole device, as they do inside, breaks a recording in another thread, in every capture mode.
+/// llama.cpp's pull request 14288 has met the same.
+std::mutex& capture_mutex();
+
 /// An instantiated CUDA graph. Move-only; empty until capture().
 class CapturedGraph {
  public:
@@ -64,10 +70,11 @@ class CapturedGraph {
   }
   ~CapturedGraph();
 
-  /// Records what `enqueue` puts on `stream` instead of running it. When `enqueue` throws, the capture is
-  /// ended, the stream is usable again and the exception goes on.
+  /// Records what `enqueue` puts on `stream` instead of running it. When that fails, the stream is usable
+  /// again and the exception goes on; a cudaDeviceSynchronize in another thread is enough.
   template <class Enqueue>
   void capture(cudaStream_t stream, Enqueue enqueue) {
+    const std::lock_guard lock(capture_mutex());
     begin(stream);
     try {
       enqueue();
