@@ -85,11 +85,11 @@ struct Block {
   unsigned char* smem;
   uint32_t weights, ring, full, empty, weights_ready, sums_full, sums_empty;
   int32_t* exponents;       // of a segment's image, [segment mod 2 kRowsMaxSlots]
-  uint32_t* sample_maxima;  // [kRowsNumWarps], see sample_maximum
+  uint32_t* sample_maxima;  // [kRowsNumWarps], see Sample
   uint32_t* first_maxima;   // [kRowsNumWarps], of the rows that the consumers' warps have converted
   float* stage;
-  uint32_t
-      rank;     // in the cluster: the half of its input channels to convert and (tf32) of its output channels
+  // In the cluster: the half of its input channels to convert and (tf32) of its output channels.
+  uint32_t rank;
   int cluster;  // among those of the same k block
   int k_block;
   int slot_bytes;

@@ -25,12 +25,11 @@ class Context;
 /// How a convolution is cut up. Plain numbers: a pure function of the shape and the device's limits.
 struct RowsConfig {
   Math math = Math::tf32;
-  int share_channels =
-      0;  ///< input channels that each of a cluster's two blocks converts; fp32: in sixteens, else eights
-  int num_slots = 0;     ///< input rows in the ring
-  int num_strips = 0;    ///< column strips an output row is cut into (1 up to 256 columns)
-  int strip_cols = 0;    ///< output columns of a strip; the last may have fewer
-  int num_k_blocks = 0;  ///< blocks of cluster_channels() output channels; each has its own clusters
+  int share_channels = 0;  ///< input channels that each of two blocks converts, in eights (fp32: sixteens)
+  int num_slots = 0;       ///< input rows in the ring
+  int num_strips = 0;      ///< column strips an output row is cut into (1 up to 256 columns)
+  int strip_cols = 0;      ///< output columns of a strip; the last may have fewer
+  int num_k_blocks = 0;    ///< blocks of cluster_channels() output channels; each has its own clusters
   int clusters_per_k_block = 0;
   int64_t smem_bytes = 0;
   double efficiency = 0;  ///< useful part of the multiply-adds that the tensor cores execute

@@ -5,15 +5,18 @@
 //
 // Unit of work: one output row (of a column strip of at most 256), by a cluster of two blocks; each cluster
 // walks a contiguous run of rows.
+//
 //   tf32: 128 output channels. Block r owns output channels 64r..64r+63, whose weights for all taps stay in
-//   its shared memory, and converts half of the input channels for both. fp32: 64 output channels. Every
-//   operand is a high and a low half, and the sum of high * low, low * high and high * high is as good as
-//   float32's. That doubles weights and rows, so a block has room for half of the input channels, which it
-//   converts for itself alone; at the end of a part the two blocks trade half of their sums. The small
-//   products come first and each sum is made in two halves, so that few are rounded (the tensor cores
-//   truncate) at the size of the result. Why: DRAM is fast only when whole rows are written at one time.
-//   Blocks that write strips of rows at unrelated times take twice as long. Splitting the channels instead
-//   makes room for whole rows.
+//   its shared memory, and converts half of the input channels for both.
+//
+//   fp32: 64 output channels. Every operand is a high and a low half, and the sum of high * low, low * high
+//   and high * high is as good as float32's. That doubles weights and rows, so a block has room for half of
+//   the input channels, which it converts for itself alone; at the end of a part the two blocks trade half of
+//   their sums. The small products come first and each sum is made in two halves, so that few are rounded
+//   (the tensor cores truncate) at the size of the result.
+//
+// Why: DRAM is fast only when whole rows are written at one time. Blocks that write strips of rows at
+// unrelated times take twice as long. Splitting the channels instead makes room for whole rows.
 //
 //   producer warpgroup (104 registers)                 consumer warpgroups 0, 1 and 2 (136 registers)
 //   ---------------------------------                  ----------------------------------------------
@@ -176,6 +179,7 @@ __global__ void __cluster_dims__(kClusterSize, 1, 1) __launch_bounds__(kNumThrea
   sm90::cluster_wait();
   __syncthreads();
   sm90::dependency_launch();
+  // Without a meaning, and unused, in a repair.
   const int exponent = sample_exponent<kRowsNumWarps>(b.sample_maxima, FilterShape::kMath);
   if (!p.repair && threadIdx.x == 0) b.exponents[0] = exponent;
 
