@@ -1,5 +1,6 @@
 #pragma once
-// What the tests of generated elementwise kernels share: programs to generate, and a cache folder of their own.
+// What the tests of generated elementwise kernels share: programs to generate, and a cache folder of their
+// own.
 
 #include <cstdlib>
 #include <filesystem>
@@ -75,12 +76,16 @@ void for_random_programs(int count, Check check) {
   }
 }
 
-inline bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+inline bool has(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
 
 inline Value scale_bias_mish(Graph& g, const std::vector<Value>& v) {
   return g.mish(g.add(g.mul(v[0], v[1]), v[2]));
 }
-inline Value two_sub_clip(Graph& g, const std::vector<Value>& v) { return g.clip(g.sub(2.0f, v[0]), -1, 0.5f); }
+inline Value two_sub_clip(Graph& g, const std::vector<Value>& v) {
+  return g.clip(g.sub(2.0f, v[0]), -1, 0.5f);
+}
 inline Value gate(Graph& g, const std::vector<Value>& v) { return g.mul(v[0], g.sigmoid(g.tanh(v[0]))); }
 
 }  // namespace solder::test
