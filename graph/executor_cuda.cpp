@@ -76,17 +76,7 @@ class CudaExecutor final : public Executor {
       for (const Launch& launch : launches) launch();
     };
     if (!capture || context_.sync_launches()) return enqueue();
-    if (!recorded_) {
-      try {
-        recorded_.capture(context_.stream(), enqueue);
-      } catch (const Error&) {
-        // Other threads can break a recording (see CapturedGraph::capture). This run goes without, and says
-        // what is wrong if that fails too; the next one records again.
-        cudaGetLastError();  // or cuBLAS takes it for its own
-        return enqueue();
-      }
-    }
-    recorded_.launch(context_.stream());
+    replay(recorded_, enqueue);
   }
 
   std::vector<double> execute_timed(const std::vector<Launch>& launches, bool capture) override {
@@ -102,8 +92,7 @@ class CudaExecutor final : public Executor {
     if (!capture || context_.sync_launches()) {
       enqueue();
     } else {
-      if (!recorded_timed_) recorded_timed_.capture(context_.stream(), enqueue);
-      recorded_timed_.launch(context_.stream());
+      replay(recorded_timed_, enqueue);
     }
     context_.synchronize();
     std::vector<double> result;
@@ -140,6 +129,22 @@ class CudaExecutor final : public Executor {
   void* stream() const override { return context_.stream(); }
 
  private:
+  // Records `enqueue` once and replays it. Other threads can break a recording (see CapturedGraph::capture):
+  // such a run goes without, and says what is wrong if that fails too; the next one records again.
+  template <class Enqueue>
+  void replay(CapturedGraph& recorded, const Enqueue& enqueue) {
+    if (!recorded) {
+      try {
+        recorded.capture(context_.stream(), enqueue);
+      } catch (const Error& error) {
+        if (error.kind() != ErrorKind::cuda) throw;
+        cudaGetLastError();  // or cuBLAS takes it for its own
+        return enqueue();
+      }
+    }
+    recorded.launch(context_.stream());
+  }
+
   void copy_async(void* to, const void* from, int64_t num_bytes) {
     if (num_bytes == 0) return;
     context_.activate();

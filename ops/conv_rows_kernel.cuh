@@ -39,9 +39,9 @@
 // A part of a row (128 columns) is 64 accumulators a thread, which leaves registers for the epilogue to be
 // straight-line code, its windows interleaved, and for a third consumer: an epilogue takes about as long as
 // two products, so three warpgroups keep the tensor cores and the stores busy. On the headline model two
-// consumers took 5 percent more, whole rows by turns (128 accumulators, m64n256) 8, in fp32 10, multiplying
-// the next part during the epilogue of this one (both in registers: spills) 10 to 38, a loop over the
-// windows 10.
+// consumers took 5 percent more, whole rows by turns (128 accumulators, m64n256) 8, in fp32 2 to 10 (as much
+// as spilled), multiplying the next part during the epilogue of this one (both in registers: spills) 10 to
+// 38, a loop over the windows 8 to 15.
 //
 // A trade (SumExchange) goes 16 sums a thread at a time, because the inbox is no more than the warp's
 // staging: sums_empty says that the partner may write, sums_full that all its bytes are here.
@@ -59,7 +59,7 @@
 //
 // The start decides what a batch of one takes. All warpgroups take part in the sample and convert the first
 // rows (fill_first_rows); registers move before, and what the consumers need of the channels is loaded
-// before. Code that runs for the first time comes at some 4 bytes a cycle.
+// before.
 //
 // Shared memory for 64 channels and 3x3: weights 73,728 B | ring 135,168 | staging 13,824 | control; fp32:
 // 73,728 | 133,120 | 24,576 | control. Registers: 128 at launch, then 104 and 136. Spills: tests/spills.txt;
@@ -68,11 +68,12 @@
 // Bounds, for 64 -> 128 channels, 3x3, 256x256, 64 images with double_mish. tf32: DRAM, then the latency of
 // product and epilogue of a part; x read once and y written once is 1.145 ms, the tensor cores need 0.91 ms,
 // special functions 0.6; measured: 1.31 to 1.33 ms. fp32: the card's power. 54 wgmma of 67 cycles a part
-// would take 1.8 ms at 1.98 GHz, but the clock goes down to 1.4 to 1.5: products alone take 2.6 ms (cuBLAS
-// would need 2.7), trading sums 0.3 more, the epilogue 0.2; measured: 2.8 ms on a card that has rested, 3.0
-// to 3.2 under load that lasts. One image, tf32: 27 us, of which 4 pass before the first product if x is in
-// L2 and 10 if it is in DRAM; the rest are 8 parts a block, whose epilogues keep special functions, shared
-// memory and tensor cores each three quarters busy.
+// would take 1.8 ms at 1.98 GHz, but under load that lasts the clock goes down to 1.4 to 1.5: products alone
+// took 2.6 ms of 3.2 then (cuBLAS would need 2.7), trading sums and the epilogue 0.3 each; measured since:
+// 2.8 ms on a card that has rested, 2.9 to 3.2 under load. One image, tf32: 27 us for this launch and 2 for
+// the repair; the first product begins after 5.6 if x is in L2 and after 10 if it is in DRAM, then come 8
+// parts a block, which by count keep special functions, shared memory and tensor cores each about three
+// quarters busy.
 //
 // Preconditions: choose_rows_config took the shape; compute capability 9.0; grid of whole clusters, all
 // resident.

@@ -61,8 +61,7 @@ __device__ void load_row(const RowsParams& p, const Source& src, int h, float2 (
 }
 
 /// Brings one input row of the block's channels to L2. Exactly one row ahead of the loads is best: two rows
-/// cost 8 percent, single lines where bulk prefetches are possible 4. A bulk prefetch keeps its warp for some
-/// 50 cycles, so the four warps share them.
+/// cost 8 percent. A bulk prefetch keeps its warp for some 40 cycles, so the four warps share them.
 inline __device__ void prefetch_row(const RowsParams& p, const float* image, int num_channels, int h, int t) {
   if (h < 0 || h >= p.H) return;
   const float* row = image + static_cast<int64_t>(h) * p.W;

@@ -8,8 +8,8 @@
 namespace solder::rows {
 
 /// A sample of an image, shared out among kThreads threads: 1024 elements, from each of 128 equal stretches
-/// the 8 of a 32-byte sector at a scattered place. Whole sectors: single elements at 1024 places took 5 us of
-/// the first row's time, when all blocks ask for the same at once.
+/// the 8 of a 32-byte sector at a scattered place. Whole sectors, and ahead of the first rows: single
+/// elements at 1024 places, asked for with the rows, took 5.7 us.
 template <int kThreads>
 struct Sample {
   static constexpr int kLoads = 1024 / kThreads;

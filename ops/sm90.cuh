@@ -35,7 +35,6 @@ inline __device__ uint32_t map_to_rank(uint32_t smem, uint32_t rank) {
   return mapped;
 }
 
-inline __device__ void cluster_arrive() { asm volatile("barrier.cluster.arrive.release;" ::: "memory"); }
 /// Arrives without making earlier writes visible: barriers go by mbarrier_init_fence.
 inline __device__ void cluster_arrive_relaxed() {
   asm volatile("barrier.cluster.arrive.relaxed;" ::: "memory");
