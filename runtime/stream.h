@@ -54,9 +54,10 @@ class Event {
   cudaEvent_t event_ = nullptr;
 };
 
-/// Held while a thread records a graph, and while one makes or destroys a cuBLAS handle: whatever waits for
-/// the whole device, as they do inside, breaks a recording in another thread, in every capture mode.
-/// llama.cpp's pull request 14288 has met the same.
+/// Held while a thread records a graph, and while one makes or destroys a cuBLAS handle, which waits for the
+/// whole device. That breaks every recording on the device, in each capture mode (llama.cpp's pull request
+/// 14288 has met the same), and on an H100 with driver 580.159 cuCtxSynchronize then ends the process with a
+/// segmentation fault. Allocations, copies, and libraries loaded or unloaded do no harm.
 std::mutex& capture_mutex();
 
 /// An instantiated CUDA graph. Move-only; empty until capture().
@@ -71,7 +72,7 @@ class CapturedGraph {
   ~CapturedGraph();
 
   /// Records what `enqueue` puts on `stream` instead of running it. When that fails, the stream is usable
-  /// again and the exception goes on; a cudaDeviceSynchronize in another thread is enough.
+  /// again and the exception goes on.
   template <class Enqueue>
   void capture(cudaStream_t stream, Enqueue enqueue) {
     const std::lock_guard lock(capture_mutex());
