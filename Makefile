@@ -289,7 +289,7 @@ tidy:  ## clang-tidy and cppcheck over the library
 
 loc:  ## lines of code of the library: no blanks, no comment lines
 	@count() { cat "$$@" | grep -vcE '^\s*(//.*)?$$'; }; \
-	fused="ops/conv_rows* ops/conv_window* ops/conv_range* ops/conv_epilogue* ops/sm90.cuh"; \
+	fused="ops/conv_rows* ops/conv_window* ops/conv_range* ops/conv_epilogue* ops/conv_strict* ops/sm90*"; \
 	echo "runtime $$(count runtime/*), ops $$(count ops/*), graph $$(count graph/*):" \
 	  "$$(count runtime/* ops/* graph/*) in all, $$(count $$fused) of them the fused Hopper convolutions"
 

@@ -10,6 +10,7 @@
 #include "graph/verify.h"
 #include "runtime/check.h"
 #include "runtime/context.h"
+#include "runtime/divide.h"
 #include "runtime/memory.h"
 
 namespace solder {
@@ -96,7 +97,7 @@ void place_weights(const TensorMap& weights, Model::Impl& model) {
   model.weight_offsets.assign(nodes.size(), -1);
   const auto place = [&](size_t node, int64_t bytes) {
     model.weight_offsets[node] = model.weights_bytes;
-    model.weights_bytes += (bytes + kArenaAlignment - 1) / kArenaAlignment * kArenaAlignment;
+    model.weights_bytes += round_up(bytes, kArenaAlignment);
   };
   for (size_t i = 0; i < nodes.size(); ++i) {
     if (nodes[i].kind == NodeKind::parameter) place(i, find_weight(weights, nodes[i]).num_bytes());

@@ -4,6 +4,7 @@
 #include <sstream>
 
 #include "runtime/check.h"
+#include "runtime/divide.h"
 
 namespace solder {
 namespace {
@@ -15,8 +16,6 @@ void require_possible(int64_t bytes, const Node& node) {
   SOLDER_REQUIRE(bytes <= kMaxBytes, out_of_memory, "at node ", node.name,
                  " the values of the graph take more than 2^60 bytes");
 }
-
-int64_t align_up(int64_t bytes) { return (bytes + kArenaAlignment - 1) / kArenaAlignment * kArenaAlignment; }
 
 // A block of memory and the values that take it over from one another in place.
 struct Block {
@@ -64,8 +63,8 @@ MemoryPlan plan_memory(const Graph& graph, const std::vector<NodePlan>& nodes) {
     require_possible(nodes[static_cast<size_t>(i)].workspace_bytes, node);
     pinned[static_cast<size_t>(i)].assign(node.outputs.size(), node.kind == NodeKind::input);
     for (const Value& input : node.inputs) at(plan, input).last_node = i;
-    plan.workspace_bytes =
-        std::max(plan.workspace_bytes, align_up(nodes[static_cast<size_t>(i)].workspace_bytes));
+    plan.workspace_bytes = std::max(plan.workspace_bytes,
+                                    round_up(nodes[static_cast<size_t>(i)].workspace_bytes, kArenaAlignment));
   }
   for (const auto& [name, value] : graph.outputs())
     pinned[static_cast<size_t>(value.node)][static_cast<size_t>(value.output)] = true;
@@ -115,7 +114,7 @@ MemoryPlan plan_memory(const Graph& graph, const std::vector<NodePlan>& nodes) {
   std::vector<Placed> placed;  // by begin
   for (const size_t index : order) {
     const Block& block = blocks[index];
-    const int64_t size = align_up(block.size_bytes);
+    const int64_t size = round_up(block.size_bytes, kArenaAlignment);
     int64_t offset = 0;
     for (const Placed& other : placed) {
       const bool overlaps =

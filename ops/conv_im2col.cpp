@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "runtime/check.h"
+#include "runtime/divide.h"
 
 namespace solder {
 
@@ -43,9 +44,8 @@ Im2colPlan choose_im2col_plan(const ConvShape& s, int64_t workspace_bytes, int64
   } else {
     // Even chunks: the last one would otherwise be a sliver that fills few multiprocessors.
     const int64_t most = std::max(kPixelStep, pixels / kPixelStep * kPixelStep);
-    const int64_t chunks = (s.gemm_n() + most - 1) / most;
-    const int64_t even = (s.gemm_n() + chunks - 1) / chunks;
-    plan.pixels_per_gemm = std::min(most, (even + kPixelStep - 1) / kPixelStep * kPixelStep);
+    const int64_t even = ceil_div(s.gemm_n(), ceil_div(s.gemm_n(), most));
+    plan.pixels_per_gemm = std::min(most, round_up(even, kPixelStep));
   }
   plan.workspace_bytes = plan.images_per_gemm * plan.pixels_per_gemm * pixel_bytes;
   return plan;

@@ -14,6 +14,7 @@
 
 #include "ops/conv_im2col.h"
 #include "ops/gemm.h"
+#include "runtime/divide.h"
 #include "runtime/launch.cuh"
 
 namespace solder {
@@ -99,8 +100,7 @@ __global__ void __launch_bounds__(kThreads)
 
 void conv_direct_cuda(const Context& context, const ConvShape& s, const float* x, const float* w, float* y) {
   const int64_t num_outputs = s.N * s.K * s.gemm_n();
-  const int64_t blocks =
-      std::min<int64_t>((num_outputs + kThreads - 1) / kThreads, int64_t{context.info().num_sms} * 32);
+  const int64_t blocks = std::min(ceil_div(num_outputs, kThreads), int64_t{context.info().num_sms} * 32);
   launch(context, "conv_direct_kernel", conv_direct_kernel, {static_cast<unsigned>(blocks), kThreads}, s,
          num_outputs, x, w, y);
 }
@@ -145,8 +145,7 @@ void conv_im2col_cuda(const Context& context, const ConvShape& s, const Im2colPl
     for (int64_t first = 0; first < s.gemm_n(); first += plan.pixels_per_gemm) {
       const int64_t pixels = std::min(plan.pixels_per_gemm, s.gemm_n() - first);
       const Im2colChunk chunk{s, s.Q(), first, pixels, images * s.C};
-      const int64_t pixels_per_block = kThreads * kPixels;
-      const dim3 grid(static_cast<unsigned>((pixels + pixels_per_block - 1) / pixels_per_block),
+      const dim3 grid(static_cast<unsigned>(ceil_div(pixels, kThreads * kPixels)),
                       static_cast<unsigned>(std::min<int64_t>(chunk.num_rows, 65535)));
       launch(context, "im2col_kernel", kernel, {grid, kThreads}, chunk, x + n * s.C * s.H * s.W, workspace);
       multiply(context, s, math, images, pixels, workspace, w, y + n * s.K * s.gemm_n() + first);

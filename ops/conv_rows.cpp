@@ -6,15 +6,10 @@
 #include <limits>
 
 #include "runtime/check.h"
+#include "runtime/divide.h"
 #include "runtime/dtype.h"
 
 namespace solder {
-namespace {
-
-constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
-}  // namespace
-
 std::string to_string(const RowsConfig& c) {
   return str("rows: ", c.share_channels, " x 2 input channels, ", c.num_slots, " slots, ", c.num_strips,
              " x ", c.strip_cols, " columns, ", c.num_k_blocks, " x ", c.clusters_per_k_block, " clusters, ",

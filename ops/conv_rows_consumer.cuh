@@ -6,7 +6,7 @@
 #include "ops/conv_rows_epilogue.cuh"
 #include "ops/conv_rows_exchange.cuh"
 #include "ops/conv_rows_store.cuh"
-#include "ops/sm90.cuh"
+#include "ops/sm90_wgmma.cuh"
 
 namespace solder::rows {
 

@@ -1,15 +1,13 @@
 #include "ops/conv_window.h"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
-#include <cstring>
 #include <numeric>
 #include <utility>
 
 #include "ops/conv_range.h"
 #include "runtime/check.h"
-#include "runtime/dtype.h"
+#include "runtime/divide.h"
 
 namespace solder {
 namespace {
@@ -19,9 +17,6 @@ namespace {
 constexpr int64_t kSmemBudgets[] = {163 << 10, 195 << 10, 227 << 10};
 constexpr int kMaxWindow = 16383;  // 14 bits of a wgmma descriptor
 
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
-
 // Rows (columns) of virtual images that may overlap the next one's because both are all padding. `extent` is
 // the input's, `outputs` the output's, `reach` the largest offset a window position adds to outputs * stride.
 int64_t shared_padding(int64_t extent, int64_t outputs, int64_t stride, int64_t pad, int64_t halo,
@@ -30,11 +25,6 @@ int64_t shared_padding(int64_t extent, int64_t outputs, int64_t stride, int64_t 
   while (leading < halo && leading * stride + reach < pad) ++leading;
   while (trailing < halo && (outputs + halo - 1 - trailing) * stride - pad >= extent) ++trailing;
   return std::min(leading, trailing);
-}
-
-bool refuse(std::string* why_not, const std::string& why) {
-  if (why_not != nullptr) *why_not = why;
-  return false;
 }
 
 // Fills everything that does not depend on tile and strips.
@@ -276,67 +266,6 @@ bool choose_window_config(const ConvShape& shape, Math math, int num_sms, Window
   }
   if (found && why_not != nullptr) why_not->clear();
   return found;
-}
-
-int64_t packed_window_bytes(const ConvShape& shape, const WindowConfig& config) {
-  const int64_t blocks = ceil_div(shape.K, kWindowBlockK);
-  return blocks * (kWindowBlockK * 4 + int64_t{config.num_steps} * kWindowStepBytes * config.num_parts);
-}
-
-bool pack_window_weights(const ConvShape& shape, const WindowConfig& config, const float* w,
-                         std::vector<std::byte>* packed, std::string* why_not) {
-  const int64_t filter = shape.R * shape.S, terms = shape.C * filter;
-  const int64_t blocks = ceil_div(shape.K, kWindowBlockK);
-  packed->assign(static_cast<size_t>(packed_window_bytes(shape, config)), std::byte{0});
-  std::vector<int32_t> exponents(static_cast<size_t>(blocks * kWindowBlockK), 0);
-  for (int64_t k = 0; k < shape.K; ++k) {
-    uint32_t max_bits = 0;
-    for (int64_t i = 0; i < terms; ++i) {
-      max_bits = std::max(max_bits, std::bit_cast<uint32_t>(w[k * terms + i]) & 0x7fffffffu);
-    }
-    if (max_bits == 0) continue;
-    const int top = exponent_of_bits(max_bits);
-    if (max_bits >= kNonFiniteBits) return refuse(why_not, str("weights of channel ", k, " are not finite"));
-    if (top < -100 || top > 60) {
-      return refuse(why_not, str("weights of channel ", k, " reach 2^", top, ", outside [2^-100, 2^60]"));
-    }
-    exponents[static_cast<size_t>(k)] = 14 - top;
-  }
-  std::memcpy(packed->data(), exponents.data(), exponents.size() * 4);
-
-  const int64_t cols = ceil_div(shape.S, config.filter_cols);
-  const int64_t term_channels = kWindowStepTerms / config.filter_cols;
-  const int64_t all_channels = config.filter_cols > 1 ? 16 : round_up(shape.C, 16);
-  const int64_t part_halves = kWindowStepBytes / 2;
-  auto* out = reinterpret_cast<uint16_t*>(packed->data() + exponents.size() * 4);
-  for (int64_t block = 0; block < blocks; ++block) {
-    for (int64_t first = 0; first < all_channels; first += config.chunk_channels) {
-      const int64_t chunk = std::min<int64_t>(config.chunk_channels, all_channels - first);
-      for (int64_t tap = 0; tap < config.num_taps; ++tap) {
-        for (int64_t base = first; base < first + chunk; base += 16, out += part_halves * config.num_parts) {
-          for (int64_t m = 0; m < kWindowBlockK; ++m) {
-            const int64_t k = block * kWindowBlockK + m;
-            if (k >= shape.K) break;
-            const int exponent = exponents[static_cast<size_t>(k)];
-            for (int64_t e = 0; e < kWindowStepTerms; ++e) {
-              const int64_t c = base + e % term_channels;
-              const int64_t col = tap % cols * config.filter_cols + e / term_channels;
-              if (c >= shape.C || col >= shape.S) continue;
-              const float value =
-                  std::ldexp(w[k * terms + c * filter + tap / cols * shape.S + col], exponent);
-              const uint16_t high = float16_from_float(value);
-              const int64_t at = (e / 8 * kWindowBlockK + m) * 8 + e % 8;
-              out[at] = high;
-              if (config.num_parts == 2) {
-                out[part_halves + at] = float16_from_float(value - float_from_float16(high));
-              }
-            }
-          }
-        }
-      }
-    }
-  }
-  return true;
 }
 
 int64_t packed_x_bytes(const ConvShape& shape, const WindowConfig& config) {

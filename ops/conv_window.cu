@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "ops/conv_window.cuh"
+#include "runtime/divide.h"
 #include "runtime/launch.cuh"
 
 namespace solder {
@@ -39,7 +40,7 @@ Kernel find_kernel(int tile) {
 
 window::Params make_params(const ConvShape& s, const WindowConfig& c, const ConvEpilogue& epilogue,
                            const WindowTensors& t) {
-  const int64_t exponent_bytes = (s.K + kWindowBlockK - 1) / kWindowBlockK * kWindowBlockK * 4;
+  const int64_t exponent_bytes = round_up(s.K, kWindowBlockK) * 4;
   window::Params p;
   p.x = t.x;
   p.exponents = static_cast<const int32_t*>(t.packed);

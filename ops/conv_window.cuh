@@ -50,6 +50,7 @@
 
 #include "ops/conv_window_consume.cuh"
 #include "ops/conv_window_produce.cuh"
+#include "ops/conv_window_weights.cuh"
 
 namespace solder::window {
 

@@ -9,6 +9,7 @@
 #include <algorithm>
 
 #include "ops/conv_window_produce.cuh"
+#include "runtime/divide.h"
 #include "runtime/launch.cuh"
 
 namespace solder::window {
@@ -129,13 +130,12 @@ __global__ void __launch_bounds__(kPackThreads) window_pack_kernel(const __grid_
 void pack_x(const Context& context, const Params& params) {
   const WindowConfig& c = params.config;
   PackParams pack{params, c.num_steps / c.num_taps * 2, 0};
-  const int64_t blocks_x = (c.packed_positions + kPackThreads - 1) / kPackThreads;
+  const int64_t blocks_x = ceil_div(c.packed_positions, kPackThreads);
   // Enough blocks to fill the device twice; beyond that a thread's position is worth finding only once.
   const int64_t wanted = int64_t{context.info().num_sms} * (2048 / kPackThreads) * 2;
   const int64_t slices = std::clamp<int64_t>(wanted / (blocks_x * c.phases_h), 1, pack.num_groups);
-  pack.slice_groups = static_cast<int>((pack.num_groups + slices - 1) / slices);
-  const int64_t blocks_y =
-      (pack.num_groups + pack.slice_groups - 1) / pack.slice_groups * int64_t{c.phases_h};
+  pack.slice_groups = static_cast<int>(ceil_div(pack.num_groups, slices));
+  const int64_t blocks_y = ceil_div(pack.num_groups, pack.slice_groups) * c.phases_h;
   LaunchConfig grid{.grid = dim3(static_cast<unsigned>(blocks_x), static_cast<unsigned>(blocks_y)),
                     .block = dim3(kPackThreads),
                     .overlaps_previous = true};

@@ -9,6 +9,7 @@
 #include <limits>
 
 #include "ops/elementwise_table.h"
+#include "runtime/divide.h"
 #include "runtime/launch.cuh"
 
 namespace solder {
@@ -48,7 +49,7 @@ void lookup_cuda(const Context& context, const uint16_t* table, const uint16_t* 
                  int64_t num_elems) {
   if (num_elems == 0) return;
   constexpr int64_t kTile = kThreads * kInFlight * kVec;
-  const int64_t num_tiles = (num_elems + kTile - 1) / kTile;
+  const int64_t num_tiles = ceil_div(num_elems, kTile);
   SOLDER_REQUIRE(num_tiles <= std::numeric_limits<int32_t>::max(), unsupported, num_elems,
                  " elements are more than one lookup takes");
   launch(context, "lookup_kernel", lookup_kernel, {static_cast<unsigned>(num_tiles), kThreads}, table, x, y,

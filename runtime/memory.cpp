@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "runtime/check.h"
+#include "runtime/divide.h"
 
 #if SOLDER_WITH_CUDA
 #include "runtime/buffer.h"
@@ -19,8 +20,7 @@ std::shared_ptr<void> allocate_host(int64_t num_bytes) {
   constexpr int64_t kAlignment = 256;
   SOLDER_REQUIRE(num_bytes <= std::numeric_limits<int64_t>::max() - kAlignment, out_of_memory, num_bytes,
                  " bytes of host memory cannot be had");
-  const int64_t rounded = (num_bytes + kAlignment - 1) / kAlignment * kAlignment;
-  void* data = std::aligned_alloc(kAlignment, static_cast<size_t>(rounded));
+  void* data = std::aligned_alloc(kAlignment, static_cast<size_t>(round_up(num_bytes, kAlignment)));
   SOLDER_REQUIRE(data != nullptr, out_of_memory, num_bytes, " bytes of host memory cannot be had");
   return {data, [](void* memory) { std::free(memory); }};
 }

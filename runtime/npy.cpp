@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "runtime/check.h"
+#include "runtime/divide.h"
 #include "runtime/file.h"
 #include "runtime/text_reader.h"
 
@@ -187,9 +188,9 @@ void save_npy(const std::string& path, const Tensor& tensor) try {
                   axis == 0 || axis + 1 < tensor.shape().size() ? "," : "");
   header += "), }";
   // The data starts at a multiple of 64 bytes, for those who map the file; the header ends with a newline.
-  constexpr size_t kPrefixBytes = 10, kAlignment = 64;
-  header.resize(
-      (kPrefixBytes + header.size() + 1 + kAlignment - 1) / kAlignment * kAlignment - kPrefixBytes - 1, ' ');
+  constexpr int64_t kPrefixBytes = 10, kAlignment = 64;
+  const int64_t least_bytes = kPrefixBytes + static_cast<int64_t>(header.size()) + 1;
+  header.resize(static_cast<size_t>(round_up(least_bytes, kAlignment) - kPrefixBytes - 1), ' ');
   header += '\n';
   const std::array<char, 4> version_and_length = {1, 0, static_cast<char>(header.size() & 255u),
                                                   static_cast<char>(header.size() >> 8)};
