@@ -70,15 +70,23 @@ SOLDER_HD float saturate(float x) {
 #endif
 }
 
-/// Whether some x[i] < low, for a negative low; a NaN may count. Negative floats grow with their bits, so on
-/// a GPU with three-operand maxima this takes half an instruction an element.
+#if defined(__CUDACC__)
+/// The largest bits among some floats: the most negative one's, or a NaN's, where there is any below zero
+/// (negative floats grow with their bits). On a GPU with three-operand maxima half an instruction an element.
+template <int N>
+__device__ __forceinline__ unsigned largest_bits(const float (&x)[N]) {
+  unsigned largest = N % 2 == 0 ? 0 : bits_of(x[N - 1]);
+#pragma unroll
+  for (int i = 0; i + 1 < N; i += 2) largest = __vimax3_u32(largest, bits_of(x[i]), bits_of(x[i + 1]));
+  return largest;
+}
+#endif
+
+/// Whether some x[i] < low, for a negative low; a NaN may count.
 template <int N>
 SOLDER_HD bool any_below(const float (&x)[N], float low) {
 #if defined(__CUDA_ARCH__)
-  unsigned largest = bits_of(x[N - 1]);
-#pragma unroll
-  for (int i = 0; i + 1 < N; i += 2) largest = __vimax3_u32(largest, bits_of(x[i]), bits_of(x[i + 1]));
-  return largest > bits_of(low);
+  return largest_bits(x) > bits_of(low);
 #else
   bool any = false;
   for (int i = 0; i < N; ++i) any = any || x[i] < low;

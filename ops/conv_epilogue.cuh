@@ -25,10 +25,10 @@ struct EpilogueChain {
   static constexpr ConvChain kChain = kChainValue;
   static constexpr bool kFast = kFastValue;
   static constexpr bool kInterpreted = kChain == ConvChain::interpreted;
-  /// The fast forms here need help below kTailStart.
+  /// The fast forms here need help below math::kTail.
   static constexpr bool kHasTail =
       kFast && (kChain == ConvChain::mish || kChain == ConvChain::double_mish || kChain == ConvChain::silu);
-  /// The kernel has seen to it that no sum lies below kTailStart or is infinite, and the check is left out.
+  /// The kernel has seen to it that no sum lies below math::kTail or is infinite, and the check is left out.
   static constexpr bool kTailFree = kTailFreeValue;
   /// NOTE: not where a residual is added first: then sums say nothing about what the activation will see.
   using TailFree = EpilogueChain<kChainValue, kFastValue, kHasTail>;
@@ -50,31 +50,9 @@ __device__ float scale_and_bias(float sum, float scale, float bias) {
   return __fadd_rn(__fmul_rn(sum, scale), bias);
 }
 
-// Below kTailStart the fast forms, whose exponentials have lost digits by then, hand over to x * e^x, which
-// there equals mish and silu to 60 digits. Negative floats grow with their bits, so one unsigned maximum
-// finds them.
-inline constexpr float kTailStart = -43.0f;
-inline constexpr uint32_t kTailStartBits = 0xC22C0000u;
-
-/// The largest bits among some floats: the most negative one, or NaN, where there is any below zero.
-template <int N>
-__device__ uint32_t largest_bits(const float (&x)[N]) {
-  uint32_t largest = 0;
-#pragma unroll
-  for (int i = 0; i + 1 < N; i += 2) {
-    largest = __vimax3_u32(largest, __float_as_uint(x[i]), __float_as_uint(x[i + 1]));
-  }
-  return N % 2 == 0 ? largest : max(largest, __float_as_uint(x[N - 1]));
-}
-
-template <int N>
-__device__ bool any_in_tail(const float (&x)[N]) {
-  return largest_bits(x) > kTailStartBits;
-}
-
 /// mish in two special-function and five other instructions. With F = e^-x, mish(x) = x (1 + 2F) / (1 + 2F +
-/// 2F^2): nothing cancels and nothing overflows above kTailStart; G = sqrt(2) F saves a multiplication.
-/// mish(+inf) = +inf, mish(-inf) = NaN. Relative error below 2^-18.5 for x >= kTailStart (the rounding of x
+/// 2F^2): nothing cancels and nothing overflows above math::kTail; G = sqrt(2) F saves a multiplication.
+/// mish(+inf) = +inf, mish(-inf) = NaN. Relative error below 2^-18.5 for x >= math::kTail (the rounding of x
 /// log2 e, at most 2^-19.5, plus log2 e's own, 2^-20.5, and two ulps of the approximations).
 __device__ inline float fast_mish(float x) {
   const float g = math::exp2_approx(fmaf(x, -1.44269504f, 0.5f));
@@ -96,7 +74,8 @@ __device__ inline float fast_silu(float x) {
   return x * math::reciprocal_approx(1.0f + f);
 }
 
-/// x * e^x for x < kTailStart by special functions, in three factors so that it is right down to the smallest
+/// What mish and silu are below math::kTail, where the fast forms' exponentials have lost digits: x * e^x by
+/// special functions, in three factors so that it is right down to the smallest
 /// normal number; -0 below -104, NaN for -inf.
 __device__ inline float fast_tail(float x) {
   const float whole = rintf(fmaxf(x * 1.44269504f, -180.0f));
@@ -109,11 +88,11 @@ __device__ void fast_activation(float (&acc)[N]) {
   float result[N];
 #pragma unroll
   for (int i = 0; i < N; ++i) result[i] = kOp == Op::silu ? fast_silu(acc[i]) : fast_mish(acc[i]);
-  if (!kTailFree && any_in_tail(acc)) [[unlikely]] {
+  if (!kTailFree && math::any_below(acc, math::kTail)) [[unlikely]] {
 #pragma unroll
     for (int i = 0; i < N; ++i) {
       const float tail = fast_tail(acc[i]);
-      result[i] = acc[i] < kTailStart ? tail : result[i];
+      result[i] = acc[i] < math::kTail ? tail : result[i];
     }
   }
 #pragma unroll

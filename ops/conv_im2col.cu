@@ -12,6 +12,7 @@
 
 #include <algorithm>
 
+#include "ops/conv_direct.cuh"
 #include "ops/conv_im2col.h"
 #include "ops/gemm.h"
 #include "runtime/divide.h"
@@ -79,22 +80,10 @@ __global__ void __launch_bounds__(kThreads)
 __global__ void __launch_bounds__(kThreads)
     conv_direct_kernel(const __grid_constant__ ConvShape s, int64_t num_outputs, const float* x,
                        const float* w, float* y) {
-  const int64_t P = s.P(), Q = s.Q(), k_per_group = s.K / s.groups;
-  const int64_t step = int64_t{gridDim.x} * kThreads;
+  const int64_t P = s.P(), Q = s.Q(), step = int64_t{gridDim.x} * kThreads;
   for (int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x; i < num_outputs; i += step) {
     const int64_t q = i % Q, p = i / Q % P, k = i / (Q * P) % s.K, n = i / (Q * P * s.K);
-    const float* image = x + (n * s.C + k / k_per_group) * s.H * s.W;
-    const float* filter = w + k * s.R * s.S;
-    float sum = 0;
-    for (int64_t r = 0; r < s.R; ++r) {
-      const int64_t h = p * s.stride_h + r * s.dil_h - s.pad_top;
-      if (h < 0 || h >= s.H) continue;
-      for (int64_t column = 0; column < s.S; ++column) {
-        const int64_t col = q * s.stride_w + column * s.dil_w - s.pad_left;
-        if (col >= 0 && col < s.W) sum = fmaf(image[h * s.W + col], filter[r * s.S + column], sum);
-      }
-    }
-    y[i] = sum;
+    y[i] = direct_sum(s, 1, x, w, n, k, p, q);
   }
 }
 

@@ -39,6 +39,34 @@ __device__ void multiply_row(const RowsParams& p, uint64_t& desc_w, uint64_t des
   } while (++s < FilterShape::cols(p));
 }
 
+/// Starts the products of one part of an output row, whose first input row is at `at`.
+template <class FilterShape>
+__device__ __forceinline__ void multiply_part(const RowsParams& p, const Block& b, RingPosition at, int part,
+                                              uint64_t desc_w0, uint64_t desc_x0, float (&acc)[kAccs]) {
+  constexpr int kParts = FilterShape::kParts;
+  bool accumulate = false;
+  // fp32: the small products come first, so that few sums are rounded at the size of the result.
+#pragma unroll
+  for (int pass = 0; pass < kParts; ++pass) {
+    // Opaque: otherwise the descriptors of all taps are hoisted out of the loop, and spill.
+    uint64_t desc_w = desc_w0 | sm90::opaque(0);
+    int r = 0;
+#pragma unroll FilterShape::kUnrollRows
+    do {
+      const RingPosition row = at.ahead(r * p.dil_h, p.num_slots);
+      if (pass == 0) sm90::mbarrier_wait(b.full + 8 * row.slot, row.parity);
+      sm90::wgmma_fence();
+      const uint64_t desc_x =
+          desc_x0 + static_cast<uint64_t>(row.slot * (b.slot_bytes >> 4) + part * kPartCols);
+      if (pass + 1 < kParts)
+        multiply_row<FilterShape, true>(p, desc_w, desc_x, accumulate, acc);
+      else
+        multiply_row<FilterShape, false>(p, desc_w, desc_x, accumulate, acc);
+    } while (++r < FilterShape::rows(p));
+  }
+  sm90::wgmma_commit();
+}
+
 /// Multiplies parts of output rows (128 columns; two to a row) and runs their epilogues. The consumer
 /// warpgroups, of which this is number `which`, take parts in turns.
 template <class FilterShape, class Chain, bool kPaired, int kHalves>
@@ -92,27 +120,7 @@ __device__ void consume(const RowsParams& p, const Block& b, const Segment& firs
       sm90::named_barrier_sync(kTurnBarrier + which, 2 * kWarpgroup);
       sm90::mbarrier_wait(b.full + 8 * at.slot, at.parity);
       const int x_exponent = b.exponents[num_segments % (2 * kRowsMaxSlots)];
-      bool accumulate = false;
-      // fp32: the small products come first, so that few sums are rounded at the size of the result.
-#pragma unroll
-      for (int pass = 0; pass < kParts; ++pass) {
-        // Opaque: otherwise the descriptors of all taps are hoisted out of the loop, and spill.
-        uint64_t desc_w = desc_w0 | sm90::opaque(0);
-        int r = 0;
-#pragma unroll FilterShape::kUnrollRows
-        do {
-          const RingPosition row = at.ahead(r * p.dil_h, p.num_slots);
-          if (pass == 0) sm90::mbarrier_wait(b.full + 8 * row.slot, row.parity);
-          sm90::wgmma_fence();
-          const uint64_t desc_x =
-              desc_x0 + static_cast<uint64_t>(row.slot * (b.slot_bytes >> 4) + part * kPartCols);
-          if (pass + 1 < kParts)
-            multiply_row<FilterShape, true>(p, desc_w, desc_x, accumulate, acc);
-          else
-            multiply_row<FilterShape, false>(p, desc_w, desc_x, accumulate, acc);
-        } while (++r < FilterShape::rows(p));
-      }
-      sm90::wgmma_commit();
+      multiply_part<FilterShape>(p, b, at, part, desc_w0, desc_x0, acc);
       sm90::named_barrier_arrive(kTurnBarrier + (which == kNumConsumers - 1 ? 0 : which + 1), 2 * kWarpgroup);
       sm90::wgmma_wait<0>();
       if (releases) {

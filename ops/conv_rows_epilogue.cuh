@@ -48,7 +48,7 @@ __device__ void fetch_block(const float (&acc)[kAccs], int index, float (&out)[k
   }
 }
 
-/// Whether the fast activations need help: some value sum * scale + bias lies below kTailStart, or one may
+/// Whether the fast activations need help: some value sum * scale + bias lies below math::kTail, or one may
 /// have overflowed to infinity (a sum is below 2^45).
 template <class Chain, int kHalves>
 __device__ bool needs_tail(const float (&acc)[kAccs], const float (&scale)[kHalves],
@@ -59,10 +59,10 @@ __device__ bool needs_tail(const float (&acc)[kAccs], const float (&scale)[kHalv
     float values[kAccs / 2];
 #pragma unroll
     for (int i = 0; i < kAccs / 2; ++i) values[i] = acc[first_half(i) + half * 2];
-    const uint32_t largest = largest_bits(values);
+    const uint32_t largest = math::largest_bits(values);
     // A NaN must answer yes; scale is positive, so the most negative sum gives the most negative value.
     needs = needs || ((largest >> 31) != 0 &&
-                      !(fmaf(__uint_as_float(largest), scale[half], bias[half]) >= kTailStart + 1));
+                      !(fmaf(__uint_as_float(largest), scale[half], bias[half]) >= math::kTail + 1));
     needs = needs || !(scale[half] < 0x1p80f) || !(fabsf(bias[half]) < 0x1p126f);
   }
   return needs;

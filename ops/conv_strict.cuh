@@ -2,6 +2,7 @@
 // The direct convolution of the images that float16 operands cannot hold: see conv_strict in
 // ops/conv_range.h.
 
+#include "ops/conv_direct.cuh"
 #include "ops/conv_epilogue.cuh"
 #include "ops/conv_range.h"
 
@@ -35,26 +36,6 @@ struct StrictPlace {
   }
 };
 
-inline __device__ float direct_sum(const StrictParams& p, int64_t n, int64_t k, int64_t row, int64_t col) {
-  const ConvShape& s = p.shape;
-  const int64_t group_c = s.C / s.groups;
-  const int64_t first_c = k / (s.K / s.groups) * group_c;
-  float sum = 0;
-  for (int64_t c = 0; c < group_c; ++c) {
-    const float* plane = p.x + (n * s.C + first_c + c) * s.H * s.W;
-    const float* filter = p.w + (k * group_c + c) * s.R * s.S;
-    for (int64_t r = 0; r < s.R; ++r) {
-      const int64_t h = row * s.stride_h + r * s.dil_h - s.pad_top;
-      if (h < 0 || h >= s.H) continue;
-      for (int64_t t = 0; t < s.S; ++t) {
-        const int64_t w = col * s.stride_w + t * s.dil_w - s.pad_left;
-        if (w >= 0 && w < s.W) sum = fmaf(plane[h * s.W + w], filter[r * s.S + t], sum);
-      }
-    }
-  }
-  return sum;
-}
-
 /// Computes the images whose status is `strict`: output i of an image by thread i of the grid, whose blocks
 /// are all of one row. Bound by nothing one would wait for.
 inline __device__ void direct_images(const StrictParams& p, const ConvEpilogue& epilogue) {
@@ -64,7 +45,8 @@ inline __device__ void direct_images(const StrictParams& p, const ConvEpilogue& 
     for (int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; i < image_elems;
          i += int64_t{gridDim.x} * blockDim.x) {
       const int64_t k = i / (p.P * p.Q), pixel = i % (p.P * p.Q);
-      float acc[1] = {direct_sum(p, n, k, pixel / p.Q, pixel % p.Q)};
+      float acc[1] = {
+          direct_sum(p.shape, p.shape.C / p.shape.groups, p.x, p.w, n, k, pixel / p.Q, pixel % p.Q)};
       const StrictPlace place{static_cast<int>(k), n * image_elems + i};
       run_epilogue<EpilogueChain<ConvChain::interpreted, false>>(epilogue, place, acc);
       p.y[n * image_elems + i] = acc[0];
