@@ -5,7 +5,6 @@
 #include "ops/conv_rows.cuh"
 #include "ops/conv_rows_epilogue.cuh"
 #include "ops/conv_rows_exchange.cuh"
-#include "ops/conv_rows_store.cuh"
 #include "ops/sm90_wgmma.cuh"
 
 namespace solder::rows {
@@ -77,7 +76,6 @@ __device__ void consume(const RowsParams& p, const Block& b, const Segment& firs
   const int span = (p.R - 1) * p.dil_h;
   const uint32_t peer_empty = sm90::map_to_rank(b.empty, b.rank ^ 1);
   const int warp_channel = channels.warp_channel;
-  const auto& bias = channels.bias;
   // Releasing input rows: a row is free after 2 R arrivals from each block that it was stored in, one for
   // each part of an output row that reads it. Lane r releases row r of a filter's span, here (r < 16) or
   // (tf32) in the peer. The first and last output rows of a segment also stand in for those that would lie
@@ -137,107 +135,8 @@ __device__ void consume(const RowsParams& p, const Block& b, const Segment& firs
 
       if constexpr (kParts == 2) exchange.run(lane, acc);
 
-      float scale[kHalves];
-#pragma unroll
-      for (int half = 0; half < kHalves; ++half) {
-        const PowerOfTwo power(-x_exponent - channels.weight_exponent[half]);
-        scale[half] = power.factor;
-        if (power.extra != 1.0f) [[unlikely]] {
-#pragma unroll
-          for (int i = 0; i < kAccs / 2; ++i) acc[first_half(i) + half * 2] *= power.extra;
-        }
-      }
-      RowStore<kPaired> store;
-      store.stage = stage;
-      store.plane = static_cast<int>(p.y_plane);
-      store.phase_step = static_cast<uint32_t>(p.y_plane) & 31;
-      store.lane = lane;
-      RowPlace<kPaired> place;
-      const auto set_half = [&](int half) {
-        const bool exists = warp_channel + half * 8 < p.K;
-        store.first = p.y + row_offset + half * 8 * p.y_plane;
-        store.num_cols = exists ? num_cols : 0;
-        store.phase0 = static_cast<uint32_t>(reinterpret_cast<uintptr_t>(store.first) >> 2) & 31;
-        place.channel_idx = exists ? warp_channel + half * 8 + (lane >> 2) : 0;
-        place.stored = exists;
-      };
-      const auto set_pixel = [&](int half, int pixel0) {
-        place.offset = row_offset + (half * 8 + (lane >> 2)) * p.y_plane + pixel0 + 2 * (lane & 3);
-        place.num_cols = num_cols - pixel0 - 2 * (lane & 3);
-      };
-      constexpr int kNumWindows = kPartCols / kRowsStageCols;
-      bool rolled = Chain::kInterpreted;
-      if constexpr (Chain::kHasTail)
-        rolled = __any_sync(0xffffffffu, needs_tail<Chain, kHalves>(acc, scale, bias));
-      if (rolled) {
-        // Rolled up, so that the interpreter and the tails' formulas exist once.
-        constexpr int kBlock = 8, kCols = kBlock * 4;
-        static_assert(kCols == kRowsStageCols);
-#pragma unroll 1
-        for (int half = 0; half < kHalves; ++half) {
-          set_half(half);
-          const float factor = half == 0 ? scale[0] : scale[kHalves - 1];
-          const float channel_bias = half == 0 ? bias[0] : bias[kHalves - 1];
-#pragma unroll 1
-          for (int i = 0; i < kPartCols / kCols; ++i) {
-            float values[kBlock];
-            fetch_block<0, kPartCols / kCols>(acc, i, values);
-#pragma unroll
-            for (int e = 0; e < kBlock; ++e)
-              values[e] = scale_and_bias<Chain>(values[e], factor, channel_bias);
-            set_pixel(half, i * kCols);
-            run_epilogue<Chain>(p.epilogue, place, values);
-            store.put(i * kCols, values);
-            __syncwarp();
-            store.fetch();
-            store.write(i);
-            __syncwarp();
-          }
-          store.write(kNumWindows);
-#pragma unroll
-          for (int i = 0; i < kAccs / 2; ++i) acc[first_half(i)] = acc[first_half(i) + 2];
-        }
-      } else if constexpr (!Chain::kInterpreted) {
-        // A window's values are computed while the one before is on its way from the stage to memory. With
-        // fp32, where half of the accumulators are done with, all windows' at once, which hides more latency.
-        constexpr int kBlock = kRowsStageCols / 4;
-        constexpr int kAtOnce = kParts == 1 ? 1 : kNumWindows;
-#pragma unroll
-        for (int half = 0; half < kHalves; ++half) {
-          float computed[kAtOnce * kBlock];
-#pragma unroll
-          for (int window = 0; window < kNumWindows; ++window) {
-            if (window % kAtOnce == 0) {
-#pragma unroll
-              for (int e = 0; e < kAtOnce * kBlock; ++e) {
-                computed[e] = scale_and_bias<Chain>(acc[first_half(window * kBlock + e) + half * 2],
-                                                    scale[half], bias[half]);
-              }
-              if constexpr (Chain::kChain == ConvChain::residual) {
-                place.stored = warp_channel + half * 8 < p.K;
-              }
-              set_pixel(half, window * kRowsStageCols);
-              run_epilogue<typename Chain::TailFree>(p.epilogue, place, computed);
-            }
-            float values[kBlock];
-#pragma unroll
-            for (int e = 0; e < kBlock; ++e) values[e] = computed[window % kAtOnce * kBlock + e];
-            if (window > 0) store.write(window - 1);
-            if (window == 0 && half > 0) {
-              store.write(kNumWindows - 1);
-              store.write(kNumWindows);
-            }
-            if (window == 0) set_half(half);
-            __syncwarp();
-            store.put(window * kRowsStageCols, values);
-            __syncwarp();
-            store.fetch();
-          }
-        }
-        store.write(kNumWindows - 1);
-        store.write(kNumWindows);
-        __syncwarp();
-      }
+      finish_part<FilterShape, Chain, kPaired>(p, channels, x_exponent, row_offset, num_cols, stage, lane,
+                                               acc);
       if constexpr (kParts == 2) exchange.free_inbox(lane);
       // Three parts on: the next row, or from a row's second part the one after it.
       at = at.ahead(1, p.num_slots);

@@ -1,10 +1,11 @@
 #pragma once
-// What the epilogue of conv_rows_kernel needs to know of a consumer thread's accumulators. The consumer is in
+// How a consumer warp of conv_rows_kernel turns the sums of a part into outputs. The consumer is in
 // ops/conv_rows_consumer.cuh.
 
 #include "ops/conv_epilogue.cuh"
 #include "ops/conv_rows.cuh"
 #include "ops/conv_rows_exchange.cuh"
+#include "ops/conv_rows_store.cuh"
 #include "ops/sm90.cuh"
 
 namespace solder::rows {
@@ -119,6 +120,117 @@ __device__ auto load_channels(const RowsParams& p, const Block& b, int t) {
     channels.bias[half] = channel < p.K ? epilogue_bias<Chain>(p.epilogue, channel) : 0.0f;
   }
   return channels;
+}
+
+/// Runs the epilogue over a part's sums and stores its `num_cols` outputs of each channel, `row_offset` into
+/// y.
+template <class FilterShape, class Chain, bool kPaired, int kHalves>
+__device__ __forceinline__ void finish_part(const RowsParams& p, const Channels<kHalves>& channels,
+                                            int x_exponent, int64_t row_offset, int num_cols, float* stage,
+                                            int lane, float (&acc)[kAccs]) {
+  constexpr int kParts = FilterShape::kParts;
+  const int warp_channel = channels.warp_channel;
+  const auto& bias = channels.bias;
+  float scale[kHalves];
+#pragma unroll
+  for (int half = 0; half < kHalves; ++half) {
+    const PowerOfTwo power(-x_exponent - channels.weight_exponent[half]);
+    scale[half] = power.factor;
+    if (power.extra != 1.0f) [[unlikely]] {
+#pragma unroll
+      for (int i = 0; i < kAccs / 2; ++i) acc[first_half(i) + half * 2] *= power.extra;
+    }
+  }
+  RowStore<kPaired> store;
+  store.stage = stage;
+  store.plane = static_cast<int>(p.y_plane);
+  store.phase_step = static_cast<uint32_t>(p.y_plane) & 31;
+  store.lane = lane;
+  RowPlace<kPaired> place;
+  const auto set_half = [&](int half) {
+    const bool exists = warp_channel + half * 8 < p.K;
+    store.first = p.y + row_offset + half * 8 * p.y_plane;
+    store.num_cols = exists ? num_cols : 0;
+    store.phase0 = static_cast<uint32_t>(reinterpret_cast<uintptr_t>(store.first) >> 2) & 31;
+    place.channel_idx = exists ? warp_channel + half * 8 + (lane >> 2) : 0;
+    place.stored = exists;
+  };
+  const auto set_pixel = [&](int half, int pixel0) {
+    place.offset = row_offset + (half * 8 + (lane >> 2)) * p.y_plane + pixel0 + 2 * (lane & 3);
+    place.num_cols = num_cols - pixel0 - 2 * (lane & 3);
+  };
+  constexpr int kNumWindows = kPartCols / kRowsStageCols;
+  bool rolled = Chain::kInterpreted;
+  if constexpr (Chain::kHasTail)
+    rolled = __any_sync(0xffffffffu, needs_tail<Chain, kHalves>(acc, scale, bias));
+  if (rolled) {
+    // Rolled up, so that the interpreter and the tails' formulas exist once.
+    constexpr int kBlock = 8, kCols = kBlock * 4;
+    static_assert(kCols == kRowsStageCols);
+#pragma unroll 1
+    for (int half = 0; half < kHalves; ++half) {
+      set_half(half);
+      const float factor = half == 0 ? scale[0] : scale[kHalves - 1];
+      const float channel_bias = half == 0 ? bias[0] : bias[kHalves - 1];
+#pragma unroll 1
+      for (int i = 0; i < kPartCols / kCols; ++i) {
+        float values[kBlock];
+        fetch_block<0, kPartCols / kCols>(acc, i, values);
+#pragma unroll
+        for (int e = 0; e < kBlock; ++e) values[e] = scale_and_bias<Chain>(values[e], factor, channel_bias);
+        set_pixel(half, i * kCols);
+        run_epilogue<Chain>(p.epilogue, place, values);
+        store.put(i * kCols, values);
+        __syncwarp();
+        store.fetch();
+        store.write(i);
+        __syncwarp();
+      }
+      store.write(kNumWindows);
+#pragma unroll
+      for (int i = 0; i < kAccs / 2; ++i) acc[first_half(i)] = acc[first_half(i) + 2];
+    }
+  } else if constexpr (!Chain::kInterpreted) {
+    // A window's values are computed while the one before is on its way from the stage to memory. With
+    // fp32, where half of the accumulators are done with, all windows' at once, which hides more latency.
+    constexpr int kBlock = kRowsStageCols / 4;
+    constexpr int kAtOnce = kParts == 1 ? 1 : kNumWindows;
+#pragma unroll
+    for (int half = 0; half < kHalves; ++half) {
+      float computed[kAtOnce * kBlock];
+#pragma unroll
+      for (int window = 0; window < kNumWindows; ++window) {
+        if (window % kAtOnce == 0) {
+#pragma unroll
+          for (int e = 0; e < kAtOnce * kBlock; ++e) {
+            computed[e] = scale_and_bias<Chain>(acc[first_half(window * kBlock + e) + half * 2], scale[half],
+                                                bias[half]);
+          }
+          if constexpr (Chain::kChain == ConvChain::residual) {
+            place.stored = warp_channel + half * 8 < p.K;
+          }
+          set_pixel(half, window * kRowsStageCols);
+          run_epilogue<typename Chain::TailFree>(p.epilogue, place, computed);
+        }
+        float values[kBlock];
+#pragma unroll
+        for (int e = 0; e < kBlock; ++e) values[e] = computed[window % kAtOnce * kBlock + e];
+        if (window > 0) store.write(window - 1);
+        if (window == 0 && half > 0) {
+          store.write(kNumWindows - 1);
+          store.write(kNumWindows);
+        }
+        if (window == 0) set_half(half);
+        __syncwarp();
+        store.put(window * kRowsStageCols, values);
+        __syncwarp();
+        store.fetch();
+      }
+    }
+    store.write(kNumWindows - 1);
+    store.write(kNumWindows);
+    __syncwarp();
+  }
 }
 
 }  // namespace solder::rows
