@@ -57,7 +57,8 @@ class Event {
 /// Held while a thread records a graph, and while one makes or destroys a cuBLAS handle, which waits for the
 /// whole device. That breaks every recording on the device, in each capture mode (llama.cpp's pull request
 /// 14288 has met the same), and on an H100 with driver 580.159 cuCtxSynchronize then ends the process with a
-/// segmentation fault. Allocations, copies, and libraries loaded or unloaded do no harm.
+/// segmentation fault. Allocations, copies, and libraries loaded or unloaded do no harm. The one global of
+/// the library: what it guards is the process's.
 std::mutex& capture_mutex();
 
 /// An instantiated CUDA graph. Move-only; empty until capture().
