@@ -129,7 +129,7 @@ class CudaExecutor final : public Executor {
   void* stream() const override { return context_.stream(); }
 
  private:
-  // Records `enqueue` once and replays it. Other threads can break a recording (see CapturedGraph::capture):
+  // Records `enqueue` once and replays it. Other threads can break a recording (see capture_mutex):
   // such a run goes without, and says what is wrong if that fails too; the next one records again.
   template <class Enqueue>
   void replay(CapturedGraph& recorded, const Enqueue& enqueue) {

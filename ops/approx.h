@@ -1,7 +1,8 @@
 #pragma once
 // What the formulas of ops/scalar_math.h need beyond C's math functions: the special-function unit, bits, the
 // check for rare operands. On the GPU one instruction each, PTX of every architecture; on the host the same
-// with correctly rounded values. Compiles with NVRTC, without any header.
+// with correctly rounded values. Compiles with NVRTC, without any header, which is why its PTX is not in
+// ops/sm90.cuh.
 
 #if !defined(__CUDACC_RTC__)
 #include <cmath>

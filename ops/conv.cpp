@@ -57,9 +57,4 @@ void validate(const ConvShape& s, const std::string& node) {
   check_product("one image's column matrix", {s.gemm_k(), s.gemm_n()});
 }
 
-bool refuse(std::string* why_not, const std::string& reason) {
-  if (why_not != nullptr) *why_not = reason;
-  return false;
-}
-
 }  // namespace solder

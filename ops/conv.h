@@ -59,7 +59,4 @@ std::string to_string(const ConvShape& shape);
 /// a kernel larger than the padded input, sizes whose products pass 2^62.
 void validate(const ConvShape& shape, const std::string& node);
 
-/// False; `why_not`, unless null, becomes the reason why an algorithm does not cover a problem.
-bool refuse(std::string* why_not, const std::string& reason);
-
 }  // namespace solder

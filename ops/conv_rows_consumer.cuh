@@ -5,7 +5,7 @@
 #include "ops/conv_rows.cuh"
 #include "ops/conv_rows_epilogue.cuh"
 #include "ops/conv_rows_exchange.cuh"
-#include "ops/sm90_wgmma.cuh"
+#include "ops/sm90.cuh"
 
 namespace solder::rows {
 

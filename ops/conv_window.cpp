@@ -27,6 +27,11 @@ int64_t shared_padding(int64_t extent, int64_t outputs, int64_t stride, int64_t 
   return std::min(leading, trailing);
 }
 
+bool refuse(std::string* why_not, const std::string& reason) {
+  if (why_not != nullptr) *why_not = reason;
+  return false;
+}
+
 // Fills everything that does not depend on tile and strips.
 void plan_terms(const ConvShape& s, Math math, WindowConfig* c) {
   c->math = math;

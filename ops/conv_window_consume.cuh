@@ -3,7 +3,7 @@
 // ops/conv_window_epilogue.cuh. See ops/conv_window.cuh.
 
 #include "ops/conv_window_epilogue.cuh"
-#include "ops/sm90_wgmma.cuh"
+#include "ops/sm90.cuh"
 
 namespace solder::window {
 

@@ -20,6 +20,10 @@ int64_t packed_window_bytes(const ConvShape& shape, const WindowConfig& config) 
 
 bool pack_window_weights(const ConvShape& shape, const WindowConfig& config, const float* w,
                          std::vector<std::byte>* packed, std::string* why_not) {
+  const auto refuse = [&](const std::string& reason) {
+    if (why_not != nullptr) *why_not = reason;
+    return false;
+  };
   const int64_t filter = shape.R * shape.S, terms = shape.C * filter;
   const int64_t blocks = ceil_div(shape.K, kWindowBlockK);
   packed->assign(static_cast<size_t>(packed_window_bytes(shape, config)), std::byte{0});
@@ -31,9 +35,9 @@ bool pack_window_weights(const ConvShape& shape, const WindowConfig& config, con
     }
     if (max_bits == 0) continue;
     const int top = exponent_of_bits(max_bits);
-    if (max_bits >= kNonFiniteBits) return refuse(why_not, str("weights of channel ", k, " are not finite"));
+    if (max_bits >= kNonFiniteBits) return refuse(str("weights of channel ", k, " are not finite"));
     if (top < -100 || top > 60) {
-      return refuse(why_not, str("weights of channel ", k, " reach 2^", top, ", outside [2^-100, 2^60]"));
+      return refuse(str("weights of channel ", k, " reach 2^", top, ", outside [2^-100, 2^60]"));
     }
     exponents[static_cast<size_t>(k)] = 14 - top;
   }

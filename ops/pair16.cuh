@@ -1,6 +1,6 @@
 #pragma once
 // Pairs of 16-bit numbers, packed in 32 bits with the first in the low half, to and from floats. PTX, and no
-// header, so that it compiles under NVRTC too.
+// header, so that it compiles under NVRTC too (ops/sm90.cuh does not).
 
 #include <cuda_bf16.h>
 

@@ -45,7 +45,7 @@ CapturedGraph::~CapturedGraph() {
 }
 
 void CapturedGraph::begin(cudaStream_t stream) {
-  // Thread-local: other threads may allocate and synchronise while this one captures.
+  // Thread-local: other threads may allocate, load code and wait for their streams meanwhile.
   SOLDER_CUDA(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
 }
 
