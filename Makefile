@@ -24,7 +24,7 @@ else
   WITH_CUDA := 0
 endif
 
-# Contraction is off everywhere: fused and unfused chains agree bit for bit (see ops/scalar_math.h).
+# Contraction is off everywhere: fused and unfused chains agree bit for bit (see ops/elementwise/formulas.h).
 # -Wrestrict: g++ 12 sees an overlap in every "literal" + std::string that is not there (GCC bug 105651).
 WARNINGS := -Wall -Wextra -Werror -Wconversion -Wno-missing-field-initializers -Wno-restrict
 CPPFLAGS := -I. -DSOLDER_WITH_CUDA=$(WITH_CUDA) -DSOLDER_WITH_SM90=$(if $(NVCC),$(if $(filter 90a,$(ARCHS)),1,0),0) $(if $(NVCC),-isystem $(CUDA_ROOT)/include)
@@ -41,19 +41,23 @@ ifneq ($(SANITIZE),)
   LDLIBS   += $(SANITIZE)
 endif
 
+# Sources are found by folder, four levels down.
+find_all  = $(foreach depth,$(1)/ $(1)/*/ $(1)/*/*/ $(1)/*/*/*/,$(wildcard $(depth)$(2)))
+LIBRARY   := runtime ops graph
+find_lib  = $(foreach folder,$(LIBRARY),$(call find_all,$(folder),$(1)))
 # What needs CUDA: every .cu, and these.
 CUDA_ONLY := runtime/check_cuda.cpp runtime/stream.cpp runtime/cublas.cpp runtime/buffer.cpp runtime/context.cpp \
-             runtime/nvrtc.cpp ops/elementwise_jit.cpp ops/gemm_cuda.cpp ops/conv_select_cuda.cpp graph/executor_cuda.cpp
-LIB_CPP   := $(filter-out $(if $(NVCC),,$(CUDA_ONLY)),$(wildcard runtime/*.cpp ops/*.cpp graph/*.cpp))
-# Kernels of Hopper's own instructions; without 90a in ARCHS they are left out.
-HOPPER_CU := ops/conv_range.cu ops/conv_rows.cu ops/conv_rows_tf32.cu ops/conv_rows_fp32.cu ops/conv_window.cu \
-             ops/conv_window_pack.cu
-LIB_CU    := $(if $(NVCC),$(filter-out $(if $(filter 90a,$(ARCHS)),,$(HOPPER_CU)),$(wildcard runtime/*.cu ops/*.cu)))
+             runtime/nvrtc.cpp ops/elementwise/generated.cpp ops/matmul/gemm_cuda.cpp ops/conv/kernels_cuda.cpp \
+             graph/executor_cuda.cpp
+LIB_CPP   := $(filter-out $(if $(NVCC),,$(CUDA_ONLY)),$(call find_lib,*.cpp))
+# A file's name says whose own instructions it uses; without that architecture in ARCHS it is left out.
+HOPPER_CU := $(call find_lib,*_sm90.cu)
+LIB_CU    := $(if $(NVCC),$(filter-out $(if $(filter 90a,$(ARCHS)),,$(HOPPER_CU)),$(call find_lib,*.cu)))
 # Sanitizers instrument host code alone: their builds take the kernels of another one.
 CU_BUILD  ?= $(BUILD)
-LIB_OBJ   := $(LIB_CPP:%=$(BUILD)/%.o) $(LIB_CU:%=$(CU_BUILD)/%.o) $(if $(NVCC),$(BUILD)/ops/elementwise_text.cpp.o)
+LIB_OBJ   := $(LIB_CPP:%=$(BUILD)/%.o) $(LIB_CU:%=$(CU_BUILD)/%.o) $(if $(NVCC),$(BUILD)/ops/elementwise/text.cpp.o)
 LIB       := $(BUILD)/libsolder.a
-TEST_SRC  := $(wildcard tests/test_*.cpp) tests/main.cpp tests/gpu.cpp $(if $(NVCC),$(wildcard tests/test_*.cu))
+TEST_SRC  := $(wildcard tests/unit/*.cpp tests/gpu/test_*.cpp tests/support/*.cpp) $(if $(NVCC),$(wildcard tests/unit/*.cu tests/gpu/test_*.cu))
 TEST_OBJ  := $(patsubst %,$(BUILD)/%.o,$(filter %.cpp,$(TEST_SRC))) $(patsubst %,$(CU_BUILD)/%.o,$(filter %.cu,$(TEST_SRC)))
 TESTS     := $(BUILD)/solder_tests
 EXAMPLES  := $(patsubst examples/%.cpp,$(BUILD)/%,$(wildcard examples/*.cpp))
@@ -61,8 +65,8 @@ CLI       := $(BUILD)/solder-run
 CLI_OBJ   := $(patsubst %,$(BUILD)/%.o,$(wildcard examples/solder_run/*.cpp))
 CLI_PARTS := $(filter-out %/main.cpp.o,$(CLI_OBJ))
 BENCHES   := $(if $(NVCC),$(patsubst tests/bench/%.cpp,$(BUILD)/%,$(wildcard tests/bench/bench_*.cpp)))
-HEADERS   := $(filter-out $(if $(NVCC),,runtime/check_cuda.h),$(wildcard runtime/*.h ops/*.h graph/*.h))
-INCLUDES  := $(patsubst %,$(BUILD)/include/solder/%,$(wildcard runtime/*.h ops/*.h graph/*.h)) \
+HEADERS   := $(filter-out $(if $(NVCC),,runtime/check_cuda.h),$(call find_lib,*.h))
+INCLUDES  := $(patsubst %,$(BUILD)/include/solder/%,$(call find_lib,*.h)) \
              $(BUILD)/include/solder/solder.h
 
 # One short line a compilation; V=1 shows the commands.
@@ -78,12 +82,12 @@ endif
 all: $(LIB) $(EXAMPLES) $(CLI)  ## the library, the examples and solder-run (default)
 
 run: $(BUILD)/conv_double_mish  ## the headline model, checked; with PyTorch there, on its weights and input
-	@tests/run_headline.sh $<
+	@tests/tools/run_headline.sh $<
 
 test: $(TESTS) $(EXAMPLES) $(CLI) $(if $(NVCC),$(BUILD)/faults $(BUILD)/lost_device)  ## all tests; those that need a GPU are counted as skipped without one
-	@tests/check_examples.sh $(BUILD)
-	@CXX='$(CXX)' tests/check_install.sh $(BUILD) '$(MAKE)'
-	@if command -v python3 >/dev/null; then tests/check_solder_run.py $(CLI); else echo 'solder-run: not checked, there is no python3'; fi
+	@tests/tools/check_examples.sh $(BUILD)
+	@CXX='$(CXX)' tests/tools/check_install.sh $(BUILD) '$(MAKE)'
+	@if command -v python3 >/dev/null; then tests/tools/check_solder_run.py $(CLI); else echo 'solder-run: not checked, there is no python3'; fi
 	@$(TESTS)
 	@$(if $(NVCC),$(BUILD)/faults)
 
@@ -93,7 +97,7 @@ bench: $(BENCHES)  ## timings on a GPU, each as a ratio to a floor or a peer in 
 
 accuracy: $(TESTS)  ## on a GPU: every function over all inputs, PyTorch beside it, into tests/ACCURACY.md
 	@$(TESTS) -tc='*accuracy: all 2^32*,accuracy: 2^24*' > $(BUILD)/accuracy.txt || { cat $(BUILD)/accuracy.txt; exit 1; }
-	@python3 tests/peer_accuracy.py $(BUILD)/accuracy.txt > $(BUILD)/ACCURACY.md
+	@python3 tests/tools/peer_accuracy.py $(BUILD)/accuracy.txt > $(BUILD)/ACCURACY.md
 	@cp $(BUILD)/ACCURACY.md tests/ACCURACY.md
 
 help:  ## this list
@@ -120,21 +124,20 @@ $(HOPPER_CU:%=$(BUILD)/%.o): GENCODE := -gencode=arch=compute_90a,code=sm_90a
 $(BUILD)/%.cu.o: %.cu $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(call say,NVCC $<) $(NVCC) $(CPPFLAGS) $(NVCCFLAGS) -MMD -MP -c $< -o $@ 2> $@.log || { cat $@.log; exit 1; }
-	@tests/check_spills.sh $@.log
+	@tests/tools/check_spills.sh $@.log
 
 $(BUILD)/runtime/nvrtc.cpp.o: CPPFLAGS += -DSOLDER_CUDA_LIB='"$(CUDA_LIB)"'
 
 # The text that generated elementwise kernels start with: the formulas, loads and stores of these headers, without
 # comments and includes (NVRTC has no headers to include).
-KERNEL_TEXT := $(shell sed -n 's/^\#include "\(ops.*\)"/\1/p' ops/scalar_math.h) ops/scalar_math.h ops/pair16.cuh \
-               ops/elementwise_params.h ops/elementwise_apply.h ops/elementwise_io.cuh
-$(BUILD)/ops/elementwise_text.cpp: runtime/dtype.h ops/elementwise.h $(KERNEL_TEXT) Makefile
+KERNEL_TEXT := $(addprefix ops/elementwise/,approx.h formulas.h pair16.cuh params.h apply.h io.cuh)
+$(BUILD)/ops/elementwise/text.cpp: runtime/dtype.h ops/elementwise/program.h $(KERNEL_TEXT) Makefile
 	@mkdir -p $(@D)
 	@{ echo 'namespace solder { extern const char* const kElementwiseText; const char* const kElementwiseText = R"CUDA('; \
 	  echo 'namespace solder {'; sed -n '/^enum class DType/p' runtime/dtype.h; \
-	  sed -n '/^enum class Op/,/^};/p' ops/elementwise.h; echo '}'; \
+	  sed -n '/^enum class Op/,/^};/p' ops/elementwise/program.h; echo '}'; \
 	  sed -E '/^ *(\/\/|#include|#pragma once)/d' $(KERNEL_TEXT); echo ')CUDA"; }'; } > $@
-$(BUILD)/ops/elementwise_text.cpp.o: $(BUILD)/ops/elementwise_text.cpp $(BUILD)/flags
+$(BUILD)/ops/elementwise/text.cpp.o: $(BUILD)/ops/elementwise/text.cpp $(BUILD)/flags
 	$(call say,CXX $<) $(CXX) $(CPPFLAGS) $(CXXFLAGS) -c $< -o $@
 
 $(LIB): $(LIB_OBJ)
@@ -165,30 +168,30 @@ $(BENCHES): $(BUILD)/%: tests/bench/%.cpp $(BENCH_OBJ) $(LIB)
 	$(call say,CXX $<) $(CXX) $(CPPFLAGS) $(CXXFLAGS) -MMD -MP -MF $(BUILD)/$*.d $< $(BENCH_OBJ) $(LIB) $(LDLIBS) -o $@
 
 # The library on a fake machine whose every call can fail: no GPU, cuBLAS or CUDA runtime in it.
-FAULTS_OBJ := $(patsubst %,$(BUILD)/%.o,$(wildcard tests/faults*.cpp tests/shim*.cpp) tests/main.cpp)
+FAULTS_OBJ := $(patsubst %,$(BUILD)/%.o,$(wildcard tests/faults/*.cpp) tests/support/main.cpp)
 WRAPPED    := aligned_alloc free open fstat pread write close rename dlopen dlsym dlclose
 $(BUILD)/faults: $(FAULTS_OBJ) $(LIB)
 	$(call say,LINK $@) $(CXX) $^ $(WRAPPED:%=-Wl$(comma)--wrap=%) -pthread $(SANITIZE) -o $@
 
 # Loses its GPU; a test runs it.
-$(BUILD)/lost_device: $(BUILD)/tests/lost_device.cu.o $(LIB)
+$(BUILD)/lost_device: $(BUILD)/tests/gpu/lost_device.cu.o $(LIB)
 	$(call say,LINK $@) $(CXX) $^ $(LDLIBS) -o $@
 
 # solder-run's parts are tested beside the library; that one test sees the installed layout.
-$(BUILD)/tests/test_solder_run.cpp.o: CPPFLAGS += -I$(BUILD)/include
-$(BUILD)/tests/test_solder_run.cpp.o: | $(INCLUDES)
+$(BUILD)/tests/unit/test_solder_run.cpp.o: CPPFLAGS += -I$(BUILD)/include
+$(BUILD)/tests/unit/test_solder_run.cpp.o: | $(INCLUDES)
 $(TESTS): $(TEST_OBJ) $(CLI_PARTS) $(LIB)
 	$(call say,LINK $@) $(CXX) $^ $(LDLIBS) -o $@
 
 # doctest is the one package the tests need.
 $(BUILD)/doctest.ok:
 	@mkdir -p $(BUILD)
-	@tests/need_package.sh doctest-dev 'echo "#include <doctest/doctest.h>" | $(CXX) -std=c++20 -E -x c++ -'
+	@tests/tools/need_package.sh doctest-dev 'echo "#include <doctest/doctest.h>" | $(CXX) -std=c++20 -E -x c++ -'
 	@touch $@
 $(TEST_OBJ) $(FAULTS_OBJ): | $(BUILD)/doctest.ok
 $(TEST_OBJ): CPPFLAGS += -DSOLDER_TEST_DATA='"$(CURDIR)/tests/data"'
 
--include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(TEST_OBJ:.o=.d) $(FAULTS_OBJ:.o=.d) $(BUILD)/tests/lost_device.cu.d $(EXAMPLES:%=%.d) $(BENCHES:%=%.d)
+-include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(TEST_OBJ:.o=.d) $(FAULTS_OBJ:.o=.d) $(BUILD)/tests/gpu/lost_device.cu.d $(EXAMPLES:%=%.d) $(BENCHES:%=%.d)
 
 # ---- checks ----
 
@@ -199,26 +202,26 @@ $(BUILD)/headers/%.ok: % $(BUILD)/flags
 	@touch $@
 
 layers:  ## includes point one way only, and README quotes 1_hello.cpp as it is
-	@tests/check_layers.sh
-	@tests/check_readme.sh
+	@tests/tools/check_layers.sh
+	@tests/tools/check_readme.sh
 
 FORMATTED = $(shell git ls-files '*.h' '*.cpp' '*.cu' '*.cuh')
 format:  ## applies clang-format
 	@clang-format -i $(FORMATTED)
 format-check:  ## clang-format changes nothing
-	@tests/need_package.sh clang-format 'clang-format --version'
+	@tests/tools/need_package.sh clang-format 'clang-format --version'
 	@clang-format --dry-run -Werror $(FORMATTED)
 
 PICTURES := examples/pictures
 pictures: $(CLI)  ## draws README's pictures again: the architecture, a fusion, the headline's times (headline.csv)
-	@tests/need_package.sh graphviz 'dot -V'
+	@tests/tools/need_package.sh graphviz 'dot -V'
 	python3 $(PICTURES)/architecture.py > $(PICTURES)/architecture.svg
 	python3 $(PICTURES)/bar_chart.py $(PICTURES)/headline.csv > $(PICTURES)/headline.svg
 	$(CLI) residual --no-run --device cpu --graph $(PICTURES)/fusion.svg
 
 sanitize: $(TESTS) $(BUILD)/planted_bug  ## compute-sanitizer over the GPU tests, on small shapes
-	@tests/sanitize.sh $(TESTS) $(BUILD)/planted_bug $(PLANT)
-$(BUILD)/planted_bug: tests/planted_bug.cu
+	@tests/gpu/sanitize.sh $(TESTS) $(BUILD)/planted_bug $(PLANT)
+$(BUILD)/planted_bug: tests/gpu/planted_bug.cu
 	$(call say,NVCC $<) $(NVCC) -std=c++20 -O1 -lineinfo $(GENCODE) $< -o $@
 
 # ---- reliability ----
@@ -228,7 +231,7 @@ faults: $(BUILD)/faults  ## every CUDA, cuBLAS, allocation and file call fails i
 
 tsan:  ## the thread tests of the CPU backend under ThreadSanitizer
 	@$(MAKE) CUDA=0 BUILD=$(BUILD)/tsan SANITIZE='-fsanitize=thread -O1' \
-	  TEST_SRC='tests/main.cpp tests/gpu.cpp tests/test_threads.cpp' CLI_PARTS= $(BUILD)/tsan/solder_tests
+	  TEST_SRC='tests/support/main.cpp tests/support/gpu.cpp tests/unit/test_threads.cpp' CLI_PARTS= $(BUILD)/tsan/solder_tests
 	@TSAN_OPTIONS=halt_on_error=1 $(BUILD)/tsan/solder_tests
 
 # Random graphs and whole conformance tables say nothing more under a sanitizer and take long. A test asks for more
@@ -244,7 +247,7 @@ asan: $(if $(NVCC),$(BUILD)/faults $(TESTS))  ## the CPU tests and the faults un
 SOAK ?= 1000000
 soak: $(BUILD)/soak  ## SOAK=1000000 runs of mixed shapes, on the GPU or else the CPU: same bits, no drift of memory
 	@$(BUILD)/soak $(SOAK)
-$(BUILD)/soak: tests/soak.cpp $(LIB)
+$(BUILD)/soak: tests/tools/soak.cpp $(LIB)
 	$(call say,CXX $<) $(CXX) $(CPPFLAGS) $(CXXFLAGS) -MMD -MP -MF $(BUILD)/soak.d $< $(LIB) $(LDLIBS) -o $@
 
 # A third of the time for each format. The fuzzers need clang; the files of the formats are all they link.
@@ -253,45 +256,44 @@ FUZZ_FLAGS   := -std=c++20 -g -O2 -I. -I$(BUILD)/include -fsanitize=fuzzer,addre
 FUZZ_LOADER  := $(patsubst %,runtime/%.cpp,file text_reader tensor memory device shape check)
 FUZZ_npy         := runtime/npy.cpp $(FUZZ_LOADER)
 FUZZ_safetensors := runtime/safetensors.cpp $(FUZZ_LOADER)
-FUZZ_text_graph  := examples/solder_run/text_graph.cpp $(patsubst %,graph/%.cpp,graph region fuse verify plan) \
-                    ops/conv.cpp ops/elementwise.cpp $(patsubst %,runtime/%.cpp,device shape check)
+FUZZ_text_graph  := examples/solder_run/text_graph.cpp $(patsubst %,graph/%.cpp,graph region passes/fuse passes/verify plan) \
+                    ops/conv/conv.cpp ops/elementwise/program.cpp $(patsubst %,runtime/%.cpp,device shape check)
 fuzz: $(patsubst %,$(BUILD)/fuzz_%,npy safetensors text_graph corpus)  ## FUZZ_SECONDS=60 of libFuzzer on the loaders and text graphs, with ASan and UBSan
-	@tests/run_fuzzers.sh $(BUILD) $(FUZZ_SECONDS)
-$(BUILD)/fuzz_corpus: tests/fuzz_corpus.cpp tests/text_graph_sample.h examples/solder_run/built_ins.cpp | $(INCLUDES)
+	@tests/fuzz/run_fuzzers.sh $(BUILD) $(FUZZ_SECONDS)
+$(BUILD)/fuzz_corpus: tests/fuzz/fuzz_corpus.cpp tests/cases/text_graph_sample.h examples/solder_run/built_ins.cpp | $(INCLUDES)
 	$(call say,CXX $<) $(CXX) -std=c++20 -I. -I$(BUILD)/include $(filter %.cpp,$^) -o $@
 .SECONDEXPANSION:
-$(BUILD)/fuzz_%: tests/fuzz_%.cpp tests/fuzz_memory.h $$(FUZZ_$$*) $(wildcard runtime/*.h ops/*.h graph/*.h) | $(INCLUDES)
-	@tests/need_package.sh clang 'clang++ --version'
+$(BUILD)/fuzz_%: tests/fuzz/fuzz_%.cpp tests/fuzz/fuzz_memory.h $$(FUZZ_$$*) $(call find_lib,*.h) | $(INCLUDES)
+	@tests/tools/need_package.sh clang 'clang++ --version'
 	$(call say,CLANG $<) clang++ $(FUZZ_FLAGS) $< $(FUZZ_$*) -o $@
 
 # Branches in the sense of llvm-cov: each condition of the source, taken and not taken; edges that only an exception
 # takes are none. Everything but the CUDA half of the errors, which `make faults` goes through.
 COVERED := runtime/file.cpp runtime/npy.cpp runtime/safetensors.cpp runtime/text_reader.cpp \
-           runtime/shape.cpp graph/graph.cpp ops/conv.cpp runtime/check.cpp runtime/check.h
+           runtime/shape.cpp graph/graph.cpp ops/conv/conv.cpp runtime/check.cpp runtime/check.h
 coverage:  ## branch coverage of loaders, shape inference and errors by their tests; at least 95 percent (needs clang)
-	@tests/need_package.sh llvm 'llvm-cov --version'
+	@tests/tools/need_package.sh llvm 'llvm-cov --version'
 	@$(MAKE) CUDA=0 BUILD=$(BUILD)/coverage CXX=clang++ WARNINGS=-w \
 	  SANITIZE='-fprofile-instr-generate -fcoverage-mapping -O1' CLI_PARTS= $(BUILD)/coverage/solder_tests \
-	  TEST_SRC='tests/main.cpp tests/gpu.cpp $(patsubst %,tests/test_%.cpp,npy safetensors runtime graph conv errors)'
+	  TEST_SRC='tests/support/main.cpp tests/support/gpu.cpp $(patsubst %,tests/unit/test_%.cpp,npy safetensors runtime graph conv errors)'
 	@LLVM_PROFILE_FILE=$(BUILD)/coverage/tests.profraw $(BUILD)/coverage/solder_tests >/dev/null
 	@llvm-profdata merge $(BUILD)/coverage/tests.profraw -o $(BUILD)/coverage/tests.profdata
 	@llvm-cov export -summary-only $(BUILD)/coverage/solder_tests -instr-profile=$(BUILD)/coverage/tests.profdata $(COVERED) | \
-	  python3 tests/report_coverage.py 95
+	  python3 tests/tools/report_coverage.py 95
 
 # What each group is for stands in .clang-tidy.
-TIDY_CPP = $(filter-out $(CUDA_ONLY),$(wildcard runtime/*.cpp ops/*.cpp graph/*.cpp))
+TIDY_CPP = $(filter-out $(CUDA_ONLY),$(call find_lib,*.cpp))
 tidy:  ## clang-tidy and cppcheck over the library
-	@tests/need_package.sh clang-tidy 'clang-tidy --version'
-	@tests/need_package.sh cppcheck 'cppcheck --version'
+	@tests/tools/need_package.sh clang-tidy 'clang-tidy --version'
+	@tests/tools/need_package.sh cppcheck 'cppcheck --version'
 	@printf '%s\n' $(TIDY_CPP) | xargs -P2 -n4 sh -c 'clang-tidy --quiet --warnings-as-errors="*" "$$@" -- -std=c++20 -I. -DSOLDER_WITH_CUDA=0 2>/dev/null' tidy
 	@cppcheck --quiet -j2 --std=c++20 --language=c++ --enable=warning,performance,portability --inline-suppr \
 	  --error-exitcode=1 -I. -DSOLDER_WITH_CUDA=0 --suppress=missingIncludeSystem $(TIDY_CPP)
 
 loc:  ## lines of code of the library: no blanks, no comment lines
-	@count() { cat "$$@" | grep -vcE '^\s*(//.*)?$$'; }; \
-	fused="ops/conv_rows* ops/conv_window* ops/conv_range* ops/conv_epilogue* ops/conv_strict* ops/sm90*"; \
-	echo "runtime $$(count runtime/*), ops $$(count ops/*), graph $$(count graph/*):" \
-	  "$$(count runtime/* ops/* graph/*) in all, $$(count $$fused) of them the fused Hopper convolutions"
+	@count() { find "$$@" -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' | xargs cat | grep -vcE '^\s*(//.*)?$$'; }; \
+	echo "runtime $$(count runtime), ops $$(count ops), graph $$(count graph): $$(count $(LIBRARY)) in all," \
+	  "$$(count ops/conv/rows ops/conv/window ops/conv/range ops/conv/epilogue ops/ptx) of them the fused Hopper convolutions"
 
 # ---- install ----
 

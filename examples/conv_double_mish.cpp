@@ -1,8 +1,8 @@
 // The headline model: x [N,64,S,S] -> Conv2d(64, 128, kernel 3, bias) -> mish -> mish, timed and checked.
 //
 // The road from here to the GPU: build_graph() below -> compile() in graph/model.cpp -> the passes in
-// graph/fuse.cpp -> bind() in graph/executor_cuda.cpp -> conv_cuda() in ops/conv_select_cuda.cpp ->
-// conv_rows(), whose kernel is in ops/conv_rows_kernel.cuh.
+// graph/passes/fuse.cpp -> bind() in graph/executor_cuda.cpp -> conv_cuda() in ops/conv/kernels_cuda.cpp ->
+// conv_rows(), whose kernel is in ops/conv/rows/kernel.cuh.
 #include <solder/solder.h>
 
 #include <algorithm>

@@ -1,6 +1,6 @@
 #include "graph/executor.h"
 
-#include "ops/elementwise_table.h"
+#include "ops/elementwise/table.h"
 
 namespace solder {
 

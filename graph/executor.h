@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "graph/plan.h"
-#include "ops/gemm.h"
+#include "ops/matmul/gemm.h"
 #include "runtime/device.h"
 #include "runtime/tensor.h"
 

@@ -3,8 +3,8 @@
 #include <optional>
 
 #include "graph/executor.h"
-#include "ops/elementwise_jit.h"
-#include "ops/elementwise_table.h"
+#include "ops/elementwise/generated.h"
+#include "ops/elementwise/table.h"
 #include "runtime/check_cuda.h"
 #include "runtime/context.h"
 

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "graph/region.h"
-#include "ops/conv.h"
+#include "ops/conv/conv.h"
 #include "runtime/dtype.h"
 #include "runtime/shape.h"
 
@@ -105,7 +105,7 @@ class Graph {
   Value linear(Value x, Value w);
   Value linear(Value x, Value w, Value bias);
 
-  /// Elementwise functions; formulas, bounds and special values in ops/scalar_math.h. Any dtype; 16-bit types
+  /// Elementwise functions; formulas, bounds and special values in ops/elementwise/formulas.h. Any dtype; 16-bit types
   /// compute in float32 and round on store.
   Value abs(Value x) { return unary(Op::abs, x); }
   Value neg(Value x) { return unary(Op::neg, x); }

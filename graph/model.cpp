@@ -6,8 +6,8 @@
 #include <string_view>
 
 #include "graph/executor.h"
-#include "graph/fuse.h"
-#include "graph/verify.h"
+#include "graph/passes/fuse.h"
+#include "graph/passes/verify.h"
 #include "runtime/check.h"
 #include "runtime/context.h"
 #include "runtime/divide.h"

@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "graph/graph.h"
-#include "ops/conv_select.h"
-#include "ops/elementwise.h"
+#include "ops/conv/kernels.h"
+#include "ops/elementwise/program.h"
 
 namespace solder {
 

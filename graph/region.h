@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "ops/elementwise.h"
+#include "ops/elementwise/program.h"
 
 namespace solder {
 

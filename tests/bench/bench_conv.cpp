@@ -11,8 +11,8 @@
 #include <set>
 #include <sstream>
 
-#include "bench.h"
-#include "tests/conformance.h"
+#include "tests/bench/bench.h"
+#include "tests/cases/conformance.h"
 
 namespace {
 

@@ -12,8 +12,8 @@
 #include <string>
 #include <vector>
 
-#include "bench.h"
 #include "graph/solder.h"
+#include "tests/bench/bench.h"
 
 namespace {
 

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "bench.h"
+#include "tests/bench/bench.h"
 
 namespace solder::bench {
 namespace {

@@ -1,0 +1,62 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "runtime/shape.h"
+
+namespace solder {
+
+/// How float32 convolutions and matrix products may compute.
+///  fp32: every element within K * 2^-24 * sum|x*w| of the exact value, K terms (the default).
+///  tf32: operands rounded to an 11-bit significand, float32 accumulation, float32's range.
+enum class Math { fp32, tf32 };
+
+const char* to_string(Math math);
+
+/// Which of the GPU's convolutions to use; ops/conv/kernels.h says what each is (`packed`: the window kernel
+/// on x that was packed before; `window`: the one that converts x itself). A named one is used where it
+/// covers the shape, im2col elsewhere.
+enum class ConvAlgorithm { automatic, im2col, rows, window, packed };
+
+/// A convolution's geometry; the one place where its letters are defined. As in PyTorch this is
+/// cross-correlation:
+///   y[n,k,p,q] = bias[k] + sum_{c,r,s} x[n, c, p*stride_h + r*dil_h - pad_top, q*stride_w + s*dil_w -
+///   pad_left]
+///                                      * w[k,c,r,s],   with x = 0 outside the image.
+struct ConvShape {
+  int64_t N = 0;  ///< images
+  int64_t C = 0;  ///< input channels
+  int64_t H = 0;  ///< input rows
+  int64_t W = 0;  ///< input columns
+  int64_t K = 0;  ///< output channels
+  int64_t R = 0;  ///< filter rows
+  int64_t S = 0;  ///< filter columns
+  int64_t groups = 1;
+  int64_t stride_h = 1, stride_w = 1;
+  int64_t dil_h = 1, dil_w = 1;                                      ///< 1 = dense filter
+  int64_t pad_top = 0, pad_left = 0, pad_bottom = 0, pad_right = 0;  ///< negative crops
+
+  /// Output rows and columns.
+  constexpr int64_t P() const { return (H + pad_top + pad_bottom - dil_h * (R - 1) - 1) / stride_h + 1; }
+  constexpr int64_t Q() const { return (W + pad_left + pad_right - dil_w * (S - 1) - 1) / stride_w + 1; }
+
+  /// As a matrix product, per group and image: [gemm_m, gemm_k] weights x [gemm_k, gemm_n] columns.
+  constexpr int64_t gemm_m() const { return K / groups; }
+  constexpr int64_t gemm_k() const { return C / groups * R * S; }
+  constexpr int64_t gemm_n() const { return P() * Q(); }
+
+  /// Multiply-adds of the whole batch.
+  constexpr int64_t num_macs() const { return N * K * gemm_n() * gemm_k(); }
+
+  bool operator==(const ConvShape&) const = default;
+};
+
+/// "x [N,C,H,W] w [K,C/g,R,S] stride 2 pad 1,1,1,1 dil 1 groups 1": for errors and logs.
+std::string to_string(const ConvShape& shape);
+
+/// Refuses what has no meaning, naming `node`: extents or groups that do not divide, stride or dilation <= 0,
+/// a kernel larger than the padded input, sizes whose products pass 2^62.
+void validate(const ConvShape& shape, const std::string& node);
+
+}  // namespace solder

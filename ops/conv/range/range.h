@@ -1,0 +1,105 @@
+#pragma once
+// The range guard of the fused convolutions. They multiply float16 operands, which have float32's spirit but
+// not its exponents, so every image of x is scaled by a power of two, 2^exponent, while it is converted:
+//
+//   conv_range_guess   reads a small fixed sample of each image and places the exponent low in the legal
+//   window; the fused kernel   converts with that exponent and records the image's true maximum of |x| on the
+//   way; the repair         redoes what range_status finds: `rescale` images by the fused kernel again, with
+//   the
+//                      exponent that is now known exactly, `strict` ones (NaN, infinity, below 2^-120) by
+//                      conv_strict, in plain float32. Its launches exit at once where no image needs them.
+//
+// Everything is a function of x alone, so results repeat bit for bit.
+
+#include <cstdint>
+
+#include "ops/conv/conv.h"
+#include "ops/conv/epilogue/epilogue.h"
+#include "ops/elementwise/formulas.h"
+
+namespace solder {
+
+class Context;
+
+/// One image's state, in device memory: an array of N in scratch, written anew by each call.
+struct ImageRange {
+  int32_t exponent;   ///< x is multiplied by 2^exponent before it is rounded to float16
+  uint32_t max_bits;  ///< max over the image of the bits of |x|; NaN and infinity are >= kNonFiniteBits
+};
+
+enum class RangeStatus : int32_t { good, rescale, strict };
+
+inline constexpr uint32_t kNonFiniteBits = 0x7f800000u;
+
+/// Where floor(log2(max|x|)) + exponent may lie, in float16's 40 binary digits (2^-24 .. 2^15, subnormals
+/// included). `high`: 2^15 is the largest power of two. `low`: conversion errs by 2^-25 (half a subnormal
+/// step), which the contract of ops/conv/window/window.h allows to be 2^-24 max|x| (tf32) or 2^-32 max|x| (fp32).
+/// `guess`: where the sample's maximum is put; the image's own is at least that.
+struct RangeWindow {
+  int low;
+  int guess;
+  int high;
+};
+
+SOLDER_HD constexpr RangeWindow range_window(Math math) {
+  return math == Math::tf32 ? RangeWindow{-1, 3, 14} : RangeWindow{7, 7, 14};
+}
+
+/// floor(log2 |x|) of a finite normal x from its bits; -127 for zero and subnormals.
+SOLDER_HD constexpr int exponent_of_bits(uint32_t bits) {
+  return static_cast<int>((bits & 0x7fffffffu) >> 23) - 127;
+}
+
+inline constexpr int kMaxRangeExponent = 127;  ///< 2^exponent is a float
+
+/// The exponent that puts a maximum of `max_bits` at `position`, or as near as kMaxRangeExponent allows.
+SOLDER_HD constexpr int range_exponent(uint32_t max_bits, int position) {
+  const int exponent = position - exponent_of_bits(max_bits);
+  return exponent > kMaxRangeExponent ? kMaxRangeExponent : exponent;
+}
+
+/// The exponent of a repair: the maximum is known, so it goes to the top of the window.
+SOLDER_HD constexpr int exact_exponent(uint32_t max_bits, Math math) {
+  return range_exponent(max_bits, range_window(math).high);
+}
+
+/// What the image needs after the fused kernel has seen all of it. Zero images are always good.
+SOLDER_HD constexpr RangeStatus range_status(ImageRange range, Math math) {
+  if (range.max_bits == 0) return RangeStatus::good;
+  if (range.max_bits >= kNonFiniteBits) return RangeStatus::strict;
+  const RangeWindow window = range_window(math);
+  const int top = exponent_of_bits(range.max_bits);
+  if (top < -126 || top + 127 < window.low) return RangeStatus::strict;  // no float is scale enough
+  const int position = top + range.exponent;
+  return position >= window.low && position <= window.high ? RangeStatus::good : RangeStatus::rescale;
+}
+
+/// Whether a part of an image, of which `part` has the maximum, shows that the image may not be `good`. If no
+/// part does, the image is, as far as the exponent was guessed from elements of the parts: then the image's
+/// maximum is at least the guess's, and can lie below the window only where the exponent was limited. (Where
+/// padding crops the image the guess may have been too large; the contract, with A over all of it, still
+/// holds.)
+SOLDER_HD constexpr bool may_need_repair(ImageRange part, Math math) {
+  if (part.max_bits == 0) return false;
+  if (part.max_bits >= kNonFiniteBits) return true;
+  return exponent_of_bits(part.max_bits) + part.exponent > range_window(math).high ||
+         (part.exponent == kMaxRangeExponent && range_status(part, math) != RangeStatus::good);
+}
+
+/// Bytes of the state array of N images.
+constexpr int64_t conv_range_bytes(int64_t N) { return N * static_cast<int64_t>(sizeof(ImageRange)); }
+
+/// Elements of an image that the guess looks at; images up to this size are read whole.
+inline constexpr int kRangeSampleElems = 4096;
+
+/// Enqueues the guess: fills ranges[N] with an exponent and max_bits = 0. x: [N,C,H,W] float32 on the device.
+void conv_range_guess(const Context& context, const ConvShape& shape, Math math, const float* x,
+                      ImageRange* ranges);
+
+/// Enqueues the redoing of the images whose status is `strict`: direct float32 convolution on CUDA cores, for
+/// every ConvShape (groups too) and every planned epilogue, at any speed. Exits at once where there are none.
+/// x: [N,C,H,W], w: [K,C/groups,R,S], y: [N,K,P,Q], float32 on the device; y must not overlap an operand.
+void conv_strict(const Context& context, const ConvShape& shape, Math math, const float* x, const float* w,
+                 const ImageRange* ranges, const ConvEpilogue& epilogue, float* y);
+
+}  // namespace solder

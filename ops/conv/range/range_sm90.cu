@@ -1,0 +1,93 @@
+// The range guard's own kernels: see ops/conv/range/range.h.
+// All launches of a convolution overlap: each kernel lets the next one start early and waits for the ones
+// before it (programmatic dependent launch), which saves about 3 us a call.
+
+#include "ops/conv/range/range.h"
+#include "ops/conv/range/strict.cuh"
+#include "runtime/launch.cuh"
+
+namespace solder {
+namespace {
+
+constexpr int kGuessThreads = 256;
+constexpr int kStrictThreads = 256;
+constexpr int kSegmentElems = 32;  // one 128-byte line
+constexpr int kNumSegments = kRangeSampleElems / kSegmentElems;
+
+// Places one image's exponent from a fixed sample of it.
+//   x [N, image_elems] -> ranges [N]; block n: image n. Images of at most kRangeSampleElems are read whole;
+//   of others each warp reads 16 lines, one from each 128th of the image, at a place that no stride can
+//   resonate with (a hash of the line's number). Bound by latency: two trips to memory.
+__global__ void __launch_bounds__(kGuessThreads)
+    conv_range_guess_kernel(const float* x, int64_t image_elems, Math math, ImageRange* ranges) {
+  sm90::dependency_launch();
+  sm90::dependency_wait();
+  const float* image = x + blockIdx.x * image_elems;
+  const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
+  uint32_t max_bits = 0;
+  if (image_elems <= kRangeSampleElems) {
+#pragma unroll 4
+    for (int64_t i = threadIdx.x; i < image_elems; i += kGuessThreads) {
+      max_bits = max(max_bits, __float_as_uint(image[i]) & 0x7fffffffu);
+    }
+  } else {
+    constexpr int kPerWarp = kNumSegments / (kGuessThreads / 32);
+    const uint64_t room = static_cast<uint64_t>(image_elems / kNumSegments) - kSegmentElems + 1;
+#pragma unroll
+    for (int i = 0; i < kPerWarp; ++i) {
+      const uint32_t segment = static_cast<uint32_t>(warp * kPerWarp + i);
+      const uint32_t hash = (segment + 1) * 0x9E3779B1u;
+      const uint64_t start =
+          segment * static_cast<uint64_t>(image_elems / kNumSegments) + (hash * room >> 32);
+      max_bits = max(max_bits, __float_as_uint(image[start + static_cast<uint64_t>(lane)]) & 0x7fffffffu);
+    }
+  }
+  __shared__ uint32_t warp_max[kGuessThreads / 32];
+  max_bits = __reduce_max_sync(0xffffffffu, max_bits);
+  if (lane == 0) warp_max[warp] = max_bits;
+  __syncthreads();
+  if (threadIdx.x == 0) {
+#pragma unroll
+    for (int i = 1; i < kGuessThreads / 32; ++i) max_bits = max(max_bits, warp_max[i]);
+    const bool is_usable = max_bits != 0 && max_bits < kNonFiniteBits;
+    const uint32_t one = __float_as_uint(1.0f);
+    const int exponent = range_exponent(is_usable ? max_bits : one, range_window(math).guess);
+    ranges[blockIdx.x] = {exponent, 0};
+  }
+}
+
+// Direct convolution of the images that need it; usually there are none and every block leaves after one look
+// at ranges.
+__global__ void __launch_bounds__(kStrictThreads)
+    conv_strict_kernel(const __grid_constant__ StrictParams p,
+                       const __grid_constant__ ConvEpilogue epilogue) {
+  sm90::dependency_launch();
+  sm90::dependency_wait();
+  bool found = false;
+  for (int64_t n = threadIdx.x; n < p.shape.N; n += kStrictThreads) {
+    found |= range_status(p.ranges[n], p.math) == RangeStatus::strict;
+  }
+  if (__syncthreads_or(found)) direct_images(p, epilogue);
+}
+
+}  // namespace
+
+void conv_range_guess(const Context& context, const ConvShape& shape, Math math, const float* x,
+                      ImageRange* ranges) {
+  const int64_t image_elems = shape.C * shape.H * shape.W;
+  launch(
+      context, "conv_range_guess_kernel", conv_range_guess_kernel,
+      {.grid = dim3(static_cast<unsigned>(shape.N)), .block = dim3(kGuessThreads), .overlaps_previous = true},
+      x, image_elems, math, ranges);
+}
+
+void conv_strict(const Context& context, const ConvShape& shape, Math math, const float* x, const float* w,
+                 const ImageRange* ranges, const ConvEpilogue& epilogue, float* y) {
+  launch(context, "conv_strict_kernel", conv_strict_kernel,
+         {.grid = dim3(static_cast<unsigned>(context.info().num_sms)),
+          .block = dim3(kStrictThreads),
+          .overlaps_previous = true},
+         strict_params(shape, math, x, w, ranges, y), epilogue);
+}
+
+}  // namespace solder

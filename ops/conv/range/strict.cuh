@@ -1,0 +1,57 @@
+#pragma once
+// The direct convolution of the images that float16 operands cannot hold: see conv_strict in
+// ops/conv/range/range.h.
+
+#include "ops/conv/direct.cuh"
+#include "ops/conv/epilogue/epilogue.cuh"
+#include "ops/conv/range/range.h"
+
+namespace solder {
+
+/// A convolution and its images' states. Every ConvShape.
+struct StrictParams {
+  ConvShape shape;
+  int64_t P, Q;
+  Math math;
+  const float* x;            // [N,C,H,W]
+  const float* w;            // [K,C/groups,R,S]
+  const ImageRange* ranges;  // [N]
+  float* y;                  // [N,K,P,Q]
+};
+
+inline StrictParams strict_params(const ConvShape& shape, Math math, const float* x, const float* w,
+                                  const ImageRange* ranges, float* y) {
+  return {shape, shape.P(), shape.Q(), math, x, w, ranges, y};
+}
+
+/// One output, for the epilogue.
+struct StrictPlace {
+  int k;
+  int64_t offset;
+  __device__ int channel(int) const { return k; }
+  template <int N>
+  __device__ void load(const float* tensor, float (&values)[N]) const {
+#pragma unroll
+    for (int i = 0; i < N; ++i) values[i] = tensor[offset];
+  }
+};
+
+/// Computes the images whose status is `strict`: output i of an image by thread i of the grid, whose blocks
+/// are all of one row. Bound by nothing one would wait for.
+inline __device__ void direct_images(const StrictParams& p, const ConvEpilogue& epilogue) {
+  const int64_t image_elems = p.shape.K * p.P * p.Q;
+  for (int64_t n = 0; n < p.shape.N; ++n) {
+    if (range_status(p.ranges[n], p.math) != RangeStatus::strict) continue;
+    for (int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; i < image_elems;
+         i += int64_t{gridDim.x} * blockDim.x) {
+      const int64_t k = i / (p.P * p.Q), pixel = i % (p.P * p.Q);
+      float acc[1] = {
+          direct_sum(p.shape, p.shape.C / p.shape.groups, p.x, p.w, n, k, pixel / p.Q, pixel % p.Q)};
+      const StrictPlace place{static_cast<int>(k), n * image_elems + i};
+      run_epilogue<EpilogueChain<ConvChain::interpreted, false>>(epilogue, place, acc);
+      p.y[n * image_elems + i] = acc[0];
+    }
+  }
+}
+
+}  // namespace solder

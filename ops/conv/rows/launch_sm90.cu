@@ -1,0 +1,78 @@
+// The launches of the rows kernel. How it works: ops/conv/rows/kernel.cuh.
+
+#include "ops/conv/rows/params.cuh"
+#include "runtime/launch.cuh"
+
+namespace solder {
+namespace {
+
+using namespace rows;
+
+bool is_aligned(const void* pointer, uintptr_t num_bytes) {
+  return reinterpret_cast<uintptr_t>(pointer) % num_bytes == 0;
+}
+
+int64_t num_slots_bytes(const ConvShape& shape, const RowsConfig& config) {
+  return (config.clusters_per_k_block + shape.N * config.num_strips) *
+         static_cast<int64_t>(sizeof(RangeSlot));
+}
+
+}  // namespace
+
+int64_t rows_scratch_bytes(const ConvShape& shape, const RowsConfig& config) {
+  return num_slots_bytes(shape, config) + conv_range_bytes(shape.N) +
+         config.clusters_per_k_block * kClusterSize * 4;
+}
+
+void conv_rows(const Context& context, const ConvShape& shape, const RowsConfig& config, const float* x,
+               const float* w, const void* packed, const ConvEpilogue& epilogue, float* y, void* scratch) {
+  RowsParams p{};
+  p.x = x;
+  p.weights = static_cast<const uint4*>(packed);
+  const int64_t exponent_bytes = int64_t{config.num_k_blocks} * config.cluster_channels() * 4;
+  p.weight_exponents = reinterpret_cast<const int32_t*>(static_cast<const unsigned char*>(packed) +
+                                                        rows_weight_bytes(shape, config) - exponent_bytes);
+  p.y = y;
+  p.slots = static_cast<RangeSlot*>(scratch);
+  p.ranges =
+      reinterpret_cast<ImageRange*>(static_cast<unsigned char*>(scratch) + num_slots_bytes(shape, config));
+  p.alarms = reinterpret_cast<uint8_t*>(p.ranges + shape.N);
+  p.strict = strict_params(shape, config.math, x, w, p.ranges, y);
+  p.x_plane = shape.H * shape.W;
+  p.x_image = shape.C * p.x_plane;
+  p.y_plane = shape.P() * shape.Q();
+  p.y_image = shape.K * p.y_plane;
+  p.C = static_cast<int>(shape.C), p.H = static_cast<int>(shape.H), p.W = static_cast<int>(shape.W);
+  p.K = static_cast<int>(shape.K), p.P = static_cast<int>(shape.P()), p.Q = static_cast<int>(shape.Q());
+  p.R = static_cast<int>(shape.R), p.S = static_cast<int>(shape.S);
+  p.dil_h = static_cast<int>(shape.dil_h), p.dil_w = static_cast<int>(shape.dil_w);
+  p.pad_top = static_cast<int>(shape.pad_top), p.pad_left = static_cast<int>(shape.pad_left);
+  p.num_strips = config.num_strips, p.strip_cols = config.strip_cols;
+  const int num_units = static_cast<int>(shape.N * config.num_strips * shape.P());
+  p.cluster_units = num_units / config.clusters_per_k_block;
+  p.extra_units = num_units % config.clusters_per_k_block;
+  p.clusters_per_k_block = config.clusters_per_k_block;
+  p.share_channels = config.share_channels, p.num_slots = config.num_slots;
+  // A lone strip keeps its padding in columns that are never written; several differ and store zeros.
+  p.slot_shift = config.num_strips == 1 ? p.pad_left : 0;
+  p.paired_loads = is_aligned(x, 8) && shape.W % 2 == 0 && (p.pad_left - p.slot_shift) % 2 == 0;
+  p.bulk_prefetch = is_aligned(x, 16) && shape.W % 4 == 0;
+  p.epilogue = epilogue;
+
+  bool paired = is_aligned(y, 8) && shape.Q() % 2 == 0;
+  for (int i = 1; i < epilogue.program.num_operands; ++i) {
+    if (epilogue.access[i] == EpilogueAccess::full) paired = paired && is_aligned(epilogue.operands[i], 8);
+  }
+  // An unpaired launch interprets the program, so the bias must not be added ahead of it: see epilogue_bias.
+  const RowsKernel kernel =
+      config.math == Math::tf32 ? select_kernel<1>(p, paired) : select_kernel<2>(p, paired);
+  const LaunchConfig launch_config{.grid = dim3(config.num_blocks()),
+                                   .block = dim3(kNumThreads),
+                                   .smem_bytes = config.smem_bytes,
+                                   .overlaps_previous = true};
+  launch(context, "conv_rows_kernel", kernel, launch_config, p);
+  p.repair = true;
+  launch(context, "conv_rows_kernel (repair)", kernel, launch_config, p);
+}
+
+}  // namespace solder

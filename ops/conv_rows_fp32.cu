@@ -1,9 +1,0 @@
-// The instances of conv_rows_kernel for Math::fp32.
-
-#include "ops/conv_rows_kernel.cuh"
-
-namespace solder::rows {
-
-template RowsKernel select_kernel<2>(const RowsParams& p, bool paired);
-
-}  // namespace solder::rows

@@ -1,0 +1,71 @@
+#pragma once
+// What an elementwise kernel is given. Generated kernels embed this text (ops/elementwise/generated.cpp), so it
+// must compile under NVRTC, which has no standard headers.
+
+#include <cstdint>
+
+#include "runtime/dtype.h"
+
+namespace solder {
+
+inline constexpr int kMaxOperands = 8;
+inline constexpr int kMaxOutputs = 4;
+inline constexpr int kMaxDims = 6;
+
+/// A tensor as a program sees it: base pointer and strides in elements over the (collapsed) index space;
+/// stride 0 repeats (broadcasts) along that axis.
+struct Operand {
+  void* data = nullptr;
+  DType dtype = DType::float32;
+  int64_t strides[kMaxDims] = {};
+};
+
+/// A program bound to memory. Axes are collapsed as far as every operand allows, outermost first.
+struct ElementwiseArgs {
+  int rank = 1;
+  int64_t dims[kMaxDims] = {};
+  int64_t num_elems = 0;
+  int num_operands = 0;
+  int num_outputs = 0;
+  Operand operands[kMaxOperands];
+  Operand outputs[kMaxOutputs];  ///< dense, the full shape
+};
+
+namespace elementwise {
+
+inline constexpr int kThreads = 256;  // a block
+inline constexpr int kElems = 8;      // values a thread
+
+/// How an operand is read.
+enum class Access : uint8_t {
+  dense,    ///< as it lies, by vectors
+  scalar,   ///< one value
+  channel,  ///< one value a row of the innermost axis: the bias of a convolution
+  strided,  ///< any other broadcast
+};
+
+/// n / divisor for n < 2^31 by a multiplication (Granlund and Montgomery 1994).
+struct FastDivisor {
+  uint32_t multiplier = 0;
+  uint32_t shift = 0;
+
+  FastDivisor() = default;
+  explicit FastDivisor(uint32_t divisor) {
+    uint32_t log2 = 0;
+    while ((uint64_t{1} << log2) < divisor) ++log2;
+    shift = log2 == 0 ? 0 : log2 - 1;
+    multiplier =
+        divisor <= 1 ? 0 : static_cast<uint32_t>(((uint64_t{1} << (32 + shift)) + divisor - 1) / divisor);
+  }
+};
+
+/// What a kernel gets.
+struct KernelParams {
+  ElementwiseArgs args;
+  FastDivisor by_dim[kMaxDims];  ///< for 32-bit indices
+  Access access[kMaxOperands];
+  bool has_channels = false;  ///< some operand is read by channel
+};
+
+}  // namespace elementwise
+}  // namespace solder

@@ -1,0 +1,176 @@
+#include "ops/elementwise/program.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "runtime/check.h"
+
+namespace solder {
+namespace {
+
+constexpr std::array kNames = {
+    "abs",        "neg",          "exp",        "log",  "sqrt",        "rsqrt",
+    "reciprocal", "square",       "erf",        "tanh", "sigmoid",     "softplus",
+    "relu",       "leaky_relu",   "elu",        "selu", "gelu",        "gelu_tanh",
+    "silu",       "hard_sigmoid", "hard_swish", "mish", "double_mish", "clip",
+    "to_float16", "to_bfloat16",  "add",        "sub",  "mul",         "div",
+    "pow",        "min",          "max",        "load", "store_slot",  "store_output"};
+static_assert(kNames.size() == static_cast<size_t>(Op::store_output) + 1, "one name an op");
+
+// Strides, in elements, with which a dense tensor of `shape` is read over the index space `space`: its own
+// where the extents agree, 0 where it repeats. False when it does not broadcast.
+bool broadcast_strides(const Shape& shape, const Shape& space, std::vector<int64_t>* strides) {
+  if (shape.size() > space.size()) return false;
+  strides->assign(space.size(), 0);
+  int64_t stride = 1;
+  for (size_t i = 0; i < shape.size(); ++i) {  // i counts axes from the last
+    const int64_t extent = shape[shape.size() - 1 - i];
+    const size_t axis = space.size() - 1 - i;
+    if (extent != 1 && extent != space[axis]) return false;
+    (*strides)[axis] = extent == 1 ? 0 : stride;
+    stride *= extent;
+  }
+  return true;
+}
+
+// Issue slots, measured on an H100: what the interpreter takes an element for a step, for a unary function
+// and for an operand that it does not read dense or as one value; what the GPU issues in the time a byte
+// moves; and, of the whole GPU, in 3 microseconds.
+constexpr int64_t kStepSlots = 16, kFunctionSlots = 40, kSpreadSlots = 40, kSlotsPerByte = 9;
+constexpr double kWorthSlots = 1e8;
+
+}  // namespace
+
+const char* to_string(Op op) { return kNames[static_cast<size_t>(op)]; }
+
+void Program::push(const Step& step) {
+  SOLDER_REQUIRE(num_steps < kMaxSteps, unsupported, "an elementwise program holds at most ", kMaxSteps,
+                 " steps");
+  steps[static_cast<size_t>(num_steps++)] = step;
+}
+
+std::string to_string(const Program& program) {
+  std::string text;
+  for (const Step& step : program.view()) {
+    if (!text.empty()) text += ", ";
+    text += to_string(step.op);
+    if (step.swapped) text += " swapped";
+    if (step.op == Op::leaky_relu || step.op == Op::elu) text += str(" ", step.p);
+    if (step.op == Op::clip) text += str(" ", step.p, " ", step.q);
+    if (step.op == Op::store_slot || step.op == Op::store_output) text += str(" ", int{step.index});
+    switch (step.source) {
+      case Source::none: break;
+      case Source::immediate: text += str(" ", step.p); break;
+      case Source::operand: text += str(" %", int{step.index}); break;
+      case Source::slot: text += str(" slot", int{step.index}); break;
+    }
+  }
+  return text;
+}
+
+ElementwiseArgs bind_elementwise(const Shape& shape, std::span<const ElementwiseTensor> operands,
+                                 std::span<const ElementwiseTensor> outputs) {
+  SOLDER_REQUIRE(operands.size() <= kMaxOperands && outputs.size() <= kMaxOutputs, unsupported,
+                 "an elementwise program takes at most ", kMaxOperands, " operands and ", kMaxOutputs,
+                 " outputs");
+  for (const ElementwiseTensor& output : outputs) {
+    SOLDER_REQUIRE(output.shape == shape, shape_mismatch, "an elementwise output has shape ",
+                   to_string(output.shape), "; the index space is ", to_string(shape));
+  }
+
+  std::vector<std::vector<int64_t>> strides(operands.size());
+  for (size_t i = 0; i < operands.size(); ++i) {
+    SOLDER_REQUIRE(broadcast_strides(operands[i].shape, shape, &strides[i]), shape_mismatch, "operand ", i,
+                   " of shape ", to_string(operands[i].shape), " does not broadcast to ", to_string(shape));
+  }
+
+  ElementwiseArgs args;
+  args.num_elems = num_elements(shape);
+  args.num_operands = static_cast<int>(operands.size());
+  args.num_outputs = static_cast<int>(outputs.size());
+  for (size_t i = 0; i < operands.size(); ++i) args.operands[i] = {operands[i].data, operands[i].dtype, {}};
+  for (size_t i = 0; i < outputs.size(); ++i) args.outputs[i] = {outputs[i].data, outputs[i].dtype, {}};
+
+  // Collapse from the innermost axis out: an axis joins the one inside it when every operand steps over both
+  // with one stride.
+  struct Axis {
+    int64_t extent;
+    std::vector<int64_t> strides;
+  };
+  std::vector<Axis> axes;  // innermost first
+  for (size_t axis = shape.size(); axis-- > 0;) {
+    if (shape[axis] == 1) continue;
+    Axis next{shape[axis], {}};
+    for (const auto& s : strides) next.strides.push_back(s[axis]);
+    bool joins = !axes.empty();
+    for (size_t i = 0; joins && i < operands.size(); ++i)
+      joins = next.strides[i] == axes.back().strides[i] * axes.back().extent;
+    if (joins)
+      axes.back().extent *= next.extent;
+    else
+      axes.push_back(std::move(next));
+  }
+  if (axes.empty() || args.num_elems == 0)
+    axes.assign(1, {args.num_elems, std::vector<int64_t>(operands.size(), 1)});
+  SOLDER_REQUIRE(axes.size() <= kMaxDims, unsupported, "broadcasting over ", to_string(shape), " needs ",
+                 axes.size(), " axes after collapsing; at most ", kMaxDims, " are supported");
+
+  args.rank = static_cast<int>(axes.size());
+  int64_t dense = 1;
+  for (size_t d = axes.size(), inner = 0; d-- > 0; ++inner) {
+    args.dims[d] = axes[inner].extent;
+    for (size_t i = 0; i < operands.size(); ++i) args.operands[i].strides[d] = axes[inner].strides[i];
+    for (size_t i = 0; i < outputs.size(); ++i) args.outputs[i].strides[d] = dense;
+    dense *= axes[inner].extent;
+  }
+  return args;
+}
+
+elementwise::Access access_of(const ElementwiseArgs& args, const Operand& operand) {
+  using elementwise::Access;
+  const auto last = static_cast<size_t>(args.rank) - 1;
+  bool scalar = true, dense = true, channel = args.rank >= 2 && args.dims[last] >= 4;
+  int64_t stride = 1;
+  for (size_t d = last + 1; d-- > 0;) {
+    scalar = scalar && operand.strides[d] == 0;
+    dense = dense && operand.strides[d] == stride;
+    channel = channel && (operand.strides[d] == 0 || d + 1 == last);
+    stride *= args.dims[d];
+  }
+  return dense ? Access::dense : scalar ? Access::scalar : channel ? Access::channel : Access::strided;
+}
+
+bool fits_32_bits(int64_t num_elems) {
+  return num_elems <= std::numeric_limits<int32_t>::max() - elementwise::kThreads * elementwise::kElems;
+}
+
+const char* to_string(ElementwisePath path) {
+  constexpr std::array kPaths = {"hand-written", "table", "generated", "interpreted"};
+  return kPaths[static_cast<size_t>(path)];
+}
+
+ElementwisePath choose_elementwise_path(const Program& program, const ElementwiseArgs& args) {
+  using elementwise::Access;
+  const bool is_map = program.num_operands == 1 && program.num_outputs == 1 &&
+                      access_of(args, args.operands[0]) == Access::dense;
+  const int64_t in_size = size_of(args.operands[0].dtype), out_size = size_of(args.outputs[0].dtype);
+  const Op first = program.steps[0].op;
+  if (is_map && in_size == 4 && out_size == 4 && program.num_steps == 2 &&
+      (first == Op::mish || first == Op::double_mish))
+    return ElementwisePath::hand_written;
+
+  // What the interpreter issues while memory moves the bytes costs nothing.
+  int64_t slots = 0, bytes = 0;
+  for (const Step& step : program.view()) slots += is_unary(step.op) ? kFunctionSlots : kStepSlots;
+  for (size_t i = 0; i < static_cast<size_t>(args.num_operands); ++i) {
+    const Access access = access_of(args, args.operands[i]);
+    if (access == Access::dense) bytes += size_of(args.operands[i].dtype);
+    if (access == Access::channel || access == Access::strided) slots += kSpreadSlots;
+  }
+  for (size_t i = 0; i < static_cast<size_t>(args.num_outputs); ++i) bytes += size_of(args.outputs[i].dtype);
+  if (static_cast<double>(args.num_elems) * static_cast<double>(slots - kSlotsPerByte * bytes) < kWorthSlots)
+    return ElementwisePath::interpreted;
+  return is_map && in_size == 2 && out_size == 2 ? ElementwisePath::table : ElementwisePath::generated;
+}
+
+}  // namespace solder

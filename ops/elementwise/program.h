@@ -1,0 +1,148 @@
+#pragma once
+// Elementwise programs: what the fusion pass makes and every backend runs. A program is a short list of steps
+// on one accumulator: `mish(x * s + b)` is {mul operand 1, add operand 2, mish} with operand 0 (x) loaded
+// first. Values that are needed again later are parked in slots. The same program runs as one CUDA kernel, as
+// the epilogue of a convolution, and block by block on the CPU.
+
+#include <array>
+#include <cstdint>
+#include <span>
+#include <string>
+
+#include "ops/elementwise/params.h"
+#include "runtime/shape.h"
+
+namespace solder {
+
+class Context;
+class ElementwiseKernel;
+
+/// The elementwise operations. Formulas, bounds and special values: ops/elementwise/formulas.h.
+enum class Op : uint8_t {
+  // unary: acc = f(acc)
+  abs,
+  neg,
+  exp,
+  log,
+  sqrt,
+  rsqrt,
+  reciprocal,
+  square,
+  erf,
+  tanh,
+  sigmoid,
+  softplus,
+  relu,
+  leaky_relu,
+  elu,
+  selu,
+  gelu,
+  gelu_tanh,
+  silu,
+  hard_sigmoid,
+  hard_swish,
+  mish,
+  double_mish,
+  clip,
+  to_float16,
+  to_bfloat16,
+  // binary: acc = f(acc, source), or f(source, acc) when the step is swapped
+  add,
+  sub,
+  mul,
+  div,
+  pow,
+  min,
+  max,
+  // data movement inside a program
+  load,          // acc = source
+  store_slot,    // slot[index] = acc
+  store_output,  // output[index] = acc, rounded to the output's dtype
+};
+inline constexpr int kNumUnaryOps = static_cast<int>(Op::to_bfloat16) + 1;
+inline constexpr int kNumComputeOps = static_cast<int>(Op::max) + 1;
+
+constexpr bool is_unary(Op op) { return op <= Op::to_bfloat16; }
+constexpr bool is_binary(Op op) { return op >= Op::add && op <= Op::max; }
+
+/// "mish", "leaky_relu", ... the names used in dumps, errors and the builder.
+const char* to_string(Op op);
+
+/// Where a step's second value comes from.
+enum class Source : uint8_t { none, immediate, operand, slot };
+
+/// One step of a program. `p`, `q` are the op's parameters: leaky_relu slope, elu alpha, clip low and high;
+/// `p` is also the value of an immediate source.
+struct Step {
+  Op op = Op::load;
+  Source source = Source::none;
+  bool swapped = false;
+  uint8_t index = 0;  ///< operand, slot or output
+  float p = 0;
+  float q = 0;
+  bool operator==(const Step&) const = default;
+};
+
+inline constexpr int kMaxSteps = 48;
+inline constexpr int kMaxSlots = 4;
+
+/// A program starts with acc = operand 0 and runs its steps in order; each output is stored once. Plain data:
+/// it travels to the GPU as a kernel parameter.
+struct Program {
+  int num_steps = 0;
+  int num_operands = 1;
+  int num_outputs = 1;
+  int num_slots = 0;
+  std::array<Step, kMaxSteps> steps{};
+
+  std::span<const Step> view() const { return {steps.data(), static_cast<size_t>(num_steps)}; }
+  /// Appends; Error(unsupported) when the program is full.
+  void push(const Step& step);
+  bool operator==(const Program&) const = default;
+};
+
+/// "mul %1, add %2, mish, store 0": one line for dumps and errors.
+std::string to_string(const Program& program);
+
+/// A tensor to bind: data may be null while planning.
+struct ElementwiseTensor {
+  void* data = nullptr;
+  DType dtype = DType::float32;
+  Shape shape;
+};
+
+/// Binds tensors to the index space `shape`, to which every operand must broadcast and which every output
+/// must equal (Error(shape_mismatch) otherwise; Error(unsupported) when more than kMaxDims axes remain).
+ElementwiseArgs bind_elementwise(const Shape& shape, std::span<const ElementwiseTensor> operands,
+                                 std::span<const ElementwiseTensor> outputs);
+
+/// How a kernel reads `operand`.
+elementwise::Access access_of(const ElementwiseArgs& args, const Operand& operand);
+
+/// Whether a kernel can count elements, and those that its last tile lacks, in 32 bits.
+bool fits_32_bits(int64_t num_elems);
+
+/// What a program runs as on a GPU.
+enum class ElementwisePath : uint8_t {
+  hand_written,  ///< mish or double_mish of one dense float32 array (ops/elementwise/mish.h)
+  table,         ///< one 16-bit array to another, by a table of all results (ops/elementwise/table.h)
+  generated,     ///< a kernel of its own, made at run time (ops/elementwise/generated.h)
+  interpreted,   ///< the one kernel for all
+};
+
+/// "hand-written", "table", ...
+const char* to_string(ElementwisePath path);
+
+/// The fastest way, as long as what it saves a run is worth a table's memory or a kernel's making.
+ElementwisePath choose_elementwise_path(const Program& program, const ElementwiseArgs& args);
+
+/// Runs `program` on the CPU.
+void elementwise_cpu(const Program& program, const ElementwiseArgs& args);
+
+/// Enqueues `program` on the context's stream, as one kernel: `kernel`, when one was generated for it and
+/// `args`' layout, unless a dense array is not aligned to 16 bytes. Outputs may alias operands of the same
+/// dtype that are dense (in place); other overlap is undefined.
+void elementwise_cuda(const Context& context, const Program& program, const ElementwiseArgs& args,
+                      const ElementwiseKernel* kernel = nullptr);
+
+}  // namespace solder

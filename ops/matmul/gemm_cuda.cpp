@@ -1,0 +1,28 @@
+#include "ops/matmul/gemm.h"
+#include "runtime/check_cuda.h"
+#include "runtime/context.h"
+
+namespace solder {
+
+void gemm_cuda(const Context& context, const GemmShape& shape, Math math, const float* a, const float* b,
+               float* c) {
+  if (shape.m == 0 || shape.n == 0 || shape.count == 0) return;
+  if (shape.k == 0) {
+    for (int64_t i = 0; i < shape.count; ++i) {
+      SOLDER_CUDA(cudaMemset2DAsync(c + i * shape.stride_c, static_cast<size_t>(shape.ld_c) * sizeof(float),
+                                    0, static_cast<size_t>(shape.n) * sizeof(float),
+                                    static_cast<size_t>(shape.m), context.stream()));
+    }
+    return;
+  }
+  // cuBLAS is column-major, so a row-major matrix reads as its transpose: compute C^T = B^T A^T. The _64
+  // interface, because row pitches and counts pass 2^31 for large images.
+  const float one = 1.0f, zero = 0.0f;
+  const cublasComputeType_t compute = math == Math::tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
+  SOLDER_CUBLAS(cublasGemmStridedBatchedEx_64(
+      context.cublas(), shape.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N, CUBLAS_OP_N, shape.n, shape.m, shape.k,
+      &one, b, CUDA_R_32F, shape.ld_b, shape.stride_b, a, CUDA_R_32F, shape.k, shape.stride_a, &zero, c,
+      CUDA_R_32F, shape.ld_c, shape.stride_c, shape.count, compute, CUBLAS_GEMM_DEFAULT));
+}
+
+}  // namespace solder

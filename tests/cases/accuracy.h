@@ -1,0 +1,127 @@
+#pragma once
+// The accuracy contract as the tests read it: each unary function's bound, and its exact value in double,
+// naive and independent of ops/elementwise/formulas.h. Host and device.
+
+#include <vector>
+
+#include "ops/elementwise/program.h"
+#include "tests/support/ulp.h"
+
+namespace solder::test {
+
+/// A unary function with parameters. Its normal results are within `max_ulp` of the exact value (0: exact,
+/// 0.5: correctly rounded), the subnormal ones within `max_steps` steps of 2^-149. ops/elementwise/formulas.h quotes
+/// max_ulp.
+struct AccuracyCase {
+  Op op;
+  float p = 0, q = 0;
+  double max_ulp = 0;
+  double max_steps = 0;
+  float at[4] = {};  ///< the results at -infinity, -0, +0 and +infinity; at NaN it is NaN
+};
+
+inline std::vector<AccuracyCase> accuracy_cases() {
+  constexpr float kInf = INFINITY, kNan = NAN;
+  return {
+      {.op = Op::abs, .at = {kInf, 0, 0, kInf}},
+      {.op = Op::neg, .at = {kInf, 0, -0.0f, -kInf}},
+      {.op = Op::exp, .max_ulp = 2, .max_steps = 2, .at = {0, 1, 1, kInf}},
+      {.op = Op::log, .max_ulp = 2, .at = {kNan, -kInf, -kInf, kInf}},
+      {.op = Op::sqrt, .max_ulp = 0.5, .at = {kNan, -0.0f, 0, kInf}},
+      {.op = Op::rsqrt, .max_ulp = 1.5, .at = {kNan, -kInf, kInf, 0}},
+      {.op = Op::reciprocal, .max_ulp = 0.5, .max_steps = 0.5, .at = {-0.0f, -kInf, kInf, 0}},
+      {.op = Op::square, .max_ulp = 0.5, .max_steps = 0.5, .at = {kInf, 0, 0, kInf}},
+      {.op = Op::erf, .max_ulp = 4, .max_steps = 1, .at = {-1, -0.0f, 0, 1}},
+      {.op = Op::tanh, .max_ulp = 4, .max_steps = 1, .at = {-1, -0.0f, 0, 1}},
+      {.op = Op::sigmoid, .max_ulp = 4, .max_steps = 2, .at = {0, 0.5f, 0.5f, 1}},
+      {.op = Op::softplus, .max_ulp = 4, .max_steps = 4, .at = {0, 0.693147182f, 0.693147182f, kInf}},
+      {.op = Op::relu, .at = {0, 0, 0, kInf}},
+      {.op = Op::leaky_relu, .p = 0.01f, .max_ulp = 0.5, .max_steps = 0.5, .at = {-kInf, -0.0f, 0, kInf}},
+      {.op = Op::leaky_relu, .p = -1.75f, .max_ulp = 0.5, .max_steps = 0.5, .at = {kInf, 0, -0.0f, kInf}},
+      {.op = Op::elu, .p = 1.0f, .max_ulp = 4, .max_steps = 4, .at = {-1, -0.0f, 0, kInf}},
+      {.op = Op::elu, .p = 0.3f, .max_ulp = 4, .max_steps = 4, .at = {-0.3f, -0.0f, 0, kInf}},
+      {.op = Op::selu, .max_ulp = 4, .max_steps = 4, .at = {-1.75809932f, -0.0f, 0, kInf}},
+      {.op = Op::gelu, .max_ulp = 4, .max_steps = 4, .at = {kNan, -0.0f, 0, kInf}},
+      {.op = Op::gelu_tanh, .max_ulp = 4, .max_steps = 4, .at = {kNan, -0.0f, 0, kInf}},
+      {.op = Op::silu, .max_ulp = 4, .max_steps = 4, .at = {kNan, -0.0f, 0, kInf}},
+      {.op = Op::hard_sigmoid, .max_ulp = 1.5, .max_steps = 1, .at = {0, 0.5f, 0.5f, 1}},
+      {.op = Op::hard_swish, .max_ulp = 2.5, .max_steps = 1, .at = {kNan, -0.0f, 0, kInf}},
+      {.op = Op::mish, .max_ulp = 4, .max_steps = 4, .at = {kNan, -0.0f, 0, kInf}},
+      {.op = Op::double_mish, .max_ulp = 4, .max_steps = 4, .at = {kNan, -0.0f, 0, kInf}},
+      {.op = Op::clip, .p = -0.5f, .q = 2.0f, .at = {-0.5f, -0.0f, 0, 2}},
+      {.op = Op::clip, .p = 0.0f, .q = 6.0f, .at = {0, -0.0f, 0, 6}},
+      {.op = Op::to_float16, .at = {-kInf, -0.0f, 0, kInf}},
+      {.op = Op::to_bfloat16, .at = {-kInf, -0.0f, 0, kInf}},
+  };
+}
+
+/// x rounded to nearest even with `digits` significant bits and exponents from `min_exponent` on; infinity
+/// beyond `largest`.
+SOLDER_TEST_HD double rounded_to(double x, int digits, int min_exponent, double largest) {
+  if (x == 0 || !(x - x == 0)) return x;
+  const int exponent = ilogb(x) < min_exponent ? min_exponent : ilogb(x);
+  const double step = ldexp(1.0, exponent - (digits - 1));
+  const double rounded = rint(x / step) * step;
+  return fabs(rounded) > largest ? copysign(HUGE_VAL, x) : rounded;
+}
+
+/// The function by its definition. Where the definition cancels or overflows in double, double's own log1p,
+/// expm1 and erfc step in. double_mish is stepwise: its exact value is that of mish at mish(x) as float32.
+SOLDER_TEST_HD double exact_value(Op op, double p, double q, double x) {
+  const double hard_sigmoid = (x + 3 < 0 ? 0 : x + 3 > 6 ? 6 : x + 3) / 6;
+  const double gelu_tanh_u = sqrt(2 / M_PI) * (x + 0.044715 * x * x * x);
+  switch (op) {
+    case Op::abs: return fabs(x);
+    case Op::neg: return -x;
+    case Op::exp: return exp(x);
+    case Op::log: return log(x);
+    case Op::sqrt: return sqrt(x);
+    case Op::rsqrt: return 1 / sqrt(x);
+    case Op::reciprocal: return 1 / x;
+    case Op::square: return x * x;
+    case Op::erf: return erf(x);
+    case Op::tanh: return tanh(x);
+    case Op::sigmoid: return 1 / (1 + exp(-x));
+    case Op::softplus: return x > 0 ? x + log1p(exp(-x)) : log1p(exp(x));
+    case Op::relu: return x <= 0 ? 0 : x;
+    case Op::leaky_relu: return x > 0 ? x : p * x;
+    case Op::elu: return x > 0 ? x : p * expm1(x);
+    case Op::selu:
+      return 1.0507009873554804934193349852946 * (x > 0 ? x : 1.6732632423543772848170429916717 * expm1(x));
+    case Op::gelu: return 0.5 * x * erfc(-x / sqrt(2.0));
+    case Op::gelu_tanh: return x / (1 + exp(-2 * gelu_tanh_u));  // (1 + tanh(u)) / 2 = 1 / (1 + e^-2u)
+    case Op::silu: return x / (1 + exp(-x));
+    case Op::hard_sigmoid: return hard_sigmoid;
+    case Op::hard_swish: return x * hard_sigmoid;
+    case Op::mish:
+    case Op::double_mish: return x * tanh(log1p(exp(x)));
+    case Op::clip: return x < p ? p : x > q ? q : x;
+    case Op::to_float16: return rounded_to(x, 11, -14, 65504);
+    case Op::to_bfloat16: return rounded_to(x, 8, -126, 0x1.fep127);
+    default: return x;
+  }
+}
+
+/// Takes the result for x into account.
+SOLDER_TEST_HD void observe(Worst& worst, const AccuracyCase& c, float x, double exact, float result) {
+  const Deviation d = deviation(result, exact);
+  const uint64_t key = Worst::key(d.ulp, x);
+  const bool is_over = d.is_normal && d.ulp > c.max_ulp * (1 + 0x1p-20);  // 2^-20 for the oracle's own error
+  ++worst.num_inputs;
+  worst.num_wrong += d.wrong;
+  worst.num_over += is_over;
+  if ((d.wrong || is_over) && float_bits(x) > worst.a_wrong_input) worst.a_wrong_input = float_bits(x);
+  uint64_t& largest = d.is_normal ? worst.normal : worst.subnormal;
+  if (d.ulp > 0 && key > largest) largest = key;
+}
+
+/// `y` [num_elems] against the exact values at `oracle_inputs` on the GPU, added to `worst`; these are x
+/// itself but for double_mish, where they are mish(x). `second` is another way to the same results, bit for
+/// bit, or null.
+void observe_on_gpu(Worst* worst, const AccuracyCase& c, const float* x, const float* oracle_inputs,
+                    const float* y, const float* second, int64_t num_elems, void* stream);
+
+/// x[i] = the float32 with bits `first` + i, on the GPU.
+void fill_with_bits(float* x, uint32_t first, int64_t num_elems, void* stream);
+
+}  // namespace solder::test

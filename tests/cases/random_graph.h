@@ -1,0 +1,131 @@
+#pragma once
+// Random elementwise graphs, each made from a seed alone.
+
+#include <algorithm>
+
+#include "tests/support/support.h"
+
+namespace solder::test {
+
+/// A graph with what it takes to run it.
+struct RandomGraph {
+  Graph graph;
+  TensorMap weights, inputs;
+  bool is_float32 = true;  // every value
+};
+
+/// Up to 40 calls over one base shape (empty and ragged ones too) and the shapes that broadcast to it:
+/// fan-out, x op x, one tensor given as two inputs, scalars on both sides, casts, several outputs, among them
+/// inputs, parameters and one value under two names, and in rank 4 convolutions that keep the shape.
+class GraphGenerator {
+ public:
+  explicit GraphGenerator(uint64_t seed) : engine_(seed) {
+    mixed_ = pick(2) == 0;
+    with_convs_ = pick(20) == 0;
+    base_.resize(with_convs_ ? 4 : pick(6));
+    for (int64_t& extent : base_) extent = pick(25) == 0 ? 0 : static_cast<int64_t>(1 + pick(6));
+    // Past one block of the CPU and one tile of the GPU, ragged.
+    if (!base_.empty() && pick(8) == 0)
+      base_.back() = static_cast<int64_t>(60 + pick(pick(4) == 0 ? 4000 : 300));
+    if (with_convs_ && pick(2) == 0) base_[3] = base_[1];  // then a bias may also be read as a row
+    for (size_t i = 0, count = 1 + pick(4); i < count; ++i) add_source(i);
+    for (size_t i = 0, count = 1 + pick(40); i < count; ++i) add_call();
+    add_outputs();
+  }
+
+  RandomGraph take() { return std::move(result_); }
+
+ private:
+  size_t pick(uint64_t n) { return static_cast<size_t>(engine_() % n); }
+  DType any_dtype() { return mixed_ ? static_cast<DType>(pick(3)) : DType::float32; }
+  // Recent values more often: long chains, yet fan-out too.
+  Value any_value() {
+    return values_[pick(2) == 0 ? pick(values_.size())
+                                : values_.size() - 1 - pick(std::min<size_t>(values_.size(), 3))];
+  }
+  void push(Value value) {
+    values_.push_back(value);
+    result_.is_float32 = result_.is_float32 && graph_.type(value).dtype == DType::float32;
+  }
+
+  void add_source(size_t i) {
+    Shape shape = base_;
+    if (i > 0) {
+      for (int64_t& extent : shape)
+        if (pick(3) == 0) extent = 1;
+      if (pick(4) == 0)
+        shape.erase(shape.begin(), shape.begin() + static_cast<int64_t>(pick(shape.size() + 1)));
+    }
+    const std::string name = "x" + std::to_string(i);
+    if (i > 0 && pick(8) == 0) {
+      const Tensor& twin = result_.inputs.at("x0");
+      push(graph_.input(name, twin.shape(), twin.dtype()));
+      result_.inputs[name] = twin;
+      return;
+    }
+    const bool is_parameter = i > 0 && pick(3) == 0;
+    const DType dtype = any_dtype();
+    push(is_parameter ? graph_.parameter(name, shape, dtype) : graph_.input(name, shape, dtype));
+    (is_parameter ? result_.weights : result_.inputs)[name] = uniform(shape, engine_(), -2, 2).to(dtype);
+  }
+
+  void add_call() {
+    const Value a = any_value();
+    const float number = static_cast<float>(pick(9)) * 0.5f - 2;
+    const Op binary = static_cast<Op>(static_cast<size_t>(Op::add) + pick(7));
+    switch (pick(8)) {
+      case 0:
+      case 1: {
+        const Op op = static_cast<Op>(pick(static_cast<uint64_t>(Op::clip) + 1));
+        return push(op == Op::clip ? graph_.clip(a, number, number + 1.5f)
+                                   : graph_.unary(op, a, op == Op::leaky_relu || op == Op::elu ? 0.2f : 0));
+      }
+      case 2: return push(graph_.binary(binary, a, number));
+      case 3: return push(graph_.binary(binary, number, a));
+      case 4:
+        if (mixed_) return push(graph_.cast(a, any_dtype()));
+        break;
+      case 5:
+        if (add_conv(a)) return;
+        break;
+      default: break;
+    }
+    push(graph_.binary(binary, a, graph_.cast(any_value(), graph_.type(a).dtype)));
+  }
+
+  bool add_conv(Value x) {
+    const TensorType type = graph_.type(x);
+    if (!with_convs_ || type.shape != base_ || type.dtype != DType::float32 || num_elements(base_) == 0)
+      return false;
+    const std::string name = "w" + std::to_string(values_.size());
+    const int64_t extent = pick(2) == 0 ? 1 : 3;
+    const Shape shape{base_[1], base_[1], extent, extent};
+    result_.weights[name] = uniform(shape, engine_());
+    const Value w = graph_.parameter(name, shape);
+    if (pick(2) == 0) {
+      push(graph_.conv2d(x, w, {.padding = extent / 2}));
+      return true;
+    }
+    const Value bias = graph_.parameter(name + ".bias", {base_[1]});
+    result_.weights[name + ".bias"] = uniform({base_[1]}, engine_());
+    push(graph_.conv2d(x, w, bias, {.padding = extent / 2}));
+    if (base_[3] == base_[1]) push(bias);
+    return true;
+  }
+
+  void add_outputs() {
+    graph_.output("last", values_.back());
+    if (pick(4) == 0) graph_.output("last_again", values_.back());
+    for (size_t i = 0, count = pick(4); i < count; ++i)
+      graph_.output("out" + std::to_string(i), values_[pick(values_.size())]);
+  }
+
+  std::mt19937_64 engine_;
+  bool mixed_ = false, with_convs_ = false;
+  Shape base_;
+  std::vector<Value> values_;
+  RandomGraph result_;
+  Graph& graph_ = result_.graph;
+};
+
+}  // namespace solder::test

@@ -1,0 +1,35 @@
+// Writes the sample files of format_samples.h and solder-run's own graphs as seeds for libFuzzer: fuzz_corpus
+// FOLDER makes FOLDER/npy, FOLDER/safetensors and FOLDER/text_graph.
+#include <filesystem>
+#include <fstream>
+#include <vector>
+
+#include "examples/solder_run/text_graph.h"
+#include "tests/cases/format_samples.h"
+#include "tests/cases/text_graph_sample.h"
+
+namespace {
+
+void write_seeds(const std::filesystem::path& folder, const std::vector<std::string_view>& seeds) {
+  std::filesystem::create_directories(folder);
+  int count = 0;
+  for (const std::string_view seed : seeds)
+    std::ofstream(folder / std::to_string(count++), std::ios::binary)
+        .write(seed.data(), static_cast<std::streamsize>(seed.size()));
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc != 2) return 2;
+  using namespace samples;
+  const std::filesystem::path folder = argv[1];
+  write_seeds(folder / "npy",
+              {kNpyF4, kNpyF2, kNpyBf16, kNpyScalar, kNpyVector, kNpyEmpty, kNpyFortran, kNpyFortranF2,
+               kNpyVersion2, kNpyVersion3, kNpyF8, kNpyI8, kNpyBigEndian, kNpyStructured, kNpyObject});
+  write_seeds(folder / "safetensors",
+              {kSafetensorsPlain, kSafetensorsMixed, kSafetensorsNames, kSafetensorsNothing});
+  std::vector<std::string_view> texts{kEverything, kOuterProducts};
+  for (size_t i = 0; i < solder_run::kNumBuiltIns; ++i) texts.push_back(solder_run::kBuiltIns[i].text);
+  write_seeds(folder / "text_graph", texts);
+}

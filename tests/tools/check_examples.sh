@@ -1,0 +1,61 @@
+#!/bin/sh
+# check_examples.sh BUILD: runs the tutorial's programs and compares what they print with what is right. awk computes
+# the expected numbers in double, on its own.
+build=$(cd "$1" && pwd) || exit 1
+cd "$(dirname "$0")/../.." || exit 1
+out=$build/check_examples.txt
+
+fail() { echo "$1: $2; it printed:" >&2; cat "$out" >&2; exit 1; }
+example() {
+  name=$1
+  shift
+  "$build/$name" "$@" > "$out" 2>&1 || fail "$name" "exit status $?"
+  lines=$(wc -l < "examples/$name.cpp")
+  [ "$lines" -lt 80 ] || fail "$name" "the source has $lines lines, 80 or more"
+}
+expect() { awk "$2" "$out" || fail "$name" "expected $1"; }
+
+example 1_hello
+expect "the first four outputs as awk computes them" '
+  function mish(v) { u = exp(v); n = u * (u + 2); return v * n / (n + 2) }  # tanh(log(1 + e^v)) = n / (n + 2)
+  function abs(v) { return v < 0 ? -v : v }
+  /first values:/ {
+    split(substr($0, index($0, "first values:") + 13), got, " ")
+    v = 0; for (i = 0; i < 3 * 32 * 32; ++i) { x[i] = v; v = v > 1 ? v - 2 : v + 0.011 }
+    v = -0.9; for (i = 0; i < 27; ++i) { w[i] = v; v = v > 1 ? v - 2 : v + 0.37 }
+    for (q = 0; q < 4; ++q) {
+      sum = 0
+      for (c = 0; c < 3; ++c) for (r = 1; r < 3; ++r) for (s = 0; s < 3; ++s)  # row -1 is padding
+        if (q + s >= 1) sum += x[c * 1024 + (r - 1) * 32 + q + s - 1] * w[c * 9 + r * 3 + s]
+      if (abs(got[q + 1] - mish(mish(sum))) < 1e-4) ++right
+    }
+  }
+  END { exit right != 4 }'
+
+example 2_own_weights tests/data "$build/check_examples.npy"
+expect "a difference from PyTorch under 1e-6" '/relative difference from PyTorch:/ { ok = $NF > 0 && $NF < 1e-6 } END { exit !ok }'
+[ "$(wc -c < "$build/check_examples.npy")" = $((128 + 4 * 2 * 128 * 11 * 12)) ] || fail "$name" "y of another size"
+
+example 3_residual_block
+expect "bit for bit agreement and less memory" '
+  /agree bit for bit/ { same = 1 }
+  /values in memory:/ { less = $4 > $8 && $8 == 3 * 4 * 2 * 32 * 28 * 28 }
+  /as run/ { run = 1 }
+  run && / = (conv2d|matmul|elementwise)/ { ++nodes }
+  END { exit !(same && less && nodes == 2) }'
+
+example 4_custom_activation
+expect "one fused program that is right" '
+  /^  as a program:/ { ++programs }
+  /worst difference from float64:/ { ok = $NF < 1e-5 }
+  /f\(-20\) = -2$/ { far = 1 }
+  END { exit !(programs == 1 && ok && far) }'
+
+example 5_profiling
+expect "four nodes whose shares add up" '
+  $2 ~ /^(conv2d|matmul|elementwise)$/ { ++nodes; share += $4; if ($3 <= 0) bad = 1 }
+  $1 == "conv1" && $6 > 0 { conv = 1 }
+  END { exit !(nodes == 4 && share > 99.5 && share < 100.5 && conv && !bad) }'
+
+rm -f "$out" "$build/check_examples.npy"
+echo "examples: ok"

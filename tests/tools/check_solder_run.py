@@ -1,0 +1,211 @@
+#!/usr/bin/env python3
+"""check_solder_run.py SOLDER_RUN: what the program writes, parsed by somebody else: JSON, XML, .npy, exit statuses,
+what goes to stdout, to stderr and to a terminal. The standard library alone."""
+import array
+import collections
+import itertools
+import json
+import os
+import pathlib
+import pty
+import re
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+import xml.etree.ElementTree as xml
+
+PROGRAM = os.path.abspath(sys.argv[1])
+DATA = pathlib.Path(__file__).resolve().parent.parent / "data"
+SMALL = ["residual", "--shape", "x=2,64,9,9"]
+
+
+def run(*arguments, status=0, **more):
+    done = subprocess.run([PROGRAM, *arguments], capture_output=True, text=True, check=False, **more)
+    assert done.returncode == status, f"{arguments}: exit status {done.returncode}, not {status}\n{done.stderr}"
+    return done
+
+
+def read_npy(path):
+    data = pathlib.Path(path).read_bytes()
+    end = 10 + struct.unpack("<H", data[8:10])[0]
+    assert b"'descr': '<f4'" in data[:end], data[:end]
+    return array.array("f", data[end:])
+
+
+def check_help():
+    text = run("--help").stdout
+    source = (DATA.parent.parent / "examples/solder_run/options.cpp").read_text()
+    options = set(re.findall(r'\{"(--[a-z-]+)"', source))
+    assert len(options) > 15
+    for option in options:
+        assert option in text, f"--help does not say {option}"
+    assert "conv2d" in run("--help-graph").stdout
+    names = [line.split()[0] for line in run("--list").stdout.splitlines()]
+    assert "headline" in names and "residual" in names
+    for name in names:
+        run(name, "--no-run", "--device", "cpu")
+
+
+def check_statuses(folder):
+    done = run("no/such/graph", status=1)
+    assert "no/such/graph" in done.stderr and "--list" in done.stderr and done.stdout == ""
+    done = run("--nope", status=2)
+    assert "--help" in done.stderr and done.stdout == ""
+    assert "cuda:99" in run("chain", "--device", "cuda:99", status=1).stderr
+    assert "takes cpu" in run("chain", "--device", "tpu", status=2).stderr
+    bad = folder / "bad.txt"
+    bad.write_text("input x 4\ny = mosh x\n")
+    assert f"{bad}:2: " in run(str(bad), status=1).stderr
+    done = run(*SMALL, "--device", "cpu", "--weights", str(DATA / "headline_small.safetensors"), status=1)
+    assert "conv1.weight" in done.stderr
+    done = run(*SMALL, "--device", "cpu", "--output", str(folder / "none/y.npy"), status=1)
+    assert "none/y.npy" in done.stderr
+    run(*SMALL, "--device", "cpu", "--output", "z=y.npy", status=2)
+    run("gated", "--shape", "x=1,32,4,4", "--device", "cpu", "--output", "y.npy", status=2)
+    with open("/dev/full", "w") as full:
+        assert subprocess.run([PROGRAM, "--list"], stdout=full, stderr=subprocess.DEVNULL, check=False).returncode == 1
+
+
+def check_progress():
+    done = run(*SMALL, "--device", "cpu", "--iters", "2")
+    assert done.stderr == "" and "\r" not in done.stdout, "progress in a pipe"
+    ours, theirs = pty.openpty()
+    subprocess.run([PROGRAM, *SMALL, "--device", "cpu", "--iters", "2"], stdout=theirs, stderr=theirs, check=True)
+    os.close(theirs)
+    shown = os.read(ours, 65536).decode()
+    os.close(ours)
+    assert "timed run 1 of 2" in shown, f"no progress on a terminal: {shown!r}"
+    # What stays on the screen is what a pipe gets.
+    left = [line.rsplit("\r\033[K", 1)[-1] for line in shown.replace("\r\n", "\n").split("\n")]
+    timeless = [[line for line in lines if not line.startswith("time:")] for lines in (left, done.stdout.splitlines())]
+    assert [line for line in timeless[0] if line] == timeless[1], f"{left} on a terminal, {done.stdout} in a pipe"
+
+
+def check_files(folder):
+    graph = folder / "net.txt"
+    with open(DATA / "headline_small.safetensors", "rb") as file:
+        header = json.loads(file.read(struct.unpack("<Q", file.read(8))[0]))
+    shape = {name: ",".join(map(str, header[name]["shape"])) for name in ("conv.weight", "conv.bias")}
+    x_header = (DATA / "headline_small_x.npy").read_bytes()[:128].decode("latin1")
+    x_shape = re.search(r"'shape': \(([^)]*)\)", x_header)[1].replace(" ", "")
+    graph.write_text(f"input x {x_shape}\nparameter conv.weight {shape['conv.weight']}\n"
+                     f"parameter conv.bias {shape['conv.bias']}\n"
+                     "a = conv2d x conv.weight conv.bias\nb = mish a\nc = mish b\noutput c\n")
+    result = folder / "y.npy"
+    run(str(graph), "--weights", str(DATA / "headline_small.safetensors"), "--input", str(DATA / "headline_small_x.npy"),
+        "--output", f"c={result}")
+    ours, theirs = read_npy(result), read_npy(DATA / "headline_small_y.npy")
+    assert len(ours) == len(theirs) > 0
+    error = sum((a - b) ** 2 for a, b in zip(ours, theirs)) / sum(b * b for b in theirs)
+    assert error ** 0.5 < 1e-6, f"differs from PyTorch's result by {error ** 0.5}"
+
+    def bits(*more):
+        run(*SMALL, "--device", "cpu", "--output", str(result), *more)
+        return result.read_bytes()
+    first = bits()
+    assert bits() == first and bits("--no-fuse") == first and bits("--seed", "2") != first
+
+    shown = folder / "shown.txt"
+    shown.write_text(run("gated", "--show").stdout)
+    arguments = ["--shape", "x=1,32,6,6", "--device", "cpu"]
+    assert run(str(shown), *arguments).stdout == run("gated", *arguments).stdout
+
+
+def trace_events(text):
+    """The events of a trace in Chrome's JSON object format, each checked against "Trace Event Format"."""
+    def refuse(constant):
+        raise AssertionError(f"{constant} is not JSON")
+    document = json.loads(text, parse_constant=refuse)
+    assert document["displayTimeUnit"] in ("ms", "ns")
+    events = document["traceEvents"]
+    named = collections.Counter()
+    for event in events:
+        assert isinstance(event["name"], str) and event["name"], event
+        assert type(event["pid"]) is int and type(event["tid"]) is int, event
+        if event["ph"] == "M":
+            assert event["name"] in ("process_name", "thread_name"), event
+            assert set(event) == {"name", "ph", "pid", "tid", "args"} and set(event["args"]) == {"name"}, event
+            assert isinstance(event["args"]["name"], str) and event["args"]["name"], event
+            named[event["name"], event["pid"], event["tid"] if event["name"] == "thread_name" else None] += 1
+        else:
+            assert event["ph"] == "X", event
+            assert set(event) - {"args"} == {"name", "cat", "ph", "pid", "tid", "ts", "dur"}, event
+            assert isinstance(event["cat"], str) and isinstance(event.get("args", {}), dict), event
+            for key in ("ts", "dur"):
+                assert type(event[key]) in (int, float) and event[key] >= 0, event
+    spans = [e for e in events if e["ph"] == "X"]
+    tracks = {("thread_name", s["pid"], s["tid"]) for s in spans} | {("process_name", s["pid"], None) for s in spans}
+    assert named == collections.Counter(tracks), f"{named} named, {tracks} used"
+    for _, pid, tid in tracks:
+        track = [s for s in spans if s["pid"] == pid and s["tid"] == tid]
+        for a, b in itertools.pairwise(track):  # in order, and no two at a time; three decimals are written
+            assert a["ts"] + a["dur"] <= b["ts"] + 0.01, f"{a} and {b} overlap"
+    return events
+
+
+def check_trace(folder):
+    trace = folder / "trace.json"
+    table = run(*SMALL, "--profile", "--trace", str(trace), "--iters", "3").stdout
+    for word in ("conv1", "conv2", "TFLOP/s", "% of bound", "time: median"):
+        assert word in table, f"no {word} in\n{table}"
+    events = trace_events(trace.read_text())
+    tracks = {e["tid"]: e["args"]["name"] for e in events if e["name"] == "thread_name"}
+    assert set(tracks) == {0, 1} and tracks[0] == "host" and tracks[1].endswith("stream")
+    spans = [e for e in events if e["ph"] == "X"]
+    assert {"weights", "compile", "session", "run", "profile"} <= {s["name"] for s in spans if s["tid"] == 0}
+    runs = [(s["args"]["run"], s["name"]) for s in spans if s["tid"] == 1]
+    assert runs == [(r, name) for r in range(3) for name in ("conv1", "conv2")], runs
+    whole = next(s for s in spans if s["name"] == "profile")
+    inside = [s for s in spans if s["tid"] == 1]
+    assert all(whole["ts"] <= s["ts"] and s["ts"] + s["dur"] <= whole["ts"] + whole["dur"] + 1 for s in inside)
+
+
+def check_memory_picture(folder):
+    for graph, shape in (("residual", "x=2,64,9,9"), ("gated", "x=2,32,16,16"), ("mlp", "x=8,784")):
+        for more in ([], ["--no-fuse"]):
+            picture = folder / "memory.svg"
+            text = run(graph, "--shape", shape, "--no-run", "--describe", "--memory", str(picture), *more).stdout
+            boxes = []
+            for box in xml.parse(picture).getroot().iter("{http://www.w3.org/2000/svg}rect"):
+                if (title := box.find("{http://www.w3.org/2000/svg}title")) is not None:
+                    x, y, w, h = (float(box.get(k)) for k in ("x", "y", "width", "height"))
+                    boxes.append((title.text, x, x + w, y, y + h))
+            values = re.findall(r"^  (\S+) at \d+, \d+ B, nodes", text, re.MULTILINE)
+            drawn = [name.rsplit(" ", 2)[0] for name, *_ in boxes]
+            assert [n for n in drawn if n != "workspace"] == values, f"{drawn} drawn of {values}"
+            for a, b in itertools.combinations(boxes, 2):
+                apart = min(a[2], b[2]) - max(a[1], b[1]) < 0.2 or min(a[4], b[4]) - max(a[3], b[3]) < 2
+                assert apart, f"{graph} {more}: {a} and {b} overlap"
+
+
+def check_graph_picture(folder):
+    picture = folder / "graph.dot"
+    run(*SMALL, "--no-run", "--graph", str(picture))
+    text = picture.read_text()
+    assert text.count("{") == text.count("}") and "64×64×3×3" in text
+    assert "as written: 7 operations" in text and "as run: 2 nodes" in text
+    assert len(re.findall("subgraph cluster_run[0-9]", text)) == 2
+    svg = folder / "graph.svg"
+    done = run(*SMALL, "--no-run", "--graph", str(svg), status=1, env={**os.environ, "PATH": str(folder)})
+    assert "install the package graphviz" in done.stderr and not svg.exists()
+    if shutil.which("dot"):
+        run(*SMALL, "--no-run", "--graph", str(svg))
+        assert "conv2d 3×3" in "".join(xml.parse(svg).getroot().itertext())
+
+
+def main():
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        check_help()
+        check_statuses(folder)
+        check_progress()
+        check_files(folder)
+        check_trace(folder)
+        check_memory_picture(folder)
+        check_graph_picture(folder)
+    print("solder-run: ok")
+
+
+main()

@@ -1,0 +1,139 @@
+// What is refused before anything runs, and how it is said: shape inference and the text of errors.
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "runtime/file.h"
+#include "runtime/text_reader.h"
+#include "tests/support/file_testing.h"
+#include "tests/support/support.h"
+
+using namespace solder;
+using namespace solder::test;
+
+TEST_CASE("errors: every kind has a name of its own, and starts the message") {
+  std::vector<std::string> names;
+  for (const ErrorKind kind :
+       {ErrorKind::invalid_argument, ErrorKind::shape_mismatch, ErrorKind::unsupported,
+        ErrorKind::out_of_memory, ErrorKind::cuda, ErrorKind::device_lost, ErrorKind::io}) {
+    const std::string name = to_string(kind);
+    CHECK(std::count(names.begin(), names.end(), name) == 0);
+    names.push_back(name);
+    CHECK(std::string(Error(kind, std::string("why")).what()) == name + ": why");
+    CHECK(std::string(Error(kind, "literal").what()) == "literal");
+  }
+}
+
+TEST_CASE("errors: a convolution of impossible geometry is refused, and the graph stays as it was") {
+  Graph g;
+  const Value x = g.input("x", {1, 4, 8, 8}), w = g.parameter("w", {6, 4, 3, 3});
+  const Graph before = g;
+  CHECK_ERROR(g.conv2d(x, w, {.groups = 0}), invalid_argument, "groups is 0");
+  CHECK_ERROR(g.conv2d(x, w, {.groups = 3}), shape_mismatch, "groups 3 must divide");
+  CHECK_ERROR(g.conv2d(x, w, {.groups = 4}), shape_mismatch, "groups 4 must divide");
+  CHECK_ERROR(g.conv2d(x, w, {.groups = 2}), shape_mismatch, "w must be [K, 2, R, S]");
+  for (const Pair& pair : {Pair(0, 1), Pair(1, 0), Pair(-1, 1)}) {
+    CHECK_ERROR(g.conv2d(x, w, {.stride = pair}), invalid_argument, "strides");
+    CHECK_ERROR(g.conv2d(x, w, {.dilation = pair}), invalid_argument, "dilations");
+  }
+  constexpr int64_t kBeyond = int64_t{1} << 31;
+  CHECK_ERROR(g.conv2d(x, w, {.stride = kBeyond}), unsupported, "below 2^31");
+  CHECK_ERROR(g.conv2d(x, w, {.padding = kBeyond}), unsupported, "padding must be below 2^31");
+  CHECK_ERROR(g.conv2d(x, w, {.padding = -kBeyond}), unsupported, "padding must be below 2^31");
+  CHECK_ERROR(g.conv2d(x, w, {.padding = {-3, 0}}), shape_mismatch, "3 rows", "has 2");
+  CHECK_ERROR(g.conv2d(x, w, {.padding = {0, -3}}), shape_mismatch, "3 columns", "has 2");
+  CHECK_ERROR(g.conv2d(x, w, {.padding = kBeyond - 1, .dilation = 2}), unsupported, "passes 2^63 bytes");
+  CHECK(g == before);
+
+  // The same by hand: extents that no tensor has.
+  const ConvShape good{.N = 1, .C = 4, .H = 8, .W = 8, .K = 6, .R = 3, .S = 3};
+  validate(good, "conv");
+  for (int64_t ConvShape::*extent : {&ConvShape::N, &ConvShape::C, &ConvShape::H, &ConvShape::W,
+                                     &ConvShape::K, &ConvShape::R, &ConvShape::S}) {
+    ConvShape bad = good;
+    bad.*extent = -1;
+    CHECK_ERROR(validate(bad, "conv"), invalid_argument, "conv", "extents");
+    bad.*extent = kBeyond;
+    CHECK_ERROR(validate(bad, "conv"), unsupported, "below 2^31");
+  }
+  ConvShape none = good;
+  none.groups = 0;
+  CHECK(to_string(none).find("w [6, 4, 3, 3]") != std::string::npos);
+  CHECK(std::string(to_string(Math::fp32)) == "fp32");
+  CHECK(std::string(to_string(Math::tf32)) == "tf32");
+}
+
+TEST_CASE("errors: shapes and dtypes that do not fit are refused by every kind of node") {
+  Graph g;
+  const Value x = g.input("x", {2, 3, 4}), y = g.input("y", {3, 4, 5}),
+              half = g.input("half", {2, 3}, DType::float16);
+  const Value flat = g.input("flat", {4}), scalar = g.input("scalar", {}),
+              image = g.input("image", {1, 4, 8, 8});
+  const Value filter = g.parameter("filter", {6, 4, 3, 3});
+  const Graph before = g;
+  CHECK_ERROR(g.matmul(x, y), shape_mismatch, "leading extents");
+  CHECK_ERROR(g.matmul(flat, flat), shape_mismatch, "[..., m, k]");
+  CHECK_ERROR(g.matmul(x, flat), shape_mismatch, "[..., m, k]");
+  CHECK_ERROR(g.matmul(half, x), unsupported, "float32");
+  CHECK_ERROR(g.matmul(x, half), unsupported, "float32");
+  CHECK_ERROR(g.linear(half, x), unsupported, "float32");
+  CHECK_ERROR(g.linear(x, half), unsupported, "float32");
+  CHECK_ERROR(g.linear(scalar, y), shape_mismatch, "[out, in]");
+  CHECK_ERROR(g.linear(x, y), shape_mismatch, "[out, in]");
+  CHECK_ERROR(g.linear(x, scalar, flat), shape_mismatch, "[out, in]");
+  CHECK_ERROR(g.conv2d(half, filter), unsupported, "float32");
+  CHECK_ERROR(g.conv2d(image, half), unsupported, "float32");
+  CHECK_ERROR(g.conv2d(x, filter), shape_mismatch, "[N, C, H, W]");
+  CHECK_ERROR(g.conv2d(image, x), shape_mismatch, "[K, C / groups, R, S]");
+  CHECK_ERROR(g.conv2d(image, scalar, flat), shape_mismatch, "[K, C / groups, R, S]");
+  CHECK_ERROR(g.conv2d(image, filter, flat, {.name = "mine"}), shape_mismatch, "mine",
+              "bias must be float32 [6]");
+  CHECK_ERROR(g.add(x, y), shape_mismatch, "broadcast");
+  CHECK_ERROR(g.add(x, half), invalid_argument, "differ in dtype");
+  CHECK_ERROR(g.unary(Op::add, x), invalid_argument, "two arguments");
+  CHECK_ERROR(g.binary(Op::exp, x, x), invalid_argument, "one argument");
+  CHECK_ERROR(g.binary(Op::exp, x, 1.0f), invalid_argument, "one argument");
+  CHECK_ERROR(g.binary(Op::exp, 1.0f, x), invalid_argument, "one argument");
+  CHECK_ERROR(g.clip(x, 1, 0), invalid_argument, "low 1");
+  CHECK_ERROR(g.type({.node = 99}), invalid_argument, "not of this graph");
+  CHECK_ERROR(g.type({.node = x.node, .output = 1}), invalid_argument, "no output 1");
+  CHECK_ERROR(g.type({.node = x.node, .output = -1}), invalid_argument, "no output -1");
+  CHECK_ERROR(g.output("", x), invalid_argument, "needs a name");
+  CHECK_ERROR(g.input("", {1}), invalid_argument, "needs a name");
+  CHECK_ERROR(g.name(x, "other"), invalid_argument, "keeps it");
+  CHECK_ERROR(g.name(filter, "other"), invalid_argument, "keeps it");
+  CHECK(g == before);
+
+  const Value conv = g.conv2d(image, filter, {.name = "mine"});
+  CHECK(g.cast(conv, DType::float32) == conv);
+  const Value narrow = g.cast(g.cast(conv, DType::float16), DType::float32);
+  g.output("y", g.add(g.cast(narrow, DType::bfloat16), g.cast(g.mul(narrow, narrow), DType::bfloat16)));
+  g.output("z", g.matmul(x, g.input("b", {2, 4, 5})));
+  const std::string text = dump(g);
+  for (const char* word : {"mine = conv2d(image, filter) : float32 [1, 6, 6, 6]", "to_float16", "matmul",
+                           "parameter", "bfloat16 [1, 6, 6, 6]", "output y", "output z"}) {
+    CAPTURE(word);
+    CHECK(text.find(word) != std::string::npos);
+  }
+  Node two{.kind = NodeKind::elementwise, .name = "two", .inputs = {x}, .outputs = {g.type(x), g.type(x)}};
+  two.region.num_operands = 1;
+  two.region.outputs = {Arg::operand(0), Arg::operand(0)};
+  const Value first = g.append(two);
+  g.output("second", {first.node, 1});
+  CHECK(dump(g).find("output second = two:1") != std::string::npos);
+}
+
+TEST_CASE("errors: a temporary file cannot be had when every name is taken or none is left to open") {
+  const file_testing::TempFolder folder;
+  const std::string path = folder.path("a");
+  for (int attempt = 0; attempt < 100; ++attempt)
+    file_testing::write_file(str(path, ".", ::getpid(), ".", attempt, ".tmp"), "taken");
+  CHECK_ERROR(OutputFile(path), io, "cannot be created");
+  CHECK(folder.list().size() == 100);
+}
+
+TEST_CASE("errors: a long name is cut between characters") {
+  const std::string name = std::string(99, 'n') + "\u4e16\u754c";
+  CHECK(quote_name(name) == "\"" + std::string(99, 'n') + "\"...");
+  CHECK(quote_name(std::string(200, '\x80')) == "\"\"...");
+}

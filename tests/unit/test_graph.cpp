@@ -1,0 +1,250 @@
+#include <algorithm>
+
+#include "graph/passes/fuse.h"
+#include "graph/passes/verify.h"
+#include "graph/plan.h"
+#include "tests/support/support.h"
+
+using namespace solder;
+using namespace solder::test;
+
+namespace {
+
+int count_nodes(const Graph& g, NodeKind kind) {
+  return static_cast<int>(
+      std::count_if(g.nodes().begin(), g.nodes().end(), [&](const Node& n) { return n.kind == kind; }));
+}
+
+Graph fused(const Graph& g) {
+  Graph result = fuse(remove_dead(g));
+  verify(result);
+  return result;
+}
+
+}  // namespace
+
+TEST_CASE("builder: names are unique, values must exist, dtypes must agree") {
+  Graph g;
+  const Value x = g.input("x", {2, 3});
+  CHECK_ERROR(g.input("x", {1}), invalid_argument, "\"x\"", "already");
+  CHECK_ERROR(g.parameter("x", {1}), invalid_argument, "\"x\"");
+  CHECK_ERROR(g.input("", {1}), invalid_argument, "name");
+  CHECK_ERROR(g.input("z", {-1}), invalid_argument, "negative");
+  const Value half = g.input("half", {2, 3}, DType::float16);
+  CHECK_ERROR(g.add(x, half), invalid_argument, "float16", "cast");
+  CHECK_ERROR(g.add(x, g.input("other", {2, 4})), shape_mismatch, "[2, 3]", "[2, 4]", "broadcast");
+  CHECK_ERROR(g.clip(x, 1, -1), invalid_argument, "clip");
+  CHECK_ERROR(g.clip(x, NAN, 1), invalid_argument, "clip");
+  CHECK_ERROR(g.unary(Op::add, x), invalid_argument, "two");
+  CHECK_ERROR(g.binary(Op::mish, x, x), invalid_argument, "one");
+  CHECK_ERROR(g.mish(Value{}), invalid_argument, "not of this graph");
+  CHECK_ERROR(g.mish(Value{0, 1}), invalid_argument, "output 1");
+  g.output("y", x);
+  CHECK_ERROR(g.output("y", x), invalid_argument, "\"y\"");
+}
+
+TEST_CASE("builder: matmul and linear shapes") {
+  Graph g;
+  const Value a = g.input("a", {5, 2, 3}), b = g.input("b", {3, 4}), batch = g.input("batch", {5, 3, 4});
+  CHECK(g.type(g.matmul(a, b)).shape == Shape{5, 2, 4});
+  CHECK(g.type(g.matmul(a, batch)).shape == Shape{5, 2, 4});
+  const Value w = g.parameter("w", {7, 3}), bias = g.parameter("bias", {7});
+  CHECK(g.type(g.linear(a, w, bias)).shape == Shape{5, 2, 7});
+  CHECK_ERROR(g.matmul(a, a), shape_mismatch, "matmul", "[5, 2, 3]");
+  CHECK_ERROR(g.linear(a, b), shape_mismatch, "[3, 4]", "[out, in]");
+  CHECK_ERROR(g.linear(a, w, b), shape_mismatch, "bias", "[7]");
+}
+
+TEST_CASE("fuse: mish of mish after a convolution is one node, double_mish in its epilogue") {
+  Graph g;
+  const Value x = g.input("x", {1, 3, 8, 8}), w = g.parameter("w", {4, 3, 3, 3}), b = g.parameter("b", {4});
+  g.output("y", g.mish(g.mish(g.conv2d(x, w, b))));
+  const Graph f = fused(g);
+  CHECK(f.nodes().size() == 4);
+  const Node& conv = f.nodes().back();
+  CHECK(conv.kind == NodeKind::conv2d);
+  CHECK(conv.operand_shapes == std::vector<Shape>{{1, 4, 6, 6}, {4, 1, 1}});
+  CHECK(to_string(lower(conv.region, true)) == "add %1, double_mish, store_output 0");
+}
+
+TEST_CASE("fuse: three mishes leave one over; a mish that is read elsewhere stays") {
+  Graph g;
+  const Value x = g.input("x", {9});
+  g.output("y", g.mish(g.mish(g.mish(x))));
+  CHECK(to_string(lower(fused(g).nodes().back().region, false)) == "double_mish, mish, store_output 0");
+  Graph kept;
+  const Value inner = kept.mish(kept.input("x", {9}));
+  kept.output("inner", inner);
+  kept.output("y", kept.mish(inner));
+  const Graph f = fused(kept);
+  CHECK(count_nodes(f, NodeKind::elementwise) == 1);
+  CHECK(f.nodes().back().outputs.size() == 2);
+  CHECK(to_string(lower(f.nodes().back().region, false)) == "mish, store_output 1, mish, store_output 0");
+}
+
+TEST_CASE("fuse: a residual block is two convolutions and nothing else") {
+  Graph g;
+  const Value x = g.input("x", {1, 8, 6, 6});
+  const Value w1 = g.parameter("w1", {8, 8, 3, 3}), b1 = g.parameter("b1", {8});
+  const Value w2 = g.parameter("w2", {8, 8, 3, 3}), b2 = g.parameter("b2", {8});
+  const Value h = g.relu(g.conv2d(x, w1, b1, {.padding = 1}));
+  g.output("y", g.relu(g.add(x, g.conv2d(h, w2, b2, {.padding = 1}))));
+  const Graph f = fused(g);
+  CHECK(count_nodes(f, NodeKind::conv2d) == 2);
+  CHECK(count_nodes(f, NodeKind::elementwise) == 0);
+}
+
+TEST_CASE("fuse: what must not be fused is not") {
+  // A matmul between producer and consumer: merging would make a cycle.
+  Graph cycle;
+  const Value x = cycle.input("x", {4, 4});
+  const Value e = cycle.relu(x);
+  cycle.output("y", cycle.add(e, cycle.matmul(e, e)));
+  CHECK(count_nodes(fused(cycle), NodeKind::elementwise) == 2);
+  // A smaller producer that is broadcast would be recomputed for every element.
+  Graph small;
+  small.output("y", small.add(small.input("x", {8, 4}), small.exp(small.input("row", {4}))));
+  CHECK(count_nodes(fused(small), NodeKind::elementwise) == 2);
+  // A convolution whose result is read twice keeps its result.
+  Graph shared;
+  const Value conv = shared.conv2d(shared.input("x", {1, 1, 4, 4}), shared.parameter("w", {1, 1, 1, 1}));
+  shared.output("conv", conv);
+  shared.output("y", shared.relu(conv));
+  CHECK(count_nodes(fused(shared), NodeKind::elementwise) == 1);
+}
+
+TEST_CASE("fuse: a region that does not fit one program is split") {
+  Graph g;
+  Value v = g.input("x", {5});
+  for (int i = 0; i < 3 * kMaxSteps; ++i) v = g.add(v, 1.0f);
+  g.output("y", v);
+  const Graph f = fused(g);
+  CHECK(count_nodes(f, NodeKind::elementwise) >= 3);
+  CHECK(count_nodes(f, NodeKind::elementwise) <= 5);
+  Graph wide;  // more operands than a program takes
+  Value sum = wide.input("x0", {5});
+  for (int i = 1; i < 20; ++i) sum = wide.add(sum, wide.input("x" + std::to_string(i), {5}));
+  wide.output("y", sum);
+  TensorMap inputs;
+  for (int i = 0; i < 20; ++i)
+    inputs["x" + std::to_string(i)] = Tensor::from({5}, std::vector<float>(5, static_cast<float>(i)));
+  for (const Device device : devices()) CHECK(run(wide, {}, inputs, {.device = device}).floats()[4] == 190);
+}
+
+TEST_CASE("remove_dead: unused nodes go, inputs and parameters stay") {
+  Graph g;
+  const Value x = g.input("x", {3});
+  g.input("unused", {3});
+  g.exp(x);
+  g.output("y", g.relu(x));
+  const Graph lean = remove_dead(g);
+  CHECK(lean.nodes().size() == 3);
+  verify(lean);
+}
+
+TEST_CASE("verify: a broken graph is named") {
+  Graph g;
+  const Value x = g.input("x", {2});
+  const Value y = g.relu(x);
+  verify(g);
+  const auto broken = [&](auto change) {
+    Graph copy;
+    for (const Node& node : g.nodes()) copy.append(node);
+    Node node = copy.nodes()[static_cast<size_t>(y.node)];
+    change(node);
+    Graph result;
+    result.append(copy.nodes()[0]);
+    result.append(node);
+    return result;
+  };
+  CHECK_ERROR(verify(broken([](Node& n) { n.inputs[0].node = 1; })), invalid_argument, "relu_1", "earlier");
+  CHECK_ERROR(verify(broken([](Node& n) { n.region.exprs[0].a.index = 3; })), invalid_argument, "relu_1");
+  CHECK_ERROR(verify(broken([](Node& n) { n.region.exprs[0].op = Op::add; })), invalid_argument, "add");
+  CHECK_ERROR(verify(broken([](Node& n) { n.operand_shapes[0] = {3}; })), invalid_argument, "[3]");
+  CHECK_ERROR(verify(broken([](Node& n) { n.outputs.push_back(n.outputs[0]); })), invalid_argument,
+              "outputs");
+}
+
+TEST_CASE("plan_memory: lifetimes share memory, in place where legal, and nothing overlaps that must not") {
+  Graph g;
+  const Value x = g.input("x", {1000});
+  Value v = x;
+  for (int i = 0; i < 6; ++i)
+    v = g.matmul(g.input("a" + std::to_string(i), {1, 1000}), g.input("b" + std::to_string(i), {1000, 1000}));
+  g.output("y", g.relu(v));
+  const Model model = compile(g, {}, {.device = Device::cpu(), .fuse = false});
+  const MemoryPlan& plan = model.memory();
+  struct Live {
+    int64_t begin, end;
+    int first, last;
+  };
+  std::vector<Live> live;
+  for (const auto& node : plan.values)
+    for (const Placement& p : node)
+      if (p.offset_bytes >= 0)
+        live.push_back({p.offset_bytes, p.offset_bytes + p.size_bytes, p.first_node, p.last_node});
+  for (size_t i = 0; i < live.size(); ++i) {
+    CHECK(live[i].begin % kArenaAlignment == 0);
+    CHECK(live[i].end <= plan.values_bytes);
+    for (size_t j = 0; j < i; ++j) {
+      const bool in_time = live[i].first < live[j].last && live[j].first < live[i].last;
+      const bool in_space = live[i].begin < live[j].end && live[j].begin < live[i].end;
+      CHECK_FALSE((in_time && in_space));
+    }
+  }
+}
+
+TEST_CASE("plan_memory: sizes that no machine has are refused before their sum overflows") {
+  Graph g;  // four outputs of 2^62 bytes, 2^64 together
+  const Value a = g.input("a", {1 << 30, 1}), b = g.input("b", {1 << 30});
+  for (int i = 0; i < 4; ++i) g.output("y" + std::to_string(i), g.add(g.mul(a, b), static_cast<float>(i)));
+  CHECK_ERROR(compile(g, {}, {.device = Device::cpu()}), out_of_memory, "2^60");
+  Graph sum;  // each of them possible
+  const Value c = sum.input("c", {1 << 28, 1}), d = sum.input("d", {1 << 28});
+  for (int i = 0; i < 8; ++i)
+    sum.output("y" + std::to_string(i), sum.add(sum.mul(c, d), static_cast<float>(i)));
+  CHECK_ERROR(compile(sum, {}, {.device = Device::cpu()}), out_of_memory, "2^60");
+}
+
+TEST_CASE("plan_memory: a chain of unfused ops runs in place") {
+  Graph g;
+  Value v = g.input("x", {1 << 16});
+  for (int i = 0; i < 5; ++i) v = g.add(g.mish(v), 0.5f);
+  g.output("y", v);
+  const Model unfused = compile(g, {}, {.device = Device::cpu(), .fuse = false});
+  CHECK(unfused.memory().values_bytes == 3 * (4 << 16));  // input, output, one intermediate
+  const Model fused_model = compile(g, {}, {.device = Device::cpu()});
+  CHECK(fused_model.memory().values_bytes == 2 * (4 << 16));
+  const Tensor x = uniform({1 << 16}, 4);
+  CHECK(same_bits(unfused.session().run({{"x", x}}).at("y"), fused_model.session().run({{"x", x}}).at("y")));
+}
+
+TEST_CASE("lower: programs compute what their regions say, whatever is parked") {
+  // (x + y) * (x - y) / (x + y): the sum is needed twice, the difference once.
+  Region region{2,
+                {{Op::add, Arg::operand(0), Arg::operand(1)},
+                 {Op::sub, Arg::operand(0), Arg::operand(1)},
+                 {Op::mul, Arg::expr(0), Arg::expr(1)},
+                 {Op::div, Arg::expr(2), Arg::expr(0)}},
+                {Arg::expr(3)}};
+  const std::vector<float> x{1, 2, 3, -5}, y{4, 0.5f, -1, 2};
+  for (const bool in_registers : {false, true}) {
+    const Program program = lower(region, in_registers);
+    std::vector<float> result(4);
+    auto* xp = const_cast<float*>(x.data());
+    auto* yp = const_cast<float*>(y.data());
+    const std::vector<ElementwiseTensor> operands{{xp, DType::float32, {4}}, {yp, DType::float32, {4}}};
+    const std::vector<ElementwiseTensor> outputs{{result.data(), DType::float32, {4}}};
+    elementwise_cpu(program, bind_elementwise({4}, operands, outputs));
+    for (size_t i = 0; i < 4; ++i) CHECK(result[i] == (x[i] + y[i]) * (x[i] - y[i]) / (x[i] + y[i]));
+    int reads = 0;
+    for (const Step& step : program.view()) reads += step.source == Source::operand && step.index == 0;
+    if (in_registers) CHECK(reads == 0);
+  }
+  CHECK_FALSE(may_overwrite(
+      lower({2,
+             {{Op::add, Arg::operand(0), Arg::operand(1)}, {Op::mul, Arg::expr(0), Arg::operand(1)}},
+             {Arg::expr(0), Arg::expr(1)}},
+            false),
+      1, 0));
+}

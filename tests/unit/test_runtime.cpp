@@ -1,0 +1,112 @@
+#include <bit>
+#include <limits>
+
+#include "tests/support/support.h"
+
+using namespace solder;
+using namespace solder::test;
+
+TEST_CASE("shape: text, element counts, overflow") {
+  CHECK(to_string(Shape{}) == "[]");
+  CHECK(to_string(Shape{64, 3, 1}) == "[64, 3, 1]");
+  CHECK(num_elements({}) == 1);
+  CHECK(num_elements({5, 0, 7}) == 0);
+  CHECK(num_elements({int64_t{1} << 31, 3}) == (int64_t{3} << 31));
+  CHECK_ERROR(num_elements({2, -1}), invalid_argument, "[2, -1]", "negative");
+  CHECK_ERROR(num_elements({0, -1}), invalid_argument, "negative");
+  CHECK_ERROR(num_elements({int64_t{1} << 32, int64_t{1} << 31}), invalid_argument, "2^63");
+  CHECK_ERROR(num_bytes({int64_t{1} << 61}, DType::float32), invalid_argument, "bytes");
+  CHECK(num_bytes({int64_t{1} << 61}, DType::float16) == int64_t{1} << 62);
+}
+
+TEST_CASE("shape: broadcasting follows numpy") {
+  Shape result;
+  CHECK(broadcast({4, 1, 3}, {5, 1}, &result));
+  CHECK(result == Shape{4, 5, 3});
+  CHECK(broadcast({}, {2, 3}, &result));
+  CHECK(result == Shape{2, 3});
+  CHECK(broadcast({0}, {1}, &result));
+  CHECK(result == Shape{0});
+  CHECK_FALSE(broadcast({2}, {3}, &result));
+  CHECK_FALSE(broadcast({0}, {2}, &result));
+}
+
+TEST_CASE("dtype: every float16 goes to float32 and back; values by the definition") {
+  for (uint32_t bits = 0; bits < 65536; ++bits) {
+    const uint16_t half = static_cast<uint16_t>(bits);
+    const float value = float_from_float16(half);
+    const int exponent = (bits >> 10) & 31, fraction = bits & 1023;
+    if (exponent == 31 && fraction != 0) {
+      CHECK(std::isnan(value));
+      CHECK(std::isnan(float_from_float16(float16_from_float(value))));
+      continue;
+    }
+    const double sign = bits & 0x8000 ? -1.0 : 1.0;
+    const double expected = exponent == 31  ? sign * std::numeric_limits<double>::infinity()
+                            : exponent == 0 ? sign * std::ldexp(fraction, -24)
+                                            : sign * std::ldexp(1024 + fraction, exponent - 25);
+    if (value != expected || float16_from_float(value) != half) FAIL_CHECK("float16 bits ", bits);
+  }
+}
+
+TEST_CASE("dtype: rounding to 16 bits is to nearest, ties to even") {
+  // Between two neighbours, the halfway point and its float32 neighbours on both sides decide.
+  for (uint32_t bits = 0; bits < 0x7bff; ++bits) {
+    const float low = float_from_float16(static_cast<uint16_t>(bits));
+    const float high = float_from_float16(static_cast<uint16_t>(bits + 1));
+    const float middle = low + (high - low) / 2;
+    const uint32_t even = bits + (bits & 1);
+    const bool right = float16_from_float(middle) == even &&
+                       float16_from_float(std::nextafter(middle, 0.0f)) == bits &&
+                       float16_from_float(std::nextafter(middle, 1e9f)) == bits + 1;
+    if (!right) FAIL_CHECK("float16 bits ", bits);
+  }
+  CHECK(float16_from_float(65519.0f) == 0x7bff);
+  CHECK(float16_from_float(65520.0f) == 0x7c00);
+  CHECK(float16_from_float(-1e30f) == 0xfc00);
+  for (uint32_t bits = 0; bits < 0x7f7f; ++bits) {
+    const float middle = std::bit_cast<float>((bits << 16) | 0x8000u);
+    const bool right = bfloat16_from_float(middle) == bits + (bits & 1) &&
+                       bfloat16_from_float(std::nextafter(middle, 0.0f)) == bits &&
+                       bfloat16_from_float(std::nextafter(middle, INFINITY)) == bits + 1;
+    if (!right) FAIL_CHECK("bfloat16 bits ", bits);
+  }
+  CHECK(std::isnan(float_from_bfloat16(bfloat16_from_float(std::bit_cast<float>(0x7f800001u)))));
+}
+
+TEST_CASE("tensor: construction, conversion, errors") {
+  const std::vector<float> values{1, 2, 3, 4, 5, 6};
+  const Tensor t = Tensor::from({2, 3}, values);
+  CHECK(t.num_elems() == 6);
+  CHECK(t.num_bytes() == 24);
+  CHECK(t.floats()[5] == 6);
+  CHECK(reinterpret_cast<uintptr_t>(t.data()) % 256 == 0);
+  CHECK(same_bits(t.to(DType::float16).to(DType::float32), t));
+  CHECK(Tensor::empty({0, 4}).num_elems() == 0);
+  CHECK_ERROR(Tensor::from({2, 2}, values), shape_mismatch, "[2, 2]", "4", "6");
+  CHECK_ERROR(t.to(DType::float16).floats(), invalid_argument, "float16");
+  CHECK_ERROR(Tensor::empty({int64_t{1} << 50}), out_of_memory, "4503599627370496");
+}
+
+TEST_CASE("device: names and refusals") {
+  CHECK(to_string(Device::cpu()) == "cpu");
+  CHECK_ERROR(device_info(Device::cpu()), invalid_argument, "cpu");
+  CHECK_ERROR(Device::cuda(4096), unsupported, "cuda:4096");
+  std::string why;
+  const Device best = Device::best(&why);
+  CHECK(why.empty() == best.is_cuda());
+}
+
+GPU_TEST_CASE("tensor: to the GPU and back; larger than the card is a typed error") {
+  const Tensor t = uniform({3, 5, 7}, 1);
+  const Device gpu = Device::cuda(0);
+  const Tensor there = t.to(gpu);
+  CHECK(there.device() == gpu);
+  CHECK(same_bits(there.to(Device::cpu()), t));
+  CHECK_ERROR(there.to(DType::float16), unsupported, "cuda:0");
+  CHECK_ERROR(Tensor::empty({int64_t{1} << 40}, DType::float32, gpu), out_of_memory, "4398046511104", "free");
+  CHECK(same_bits(t.to(gpu).to(Device::cpu()), t));
+  const DeviceInfo info = device_info(gpu);
+  CHECK(info.num_sms > 0);
+  CHECK(info.cc_major >= 8);
+}
