@@ -4,7 +4,7 @@ build=$(cd "$1" && pwd) || exit 1
 make=$2
 tests=$(cd "$(dirname "$0")" && pwd)
 if ! command -v pkg-config >/dev/null; then
-  "$tests/tools/need_package.sh" pkg-config 'pkg-config --version' || exit 1
+  "$tests/need_package.sh" pkg-config 'pkg-config --version' || exit 1
 fi
 prefix=$build/check_install/prefix
 rm -rf "$build/check_install"
@@ -14,7 +14,7 @@ $make -C "$tests/../.." install PREFIX="$prefix" > "$build/check_install/log" 2>
 
 project=$(mktemp -d) || exit 1
 trap 'rm -rf "$project"' EXIT
-cp "$tests/tools/install_sample.cpp" "$project/"
+cp "$tests/install_sample.cpp" "$project/"
 cd "$project" || exit 1
 export PKG_CONFIG_PATH=$prefix/lib/pkgconfig
 flags=$(pkg-config --cflags --libs --static solder) || exit 1
