@@ -34,7 +34,7 @@ NodePlan plan_node(const Graph& graph, const Node& node, const PlanOptions& opti
       plan.uses_cublas =
           plan.conv.kind == ConvPlan::Kind::im2col && plan.conv.im2col.kind != Im2colPlan::Kind::direct;
       if (plan.conv.needs_pass())
-        plan.pass = choose_elementwise_path(plan.program, bind_region(graph, node, unbound(node)));
+        plan.pass = choose_elementwise_path(as_pass(plan.program), bind_region(graph, node, unbound(node)));
       break;
     }
     case NodeKind::matmul:
@@ -57,24 +57,22 @@ NodePlan plan_node(const Graph& graph, const Node& node, const PlanOptions& opti
   return plan;
 }
 
-std::vector<ElementwiseTensor> operands_of(const Graph& graph, const Node& node, const NodeBuffers& buffers) {
-  std::vector<ElementwiseTensor> operands;
+std::vector<TensorView> operands_of(const Graph& graph, const Node& node, const NodeBuffers& buffers) {
+  std::vector<TensorView> operands;
   for (size_t i = 0; i < node.operand_shapes.size(); ++i) {
-    if (node.kind == NodeKind::conv2d && i == 0) {
-      operands.push_back({buffers.outputs[0], DType::float32, node.operand_shapes[0]});
-      continue;
-    }
     const size_t input = i + static_cast<size_t>(node.first_operand());
-    operands.push_back({buffers.inputs[input], graph.type(node.inputs[input]).dtype, node.operand_shapes[i]});
+    operands.push_back(
+        dense_view(buffers.inputs[input], graph.type(node.inputs[input]).dtype, node.operand_shapes[i]));
   }
   return operands;
 }
 
 ElementwiseArgs bind_region(const Graph& graph, const Node& node, const NodeBuffers& buffers) {
-  std::vector<ElementwiseTensor> outputs;
+  std::vector<TensorView> outputs, operands = operands_of(graph, node, buffers);
   for (size_t i = 0; i < node.outputs.size(); ++i)
-    outputs.push_back({buffers.outputs[i], node.outputs[i].dtype, node.outputs[i].shape});
-  return bind_elementwise(node.outputs[0].shape, operands_of(graph, node, buffers), outputs);
+    outputs.push_back(dense_view(buffers.outputs[i], node.outputs[i].dtype, node.outputs[i].shape));
+  if (node.kind == NodeKind::conv2d) operands.insert(operands.begin(), outputs[0]);
+  return bind_elementwise(node.outputs[0].shape, operands, outputs);
 }
 
 GemmShape gemm_of(const Graph& graph, const Node& node) {

@@ -89,11 +89,10 @@ void prepare_cuda(const Graph& graph, Device device, const std::function<void*(s
 /// No memory yet: for what depends on types alone.
 NodeBuffers unbound(const Node& node);
 
-/// The operands of an elementwise or conv2d node's program, with the node's memory; a conv2d's operand 0 is
-/// its own result.
-std::vector<ElementwiseTensor> operands_of(const Graph& graph, const Node& node, const NodeBuffers& buffers);
+/// The operands of an elementwise or conv2d node's program, with the node's memory.
+std::vector<TensorView> operands_of(const Graph& graph, const Node& node, const NodeBuffers& buffers);
 
-/// The same, bound over the node's outputs.
+/// The same, bound over the node's outputs; a conv2d's as a pass over its result.
 ElementwiseArgs bind_region(const Graph& graph, const Node& node, const NodeBuffers& buffers);
 
 /// A matmul node as one GEMM.

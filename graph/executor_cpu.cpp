@@ -24,7 +24,7 @@ class CpuExecutor final : public Executor {
       case NodeKind::conv2d: {
         const ElementwiseArgs args = bind_region(graph, node, buffers);
         return [shape = node.conv, x = input(0), w = input(1), y = static_cast<float*>(buffers.outputs[0]),
-                program = plan.program, args] {
+                program = as_pass(plan.program), args] {
           conv_cpu(shape, x, w, y);
           if (program.num_steps > 1) elementwise_cpu(program, args);
         };

@@ -41,7 +41,7 @@ class CudaExecutor final : public Executor {
                             .packed = buffers.packed,
                             .y = static_cast<float*>(buffers.outputs[0]),
                             .scratch = buffers.workspace};
-        for (const ElementwiseTensor& operand : operands_of(graph, node, buffers))
+        for (const TensorView& operand : operands_of(graph, node, buffers))
           tensors.operands.push_back(operand.data);
         if (plan.conv.needs_pass()) tensors.pass = bind_region(graph, node, buffers);
         tensors.pass_kernel = plan.kernel.get();
@@ -178,15 +178,17 @@ void prepare_cuda(const Graph& graph, Device device, const std::function<void*(s
     const Node& node = graph.nodes()[i];
     std::string how = to_string(plan.pass);
     if (plan.pass == ElementwisePath::generated) {
-      const std::string source = elementwise_source(plan.program, bind_region(graph, node, unbound(node)));
+      const std::string source =
+          elementwise_source(node.kind == NodeKind::conv2d ? as_pass(plan.program) : plan.program,
+                             bind_region(graph, node, unbound(node)));
       const auto [made, is_new] = kernels.try_emplace(source);
       if (is_new) made->second.kernel = make_elementwise_kernel(source, device, &made->second.how);
       plan.kernel = made->second.kernel;
       how = made->second.how;
     } else if (plan.pass == ElementwisePath::table) {
       if (!context) context.emplace(device);
-      const ElementwiseTensor from{packed(i), graph.type(node.inputs[0]).dtype, {kTableElems}},
-          to{packed(i), node.outputs[0].dtype, {kTableElems}};
+      const TensorView from = dense_view(packed(i), graph.type(node.inputs[0]).dtype, {kTableElems}),
+                       to = dense_view(packed(i), node.outputs[0].dtype, {kTableElems});
       elementwise_cuda(*context, plan.program, bind_elementwise({kTableElems}, {&from, 1}, {&to, 1}));
     }
     if (node.kind == NodeKind::elementwise) plan.path += ": " + how;

@@ -115,8 +115,7 @@ Value Graph::conv2d(Value x, Value w, const Conv2dOptions& options) {
   Node result{.kind = NodeKind::conv2d, .name = node, .inputs = {x, w}};
   result.outputs = {{{conv.N, conv.K, conv.P(), conv.Q()}, DType::float32}};
   result.conv = conv;
-  result.region.outputs = {Arg::operand(0)};
-  result.operand_shapes = {result.outputs[0].shape};
+  result.region = {.num_operands = 0, .exprs = {}, .outputs = {Arg::result()}};
   return append(std::move(result));
 }
 

@@ -43,14 +43,13 @@ struct Node {
   bool transpose_b =
       false;  ///< matmul: inputs a [..., m, k], b [k, n] or [..., k, n]; [n, k] when transposed
 
-  /// elementwise: its work, operand i being inputs[i]. conv2d: its epilogue, operand 0 being the
-  /// convolution's result and operand i >= 1 inputs[i + 1].
+  /// elementwise: its work, operand i being inputs[i]. conv2d: its epilogue, operand i being inputs[i + 2].
   Region region;
   /// The shape under which the region reads each operand; a bias [K] reads as [K, 1, 1].
   std::vector<Shape> operand_shapes;
 
-  /// inputs[first_operand() + i] is region operand i; a conv2d has none for operand 0.
-  int first_operand() const { return kind == NodeKind::conv2d ? 1 : 0; }
+  /// inputs[first_operand() + i] is region operand i.
+  int first_operand() const { return kind == NodeKind::conv2d ? 2 : 0; }
   bool operator==(const Node&) const = default;
 };
 

@@ -12,6 +12,7 @@ namespace {
 std::string to_string(const Arg& arg) {
   switch (arg.kind) {
     case Arg::Kind::none: return "";
+    case Arg::Kind::result: return "result";
     case Arg::Kind::operand: return str("%", arg.index);
     case Arg::Kind::expr: return str("e", arg.index);
     case Arg::Kind::immediate: return str(arg.value);
@@ -22,25 +23,29 @@ std::string to_string(const Arg& arg) {
 // Turns a region into steps, keeping track of what the accumulator and the slots hold.
 class Lowering {
  public:
-  Lowering(const Region& region, bool operand0_in_registers)
-      : region_(region), operand0_in_registers_(operand0_in_registers), uses_(region.exprs.size()) {
+  Lowering(const Region& region, bool from_result)
+      : region_(region), start_(from_result ? Arg::result() : Arg::operand(0)), uses_(region.exprs.size()) {
     for (const Expr& expr : region.exprs) count_use(expr.a), count_use(expr.b);
     for (const Arg& output : region.outputs) count_use(output);
   }
 
   // Nothing when the region does not fit.
   std::optional<Program> run() {
+    program_.from_result = start_ == Arg::result();
     program_.num_operands = region_.num_operands;
     program_.num_outputs = static_cast<int>(region_.outputs.size());
-    if (region_.num_operands > kMaxOperands || program_.num_outputs > kMaxOutputs) return {};
+    // As a pass of its own an epilogue reads its result as one operand more.
+    if (region_.num_operands + (program_.from_result ? 1 : 0) > kMaxOperands ||
+        program_.num_outputs > kMaxOutputs)
+      return {};
 
-    acc_ = Arg::operand(0);
+    acc_ = start_;
     store_outputs_of(acc_);
-    if (operand0_in_registers_) keep_if_needed(acc_, operand0_uses_, 0);
+    if (program_.from_result) keep_if_needed(acc_, start_uses_, 0);
     for (size_t i = 0; i < region_.exprs.size(); ++i) emit(i);
-    // Operands that are outputs themselves: copied at the end (operand 0 was, at the start).
+    // Operands that are outputs themselves: copied at the end (the first value was, at the start).
     for (const Arg& output : region_.outputs) {
-      if (output.kind == Arg::Kind::operand && output.index != 0) load(output), store_outputs_of(output);
+      if (output.kind == Arg::Kind::operand && output != start_) load(output), store_outputs_of(output);
     }
     program_.num_slots = slots_used_;
     if (!fits_) return {};
@@ -50,7 +55,7 @@ class Lowering {
  private:
   void count_use(const Arg& arg) {
     if (arg.kind == Arg::Kind::expr) ++uses_[static_cast<size_t>(arg.index)];
-    if (arg == Arg::operand(0)) ++operand0_uses_;
+    if (arg == start_) ++start_uses_;
   }
 
   void push(const Step& step) {
@@ -91,7 +96,7 @@ class Lowering {
   // One use of `arg` is behind us; its slot is free after the last.
   void release(const Arg& arg) {
     int* uses = arg.kind == Arg::Kind::expr ? &uses_[static_cast<size_t>(arg.index)]
-                : arg == Arg::operand(0)    ? &operand0_uses_
+                : arg == start_             ? &start_uses_
                                             : nullptr;
     if (uses == nullptr || --*uses > 0) return;
     if (const std::optional<int> slot = slot_of(arg)) slots_[static_cast<size_t>(*slot)] = {};
@@ -145,9 +150,9 @@ class Lowering {
   }
 
   const Region& region_;
-  const bool operand0_in_registers_;
+  const Arg start_;
   std::vector<int> uses_;  // uses ahead, by expression
-  int operand0_uses_ = 0;
+  int start_uses_ = 0;
   std::array<Arg, kMaxSlots> slots_{};
   int slots_used_ = 0;
   Arg acc_;
@@ -228,12 +233,12 @@ Region contract_mish(const Region& region) {
   return result;
 }
 
-bool fits_program(const Region& region, bool operand0_in_registers) {
-  return Lowering(region, operand0_in_registers).run().has_value();
+bool fits_program(const Region& region, bool from_result) {
+  return Lowering(region, from_result).run().has_value();
 }
 
-Program lower(const Region& region, bool operand0_in_registers) {
-  const std::optional<Program> program = Lowering(region, operand0_in_registers).run();
+Program lower(const Region& region, bool from_result) {
+  const std::optional<Program> program = Lowering(region, from_result).run();
   SOLDER_REQUIRE(program.has_value(), unsupported, "an elementwise region takes at most ", kMaxSteps,
                  " steps, ", kMaxSlots, " values parked, ", kMaxOperands, " operands and ", kMaxOutputs,
                  " outputs; this one is ", to_string(region));

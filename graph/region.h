@@ -10,13 +10,14 @@
 
 namespace solder {
 
-/// An argument of an expression.
+/// An argument of an expression. `result` is what the node that an epilogue belongs to has computed.
 struct Arg {
-  enum class Kind : uint8_t { none, operand, expr, immediate };
+  enum class Kind : uint8_t { none, result, operand, expr, immediate };
   Kind kind = Kind::none;
   int index = 0;    ///< operand or expression
   float value = 0;  ///< immediate
 
+  static Arg result() { return {Kind::result, 0, 0}; }
   static Arg operand(int index) { return {Kind::operand, index, 0}; }
   static Arg expr(int index) { return {Kind::expr, index, 0}; }
   static Arg immediate(float value) { return {Kind::immediate, 0, value}; }
@@ -53,12 +54,12 @@ Region merge(const Region& producer, const Region& consumer, const std::vector<i
 Region contract_mish(const Region& region);
 
 /// Whether lower() would succeed.
-bool fits_program(const Region& region, bool operand0_in_registers);
+bool fits_program(const Region& region, bool from_result);
 
-/// The region as an accumulator program. With `operand0_in_registers` operand 0 exists only as the initial
-/// accumulator (a convolution's result): it is parked in a slot if it is needed again. Throws
-/// Error(unsupported) when the region needs more steps, slots or operands than a Program has.
-Program lower(const Region& region, bool operand0_in_registers);
+/// The region as an accumulator program. With `from_result` it is an epilogue's: the result exists only as the
+/// initial accumulator and is parked in a slot if it is needed again. Throws Error(unsupported) when the
+/// region needs more steps, slots or operands than a Program has.
+Program lower(const Region& region, bool from_result);
 
 /// True when output `output` may overwrite operand `operand` in place: every read of the operand comes before
 /// the store.

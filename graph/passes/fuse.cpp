@@ -113,8 +113,8 @@ class Fuser {
         operand_map.push_back(-1 - input.output);
         continue;
       }
-      // The same tensor read in the same way is one operand; inputs[first] of a convolution is its weights.
-      size_t operand = producer.kind == NodeKind::conv2d ? 1 : 0;
+      // The same tensor read in the same way is one operand.
+      size_t operand = 0;
       for (; operand < merged.operand_shapes.size(); ++operand) {
         if (merged.inputs[first + operand] == input &&
             merged.operand_shapes[operand] == consumer.operand_shapes[i])

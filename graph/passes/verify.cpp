@@ -82,7 +82,6 @@ void verify(const Graph& graph) {
       case NodeKind::elementwise: verify_region(node); break;
     }
     for (size_t operand = 0; operand < node.operand_shapes.size(); ++operand) {
-      if (node.kind == NodeKind::conv2d && operand == 0) continue;
       const Value input = node.inputs[static_cast<size_t>(node.first_operand()) + operand];
       SOLDER_REQUIRE(num_elements(node.operand_shapes[operand]) == num_elements(graph.type(input).shape),
                      invalid_argument, node.name, ": operand ", operand, " reads ",

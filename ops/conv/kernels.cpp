@@ -11,7 +11,7 @@ namespace {
 #endif
 
 Program store_only() {
-  Program program;
+  Program program{.num_operands = 0, .from_result = true};
   program.push({.op = Op::store_output});
   return program;
 }

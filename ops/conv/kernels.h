@@ -27,7 +27,7 @@ struct ConvPlan {
   Im2colPlan im2col;
   RowsConfig rows;
   WindowConfig window;
-  Program program;              ///< operand 0 is the convolution
+  Program program;              ///< starts from the result
   bool fused_epilogue = false;  ///< the program runs inside the kernel; otherwise as a pass over y
   ConvEpilogue epilogue;        ///< what the kernel runs; just the store when the program runs behind it
   int64_t scratch_bytes = 0;    ///< device memory while it runs
@@ -41,10 +41,10 @@ struct ConvProblem {
   std::string node;  ///< for errors
   ConvShape shape;
   Math math = Math::fp32;
-  Program program;                          ///< elementwise work on the result
-  std::vector<ElementwiseTensor> operands;  ///< the program's; entry 0 is the result; data may be null
-  std::span<const float> weights;           ///< [K,C/groups,R,S], empty when not known at compile time
-  int64_t workspace_bytes = 0;              ///< bound on im2col's columns and the window kernel's packed x
+  Program program;                   ///< elementwise work on the result, from which it starts
+  std::vector<TensorView> operands;  ///< the program's; data may be null
+  std::span<const float> weights;    ///< [K,C/groups,R,S], empty when not known at compile time
+  int64_t workspace_bytes = 0;       ///< bound on im2col's columns and the window kernel's packed x
   ConvAlgorithm algorithm = ConvAlgorithm::automatic;
 };
 
@@ -59,7 +59,7 @@ struct ConvTensors {
   const float* x = nullptr;
   const float* w = nullptr;
   const void* packed = nullptr;  ///< choose_conv_plan's bytes
-  std::vector<void*> operands;   ///< the program's, by number; entry 0 is ignored
+  std::vector<void*> operands;   ///< the program's
   float* y = nullptr;            ///< must not overlap x or an operand
   void* scratch = nullptr;       ///< plan.scratch_bytes, 256-byte aligned
   ElementwiseArgs pass;          ///< the program bound over y in place, for plan.needs_pass()

@@ -25,7 +25,7 @@ void conv_cuda(const Context& context, const ConvShape& shape, const ConvPlan& p
     default: break;
 #endif
   }
-  if (plan.needs_pass()) elementwise_cuda(context, plan.program, tensors.pass, tensors.pass_kernel);
+  if (plan.needs_pass()) elementwise_cuda(context, as_pass(plan.program), tensors.pass, tensors.pass_kernel);
 }
 
 }  // namespace solder

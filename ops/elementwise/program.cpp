@@ -17,18 +17,16 @@ constexpr std::array kNames = {
     "pow",        "min",          "max",        "load", "store_slot",  "store_output"};
 static_assert(kNames.size() == static_cast<size_t>(Op::store_output) + 1, "one name an op");
 
-// Strides, in elements, with which a dense tensor of `shape` is read over the index space `space`: its own
-// where the extents agree, 0 where it repeats. False when it does not broadcast.
-bool broadcast_strides(const Shape& shape, const Shape& space, std::vector<int64_t>* strides) {
-  if (shape.size() > space.size()) return false;
+// Strides with which `view` is read over the index space `space`: its own where the extents agree, 0 where it
+// repeats. False when it does not broadcast.
+bool broadcast_strides(const TensorView& view, const Shape& space, Shape* strides) {
+  if (view.shape.size() > space.size()) return false;
   strides->assign(space.size(), 0);
-  int64_t stride = 1;
-  for (size_t i = 0; i < shape.size(); ++i) {  // i counts axes from the last
-    const int64_t extent = shape[shape.size() - 1 - i];
-    const size_t axis = space.size() - 1 - i;
-    if (extent != 1 && extent != space[axis]) return false;
-    (*strides)[axis] = extent == 1 ? 0 : stride;
-    stride *= extent;
+  const size_t first = space.size() - view.shape.size();
+  for (size_t i = 0; i < view.shape.size(); ++i) {
+    const int64_t extent = view.shape[i];
+    if (extent != 1 && extent != space[first + i]) return false;
+    (*strides)[first + i] = extent == 1 ? 0 : view.strides[i];
   }
   return true;
 }
@@ -68,19 +66,29 @@ std::string to_string(const Program& program) {
   return text;
 }
 
-ElementwiseArgs bind_elementwise(const Shape& shape, std::span<const ElementwiseTensor> operands,
-                                 std::span<const ElementwiseTensor> outputs) {
+Program as_pass(const Program& epilogue) {
+  Program pass = epilogue;
+  pass.from_result = false;
+  ++pass.num_operands;
+  for (Step& step : pass.steps)
+    if (step.source == Source::operand) ++step.index;
+  return pass;
+}
+
+ElementwiseArgs bind_elementwise(const Shape& shape, std::span<const TensorView> operands,
+                                 std::span<const TensorView> outputs) {
   SOLDER_REQUIRE(operands.size() <= kMaxOperands && outputs.size() <= kMaxOutputs, unsupported,
                  "an elementwise program takes at most ", kMaxOperands, " operands and ", kMaxOutputs,
                  " outputs");
-  for (const ElementwiseTensor& output : outputs) {
-    SOLDER_REQUIRE(output.shape == shape, shape_mismatch, "an elementwise output has shape ",
-                   to_string(output.shape), "; the index space is ", to_string(shape));
+  for (const TensorView& output : outputs) {
+    SOLDER_REQUIRE(output.shape == shape && is_dense(output), shape_mismatch,
+                   "an elementwise output has shape ", to_string(output.shape), " and strides ",
+                   to_string(output.strides), "; it must be dense, as the index space ", to_string(shape));
   }
 
-  std::vector<std::vector<int64_t>> strides(operands.size());
+  std::vector<Shape> strides(operands.size());
   for (size_t i = 0; i < operands.size(); ++i) {
-    SOLDER_REQUIRE(broadcast_strides(operands[i].shape, shape, &strides[i]), shape_mismatch, "operand ", i,
+    SOLDER_REQUIRE(broadcast_strides(operands[i], shape, &strides[i]), shape_mismatch, "operand ", i,
                    " of shape ", to_string(operands[i].shape), " does not broadcast to ", to_string(shape));
   }
 
@@ -95,7 +103,7 @@ ElementwiseArgs bind_elementwise(const Shape& shape, std::span<const Elementwise
   // with one stride.
   struct Axis {
     int64_t extent;
-    std::vector<int64_t> strides;
+    Shape strides;
   };
   std::vector<Axis> axes;  // innermost first
   for (size_t axis = shape.size(); axis-- > 0;) {
@@ -110,8 +118,7 @@ ElementwiseArgs bind_elementwise(const Shape& shape, std::span<const Elementwise
     else
       axes.push_back(std::move(next));
   }
-  if (axes.empty() || args.num_elems == 0)
-    axes.assign(1, {args.num_elems, std::vector<int64_t>(operands.size(), 1)});
+  if (axes.empty() || args.num_elems == 0) axes.assign(1, {args.num_elems, Shape(operands.size(), 1)});
   SOLDER_REQUIRE(axes.size() <= kMaxDims, unsupported, "broadcasting over ", to_string(shape), " needs ",
                  axes.size(), " axes after collapsing; at most ", kMaxDims, " are supported");
 

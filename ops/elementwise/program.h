@@ -10,7 +10,7 @@
 #include <string>
 
 #include "ops/elementwise/params.h"
-#include "runtime/shape.h"
+#include "runtime/tensor_view.h"
 
 namespace solder {
 
@@ -86,13 +86,14 @@ struct Step {
 inline constexpr int kMaxSteps = 48;
 inline constexpr int kMaxSlots = 4;
 
-/// A program starts with acc = operand 0 and runs its steps in order; each output is stored once. Plain data:
-/// it travels to the GPU as a kernel parameter.
+/// A program starts with acc = operand 0, or in an epilogue with acc = the result that it follows, and runs its
+/// steps in order; each output is stored once. Plain data: it travels to the GPU as a kernel parameter.
 struct Program {
   int num_steps = 0;
   int num_operands = 1;
   int num_outputs = 1;
   int num_slots = 0;
+  bool from_result = false;  ///< an epilogue: the result is in registers, and no operand
   std::array<Step, kMaxSteps> steps{};
 
   std::span<const Step> view() const { return {steps.data(), static_cast<size_t>(num_steps)}; }
@@ -104,17 +105,14 @@ struct Program {
 /// "mul %1, add %2, mish, store 0": one line for dumps and errors.
 std::string to_string(const Program& program);
 
-/// A tensor to bind: data may be null while planning.
-struct ElementwiseTensor {
-  void* data = nullptr;
-  DType dtype = DType::float32;
-  Shape shape;
-};
+/// An epilogue as a pass of its own over the result in memory, which becomes operand 0; the others follow.
+Program as_pass(const Program& epilogue);
 
-/// Binds tensors to the index space `shape`, to which every operand must broadcast and which every output
-/// must equal (Error(shape_mismatch) otherwise; Error(unsupported) when more than kMaxDims axes remain).
-ElementwiseArgs bind_elementwise(const Shape& shape, std::span<const ElementwiseTensor> operands,
-                                 std::span<const ElementwiseTensor> outputs);
+/// Binds tensors to the index space `shape`, to which every operand must broadcast, whatever its strides, and
+/// which every output must equal, dense (Error(shape_mismatch) otherwise; Error(unsupported) when more than
+/// kMaxDims axes remain).
+ElementwiseArgs bind_elementwise(const Shape& shape, std::span<const TensorView> operands,
+                                 std::span<const TensorView> outputs);
 
 /// How a kernel reads `operand`.
 elementwise::Access access_of(const ElementwiseArgs& args, const Operand& operand);

@@ -31,7 +31,8 @@ ConvProblem problem_of(const ConvShape& shape, Math math, std::span<const float>
   ConvProblem problem{.node = "conv", .shape = shape, .math = math, .weights = weights};
   problem.program.push({.op = Op::double_mish});
   problem.program.push({.op = Op::store_output});
-  problem.operands = {{nullptr, DType::float32, {shape.N, shape.K, shape.P(), shape.Q()}}};
+  problem.program.num_operands = 0;
+  problem.program.from_result = true;
   problem.workspace_bytes = int64_t{256} << 20;
   return problem;
 }
@@ -251,17 +252,15 @@ TEST_CASE("choose_window_config: packed x keeps to the workspace") {
 TEST_CASE("plan_epilogue: every activation has a chain, with a residual before it, behind it or without") {
   const ConvShape shape = headline();
   const Shape out{shape.N, shape.K, shape.P(), shape.Q()};
-  // By number: the convolution, the bias, a residual, another one, a scalar.
-  const std::vector<ElementwiseTensor> operands{{nullptr, DType::float32, out},
-                                                {nullptr, DType::float32, {shape.K, 1, 1}},
-                                                {nullptr, DType::float32, out},
-                                                {nullptr, DType::float32, out},
-                                                {nullptr, DType::float32, {}}};
+  // By number: the bias, a residual, another one, a scalar.
+  const std::vector<TensorView> operands{
+      dense_view(nullptr, DType::float32, {shape.K, 1, 1}), dense_view(nullptr, DType::float32, out),
+      dense_view(nullptr, DType::float32, out), dense_view(nullptr, DType::float32, {})};
   const auto add = [](uint8_t operand) {
     return Step{.op = Op::add, .source = Source::operand, .index = operand};
   };
   const auto plan = [&](std::initializer_list<Step> steps) {
-    Program program;
+    Program program{.from_result = true};
     program.num_operands = static_cast<int>(operands.size());
     for (const Step& step : steps) program.push(step);
     program.push({.op = Op::store_output});
@@ -280,32 +279,32 @@ TEST_CASE("plan_epilogue: every activation has a chain, with a residual before i
                      {{.op = Op::double_mish}, ConvChain::double_mish}};
   for (const auto& [step, chain] : activations) {
     INFO(std::string(to_string(chain)));
-    const ConvEpilogue alone = plan({add(1), step}), before = plan({add(1), add(2), step}),
-                       behind = plan({add(1), step, add(3)}), no_bias = plan({step, add(2)});
+    const ConvEpilogue alone = plan({add(0), step}), before = plan({add(0), add(1), step}),
+                       behind = plan({add(0), step, add(2)}), no_bias = plan({step, add(1)});
     CHECK(alone.chain == chain);
-    CHECK(alone.residual_operand == 0);
+    CHECK(alone.residual_operand == -1);
     for (const ConvEpilogue* residual : {&before, &behind, &no_bias}) {
       CHECK(residual->chain == ConvChain::residual);
       CHECK(residual->activation == chain);
       CHECK(residual->is_residual_last == (residual != &before));
-      CHECK(residual->residual_operand == (residual == &behind ? 3 : 2));
-      CHECK(residual->bias_operand == (residual == &no_bias ? 0 : 1));
+      CHECK(residual->residual_operand == (residual == &behind ? 2 : 1));
+      CHECK(residual->bias_operand == (residual == &no_bias ? -1 : 0));
       CHECK(residual->slope == (chain == ConvChain::leaky_relu ? 0.2f : 0.0f));
     }
   }
-  const ConvEpilogue plain = plan({add(1), add(2)}), twice = plan({add(2), mish, mish});
+  const ConvEpilogue plain = plan({add(0), add(1)}), twice = plan({add(1), mish, mish});
   CHECK(plain.chain == ConvChain::residual);
   CHECK(plain.activation == ConvChain::bias);
   CHECK(twice.chain == ConvChain::residual);
   CHECK(twice.activation == ConvChain::double_mish);
-  CHECK(plan({add(1)}).chain == ConvChain::bias);
+  CHECK(plan({add(0)}).chain == ConvChain::bias);
 
   // Two residuals, one on each side or both in front; one between two activations; a scalar; a difference.
-  for (const ConvEpilogue& other : {plan({add(1), add(2), mish, add(3)}), plan({add(2), add(3), mish}),
-                                    plan({mish, add(2), mish}), plan({add(1), mish, add(4)}),
-                                    plan({add(1), {.op = Op::sub, .source = Source::operand, .index = 2}})}) {
+  for (const ConvEpilogue& other : {plan({add(0), add(1), mish, add(2)}), plan({add(1), add(2), mish}),
+                                    plan({mish, add(1), mish}), plan({add(0), mish, add(3)}),
+                                    plan({add(0), {.op = Op::sub, .source = Source::operand, .index = 1}})}) {
     CHECK(other.chain == ConvChain::interpreted);
-    CHECK(other.bias_operand == 0);
+    CHECK(other.bias_operand == -1);
   }
 }
 

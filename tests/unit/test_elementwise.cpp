@@ -188,9 +188,9 @@ TEST_CASE("elementwise: 16-bit storage rounds once, on store; casts round where 
 
 TEST_CASE("bind_elementwise: axes collapse, and what does not fit is refused") {
   const auto bind = [](const Shape& space, std::vector<Shape> shapes) {
-    std::vector<ElementwiseTensor> operands;
-    for (Shape& shape : shapes) operands.push_back({nullptr, DType::float32, shape});
-    const std::vector<ElementwiseTensor> outputs{{nullptr, DType::float32, space}};
+    std::vector<TensorView> operands;
+    for (Shape& shape : shapes) operands.push_back(dense_view(nullptr, DType::float32, shape));
+    const std::vector<TensorView> outputs{dense_view(nullptr, DType::float32, space)};
     return bind_elementwise(space, operands, outputs);
   };
   CHECK(bind({2, 3, 4, 5}, {{2, 3, 4, 5}}).rank == 1);
@@ -218,10 +218,10 @@ GPU_TEST_CASE("elementwise: arrays that start off a 16-byte line, and the bytes 
         Program program;
         program.push({.op = op});
         program.push({.op = Op::store_output});
-        const std::vector<ElementwiseTensor> in{
-            {static_cast<float*>(memory.data()) + offset, DType::float32, {size}}};
-        const std::vector<ElementwiseTensor> out{
-            {static_cast<float*>(result.data()) + 4 + offset / 2, DType::float32, {size}}};
+        const std::vector<TensorView> in{
+            dense_view(static_cast<float*>(memory.data()) + offset, DType::float32, {size})};
+        const std::vector<TensorView> out{
+            dense_view(static_cast<float*>(result.data()) + 4 + offset / 2, DType::float32, {size})};
         run_program_on_gpu(program, bind_elementwise({size}, in, out));
         const Tensor back = result.to(Device::cpu());
         int64_t bad = 0;

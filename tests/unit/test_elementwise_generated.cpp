@@ -199,8 +199,8 @@ GPU_TEST_CASE("elementwise: a table gives what the interpreter gives, for every 
 
       const Program program = model.nodes().back().program;
       const Tensor x_gpu = in.to(gpu), y_gpu = Tensor::empty({size}, to, gpu);
-      const std::vector<ElementwiseTensor> operands{{x_gpu.data(), from, {size}}},
-          outputs{{y_gpu.data(), to, {size}}};
+      const std::vector<TensorView> operands{dense_view(x_gpu.data(), from, {size})},
+          outputs{dense_view(y_gpu.data(), to, {size})};
       run_program_on_gpu(program, bind_elementwise({size}, operands, outputs));
       CHECK(same_bits(by_table, y_gpu.to(Device::cpu())));
     }

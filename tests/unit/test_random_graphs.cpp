@@ -40,10 +40,11 @@ class Numbering {
         numbers.push_back({number({node.name, {}, {}, 0, 0})});
         continue;
       }
-      if (node.kind == NodeKind::conv2d)
-        operands = {number({to_string(node.conv), {inputs[0], inputs[1]}, {}, 0, 0})};
+      const int result = node.kind == NodeKind::conv2d
+                             ? number({to_string(node.conv), {inputs[0], inputs[1]}, {}, 0, 0})
+                             : -1;
       const Shape& space = node.outputs[0].shape;
-      for (size_t i = operands.size(); i < node.operand_shapes.size(); ++i) {
+      for (size_t i = 0; i < node.operand_shapes.size(); ++i) {
         const size_t input = i + static_cast<size_t>(node.first_operand());
         const bool as_it_is =
             graph.type(node.inputs[input]).shape == space && node.operand_shapes[i] == space;
@@ -51,7 +52,7 @@ class Numbering {
         view.insert(view.end(), space.begin(), space.end());
         operands.push_back(as_it_is ? inputs[input] : number({"view", {inputs[input]}, view, 0, 0}));
       }
-      numbers.push_back(region_outputs(node.region, operands));
+      numbers.push_back(region_outputs(node.region, result, operands));
     }
     std::map<std::string, int> outputs;
     for (const auto& [name, value] : graph.outputs())
@@ -66,10 +67,11 @@ class Numbering {
     return numbers_.emplace(key, static_cast<int>(numbers_.size())).first->second;
   }
 
-  std::vector<int> region_outputs(const Region& region, const std::vector<int>& operands) {
+  std::vector<int> region_outputs(const Region& region, int result, const std::vector<int>& operands) {
     std::vector<int> exprs;
     const auto of = [&](const Arg& arg) {
       switch (arg.kind) {
+        case Arg::Kind::result: return result;
         case Arg::Kind::operand: return operands[static_cast<size_t>(arg.index)];
         case Arg::Kind::expr: return exprs[static_cast<size_t>(arg.index)];
         case Arg::Kind::immediate: return number({"number", {}, {}, arg.value, 0});

@@ -22,8 +22,7 @@ bool find_access(const Shape& shape, const ConvShape& conv, EpilogueAccess* acce
 }
 
 bool is_operand(const Step& step, Op op, EpilogueAccess access, const ConvEpilogue& epilogue) {
-  return step.op == op && step.source == Source::operand && step.index > 0 &&
-         epilogue.access[step.index] == access;
+  return step.op == op && step.source == Source::operand && epilogue.access[step.index] == access;
 }
 
 // The chain of one activation, or of none; `interpreted` where there is no such chain.
@@ -59,10 +58,10 @@ void match_chain(ConvEpilogue* epilogue) {
     steps = steps.subspan(is_first ? 1 : 0, steps.size() - 1);
   }
   epilogue->activation = find_activation(steps, &epilogue->slope);
-  epilogue->chain = epilogue->activation != ConvChain::interpreted && epilogue->residual_operand != 0
+  epilogue->chain = epilogue->activation != ConvChain::interpreted && epilogue->residual_operand >= 0
                         ? ConvChain::residual
                         : epilogue->activation;
-  if (epilogue->chain == ConvChain::interpreted) epilogue->bias_operand = 0;
+  if (epilogue->chain == ConvChain::interpreted) epilogue->bias_operand = -1;
 }
 
 }  // namespace
@@ -81,22 +80,22 @@ const char* to_string(ConvChain chain) {
   return "unknown";
 }
 
-bool plan_epilogue(const Program& program, std::span<const ElementwiseTensor> operands,
-                   const ConvShape& shape, ConvEpilogue* result) {
+bool plan_epilogue(const Program& program, std::span<const TensorView> operands, const ConvShape& shape,
+                   ConvEpilogue* result) {
   const std::span<const Step> steps = program.view();
-  if (steps.empty() || program.num_outputs != 1 || program.num_slots > kMaxEpilogueSlots) return false;
+  if (steps.empty() || !program.from_result || program.num_outputs != 1 ||
+      program.num_slots > kMaxEpilogueSlots)
+    return false;
   for (size_t i = 0; i < steps.size(); ++i) {
     const bool is_last = i + 1 == steps.size();
     if ((steps[i].op == Op::store_output) != is_last) return false;
-    // NOTE: the raw convolution exists only as the first accumulator.
-    if (steps[i].source == Source::operand && steps[i].index == 0) return false;
   }
   if (static_cast<int>(operands.size()) < program.num_operands) return false;
   ConvEpilogue epilogue;
   epilogue.program = program;
-  for (int i = 1; i < program.num_operands; ++i) {
-    const ElementwiseTensor& operand = operands[static_cast<size_t>(i)];
-    if (operand.dtype != DType::float32) return false;
+  for (int i = 0; i < program.num_operands; ++i) {
+    const TensorView& operand = operands[static_cast<size_t>(i)];
+    if (operand.dtype != DType::float32 || !is_dense(operand)) return false;
     if (!find_access(operand.shape, shape, &epilogue.access[static_cast<size_t>(i)])) return false;
     epilogue.operands[static_cast<size_t>(i)] = static_cast<const float*>(operand.data);
   }
@@ -106,7 +105,7 @@ bool plan_epilogue(const Program& program, std::span<const ElementwiseTensor> op
 }
 
 void bind_epilogue(std::span<void* const> operands, ConvEpilogue* epilogue) {
-  for (int i = 1; i < epilogue->program.num_operands; ++i) {
+  for (int i = 0; i < epilogue->program.num_operands; ++i) {
     epilogue->operands[static_cast<size_t>(i)] = static_cast<const float*>(operands[static_cast<size_t>(i)]);
   }
 }

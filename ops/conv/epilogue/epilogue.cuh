@@ -37,7 +37,7 @@ struct EpilogueChain {
 /// The bias of an ahead-of-time chain; -0 (which changes nothing, not even -0) where there is none.
 template <class Chain>
 __device__ float epilogue_bias(const ConvEpilogue& epilogue, int channel) {
-  if (Chain::kInterpreted || epilogue.bias_operand == 0) return -0.0f;
+  if (Chain::kInterpreted || epilogue.bias_operand < 0) return -0.0f;
   return __ldg(epilogue.operands[epilogue.bias_operand] + channel);
 }
 

@@ -1,6 +1,6 @@
 #pragma once
-// What a fused convolution does with its sums before they leave the registers: any elementwise Program whose
-// operand 0 is the convolution. Common programs are matched to chains compiled ahead of time; the others are
+// What a fused convolution does with its sums before they leave the registers: any elementwise Program that
+// starts from a result. Common programs are matched to chains compiled ahead of time; the others are
 // interpreted.
 
 #include <array>
@@ -38,12 +38,12 @@ const char* to_string(ConvChain chain);
 struct ConvEpilogue {
   Program program;
   std::array<EpilogueAccess, kMaxOperands> access{};
-  std::array<const float*, kMaxOperands> operands{};  ///< by operand number; 0 is the convolution, not memory
+  std::array<const float*, kMaxOperands> operands{};
   ConvChain chain = ConvChain::interpreted;
-  int bias_operand = 0;  ///< of an ahead-of-time chain; 0: none
-  float slope = 0;       ///< of leaky_relu
+  int bias_operand = -1;  ///< of an ahead-of-time chain; -1: none
+  float slope = 0;        ///< of leaky_relu
   // Of a residual chain:
-  int residual_operand = 0;
+  int residual_operand = -1;
   bool is_residual_last = false;  ///< y = activation(conv + bias) + residual, not activation of the whole sum
   ConvChain activation = ConvChain::interpreted;  ///< bias (nothing else) to double_mish
 };
@@ -51,14 +51,13 @@ struct ConvEpilogue {
 /// Slots a fused epilogue can hold: one, in registers.
 inline constexpr int kMaxEpilogueSlots = 1;
 
-/// Plans `program` as the epilogue of a convolution with output [N,K,P,Q]. `operands` describe the program's
-/// operands by number (entry 0, the convolution, is ignored; data may be null until launch, see
-/// bind_epilogue). False when the fused kernels cannot run it: several outputs, an output that is not the
-/// last step, more than kMaxEpilogueSlots slots, operands that are not float32 or broadcast in another way.
-bool plan_epilogue(const Program& program, std::span<const ElementwiseTensor> operands,
-                   const ConvShape& shape, ConvEpilogue* result);
+/// Plans `program`, which starts from the result, as the epilogue of a convolution with output [N,K,P,Q].
+/// `operands` are the program's; data may be null until launch, see bind_epilogue. False when the fused kernels cannot run it: several outputs, an output that is not the
+/// last step, more than kMaxEpilogueSlots slots, operands that are not float32, not dense, or broadcast in another way.
+bool plan_epilogue(const Program& program, std::span<const TensorView> operands, const ConvShape& shape,
+                   ConvEpilogue* result);
 
-/// Sets the operands' addresses (entry 0 is ignored).
+/// Sets the operands' addresses.
 void bind_epilogue(std::span<void* const> operands, ConvEpilogue* epilogue);
 
 }  // namespace solder

@@ -73,7 +73,7 @@ __device__ bool needs_tail(const float (&acc)[kAccs], const float (&scale)[kHalv
 inline __device__ void prefetch_operands(const RowsParams& p, int64_t row_offset, int num_channels,
                                          int num_cols, int lane) {
   const int lines = (num_cols + 62) / 32;  // at most, at any alignment
-  for (int o = 1; o < p.epilogue.program.num_operands; ++o) {
+  for (int o = 0; o < p.epilogue.program.num_operands; ++o) {
     if (p.epilogue.access[o] != EpilogueAccess::full) continue;
     const float* rows = p.epilogue.operands[o] + row_offset;
     for (int i = lane; i < num_channels * lines; i += 32) {

@@ -60,7 +60,7 @@ void conv_rows(const Context& context, const ConvShape& shape, const RowsConfig&
   p.epilogue = epilogue;
 
   bool paired = is_aligned(y, 8) && shape.Q() % 2 == 0;
-  for (int i = 1; i < epilogue.program.num_operands; ++i) {
+  for (int i = 0; i < epilogue.program.num_operands; ++i) {
     if (epilogue.access[i] == EpilogueAccess::full) paired = paired && is_aligned(epilogue.operands[i], 8);
   }
   // An unpaired launch interprets the program, so the bias must not be added ahead of it: see epilogue_bias.

@@ -1,0 +1,42 @@
+#pragma once
+
+#include <cstddef>
+#include <utility>
+
+#include "runtime/dtype.h"
+#include "runtime/shape.h"
+
+namespace solder {
+
+/// A tensor as a kernel sees it: where it lies, and how. Owns nothing.
+struct TensorView {
+  void* data = nullptr;  ///< of the first element; null while planning, or when the tensor is empty
+  DType dtype = DType::float32;
+  Shape shape;
+  Shape strides;  ///< elements from one index to the next, an axis each; 0 repeats
+
+  bool operator==(const TensorView&) const = default;
+};
+
+/// Strides of a dense row-major tensor of `shape`.
+inline Shape dense_strides(const Shape& shape) {
+  Shape strides(shape.size());
+  int64_t stride = 1;
+  for (size_t axis = shape.size(); axis-- > 0; stride *= shape[axis]) strides[axis] = stride;
+  return strides;
+}
+
+inline TensorView dense_view(void* data, DType dtype, Shape shape) {
+  Shape strides = dense_strides(shape);
+  return {data, dtype, std::move(shape), std::move(strides)};
+}
+
+/// Whether the elements lie in row-major order without gaps; strides of axes of extent 1 do not matter.
+inline bool is_dense(const TensorView& view) {
+  int64_t stride = 1;
+  for (size_t axis = view.shape.size(); axis-- > 0; stride *= view.shape[axis])
+    if (view.shape[axis] != 1 && view.strides[axis] != stride) return num_elements(view.shape) == 0;
+  return true;
+}
+
+}  // namespace solder
