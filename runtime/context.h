@@ -9,6 +9,9 @@
 
 namespace solder {
 
+/// Whether this build has the CUDA half. Calls that `if constexpr` discards need no definition to link.
+inline constexpr bool kWithCuda = SOLDER_WITH_CUDA;
+
 /// What a CUDA op needs to run: device, stream, cuBLAS handle. Passed explicitly; one per Session, used by
 /// one thread at a time.
 class Context {
