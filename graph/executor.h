@@ -1,40 +1,29 @@
 #pragma once
 
-#include <functional>
 #include <memory>
 #include <vector>
 
-#include "graph/plan.h"
-#include "ops/matmul/gemm.h"
+#include "ops/elementwise/pass.h"
 #include "runtime/device.h"
 #include "runtime/tensor.h"
 
 namespace solder {
 
-/// One node's memory in a session. Pointers are null for empty tensors.
-struct NodeBuffers {
-  std::vector<void*> inputs;
-  std::vector<void*> outputs;
-  const void* packed = nullptr;  ///< NodePlan::packed, on the device
-  void* workspace = nullptr;
-};
+class Context;
 
 /// What a Session asks of its device; one per Session. Work is enqueued in order; on the CPU it runs at once.
 class Executor {
  public:
-  using Launch = std::function<void()>;
-
   virtual ~Executor() = default;
 
   virtual Device device() const = 0;
 
+  /// What launches are bound to; null on the CPU.
+  virtual const Context* context() const { return nullptr; }
+
   /// The session's memory, `arena_bytes` of it, and nothing else of size: what the plan says is what is
   /// taken. Error(out_of_memory) naming `what`.
   virtual void* allocate_arena(int64_t arena_bytes, const char* what) = 0;
-
-  /// The node as a call on fixed addresses: everything that can be decided once is decided here.
-  virtual Launch bind(const Graph& graph, const Node& node, const NodePlan& plan, Math math,
-                      const NodeBuffers& buffers) = 0;
 
   /// Enqueues copies between the arena and a tensor of any device.
   virtual void upload(void* to, const Tensor& from) = 0;
@@ -65,37 +54,7 @@ class Executor {
 
 std::unique_ptr<Executor> make_cpu_executor();
 /// Enqueues on `stream`, a cudaStream_t, or with null on one of its own. Error(unsupported) where
-/// Device::cuda would throw.
+/// Device::cuda would throw. Only in builds with CUDA.
 std::unique_ptr<Executor> make_cuda_executor(Device device, int64_t cublas_workspace_bytes, void* stream);
-
-/// What a node's plan depends on besides the node.
-struct PlanOptions {
-  Device device;
-  DeviceInfo info;  ///< of a CUDA device
-  Math math = Math::fp32;
-  int64_t workspace_bytes = 0;  ///< bounds a node's scratch
-  ConvAlgorithm conv = ConvAlgorithm::automatic;
-};
-
-/// Decides how a node runs. `weights` are a conv2d's, empty when they are not known before the run.
-NodePlan plan_node(const Graph& graph, const Node& node, const PlanOptions& options,
-                   std::span<const float> weights);
-
-/// The last step of compile() on a GPU: makes the kernels that were planned, one for all nodes with the same
-/// text, says so in `path`, and fills the tables; `packed(i)` is where those of node i lie on the device.
-void prepare_cuda(const Graph& graph, Device device, const std::function<void*(size_t)>& packed,
-                  std::vector<NodePlan>& plans);
-
-/// No memory yet: for what depends on types alone.
-NodeBuffers unbound(const Node& node);
-
-/// The operands of an elementwise or conv2d node's program, with the node's memory.
-std::vector<TensorView> operands_of(const Graph& graph, const Node& node, const NodeBuffers& buffers);
-
-/// The same, bound over the node's outputs; a conv2d's as a pass over its result.
-ElementwiseArgs bind_region(const Graph& graph, const Node& node, const NodeBuffers& buffers);
-
-/// A matmul node as one GEMM.
-GemmShape gemm_of(const Graph& graph, const Node& node);
 
 }  // namespace solder

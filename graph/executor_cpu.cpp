@@ -15,31 +15,6 @@ class CpuExecutor final : public Executor {
     return arena_.get();
   }
 
-  Launch bind(const Graph& graph, const Node& node, const NodePlan& plan, Math,
-              const NodeBuffers& buffers) override {
-    const auto input = [&](size_t i) { return static_cast<const float*>(buffers.inputs[i]); };
-    switch (node.kind) {
-      case NodeKind::input:
-      case NodeKind::parameter: return {};
-      case NodeKind::conv2d: {
-        const ElementwiseArgs args = bind_region(graph, node, buffers);
-        return [shape = node.conv, x = input(0), w = input(1), y = static_cast<float*>(buffers.outputs[0]),
-                program = as_pass(plan.program), args] {
-          conv_cpu(shape, x, w, y);
-          if (program.num_steps > 1) elementwise_cpu(program, args);
-        };
-      }
-      case NodeKind::matmul:
-        return [gemm = gemm_of(graph, node), a = input(0), b = input(1),
-                c = static_cast<float*>(buffers.outputs[0])] { gemm_cpu(gemm, a, b, c); };
-      case NodeKind::elementwise:
-        return [program = plan.program, args = bind_region(graph, node, buffers)] {
-          elementwise_cpu(program, args);
-        };
-    }
-    return {};
-  }
-
   void upload(void* to, const Tensor& from) override {
     copy(to, device(), from.data(), from.device(), from.num_bytes());
   }
@@ -71,13 +46,5 @@ class CpuExecutor final : public Executor {
 }  // namespace
 
 std::unique_ptr<Executor> make_cpu_executor() { return std::make_unique<CpuExecutor>(); }
-
-#if !SOLDER_WITH_CUDA
-std::unique_ptr<Executor> make_cuda_executor(Device device, int64_t, void*) {
-  Device::cuda(device.index);  // throws, and says why
-  return {};
-}
-void prepare_cuda(const Graph&, Device, const std::function<void*(size_t)>&, std::vector<NodePlan>&) {}
-#endif
 
 }  // namespace solder

@@ -1,10 +1,6 @@
 #include <algorithm>
-#include <map>
-#include <optional>
 
 #include "graph/executor.h"
-#include "ops/elementwise/generated.h"
-#include "ops/elementwise/table.h"
 #include "runtime/check_cuda.h"
 #include "runtime/context.h"
 
@@ -21,50 +17,13 @@ class CudaExecutor final : public Executor {
   ~CudaExecutor() override { drain(); }
 
   Device device() const override { return context_.device(); }
+  const Context* context() const override { return &context_; }
 
   void* allocate_arena(int64_t arena_bytes, const char* what) override {
     arena_ = Buffer(arena_bytes, context_.stream(), what);
     // Afterwards: cublasCreate keeps some of what it takes when it fails for want of memory.
     context_.create_cublas(cublas_workspace_bytes_);
     return arena_.data();
-  }
-
-  Launch bind(const Graph& graph, const Node& node, const NodePlan& plan, Math math,
-              const NodeBuffers& buffers) override {
-    const auto input = [&](size_t i) { return static_cast<const float*>(buffers.inputs[i]); };
-    switch (node.kind) {
-      case NodeKind::input:
-      case NodeKind::parameter: return {};
-      case NodeKind::conv2d: {
-        ConvTensors tensors{.x = input(0),
-                            .w = input(1),
-                            .packed = buffers.packed,
-                            .y = static_cast<float*>(buffers.outputs[0]),
-                            .scratch = buffers.workspace};
-        for (const TensorView& operand : operands_of(graph, node, buffers))
-          tensors.operands.push_back(operand.data);
-        if (plan.conv.needs_pass()) tensors.pass = bind_region(graph, node, buffers);
-        tensors.pass_kernel = plan.kernel.get();
-        return [this, shape = node.conv, conv = plan.conv, tensors] {
-          conv_cuda(context_, shape, conv, tensors);
-        };
-      }
-      case NodeKind::matmul:
-        return [this, math, gemm = gemm_of(graph, node), a = input(0), b = input(1),
-                c = static_cast<float*>(buffers.outputs[0])] { gemm_cuda(context_, gemm, math, a, b, c); };
-      case NodeKind::elementwise: {
-        const ElementwiseArgs args = bind_region(graph, node, buffers);
-        if (plan.pass == ElementwisePath::table)
-          return [this, table = static_cast<const uint16_t*>(buffers.packed), args] {
-            lookup_cuda(context_, table, static_cast<const uint16_t*>(args.operands[0].data),
-                        static_cast<uint16_t*>(args.outputs[0].data), args.num_elems);
-          };
-        return [this, program = plan.program, args, kernel = plan.kernel.get()] {
-          elementwise_cuda(context_, program, args, kernel);
-        };
-      }
-    }
-    return {};
   }
 
   void upload(void* to, const Tensor& from) override { copy_async(to, from.data(), from.num_bytes()); }
@@ -163,38 +122,6 @@ class CudaExecutor final : public Executor {
 
 std::unique_ptr<Executor> make_cuda_executor(Device device, int64_t cublas_workspace_bytes, void* stream) {
   return std::make_unique<CudaExecutor>(device, cublas_workspace_bytes, stream);
-}
-
-void prepare_cuda(const Graph& graph, Device device, const std::function<void*(size_t)>& packed,
-                  std::vector<NodePlan>& plans) {
-  struct Made {
-    std::shared_ptr<const ElementwiseKernel> kernel;
-    std::string how;
-  };
-  std::map<std::string, Made> kernels;  // by text
-  std::optional<Context> context;
-  for (size_t i = 0; i < plans.size(); ++i) {
-    NodePlan& plan = plans[i];
-    const Node& node = graph.nodes()[i];
-    std::string how = to_string(plan.pass);
-    if (plan.pass == ElementwisePath::generated) {
-      const std::string source =
-          elementwise_source(node.kind == NodeKind::conv2d ? as_pass(plan.program) : plan.program,
-                             bind_region(graph, node, unbound(node)));
-      const auto [made, is_new] = kernels.try_emplace(source);
-      if (is_new) made->second.kernel = make_elementwise_kernel(source, device, &made->second.how);
-      plan.kernel = made->second.kernel;
-      how = made->second.how;
-    } else if (plan.pass == ElementwisePath::table) {
-      if (!context) context.emplace(device);
-      const TensorView from = dense_view(packed(i), graph.type(node.inputs[0]).dtype, {kTableElems}),
-                       to = dense_view(packed(i), node.outputs[0].dtype, {kTableElems});
-      elementwise_cuda(*context, plan.program, bind_elementwise({kTableElems}, {&from, 1}, {&to, 1}));
-    }
-    if (node.kind == NodeKind::elementwise) plan.path += ": " + how;
-    if (node.kind == NodeKind::conv2d && plan.conv.needs_pass()) plan.path += "; the pass: " + how;
-  }
-  if (context) context->synchronize();
 }
 
 }  // namespace solder

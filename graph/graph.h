@@ -1,11 +1,15 @@
 #pragma once
 
+#include <concepts>
+#include <cstdint>
+#include <span>
 #include <string>
+#include <unordered_set>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "graph/region.h"
-#include "ops/conv/conv.h"
 #include "runtime/dtype.h"
 #include "runtime/shape.h"
 
@@ -21,52 +25,31 @@ struct TensorType {
 /// "float32 [64, 3, 224, 224]".
 std::string to_string(const TensorType& type);
 
-/// What a node of a graph produced: a handle, valid for the Graph that returned it.
+/// What a node of a graph produced: a handle, valid for the Graph that returned it and its copies.
 struct Value {
   int node = -1;
   int output = 0;
-  bool operator==(const Value&) const = default;
-};
+  uint64_t stamp = 0;  ///< of the call that made it, by which another graph's value is told; 0 is not checked
 
-enum class NodeKind { input, parameter, conv2d, matmul, elementwise };
-
-const char* to_string(NodeKind kind);
-
-/// One operation. Fields that a kind does not use keep their defaults.
-struct Node {
-  NodeKind kind = NodeKind::input;
-  std::string name;
-  std::vector<Value> inputs;
-  std::vector<TensorType> outputs;
-
-  ConvShape conv;  ///< conv2d: inputs x [N,C,H,W], w [K,C/groups,R,S], then the epilogue's operands
-  bool transpose_b =
-      false;  ///< matmul: inputs a [..., m, k], b [k, n] or [..., k, n]; [n, k] when transposed
-
-  /// elementwise: its work, operand i being inputs[i]. conv2d: its epilogue, operand i being inputs[i + 2].
-  Region region;
-  /// The shape under which the region reads each operand; a bias [K] reads as [K, 1, 1].
-  std::vector<Shape> operand_shapes;
-
-  /// inputs[first_operand() + i] is region operand i.
-  int first_operand() const { return kind == NodeKind::conv2d ? 2 : 0; }
-  bool operator==(const Node&) const = default;
+  bool operator==(const Value& other) const { return node == other.node && output == other.output; }
 };
 
 /// Two extents; one number means both.
 struct Pair {
   int64_t h = 0, w = 0;
-  Pair(int64_t both) : h(both), w(both) {}
-  Pair(int64_t h_, int64_t w_) : h(h_), w(w_) {}
+  constexpr Pair(int64_t both) : h(both), w(both) {}
+  constexpr Pair(int64_t h_, int64_t w_) : h(h_), w(w_) {}
+  bool operator==(const Pair&) const = default;
 };
 
 /// Rows and columns of zeros around an image; negative values crop.
 struct Padding {
   int64_t top = 0, left = 0, bottom = 0, right = 0;
-  Padding(int64_t all) : top(all), left(all), bottom(all), right(all) {}
-  Padding(int64_t h, int64_t w) : top(h), left(w), bottom(h), right(w) {}
-  Padding(int64_t top_, int64_t left_, int64_t bottom_, int64_t right_)
+  constexpr Padding(int64_t all) : top(all), left(all), bottom(all), right(all) {}
+  constexpr Padding(int64_t h, int64_t w) : top(h), left(w), bottom(h), right(w) {}
+  constexpr Padding(int64_t top_, int64_t left_, int64_t bottom_, int64_t right_)
       : top(top_), left(left_), bottom(bottom_), right(right_) {}
+  bool operator==(const Padding&) const = default;
 };
 
 struct Conv2dOptions {
@@ -75,6 +58,53 @@ struct Conv2dOptions {
   Pair dilation = 1;
   int64_t groups = 1;
   std::string name;  ///< of the node, for dumps, errors and profiles; made up when empty
+};
+
+/// The operations a node can be. What solder knows of each stands in one file and one row of a table.
+enum class NodeKind : uint8_t { input, parameter, conv2d, matmul, elementwise, slice };
+
+const char* to_string(NodeKind kind);
+
+/// What a node is told besides its inputs; kinds without attributes have none.
+struct Conv2dAttributes {  ///< inputs x [N,C,H,W], w [K,C/groups,R,S]
+  Pair stride = 1;
+  Padding padding = 0;
+  Pair dilation = 1;
+  int64_t groups = 1;
+  bool operator==(const Conv2dAttributes&) const = default;
+};
+struct MatmulAttributes {  ///< inputs a [..., m, k], b [k, n] or [..., k, n]
+  bool transpose_b = false;  ///< b is [n, k]
+  bool operator==(const MatmulAttributes&) const = default;
+};
+struct SliceAttributes {  ///< input x; indices start, start + step, ... of `axis`, as many as the output has
+  int axis = 0;
+  int64_t start = 0, step = 1;
+  bool operator==(const SliceAttributes&) const = default;
+};
+using Attributes = std::variant<std::monostate, Conv2dAttributes, MatmulAttributes, SliceAttributes>;
+
+/// Elementwise work on what a node has computed, before it is stored; of an elementwise node, all its work.
+struct Epilogue {
+  Region region;                      ///< its outputs are the node's; none: the node stores its result
+  std::vector<Shape> operand_shapes;  ///< under which each operand is read; a bias [K] is read as [K, 1, 1]
+  bool operator==(const Epilogue&) const = default;
+};
+
+/// One operation.
+struct Node {
+  NodeKind kind = NodeKind::input;
+  std::string name;
+  std::vector<Value> inputs;  ///< the kind's own, then the epilogue's operands
+  std::vector<TensorType> outputs;
+  Attributes attributes;
+  Epilogue epilogue;
+
+  /// Given from outside, and known by its name.
+  bool is_given() const { return kind == NodeKind::input || kind == NodeKind::parameter; }
+  size_t num_own_inputs() const { return inputs.size() - epilogue.operand_shapes.size(); }
+  std::span<const Value> operands() const { return std::span(inputs).subspan(num_own_inputs()); }
+  bool operator==(const Node&) const = default;
 };
 
 /// A computation, written call by call. Each call checks its arguments and infers the result's shape; a wrong
@@ -93,16 +123,26 @@ class Graph {
   /// Names the node that made `value`, for dumps, errors and profiles; returns `value`.
   Value name(Value value, const std::string& node_name);
 
-  /// 2-D cross-correlation (see ConvShape): x [N,C,H,W], w [K,C/groups,R,S], float32 -> [N,K,P,Q].
+  /// 2-D cross-correlation, as in PyTorch: x [N,C,H,W], w [K,C/groups,R,S], float32 -> [N,K,P,Q],
+  ///   y[n,k,p,q] = sum over c,r,s of x[n, c, p * stride.h + r * dilation.h - top, q * stride.w + ...] * w[k,c,r,s]
+  /// with x = 0 outside the image (0 times an infinite weight is NaN there too).
   Value conv2d(Value x, Value w, const Conv2dOptions& options = {});
   /// The same plus bias [K].
-  Value conv2d(Value x, Value w, Value bias, const Conv2dOptions& options = {});
+  template <std::same_as<Value> Bias>  // not deduced from {}, which means no options
+  Value conv2d(Value x, Value w, Bias bias, const Conv2dOptions& options = {}) {
+    return biased_conv2d(x, w, bias, options);
+  }
 
   /// numpy.matmul for a [..., m, k] with b [k, n] or with b [..., k, n] of the same leading extents; float32.
   Value matmul(Value a, Value b);
   /// x [..., in] times w [out, in] transposed, plus bias [out]: torch.nn.Linear; float32.
   Value linear(Value x, Value w);
   Value linear(Value x, Value w, Value bias);
+
+  /// Indices start, start + step, ... before stop of `axis` as a view of x, which moves no data. As in Python:
+  /// negative axes, starts and stops count from the end, what lies beyond it is cut, and with a negative step
+  /// the axis is walked backwards (a stop before the first index is then INT64_MIN). Any dtype.
+  Value slice(Value x, int axis, int64_t start, int64_t stop, int64_t step = 1);
 
   /// Elementwise functions; formulas, bounds and special values in ops/elementwise/formulas.h. Any dtype; 16-bit types
   /// compute in float32 and round on store.
@@ -141,15 +181,19 @@ class Graph {
   Value min(Value a, Value b) { return binary(Op::min, a, b); }
   Value max(Value a, Value b) { return binary(Op::max, a, b); }
   Value add(Value a, float b) { return binary(Op::add, a, b); }
+  Value add(float a, Value b) { return binary(Op::add, a, b); }
   Value sub(Value a, float b) { return binary(Op::sub, a, b); }
   Value sub(float a, Value b) { return binary(Op::sub, a, b); }
   Value mul(Value a, float b) { return binary(Op::mul, a, b); }
+  Value mul(float a, Value b) { return binary(Op::mul, a, b); }
   Value div(Value a, float b) { return binary(Op::div, a, b); }
   Value div(float a, Value b) { return binary(Op::div, a, b); }
   Value pow(Value a, float b) { return binary(Op::pow, a, b); }
   Value pow(float a, Value b) { return binary(Op::pow, a, b); }
   Value min(Value a, float b) { return binary(Op::min, a, b); }
+  Value min(float a, Value b) { return binary(Op::min, a, b); }
   Value max(Value a, float b) { return binary(Op::max, a, b); }
+  Value max(float a, Value b) { return binary(Op::max, a, b); }
 
   /// The same by op, for programs that make graphs. Error(invalid_argument) when `op` has another arity.
   Value unary(Op op, Value x, float p = 0, float q = 0);
@@ -167,17 +211,25 @@ class Graph {
   /// For passes: appends a finished node (its arguments are not checked; verify() does that).
   Value append(Node node);
 
-  bool operator==(const Graph&) const = default;
+  /// For builders: appends `node` after inferring its outputs from its inputs and attributes, which throws the
+  /// kind's errors. Of an elementwise node the output's dtype is given.
+  Value add_node(Node node);
+
+  bool operator==(const Graph& other) const { return nodes_ == other.nodes_ && outputs_ == other.outputs_; }
 
  private:
   const TensorType& checked_type(Value value, const char* op) const;
   std::string next_name(const char* op) const;
+  Value matmul_node(Value a, Value b, bool transpose_b, const char* op);
+  Value biased_conv2d(Value x, Value w, Value bias, const Conv2dOptions& options);
   Value elementwise(Op op, std::vector<Value> inputs, std::vector<Shape> operand_shapes, Arg a, Arg b,
-                    float p, float q, TensorType result);
-  void require_new_name(const std::string& name, const char* what) const;
+                    float p, float q, DType dtype);
 
   std::vector<Node> nodes_;
+  std::vector<uint64_t> stamps_;  // of nodes_
   std::vector<std::pair<std::string, Value>> outputs_;
+  std::unordered_set<std::string> names_;         // of inputs and parameters
+  std::unordered_set<std::string> output_names_;  // of outputs_
 };
 
 /// The graph as text, one node a line with shapes; fused regions are spelled out.

@@ -1,12 +1,12 @@
 #pragma once
 
-#include <map>
 #include <memory>
 #include <string>
 
 #include "graph/graph.h"
 #include "graph/plan.h"
 #include "graph/profile.h"
+#include "ops/math_mode.h"
 #include "runtime/safetensors.h"
 #include "runtime/tensor.h"
 
@@ -18,7 +18,9 @@ struct CompileOptions {
   bool fuse = true;  ///< false: every node runs by itself, as written
   /// Bounds the scratch memory of a session: im2col columns or packed activations, plus cuBLAS's workspace.
   int64_t workspace_bytes = int64_t{256} << 20;
-  ConvAlgorithm conv = ConvAlgorithm::automatic;  ///< to compare the GPU's convolutions with one another
+  /// To compare convolutions with one another: the name of a family ("im2col", "rows", ...; another one is an
+  /// error that lists them), which runs wherever it covers the problem. Empty: the fastest.
+  std::string conv;
   /// Record a session's launches into a CUDA graph on its first run. Meanwhile no other thread may wait for
   /// the whole device (cudaDeviceSynchronize, cublasDestroy): drivers break the recording, and the run goes
   /// without, or crash (580.159). Solder's own threads keep out of each other's way.
@@ -26,13 +28,15 @@ struct CompileOptions {
 };
 
 class Session;
+struct ModelData;
+struct SessionData;
 
 /// A compiled graph: the optimised graph, how each node runs, where each value will live, and the weights on
-/// the device. Immutable; copies share it; any thread may make Sessions from it.
+/// the device. Immutable; copies share it; any thread may make Sessions from it. One that was made without
+/// compile() is empty, and what it is asked Error(invalid_argument).
 class Model {
  public:
-  struct Impl;
-  explicit Model(std::shared_ptr<const Impl> impl) : impl_(std::move(impl)) {}
+  Model() = default;
 
   /// A new Session with memory of its own. Error(out_of_memory) naming the node at the peak. `stream`, a
   /// cudaStream_t of the model's device that outlives the session, is what it works on; null: one of its own.
@@ -54,13 +58,19 @@ class Model {
   std::string describe() const;
 
  private:
-  std::shared_ptr<const Impl> impl_;
+  friend Model compile(const Graph&, const TensorMap&, const CompileOptions&);
+  explicit Model(std::shared_ptr<const ModelData> data) : data_(std::move(data)) {}
+  const ModelData& data() const;
+
+  std::shared_ptr<const ModelData> data_;
 };
 
 /// Runs a Model; owns its memory, captured graph and, unless it was given one, stream. One thread at a time.
+/// Made by Model::session(); one made otherwise, or moved from, is empty, and what it is asked
+/// Error(invalid_argument).
 class Session {
  public:
-  explicit Session(std::shared_ptr<const Model::Impl> model, void* stream = nullptr);
+  Session() noexcept;
   Session(Session&&) noexcept;
   Session& operator=(Session&&) noexcept;
   ~Session();  ///< waits for what runs
@@ -70,7 +80,7 @@ class Session {
   /// wrong shape or dtype; nothing has run then.
   TensorMap run(const TensorMap& inputs);
 
-  /// The same without allocating: results go into `outputs`, tensors of the right type on any device. Outputs
+  /// The same without allocating, once the session has run: results go into `outputs`, tensors of the right type on any device. Outputs
   /// left out are not copied.
   void run(const TensorMap& inputs, const TensorMap& outputs);
 
@@ -79,7 +89,8 @@ class Session {
   void enqueue(const TensorMap& inputs, const TensorMap& outputs);
 
   /// For data that is on the device already: views of the session's own memory, valid while it lives. Fill
-  /// the inputs, execute(), read the outputs, all on stream(); nothing here waits.
+  /// the inputs, execute(), read the outputs, all on stream(); nothing here waits. What a graph gives out as it was
+  /// given (an input) is the same memory; a parameter is a copy, made anew by each execute().
   Tensor input(const std::string& name) const;
   Tensor output(const std::string& name) const;
   void execute();
@@ -96,13 +107,16 @@ class Session {
   void* stream() const;
 
  private:
-  struct Impl;
-  std::unique_ptr<Impl> impl_;
+  friend class Model;
+  explicit Session(std::unique_ptr<SessionData> data) noexcept;
+  SessionData& data() const;
+
+  std::unique_ptr<SessionData> data_;
 };
 
 /// Checks, optimises and plans `graph`, and moves the weights to the device. `weights` has a tensor for every
-/// parameter (others are ignored): Error(invalid_argument) on a missing one, Error(shape_mismatch) on another
-/// shape or dtype, with the shape that would be right.
+/// parameter (others are ignored); Error(invalid_argument) lists all that are missing, or have another shape or
+/// dtype than the graph declares.
 Model compile(const Graph& graph, const TensorMap& weights, const CompileOptions& options = {});
 
 }  // namespace solder

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "graph/executor.h"
+#include "graph/nodes/node_def.h"
 
 namespace solder {
 namespace {
@@ -54,11 +54,7 @@ NodeProfile describe_work(const Graph& graph, const Node& node, const std::strin
     work.bytes += num_bytes(type.shape, type.dtype);
   }
   for (const TensorType& type : node.outputs) work.bytes += num_bytes(type.shape, type.dtype);
-  if (node.kind == NodeKind::conv2d) work.flops = 2 * node.conv.num_macs();
-  if (node.kind == NodeKind::matmul) {
-    const GemmShape gemm = gemm_of(graph, node);
-    work.flops = 2 * gemm.count * gemm.m * gemm.n * gemm.k;
-  }
+  if (const auto flops = node_def(node.kind).flops) work.flops = flops(node, input_types(graph, node));
   return work;
 }
 

@@ -39,4 +39,21 @@ inline bool is_dense(const TensorView& view) {
   return true;
 }
 
+/// `view` under another shape of as many elements, without moving any; false where its strides allow none.
+inline bool view_as(const TensorView& view, const Shape& shape, TensorView* result) {
+  TensorView dense = dense_view(view.data, view.dtype, shape);
+  if (!is_dense(view)) {
+    // Only axes of extent 1 may come and go.
+    size_t from = 0;
+    for (size_t to = 0; to < shape.size(); ++to) {
+      if (shape[to] == 1) continue;
+      while (from < view.shape.size() && view.shape[from] == 1) ++from;
+      if (from == view.shape.size() || view.shape[from] != shape[to]) return false;
+      dense.strides[to] = view.strides[from++];
+    }
+  }
+  *result = std::move(dense);
+  return true;
+}
+
 }  // namespace solder

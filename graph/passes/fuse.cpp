@@ -1,225 +1,225 @@
-#include "graph/passes/fuse.h"
-
 #include <algorithm>
-#include <map>
-#include <optional>
 
+#include "graph/lower.h"
+#include "graph/nodes/node_def.h"
+#include "graph/passes/passes.h"
+#include "ops/elementwise/pass.h"
 #include "runtime/check.h"
 
 namespace solder {
 namespace {
 
-// A copy of `graph` with only the nodes for which keep[i] holds; values are renumbered.
-Graph filtered(const Graph& graph, const std::vector<bool>& keep) {
-  std::vector<int> renumbered(graph.nodes().size(), -1);
-  Graph result;
-  for (size_t i = 0; i < graph.nodes().size(); ++i) {
-    if (!keep[i]) continue;
-    Node node = graph.nodes()[i];
-    for (Value& input : node.inputs) input.node = renumbered[static_cast<size_t>(input.node)];
-    renumbered[i] = result.append(std::move(node)).node;
-  }
-  for (const auto& [name, value] : graph.outputs())
-    result.output(name, {renumbered[static_cast<size_t>(value.node)], value.output});
-  return result;
-}
-
-// Nodes as they are being fused. A merged producer dies; its values that are still needed become outputs of
-// the consumer. Indices stay those of the original graph until the end.
+// Nodes as they are being fused, under their numbers in the original graph. A merged producer dies; those of its
+// values that are still needed become outputs of the consumer.
 class Fuser {
  public:
   explicit Fuser(const Graph& graph)
-      : nodes_(graph.nodes()), alive_(nodes_.size(), true), outputs_(graph.outputs()) {}
+      : nodes_(graph.nodes()),
+        outputs_(graph.outputs()),
+        alive_(nodes_.size(), true),
+        moved_(nodes_.size()),
+        follows_(nodes_.size(), 0) {
+    for (size_t i = 0; i < nodes_.size(); ++i) {
+      order_.push_back(i);
+      place_.push_back(i);
+      uses_.emplace_back(nodes_[i].outputs.size(), 0);
+      for (const Value& input : nodes_[i].inputs) ++uses(input);
+    }
+    for (const auto& [name, value] : outputs_) ++uses(value);
+  }
 
   Graph run() {
     for (size_t consumer = 0; consumer < nodes_.size(); ++consumer) {
+      for (Value& input : nodes_[consumer].inputs) input = now(input);
       while (nodes_[consumer].kind == NodeKind::elementwise && absorb_one_producer(consumer)) {
       }
     }
-    for (size_t i = 0; i < nodes_.size(); ++i)
-      if (alive_[i]) nodes_[i].region = contract_mish(nodes_[i].region);
     return finished();
   }
 
  private:
+  // How far a producer that others read too may lie before its consumer, in nodes: what lies between is looked at.
+  static constexpr size_t kReach = 512;
+
+  int& uses(Value value) {
+    return uses_[static_cast<size_t>(value.node)][static_cast<size_t>(value.output)];
+  }
+
+  // Where the value is made now.
+  Value now(Value value) {
+    while (!alive_[static_cast<size_t>(value.node)])
+      value = moved_[static_cast<size_t>(value.node)][static_cast<size_t>(value.output)];
+    return value;
+  }
+
   bool absorb_one_producer(size_t consumer) {
-    // Latest producer first: a convolution can only be absorbed when everything else the region reads exists
-    // before it, and elementwise producers must not hide it.
-    std::vector<int> producers;
-    for (const Value& input : nodes_[consumer].inputs) producers.push_back(input.node);
-    std::sort(producers.rbegin(), producers.rend());
+    // Latest producer first: one that takes an epilogue can only absorb the region when everything else that the
+    // region reads exists before it, and elementwise producers must not hide it.
+    std::vector<size_t> producers;
+    for (const Value& input : nodes_[consumer].inputs) producers.push_back(static_cast<size_t>(input.node));
+    std::sort(producers.begin(), producers.end(),
+              [&](size_t a, size_t b) { return place_[a] > place_[b]; });
     producers.erase(std::unique(producers.begin(), producers.end()), producers.end());
-    for (const bool want_conv : {false, true}) {
-      for (const int producer : producers) {
-        if ((nodes_[static_cast<size_t>(producer)].kind == NodeKind::conv2d) != want_conv) continue;
-        if (try_merge(static_cast<size_t>(producer), consumer)) return true;
+    for (const bool elementwise : {true, false}) {
+      for (const size_t producer : producers) {
+        if ((nodes_[producer].kind == NodeKind::elementwise) != elementwise) continue;
+        if (try_merge(producer, consumer)) return true;
       }
     }
     return false;
   }
 
   // Legality of merging `producer` into the elementwise node `consumer`, all of:
-  //  1. the producer is elementwise or a convolution, and computes the consumer's whole index space (a
-  //  smaller
-  //     producer that is broadcast would be recomputed for every element);
+  //  1. the producer takes an epilogue, and computes the consumer's whole index space (a smaller producer that is
+  //     broadcast would be recomputed for every element);
   //  2. the consumer reads it as it is, not through another view or broadcast;
-  //  3. no path leads from the producer to the consumer through a third node: it would have to run in
-  //  between;
-  //  4. a convolution's result is needed by this region only, and in float32: its epilogue has one output;
-  //  5. the merged region still fits a program.
+  //  3. no path leads from the producer to the consumer through a third node: it would have to run in between;
+  //  4. unless it is elementwise itself, the producer's result is needed by this region only, and in float32: its
+  //     epilogue has one output;
+  //  5. the merged region still fits a program, and its operands the axes that a kernel counts.
   bool try_merge(size_t producer_index, size_t consumer_index) {
-    const Node& producer = nodes_[producer_index];
-    const Node& consumer = nodes_[consumer_index];
-    const bool is_conv = producer.kind == NodeKind::conv2d;
-    if (!is_conv && producer.kind != NodeKind::elementwise) return false;
-    if (producer.outputs[0].shape != consumer.outputs[0].shape) return false;
+    for (const size_t index : {producer_index, consumer_index})
+      for (Value& input : nodes_[index].inputs) input = now(input);
+    const Node &producer = nodes_[producer_index], &consumer = nodes_[consumer_index];
+    if (!node_def(producer.kind).takes_epilogue) return false;
+    const Shape& space = consumer.outputs[0].shape;
+    if (producer.outputs[0].shape != space) return false;
+    std::vector<int> unread = uses_[producer_index];
     for (size_t i = 0; i < consumer.inputs.size(); ++i) {
-      if (consumer.inputs[i].node == static_cast<int>(producer_index) &&
-          consumer.operand_shapes[i] != producer.outputs[0].shape)
-        return false;
+      if (consumer.inputs[i].node != static_cast<int>(producer_index)) continue;
+      if (consumer.epilogue.operand_shapes[i] != space) return false;
+      --unread[static_cast<size_t>(consumer.inputs[i].output)];
     }
-    if (reaches_around(producer_index, consumer_index)) return false;
-
-    // Which of the producer's outputs does something else still read?
-    std::vector<int> kept;
-    for (int output = 0; output < static_cast<int>(producer.outputs.size()); ++output)
-      if (is_read_elsewhere({static_cast<int>(producer_index), output}, consumer_index))
-        kept.push_back(output);
-    if (is_conv &&
-        (!kept.empty() || consumer.outputs.size() != 1 || consumer.outputs[0].dtype != DType::float32))
+    std::vector<int> kept;  // outputs that something else still reads
+    for (size_t output = 0; output < unread.size(); ++output)
+      if (unread[output] > 0) kept.push_back(static_cast<int>(output));
+    const bool is_elementwise = producer.kind == NodeKind::elementwise;
+    if (!is_elementwise && (!kept.empty() || consumer.outputs.size() != 1 ||
+                            consumer.outputs[0].dtype != DType::float32))
       return false;
 
-    std::optional<Node> merged = merged_node(producer, consumer, producer_index, kept);
-    if (!merged || !fits_program(contract_mish(merged->region), is_conv)) return false;
-
-    for (size_t i = 0; i < kept.size(); ++i) {
-      redirect({static_cast<int>(producer_index), kept[i]},
-               {static_cast<int>(consumer_index), static_cast<int>(consumer.outputs.size() + i)});
-    }
-    nodes_[consumer_index] = std::move(*merged);
-    alive_[producer_index] = false;
+    Node merged = merged_node(producer, consumer, producer_index, kept);
+    if (!fits_program(merged.epilogue.region, !is_elementwise) ||
+        !fits_elementwise(space, merged.epilogue.operand_shapes))
+      return false;
+    if (!kept.empty() && !make_way(producer_index, consumer_index)) return false;
+    finish_merge(producer_index, consumer_index, kept, std::move(merged));
     return true;
   }
 
-  std::optional<Node> merged_node(const Node& producer, const Node& consumer, size_t producer_index,
+  void finish_merge(size_t producer, size_t consumer, const std::vector<int>& kept, Node merged) {
+    std::vector<int> uses_of_merged = uses_[consumer];
+    moved_[producer].resize(nodes_[producer].outputs.size());
+    for (size_t i = 0; i < kept.size(); ++i) {
+      const size_t output = static_cast<size_t>(kept[i]);
+      moved_[producer][output] = {static_cast<int>(consumer),
+                                  static_cast<int>(nodes_[consumer].outputs.size() + i)};
+      uses_of_merged.push_back(uses_[producer][output]);
+    }
+    for (const Value& input : nodes_[consumer].inputs) {
+      --uses(input);
+      if (input.node == static_cast<int>(producer) && moved_[producer][static_cast<size_t>(input.output)].node >= 0)
+        --uses_of_merged[static_cast<size_t>(moved_[producer][static_cast<size_t>(input.output)].output)];
+    }
+    for (const Value& input : nodes_[producer].inputs) --uses(input);
+    for (const Value& input : merged.inputs) ++uses(input);
+    uses_[consumer] = std::move(uses_of_merged);
+    nodes_[consumer] = std::move(merged);
+    alive_[producer] = false;
+  }
+
+  Node merged_node(const Node& producer, const Node& consumer, size_t producer_index,
                                   const std::vector<int>& kept) const {
     Node merged = producer;
-    merged.name = producer.kind == NodeKind::conv2d ? producer.name : consumer.name;
-    const size_t first = static_cast<size_t>(producer.first_operand());
+    if (producer.kind == NodeKind::elementwise) merged.name = consumer.name;
+    const size_t first = producer.num_own_inputs();
+    std::vector<Shape>& shapes = merged.epilogue.operand_shapes;
     std::vector<int> operand_map;
     for (size_t i = 0; i < consumer.inputs.size(); ++i) {
       const Value input = consumer.inputs[i];
+      const Shape& shape = consumer.epilogue.operand_shapes[i];
       if (input.node == static_cast<int>(producer_index)) {
         operand_map.push_back(-1 - input.output);
         continue;
       }
-      // The same tensor read in the same way is one operand.
-      size_t operand = 0;
-      for (; operand < merged.operand_shapes.size(); ++operand) {
-        if (merged.inputs[first + operand] == input &&
-            merged.operand_shapes[operand] == consumer.operand_shapes[i])
-          break;
-      }
-      if (operand == merged.operand_shapes.size()) {
+      size_t operand = 0;  // the same tensor read in the same way is one operand
+      while (operand < shapes.size() && !(merged.inputs[first + operand] == input && shapes[operand] == shape))
+        ++operand;
+      if (operand == shapes.size()) {
         merged.inputs.push_back(input);
-        merged.operand_shapes.push_back(consumer.operand_shapes[i]);
+        shapes.push_back(shape);
       }
       operand_map.push_back(static_cast<int>(operand));
     }
     merged.outputs = consumer.outputs;
     for (const int output : kept) merged.outputs.push_back(producer.outputs[static_cast<size_t>(output)]);
-    merged.region = merge(producer.region, consumer.region, operand_map,
-                          static_cast<int>(merged.operand_shapes.size()), kept);
+    merged.epilogue.region = contract_mish(merge(producer.epilogue.region, consumer.epilogue.region, operand_map,
+                                                 static_cast<int>(shapes.size()), kept));
     return merged;
   }
 
-  // A path producer -> other node -> consumer? Node order is no help: a kept output moves to a later node.
-  bool reaches_around(size_t producer, size_t consumer) const {
-    std::vector<bool> seen(nodes_.size(), false);
-    std::vector<size_t> pending;
-    const auto visit_inputs = [&](size_t index, bool is_consumer) {
-      for (const Value& input : nodes_[index].inputs) {
-        const size_t from = static_cast<size_t>(input.node);
-        if ((is_consumer && from == producer) || seen[from]) continue;
-        seen[from] = true;
-        pending.push_back(from);
-      }
+  // The merged node will stand where the consumer does: what reads the producer's kept values before that, and
+  // what follows from it, must move behind. False where it leads to the consumer, or is too far to tell.
+  bool make_way(size_t producer, size_t consumer) {
+    const size_t first = place_[producer] + 1, last = place_[consumer];
+    if (last - first > kReach) return false;
+    std::vector<size_t> before, behind;
+    ++search_;
+    const auto follows = [&](Value& input) {
+      input = now(input);
+      return follows_[static_cast<size_t>(input.node)] == search_;
     };
-    visit_inputs(consumer, true);
-    while (!pending.empty()) {
-      const size_t index = pending.back();
-      pending.pop_back();
-      if (index == producer) return true;
-      visit_inputs(index, false);
+    follows_[producer] = search_;
+    for (size_t place = first; place < last; ++place) {
+      const size_t node = order_[place];
+      if (!alive_[node]) continue;
+      std::vector<Value>& inputs = nodes_[node].inputs;
+      const bool is_behind = std::any_of(inputs.begin(), inputs.end(), follows);
+      if (is_behind) follows_[node] = search_;
+      (is_behind ? behind : before).push_back(node);
     }
-    return false;
+    for (Value& input : nodes_[consumer].inputs)
+      if (input.node != static_cast<int>(producer) && follows(input)) return false;
+    // Places of dead nodes are left over between; nobody asks for them again.
+    size_t place = first;
+    const auto put = [&](size_t node) { order_[place] = node, place_[node] = place, ++place; };
+    for (const size_t node : before) put(node);
+    put(consumer);
+    for (const size_t node : behind) put(node);
+    for (; place <= last; ++place) order_[place] = producer;  // dead by then
+    return true;
   }
 
-  bool is_read_elsewhere(Value value, size_t consumer) const {
-    for (const auto& [name, output] : outputs_)
-      if (output == value) return true;
-    for (size_t i = 0; i < nodes_.size(); ++i) {
-      if (!alive_[i] || i == consumer) continue;
-      if (std::find(nodes_[i].inputs.begin(), nodes_[i].inputs.end(), value) != nodes_[i].inputs.end())
-        return true;
-    }
-    return false;
-  }
-
-  void redirect(Value from, Value to) {
-    for (size_t i = 0; i < nodes_.size(); ++i) {
-      if (!alive_[i]) continue;
-      std::replace(nodes_[i].inputs.begin(), nodes_[i].inputs.end(), from, to);
-    }
-    for (auto& [name, output] : outputs_)
-      if (output == from) output = to;
-  }
-
-  // Readers of a kept output may now come before the node that makes it: sort again, stably.
-  Graph finished() const {
+  Graph finished() {
     std::vector<int> renumbered(nodes_.size(), -1);
     Graph result;
-    size_t remaining = static_cast<size_t>(std::count(alive_.begin(), alive_.end(), true));
-    while (remaining > 0) {
-      const size_t before = remaining;
-      for (size_t i = 0; i < nodes_.size(); ++i) {
-        if (!alive_[i] || renumbered[i] >= 0) continue;
-        Node node = nodes_[i];
-        bool ready = true;
-        for (Value& input : node.inputs) {
-          const int index = renumbered[static_cast<size_t>(input.node)];
-          ready = ready && index >= 0;
-          input.node = index;
-        }
-        if (!ready) continue;
-        renumbered[i] = result.append(std::move(node)).node;
-        --remaining;
+    for (const size_t index : order_) {
+      if (!alive_[index]) continue;
+      Node& node = nodes_[index];
+      for (Value& input : node.inputs) {
+        input = now(input);
+        input.node = renumbered[static_cast<size_t>(input.node)];
       }
-      SOLDER_REQUIRE(remaining < before, invalid_argument, "fuse: made a cycle (a bug of solder)");
+      renumbered[index] = result.append(std::move(node)).node;
     }
-    for (const auto& [name, value] : outputs_)
+    for (const auto& [name, output] : outputs_) {
+      const Value value = now(output);
       result.output(name, {renumbered[static_cast<size_t>(value.node)], value.output});
+    }
     return result;
   }
 
   std::vector<Node> nodes_;
-  std::vector<bool> alive_;
   std::vector<std::pair<std::string, Value>> outputs_;
+  std::vector<bool> alive_;
+  std::vector<std::vector<Value>> moved_;   // by dead node and output: where the value went
+  std::vector<std::vector<int>> uses_;      // by node and output: how often it is read, or given out
+  std::vector<size_t> order_, place_;       // nodes in the order they run; a node's place in it
+  std::vector<int> follows_;                // by node: the last search that found it behind its producer
+  int search_ = 0;
 };
 
 }  // namespace
-
-Graph remove_dead(const Graph& graph) {
-  std::vector<bool> needed(graph.nodes().size(), false);
-  for (const auto& [name, value] : graph.outputs()) needed[static_cast<size_t>(value.node)] = true;
-  for (size_t i = graph.nodes().size(); i-- > 0;) {
-    const Node& node = graph.nodes()[i];
-    if (node.kind == NodeKind::input || node.kind == NodeKind::parameter) needed[i] = true;
-    if (!needed[i]) continue;
-    for (const Value& input : node.inputs) needed[static_cast<size_t>(input.node)] = true;
-  }
-  return filtered(graph, needed);
-}
 
 Graph fuse(const Graph& graph) { return Fuser(graph).run(); }
 

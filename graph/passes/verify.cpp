@@ -1,18 +1,18 @@
-#include "graph/passes/verify.h"
-
-#include <set>
-
+#include "graph/nodes/node_def.h"
+#include "graph/passes/passes.h"
 #include "runtime/check.h"
 
 namespace solder {
 namespace {
 
 void verify_region(const Node& node) {
-  const Region& region = node.region;
+  const Region& region = node.epilogue.region;
+  const bool has_result = node.kind != NodeKind::elementwise;
   const auto check = [&](const Arg& arg, size_t num_exprs) {
-    const int limit = arg.kind == Arg::Kind::operand ? region.num_operands
-                      : arg.kind == Arg::Kind::expr  ? static_cast<int>(num_exprs)
-                                                     : 1;
+    const int limit = arg.kind == Arg::Kind::operand  ? region.num_operands
+                      : arg.kind == Arg::Kind::expr   ? static_cast<int>(num_exprs)
+                      : arg.kind == Arg::Kind::result ? has_result
+                                                      : 1;
     SOLDER_REQUIRE(arg.index >= 0 && arg.index < limit, invalid_argument, node.name,
                    ": an expression refers to a value that is not there (", to_string(region), ")");
   };
@@ -27,66 +27,73 @@ void verify_region(const Node& node) {
   }
   SOLDER_REQUIRE(region.outputs.size() == node.outputs.size(), invalid_argument, node.name, ": ",
                  region.outputs.size(), " region outputs for ", node.outputs.size(), " node outputs");
-  for (const Arg& output : region.outputs) check(output, region.exprs.size());
-
-  const size_t num_inputs = node.inputs.size() - static_cast<size_t>(node.first_operand());
-  SOLDER_REQUIRE(
-      static_cast<size_t>(region.num_operands) == num_inputs && node.operand_shapes.size() == num_inputs,
-      invalid_argument, node.name, ": ", region.num_operands, " operands, ", node.operand_shapes.size(),
-      " operand shapes, ", num_inputs, " operand inputs");
-  for (const Shape& shape : node.operand_shapes) {
-    Shape result;
-    SOLDER_REQUIRE(broadcast(shape, node.outputs[0].shape, &result) && result == node.outputs[0].shape,
-                   invalid_argument, node.name, ": operand shape ", to_string(shape),
-                   " does not broadcast to ", to_string(node.outputs[0].shape));
+  for (const Arg& output : region.outputs) {
+    SOLDER_REQUIRE(output.kind != Arg::Kind::none && output.kind != Arg::Kind::immediate, invalid_argument,
+                   node.name, ": a region stores what it has not computed");
+    check(output, region.exprs.size());
   }
-  for (const TensorType& output : node.outputs)
-    SOLDER_REQUIRE(output.shape == node.outputs[0].shape, invalid_argument, node.name,
-                   ": outputs differ in shape");
+  SOLDER_REQUIRE(static_cast<size_t>(region.num_operands) == node.operands().size(), invalid_argument,
+                 node.name, ": ", region.num_operands, " operands and ", node.operands().size(),
+                 " shapes under which they are read");
+}
+
+// That the operands' shapes are other shapes of their tensors, which broadcast to the node's own.
+void verify_operands(const Graph& graph, const Node& node) {
+  const Shape& space = node.outputs[0].shape;
+  for (size_t i = 0; i < node.operands().size(); ++i) {
+    const Shape& shape = node.epilogue.operand_shapes[i];
+    Shape result;
+    SOLDER_REQUIRE(broadcast(shape, space, &result) && result == space, invalid_argument, node.name,
+                   ": operand shape ", to_string(shape), " does not broadcast to ", to_string(space));
+    const TensorType& type = graph.type(node.operands()[i]);
+    SOLDER_REQUIRE(num_elements(shape) == num_elements(type.shape), invalid_argument, node.name,
+                   ": operand ", i, " reads ", to_string(type), " as ", to_string(shape));
+  }
+}
+
+// What the kind says of the node's types. An epilogue's outputs have the shape of the result that it follows, and
+// the dtypes that they are stored as.
+void verify_types(const Graph& graph, const Node& node, const NodeDef& def) {
+  if (def.infer == nullptr) return;
+  const std::vector<TensorType> results = def.infer(node, input_types(graph, node));
+  for (size_t i = 0; i < node.outputs.size(); ++i) {
+    const TensorType& result = results[def.takes_epilogue ? 0 : i];
+    const bool same_dtype = def.takes_epilogue || node.outputs[i].dtype == result.dtype;
+    SOLDER_REQUIRE(node.outputs[i].shape == result.shape && same_dtype, invalid_argument, node.name,
+                   ": output ", i, " is ", to_string(node.outputs[i]), "; ", def.name, " gives ",
+                   to_string(result));
+  }
 }
 
 }  // namespace
 
 void verify(const Graph& graph) {
-  std::set<std::string> names;
-  const auto& nodes = graph.nodes();
-  for (size_t i = 0; i < nodes.size(); ++i) {
-    const Node& node = nodes[i];
+  std::unordered_set<std::string> names;
+  for (size_t i = 0; i < graph.nodes().size(); ++i) {
+    const Node& node = graph.nodes()[i];
+    const NodeDef& def = node_def(node.kind);
     for (const Value& input : node.inputs) {
       SOLDER_REQUIRE(input.node >= 0 && static_cast<size_t>(input.node) < i, invalid_argument, node.name,
                      ": an input does not come from an earlier node");
       graph.type(input);
     }
-    SOLDER_REQUIRE(!node.outputs.empty(), invalid_argument, node.name, ": has no output");
-    switch (node.kind) {
-      case NodeKind::input:
-      case NodeKind::parameter:
-        SOLDER_REQUIRE(node.inputs.empty() && names.insert(node.name).second, invalid_argument, node.name,
-                       ": an input or parameter has inputs, or its name is taken");
-        break;
-      case NodeKind::conv2d: {
-        const ConvShape& s = node.conv;
-        validate(s, node.name);
-        SOLDER_REQUIRE(node.inputs.size() >= 2 &&
-                           graph.type(node.inputs[0]).shape == (Shape{s.N, s.C, s.H, s.W}) &&
-                           graph.type(node.inputs[1]).shape == (Shape{s.K, s.C / s.groups, s.R, s.S}) &&
-                           node.outputs[0].shape == (Shape{s.N, s.K, s.P(), s.Q()}),
-                       invalid_argument, node.name, ": its tensors do not match ", to_string(s));
-        verify_region(node);
-        break;
-      }
-      case NodeKind::matmul:
-        SOLDER_REQUIRE(node.inputs.size() == 2 && node.outputs.size() == 1, invalid_argument, node.name,
-                       ": a matmul has two inputs and one output");
-        break;
-      case NodeKind::elementwise: verify_region(node); break;
+    const size_t num_operands = node.epilogue.operand_shapes.size();
+    SOLDER_REQUIRE(!node.outputs.empty() && num_operands <= node.inputs.size() &&
+                       node.num_own_inputs() == def.num_inputs,
+                   invalid_argument, node.name, ": a ", def.name, " has ", def.num_inputs,
+                   " inputs besides its epilogue's, and an output");
+    SOLDER_REQUIRE(node.attributes.index() == def.attributes_index, invalid_argument, node.name,
+                   ": the attributes are another kind's");
+    SOLDER_REQUIRE(!node.is_given() || names.insert(node.name).second, invalid_argument, node.name,
+                   ": an input or parameter of that name is there already");
+    if (def.takes_epilogue) {
+      verify_region(node);
+      verify_operands(graph, node);
+    } else {
+      SOLDER_REQUIRE(node.outputs.size() == 1 && node.epilogue == Epilogue{}, invalid_argument, node.name,
+                     ": a ", def.name, " has one output and no epilogue");
     }
-    for (size_t operand = 0; operand < node.operand_shapes.size(); ++operand) {
-      const Value input = node.inputs[static_cast<size_t>(node.first_operand()) + operand];
-      SOLDER_REQUIRE(num_elements(node.operand_shapes[operand]) == num_elements(graph.type(input).shape),
-                     invalid_argument, node.name, ": operand ", operand, " reads ",
-                     to_string(graph.type(input)), " as ", to_string(node.operand_shapes[operand]));
-    }
+    verify_types(graph, node, def);
   }
   for (const auto& [name, value] : graph.outputs()) graph.type(value);
 }

@@ -1,0 +1,149 @@
+#include <array>
+
+#include "graph/lower.h"
+#include "graph/nodes/node_def.h"
+#include "ops/conv/kernels.h"
+#include "runtime/check.h"
+
+namespace solder {
+namespace {
+
+// Error unless the tensors can be a convolution's; its geometry.
+ConvShape conv_shape(const Node& node, std::span<const TensorType> inputs) {
+  const TensorType &x = inputs[0], &w = inputs[1];
+  SOLDER_REQUIRE(x.dtype == DType::float32 && w.dtype == DType::float32, unsupported, node.name,
+                 ": takes float32 tensors, not ", to_string(x), " and ", to_string(w), ": cast them");
+  SOLDER_REQUIRE(x.shape.size() == 4, shape_mismatch, node.name, ": x must be [N, C, H, W], not ",
+                 to_string(x.shape));
+  SOLDER_REQUIRE(w.shape.size() == 4, shape_mismatch, node.name, ": w must be [K, C / groups, R, S], not ",
+                 to_string(w.shape));
+  const auto& options = std::get<Conv2dAttributes>(node.attributes);
+  const ConvShape conv{.N = x.shape[0],
+                       .C = x.shape[1],
+                       .H = x.shape[2],
+                       .W = x.shape[3],
+                       .K = w.shape[0],
+                       .R = w.shape[2],
+                       .S = w.shape[3],
+                       .groups = options.groups,
+                       .stride_h = options.stride.h,
+                       .stride_w = options.stride.w,
+                       .dil_h = options.dilation.h,
+                       .dil_w = options.dilation.w,
+                       .pad_top = options.padding.top,
+                       .pad_left = options.padding.left,
+                       .pad_bottom = options.padding.bottom,
+                       .pad_right = options.padding.right};
+  validate(conv, node.name);
+  SOLDER_REQUIRE(w.shape[1] * conv.groups == conv.C, shape_mismatch, node.name, ": x ", to_string(x.shape),
+                 " has ", conv.C, " channels and w ", to_string(w.shape), " with groups ", conv.groups,
+                 " takes ", w.shape[1] * conv.groups, ": w must be [K, ", conv.C / conv.groups, ", R, S]");
+  return conv;
+}
+
+std::vector<TensorType> infer(const Node& node, std::span<const TensorType> inputs) {
+  const ConvShape conv = conv_shape(node, inputs);
+  return {{{conv.N, conv.K, conv.P(), conv.Q()}, DType::float32}};
+}
+
+std::string attributes(const Node& node) {
+  const auto& [stride, padding, dilation, groups] = std::get<Conv2dAttributes>(node.attributes);
+  std::string text;
+  if (stride != Pair(1)) text += str(" stride=", stride.h, ",", stride.w);
+  if (padding != Padding(0))
+    text += str(" padding=", padding.top, ",", padding.left, ",", padding.bottom, ",", padding.right);
+  if (dilation != Pair(1)) text += str(" dilation=", dilation.h, ",", dilation.w);
+  if (groups != 1) text += str(" groups=", groups);
+  return text;
+}
+
+class Conv2dRun final : public NodeRun {
+ public:
+  explicit Conv2dRun(const PlanRequest& request) {
+    const Node& node = request.node;
+    const TensorType x{request.inputs[0].shape, request.inputs[0].dtype},
+        w{request.inputs[1].shape, request.inputs[1].dtype};
+    const Tensor weights = request.weight(1);
+    ConvProblem problem{.node = node.name,
+                        .shape = conv_shape(node, std::array{x, w}),
+                        .math = request.math,
+                        .epilogue = lower(node.epilogue.region, true),
+                        .operands = {request.inputs.begin() + 2, request.inputs.end()},
+                        .weights = weights.floats(),
+                        .workspace_bytes = request.workspace_bytes};
+    conv_ = plan_conv(problem, request.device, request.conv);
+    if (!conv_->runs_epilogue) pass_ = EpiloguePass(request);
+    plan = {conv_->words + pass_.words(), conv_->scratch_bytes};
+    uses_cublas = conv_->uses_cublas;
+    constants = std::move(conv_->packed);
+  }
+
+  void prepare(const Context& context, ElementwiseKernels& kernels, void*) override {
+    pass_.prepare(context, kernels);
+    plan.path = conv_->words + pass_.words();
+  }
+
+  Launch bind(const BoundNode& node, const Context* context) const override {
+    ConvTensors tensors{.x = static_cast<const float*>(node.inputs[0].data),
+                        .w = static_cast<const float*>(node.inputs[1].data),
+                        .packed = node.constants,
+                        .y = static_cast<float*>(node.outputs[0].data),
+                        .scratch = node.scratch};
+    for (const TensorView& operand : node.inputs.subspan(2)) tensors.operands.push_back(operand.data);
+    if (!pass_)
+      return [conv = conv_, tensors, context] { conv->enqueue(context, tensors); };
+    return [conv = conv_, tensors, context, pass = pass_.bind(node, context)] {
+      conv->enqueue(context, tensors);
+      pass();
+    };
+  }
+
+ private:
+  std::shared_ptr<ConvPlan> conv_;
+  EpiloguePass pass_;
+};
+
+}  // namespace
+
+extern const NodeDef kConv2dNode;
+constexpr NodeDef kConv2dNode{
+    .kind = NodeKind::conv2d,
+    .name = "conv2d",
+    .num_inputs = 2,
+    .attributes_index = index_of<Conv2dAttributes>(),
+    .takes_epilogue = true,
+    .infer = infer,
+    .attributes = attributes,
+    .plan = [](const PlanRequest& request) -> std::unique_ptr<NodeRun> {
+      return std::make_unique<Conv2dRun>(request);
+    },
+    .flops = [](const Node& node, std::span<const TensorType> inputs) {
+      return 2 * conv_shape(node, inputs).num_macs();
+    }};
+
+Value Graph::conv2d(Value x, Value w, const Conv2dOptions& options) {
+  checked_type(x, "conv2d"), checked_type(w, "conv2d");
+  Node node{.kind = NodeKind::conv2d,
+            .name = options.name.empty() ? next_name("conv2d") : options.name,
+            .inputs = {x, w},
+            .attributes =
+                Conv2dAttributes{options.stride, options.padding, options.dilation, options.groups}};
+  node.epilogue.region = {.num_operands = 0, .exprs = {}, .outputs = {Arg::result()}};
+  return add_node(std::move(node));
+}
+
+Value Graph::biased_conv2d(Value x, Value w, Value bias, const Conv2dOptions& options) {
+  const TensorType& w_type = checked_type(w, "conv2d");
+  const TensorType& bias_type = checked_type(bias, "conv2d");
+  SOLDER_REQUIRE(w_type.shape.empty() || bias_type == (TensorType{{w_type.shape[0]}, DType::float32}),
+                 shape_mismatch, options.name.empty() ? next_name("conv2d") : options.name,
+                 ": bias must be float32 [", w_type.shape.empty() ? 0 : w_type.shape[0],
+                 "], one value an output channel of w ", to_string(w_type.shape), "; it is ",
+                 to_string(bias_type));
+  const Value y = conv2d(x, w, options);
+  const Shape result = type(y).shape;
+  return elementwise(Op::add, {y, bias}, {result, {result[1], 1, 1}}, Arg::operand(0), Arg::operand(1), 0, 0,
+                     DType::float32);
+}
+
+}  // namespace solder

@@ -1,0 +1,142 @@
+#include "graph/lower.h"
+#include "graph/nodes/node_def.h"
+#include "runtime/check.h"
+
+namespace solder {
+namespace {
+
+// The dtype is the one that was declared: a region computes in float32 and stores what it is told to.
+std::vector<TensorType> infer(const Node& node, std::span<const TensorType>) {
+  Shape shape;
+  for (const Shape& operand : node.epilogue.operand_shapes)
+    SOLDER_REQUIRE(broadcast(shape, operand, &shape), shape_mismatch, node.name, ": shapes ",
+                   to_string(node.epilogue.operand_shapes[0]), " and ", to_string(operand),
+                   " do not broadcast: aligned at the last axis, extents must be equal or 1");
+  std::vector<TensorType> results = node.outputs;
+  for (TensorType& result : results) {
+    result.shape = shape;
+    num_bytes(shape, result.dtype);
+  }
+  return results;
+}
+
+class ElementwiseRun final : public NodeRun {
+ public:
+  explicit ElementwiseRun(const PlanRequest& request)
+      : program_(lower(request.node.epilogue.region, false)),
+        pass_(program_, request.inputs, request.outputs, request.device) {
+    plan.path = "one pass: " + pass_.words();
+    constants = pass_.constants();
+  }
+
+  void prepare(const Context& context, ElementwiseKernels& kernels, void* constants) override {
+    pass_.prepare(context, kernels, constants);
+    plan.path = "one pass: " + pass_.words();
+  }
+
+  Launch bind(const BoundNode& node, const Context* context) const override {
+    return pass_.bind(context, node.inputs, node.outputs, node.constants);
+  }
+
+  bool may_overwrite(size_t input, size_t output) const override {
+    return solder::may_overwrite(program_, static_cast<int>(input), static_cast<int>(output));
+  }
+
+ private:
+  Program program_;
+  ElementwisePass pass_;
+};
+
+}  // namespace
+
+extern const NodeDef kElementwiseNode;
+constexpr NodeDef kElementwiseNode{
+    .kind = NodeKind::elementwise,
+    .name = "elementwise",
+    .takes_epilogue = true,
+    .takes = TakesStrides::any,
+    .infer = infer,
+    .plan = [](const PlanRequest& request) -> std::unique_ptr<NodeRun> {
+      return std::make_unique<ElementwiseRun>(request);
+    }};
+
+EpiloguePass::EpiloguePass(const PlanRequest& request) {
+  const Region& region = request.node.epilogue.region;
+  if (region.exprs.empty() && region.outputs == std::vector{Arg::result()}) return;
+  const size_t num_own = request.node.num_own_inputs();
+  std::vector<TensorView> operands{request.outputs[0]};
+  operands.insert(operands.end(), request.inputs.begin() + static_cast<std::ptrdiff_t>(num_own),
+                  request.inputs.end());
+  num_own_inputs_ = num_own;
+  pass_ = std::make_shared<ElementwisePass>(as_pass(lower(region, true)), operands, request.outputs,
+                                            request.device);
+}
+
+std::string EpiloguePass::words() const { return pass_ ? "; then one pass: " + pass_->words() : ""; }
+
+void EpiloguePass::prepare(const Context& context, ElementwiseKernels& kernels) {
+  if (pass_) pass_->prepare(context, kernels, nullptr);
+}
+
+Launch EpiloguePass::bind(const BoundNode& node, const Context* context) const {
+  std::vector<TensorView> operands{node.outputs[0]};
+  for (const TensorView& operand : node.inputs.subspan(num_own_inputs_)) operands.push_back(operand);
+  return pass_->bind(context, operands, node.outputs, nullptr);
+}
+
+Value Graph::elementwise(Op op, std::vector<Value> inputs, std::vector<Shape> operand_shapes, Arg a, Arg b,
+                         float p, float q, DType dtype) {
+  Node node{.kind = NodeKind::elementwise, .name = next_name(to_string(op)), .inputs = std::move(inputs)};
+  node.outputs = {{{}, dtype}};
+  node.epilogue.region = {static_cast<int>(node.inputs.size()), {{op, a, b, p, q}}, {Arg::expr(0)}};
+  node.epilogue.operand_shapes = std::move(operand_shapes);
+  return add_node(std::move(node));
+}
+
+Value Graph::unary(Op op, Value x, float p, float q) {
+  SOLDER_REQUIRE(is_unary(op), invalid_argument, "unary: ", to_string(op), " takes two arguments");
+  const TensorType& type = checked_type(x, to_string(op));
+  return elementwise(op, {x}, {type.shape}, Arg::operand(0), {}, p, q, type.dtype);
+}
+
+Value Graph::clip(Value x, float low, float high) {
+  SOLDER_REQUIRE(low <= high, invalid_argument, next_name("clip"), ": low ", low, " must not be above high ",
+                 high);
+  return unary(Op::clip, x, low, high);
+}
+
+Value Graph::binary(Op op, Value a, Value b) {
+  SOLDER_REQUIRE(is_binary(op), invalid_argument, "binary: ", to_string(op), " takes one argument");
+  const TensorType &at = checked_type(a, to_string(op)), &bt = checked_type(b, to_string(op));
+  SOLDER_REQUIRE(at.dtype == bt.dtype, invalid_argument, next_name(to_string(op)), ": ", to_string(at),
+                 " and ", to_string(bt), " differ in dtype: cast one of them");
+  if (a == b) return elementwise(op, {a}, {at.shape}, Arg::operand(0), Arg::operand(0), 0, 0, at.dtype);
+  return elementwise(op, {a, b}, {at.shape, bt.shape}, Arg::operand(0), Arg::operand(1), 0, 0, at.dtype);
+}
+
+Value Graph::binary(Op op, Value a, float b) {
+  SOLDER_REQUIRE(is_binary(op), invalid_argument, "binary: ", to_string(op), " takes one argument");
+  const TensorType& type = checked_type(a, to_string(op));
+  return elementwise(op, {a}, {type.shape}, Arg::operand(0), Arg::immediate(b), 0, 0, type.dtype);
+}
+
+Value Graph::binary(Op op, float a, Value b) {
+  SOLDER_REQUIRE(is_binary(op), invalid_argument, "binary: ", to_string(op), " takes one argument");
+  const TensorType& type = checked_type(b, to_string(op));
+  return elementwise(op, {b}, {type.shape}, Arg::immediate(a), Arg::operand(0), 0, 0, type.dtype);
+}
+
+Value Graph::cast(Value x, DType dtype) {
+  const TensorType& type = checked_type(x, "cast");
+  if (type.dtype == dtype) return x;
+  Node node{.kind = NodeKind::elementwise, .name = next_name("cast"), .inputs = {x}, .outputs = {{{}, dtype}}};
+  node.epilogue = {.region = {1, {}, {Arg::operand(0)}}, .operand_shapes = {type.shape}};
+  // Rounding is spelled out, so that it still happens when the value stays inside a fused region.
+  if (dtype != DType::float32) {
+    const Op round = dtype == DType::float16 ? Op::to_float16 : Op::to_bfloat16;
+    node.epilogue.region = {1, {{round, Arg::operand(0), {}, 0, 0}}, {Arg::expr(0)}};
+  }
+  return add_node(std::move(node));
+}
+
+}  // namespace solder

@@ -1,0 +1,130 @@
+#include "graph/lower.h"
+#include "graph/nodes/node_def.h"
+#include "ops/matmul/gemm.h"
+#include "runtime/check.h"
+#include "runtime/context.h"
+
+namespace solder {
+namespace {
+
+bool transposes_b(const Node& node) { return std::get<MatmulAttributes>(node.attributes).transpose_b; }
+
+std::vector<TensorType> infer(const Node& node, std::span<const TensorType> inputs) {
+  const TensorType &a = inputs[0], &b = inputs[1];
+  SOLDER_REQUIRE(a.dtype == DType::float32 && b.dtype == DType::float32, unsupported, node.name,
+                 ": takes float32 tensors, not ", to_string(a), " and ", to_string(b), ": cast them");
+  TensorType result = a;
+  const size_t rank = a.shape.size(), b_rank = b.shape.size();
+  if (transposes_b(node)) {
+    SOLDER_REQUIRE(rank >= 1 && b_rank == 2 && a.shape.back() == b.shape[1], shape_mismatch, node.name,
+                   ": needs x [..., in] and w [out, in], not ", to_string(a.shape), " and ",
+                   to_string(b.shape));
+    result.shape.back() = b.shape[0];
+  } else {
+    SOLDER_REQUIRE(rank >= 2 && (b_rank == 2 || b_rank == rank), shape_mismatch, node.name,
+                   ": needs a [..., m, k] and b [k, n] or [..., k, n], not ", to_string(a.shape), " and ",
+                   to_string(b.shape));
+    bool fits = a.shape[rank - 1] == b.shape[b_rank - 2];
+    for (size_t i = 0; b_rank == rank && i + 2 < rank; ++i) fits = fits && a.shape[i] == b.shape[i];
+    SOLDER_REQUIRE(fits, shape_mismatch, node.name, ": ", to_string(a.shape), " and ", to_string(b.shape),
+                   " do not fit: the last extent of a must equal the last but one of b, and leading extents "
+                   "each other");
+    result.shape[rank - 1] = b.shape[b_rank - 1];
+  }
+  num_bytes(result.shape, DType::float32);
+  return {result};
+}
+
+// One product for each matrix of A, or one for all its rows where there is one B.
+GemmShape gemm_shape(const Shape& a, const Shape& b, bool transpose_b) {
+  const int64_t k = a.back(), n = transpose_b ? b[0] : b.back();
+  int64_t m = 1, count = 1;
+  if (b.size() == 2) {
+    for (size_t i = 0; i + 1 < a.size(); ++i) m *= a[i];
+  } else {
+    m = a[a.size() - 2];
+    for (size_t i = 0; i + 2 < a.size(); ++i) count *= a[i];
+  }
+  GemmShape gemm = packed_gemm(m, n, k, transpose_b);
+  gemm.count = count;
+  return gemm;
+}
+
+class MatmulRun final : public NodeRun {
+ public:
+  explicit MatmulRun(const PlanRequest& request)
+      : gemm_(gemm_shape(request.inputs[0].shape, request.inputs[1].shape, transposes_b(request.node))),
+        math_(request.math),
+        pass_(request) {
+    gemm_words_ = request.device != nullptr ? "cuBLAS" : "loops, CPU";
+    plan.path = gemm_words_ + pass_.words();
+    uses_cublas = request.device != nullptr;
+  }
+
+  void prepare(const Context& context, ElementwiseKernels& kernels, void*) override {
+    pass_.prepare(context, kernels);
+    plan.path = gemm_words_ + pass_.words();
+  }
+
+  Launch bind(const BoundNode& node, const Context* context) const override {
+    const Launch multiply = [gemm = gemm_, math = math_, context,
+                             a = static_cast<const float*>(node.inputs[0].data),
+                             b = static_cast<const float*>(node.inputs[1].data),
+                             c = static_cast<float*>(node.outputs[0].data)] {
+      if constexpr (kWithCuda)
+        if (context != nullptr) return gemm_cuda(*context, gemm, math, a, b, c);
+      gemm_cpu(gemm, a, b, c);
+    };
+    if (!pass_) return multiply;
+    return [multiply, pass = pass_.bind(node, context)] { multiply(), pass(); };
+  }
+
+ private:
+  GemmShape gemm_;
+  Math math_;
+  EpiloguePass pass_;
+  std::string gemm_words_;
+};
+
+}  // namespace
+
+extern const NodeDef kMatmulNode;
+constexpr NodeDef kMatmulNode{
+    .kind = NodeKind::matmul,
+    .name = "matmul",
+    .num_inputs = 2,
+    .attributes_index = index_of<MatmulAttributes>(),
+    .takes_epilogue = true,
+    .infer = infer,
+    .attributes = [](const Node& node) -> std::string { return transposes_b(node) ? " transpose_b=1" : ""; },
+    .plan = [](const PlanRequest& request) -> std::unique_ptr<NodeRun> {
+      return std::make_unique<MatmulRun>(request);
+    },
+    .flops = [](const Node& node, std::span<const TensorType> inputs) {
+      const GemmShape gemm = gemm_shape(inputs[0].shape, inputs[1].shape, transposes_b(node));
+      return 2 * gemm.count * gemm.m * gemm.n * gemm.k;
+    }};
+
+Value Graph::matmul_node(Value a, Value b, bool transpose_b, const char* op) {
+  checked_type(a, op), checked_type(b, op);
+  Node node{.kind = NodeKind::matmul,
+            .name = next_name(op),
+            .inputs = {a, b},
+            .attributes = MatmulAttributes{transpose_b}};
+  node.epilogue.region = {.num_operands = 0, .exprs = {}, .outputs = {Arg::result()}};
+  return add_node(std::move(node));
+}
+
+Value Graph::matmul(Value a, Value b) { return matmul_node(a, b, false, "matmul"); }
+Value Graph::linear(Value x, Value w) { return matmul_node(x, w, true, "linear"); }
+
+Value Graph::linear(Value x, Value w, Value bias) {
+  const TensorType& wt = checked_type(w, "linear");
+  const TensorType& bt = checked_type(bias, "linear");
+  SOLDER_REQUIRE(wt.shape.empty() || bt == (TensorType{{wt.shape[0]}, DType::float32}), shape_mismatch,
+                 next_name("linear"), ": bias must be float32 [", wt.shape.empty() ? 0 : wt.shape[0],
+                 "]; it is ", to_string(bt));
+  return add(linear(x, w), bias);
+}
+
+}  // namespace solder

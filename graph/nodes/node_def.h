@@ -1,0 +1,119 @@
+#pragma once
+// What solder knows of a kind of node, in one place: its row of the table in table.cpp, made in its own file.
+
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "graph/graph.h"
+#include "graph/plan.h"
+#include "ops/elementwise/pass.h"
+#include "ops/math_mode.h"
+#include "runtime/device.h"
+#include "runtime/tensor.h"
+#include "runtime/tensor_view.h"
+
+namespace solder {
+
+class Context;
+
+/// What a node's plan depends on. Views have no addresses yet.
+struct PlanRequest {
+  const Node& node;
+  std::vector<TensorView> inputs;  ///< of node.inputs; operands under the shapes in which the region reads them
+  std::vector<TensorView> outputs;
+  std::function<Tensor(size_t input)> weight;  ///< of one of node.inputs, on the CPU; empty unless a parameter
+  const DeviceInfo* device = nullptr;  ///< null: the CPU
+  Math math = Math::fp32;
+  std::string conv;             ///< CompileOptions::conv
+  int64_t workspace_bytes = 0;  ///< bounds its scratch
+};
+
+/// A node's memory in a session, in the order of the request's views.
+struct BoundNode {
+  std::span<const TensorView> inputs, outputs;
+  const void* constants = nullptr;  ///< NodeRun::constants, on the device
+  void* scratch = nullptr;
+};
+
+/// How a node runs: planned from what is known without a device, prepared once on its device, bound to the
+/// addresses of each session. Immutable afterwards and shared by all sessions.
+class NodeRun {
+ public:
+  virtual ~NodeRun() = default;
+
+  /// The last step of compile() on a GPU: what needs the device itself. `constants` lie on it.
+  virtual void prepare(const Context& context, ElementwiseKernels& kernels, void* constants) {
+    (void)context, (void)kernels, (void)constants;
+  }
+
+  /// The node as a call on fixed addresses: all that can be decided once is decided here. Null context: the CPU.
+  virtual Launch bind(const BoundNode& node, const Context* context) const = 0;
+
+  /// Whether output `output` may take over the memory of input `input`, which has its type and dies here.
+  virtual bool may_overwrite(size_t input, size_t output) const { return (void)input, (void)output, false; }
+
+  NodePlan plan;
+  std::vector<std::byte> constants;  ///< until they are uploaded, at a multiple of 256 bytes
+  bool uses_cublas = false;
+};
+
+/// The strides with which a kind reads its own inputs; what does not fit is copied first. Operands may have any.
+enum class TakesStrides : uint8_t { dense, any };
+
+/// The place of T among the attributes' alternatives.
+template <class T>
+consteval size_t index_of() {
+  return Attributes(T{}).index();
+}
+
+struct NodeDef {
+  NodeKind kind;
+  const char* name;  ///< in dumps, text graphs and errors
+  size_t num_inputs = 0;        ///< its own, without an epilogue's operands
+  size_t attributes_index = 0;  ///< of its struct in Attributes
+  bool takes_epilogue = false;
+  TakesStrides takes = TakesStrides::dense;
+
+  /// The types of its results, from those of node.inputs and the attributes; throws what is wrong with them,
+  /// naming the node. Null: they are declared.
+  std::vector<TensorType> (*infer)(const Node& node, std::span<const TensorType> inputs) = nullptr;
+  /// The attributes as text graphs write them, " stride=2,2 groups=4"; null: none.
+  std::string (*attributes)(const Node& node) = nullptr;
+  /// Its result as a view of its input, from which the address is counted in elements; null: it computes.
+  TensorView (*view)(const Node& node, const TensorView& input, int64_t* offset_elems) = nullptr;
+  /// How it runs; null: nothing runs.
+  std::unique_ptr<NodeRun> (*plan)(const PlanRequest& request) = nullptr;
+  /// Two a multiply-add of convolutions and matrix products, for profiles; null: not counted.
+  int64_t (*flops)(const Node& node, std::span<const TensorType> inputs) = nullptr;
+};
+
+const NodeDef& node_def(NodeKind kind);
+std::span<const NodeDef* const> node_defs();
+
+/// The types of node.inputs.
+std::vector<TensorType> input_types(const Graph& graph, const Node& node);
+
+/// " float32 [1, 3, 8, 8], float32 [4, 3, 3, 3] stride=2,2": what the node is asked to do, for logs.
+std::string describe(const Graph& graph, const Node& node);
+
+/// The epilogue of a node that cannot run it itself, as a pass over the result in place. The result is float32,
+/// so that it needs no constants: tables are for one 16-bit tensor (see ElementwisePass).
+class EpiloguePass {
+ public:
+  EpiloguePass() = default;
+  /// Nothing to do where the region only stores the result.
+  explicit EpiloguePass(const PlanRequest& request);
+  explicit operator bool() const { return pass_ != nullptr; }
+  std::string words() const;  ///< "; then one pass: ..."; empty where there is nothing to do
+  void prepare(const Context& context, ElementwiseKernels& kernels);
+  Launch bind(const BoundNode& node, const Context* context) const;
+
+ private:
+  std::shared_ptr<ElementwisePass> pass_;
+  size_t num_own_inputs_ = 0;
+};
+
+}  // namespace solder

@@ -1,0 +1,84 @@
+#include <algorithm>
+
+#include "graph/nodes/node_def.h"
+#include "runtime/check.h"
+
+namespace solder {
+namespace {
+
+const SliceAttributes& attributes_of(const Node& node) { return std::get<SliceAttributes>(node.attributes); }
+
+// The output's extent says how many indices are taken.
+std::vector<TensorType> infer(const Node& node, std::span<const TensorType> inputs) {
+  const SliceAttributes& slice = attributes_of(node);
+  const Shape& x = inputs[0].shape;
+  const size_t axis = static_cast<size_t>(slice.axis);
+  SOLDER_REQUIRE(slice.axis >= 0 && axis < x.size() && slice.step != 0 && node.outputs.size() == 1,
+                 invalid_argument, node.name, ": axis ", slice.axis, " and step ", slice.step, " of ",
+                 to_string(x));
+  TensorType result = inputs[0];
+  const int64_t count = node.outputs[0].shape.size() > axis ? node.outputs[0].shape[axis] : -1;
+  const int64_t last = slice.start + (count - 1) * slice.step;
+  SOLDER_REQUIRE(count == 0 || (count > 0 && std::min(slice.start, last) >= 0 &&
+                                std::max(slice.start, last) < x[axis]),
+                 invalid_argument, node.name, ": ", count, " indices from ", slice.start, " by ", slice.step,
+                 " leave axis ", slice.axis, " of ", to_string(x));
+  result.shape[axis] = count;
+  return {result};
+}
+
+std::string attributes(const Node& node) {
+  const SliceAttributes& slice = attributes_of(node);
+  const int64_t stop =
+      slice.start + node.outputs[0].shape[static_cast<size_t>(slice.axis)] * slice.step;
+  return str(" axis=", slice.axis, " start=", slice.start, " stop=", stop, " step=", slice.step);
+}
+
+TensorView view(const Node& node, const TensorView& input, int64_t* offset_elems) {
+  const SliceAttributes& slice = attributes_of(node);
+  const size_t axis = static_cast<size_t>(slice.axis);
+  TensorView result = input;
+  result.shape = node.outputs[0].shape;
+  result.strides[axis] *= slice.step;
+  *offset_elems = num_elements(result.shape) == 0 ? 0 : slice.start * input.strides[axis];
+  return result;
+}
+
+}  // namespace
+
+extern const NodeDef kSliceNode;
+constexpr NodeDef kSliceNode{.kind = NodeKind::slice,
+                             .name = "slice",
+                             .num_inputs = 1,
+                             .attributes_index = index_of<SliceAttributes>(),
+                             .takes = TakesStrides::any,
+                             .infer = infer,
+                             .attributes = attributes,
+                             .view = view};
+
+Value Graph::slice(Value x, int axis, int64_t start, int64_t stop, int64_t step) {
+  const std::string name = next_name("slice");
+  TensorType type = checked_type(x, "slice");
+  const int rank = static_cast<int>(type.shape.size());
+  SOLDER_REQUIRE(axis >= -rank && axis < rank, invalid_argument, name, ": axis ", axis, " of ",
+                 to_string(type.shape), "; it must be from ", -rank, " to ", rank - 1);
+  SOLDER_REQUIRE(step != 0 && step > INT64_MIN, invalid_argument, name, ": a step of ", step);
+  if (axis < 0) axis += rank;
+  int64_t& extent = type.shape[static_cast<size_t>(axis)];
+  // Python's slice.indices(): from the end where negative, then cut to what can be reached.
+  const int64_t low = step > 0 ? 0 : -1, high = step > 0 ? extent : extent - 1;
+  const auto cut = [&](int64_t index) {
+    if (index < 0) index = index < -extent ? low : index + extent;
+    return std::clamp(index, low, high);
+  };
+  start = cut(start), stop = cut(stop);
+  const int64_t distance = step > 0 ? stop - start : start - stop, size = step > 0 ? step : -step;
+  extent = distance > 0 ? (distance - 1) / size + 1 : 0;
+  return add_node({.kind = NodeKind::slice,
+                   .name = name,
+                   .inputs = {x},
+                   .outputs = {type},
+                   .attributes = SliceAttributes{axis, extent > 0 ? start : 0, extent > 1 ? step : 1}});
+}
+
+}  // namespace solder

@@ -1,0 +1,216 @@
+#include <algorithm>
+#include <chrono>
+
+#include "graph/executor.h"
+#include "graph/model_data.h"
+#include "runtime/check.h"
+#include "runtime/context.h"
+
+namespace solder {
+
+struct SessionData {
+  SessionData(std::shared_ptr<const ModelData> of_model, void* stream);
+
+  char* address(Value value) const;
+  TensorView view(Value value, const Shape* shape = nullptr) const;
+  Tensor tensor(Value value) const;
+  void require_types(const TensorMap& inputs, const TensorMap& outputs) const;
+  void execute() { executor->execute(launches, model->options.capture); }
+  void enqueue(const TensorMap& inputs, const TensorMap& outputs);
+
+  std::shared_ptr<const ModelData> model;
+  std::unique_ptr<Executor> executor;
+  char* arena = nullptr;
+  std::vector<Launch> launches;
+  std::vector<size_t> launch_nodes;  // launches[i] runs node launch_nodes[i]
+};
+
+namespace {
+
+std::unique_ptr<Executor> make_executor(const ModelData& model, void* stream) {
+  if constexpr (kWithCuda)
+    if (model.options.device.is_cuda())
+      return make_cuda_executor(model.options.device, model.cublas_workspace_bytes, stream);
+  return make_cpu_executor();
+}
+
+// The value that `name` stands for among the graph's inputs or outputs, or an Error with those that there are.
+Value find(const std::unordered_map<std::string, Value>& values, const std::string& name, const char* what) {
+  const auto found = values.find(name);
+  if (found != values.end()) return found->second;
+  std::vector<std::string> known;
+  for (const auto& [other, value] : values) known.push_back(other);
+  std::sort(known.begin(), known.end());
+  std::string names;
+  for (const std::string& other : known) names += (names.empty() ? "" : ", ") + other;
+  fail(ErrorKind::invalid_argument,
+       str("the graph has no ", what, " \"", name, "\"; its ", what, "s: ", names));
+}
+
+void require_type(const char* what, const std::string& name, const Tensor& tensor, const TensorType& declared) {
+  SOLDER_REQUIRE(tensor.shape() == declared.shape && tensor.dtype() == declared.dtype, shape_mismatch, "run: ",
+                 what, " \"", name, "\" is ", to_string(TensorType{tensor.shape(), tensor.dtype()}),
+                 "; the graph declares ", to_string(declared));
+}
+
+}  // namespace
+
+SessionData::SessionData(std::shared_ptr<const ModelData> of_model, void* stream)
+    : model(std::move(of_model)), executor(make_executor(*model, stream)) {
+  const std::string what = str("a session (peak at node ", model->memory.peak_node, ")");
+  arena = static_cast<char*>(executor->allocate_arena(model->memory.arena_bytes(), what.c_str()));
+  for (size_t i = 0; i < model->runs.size(); ++i) {
+    if (model->runs[i] == nullptr) continue;
+    const Node& node = model->graph.nodes()[i];
+    std::vector<TensorView> inputs, outputs;
+    for (size_t input = 0; input < node.inputs.size(); ++input) {
+      const bool is_own = input < node.num_own_inputs();
+      inputs.push_back(view(node.inputs[input],
+                            is_own ? nullptr : &node.epilogue.operand_shapes[input - node.num_own_inputs()]));
+    }
+    for (size_t output = 0; output < node.outputs.size(); ++output)
+      outputs.push_back(view({static_cast<int>(i), static_cast<int>(output)}));
+    launches.push_back(model->runs[i]->bind(
+        {.inputs = inputs,
+         .outputs = outputs,
+         .constants = model->weight_offsets[i] >= 0 ? model->weight(i) : nullptr,
+         .scratch = arena + model->memory.values_bytes},
+        executor->context()));
+    launch_nodes.push_back(i);
+  }
+}
+
+// Where the value's first element lies; null for an empty tensor.
+char* SessionData::address(Value value) const {
+  const ValueView& of = model->view(value);
+  const size_t base = static_cast<size_t>(of.base.node);
+  const int64_t offset_bytes = of.offset_elems * size_of(of.view.dtype);
+  if (model->graph.nodes()[base].kind == NodeKind::parameter)
+    return static_cast<char*>(model->weight(base)) + offset_bytes;
+  const int64_t placed = model->memory.values[base][static_cast<size_t>(of.base.output)].offset_bytes;
+  return placed < 0 ? nullptr : arena + placed + offset_bytes;
+}
+
+// The value in the session's memory, under another shape if one is given.
+TensorView SessionData::view(Value value, const Shape* shape) const {
+  TensorView result = model->view(value).view;
+  result.data = address(value);
+  if (shape != nullptr) view_as(result, *shape, &result);
+  return result;
+}
+
+Tensor SessionData::tensor(Value value) const {
+  const TensorView of = view(value);
+  return Tensor::view(of.data, of.shape, of.dtype, executor->device());
+}
+
+void SessionData::require_types(const TensorMap& inputs, const TensorMap& outputs) const {
+  for (const auto& [name, tensor] : inputs)
+    require_type("input", name, tensor, model->graph.type(find(model->inputs, name, "input")));
+  for (const auto& [name, tensor] : outputs)
+    require_type("output", name, tensor, model->graph.type(find(model->outputs, name, "output")));
+  if (inputs.size() == model->inputs.size()) return;
+  for (const Node& node : model->graph.nodes())
+    SOLDER_REQUIRE(node.kind != NodeKind::input || inputs.count(node.name) == 1, invalid_argument,
+                   "run: input \"", node.name, "\" was not given; it is ", to_string(node.outputs[0]));
+}
+
+void SessionData::enqueue(const TensorMap& inputs, const TensorMap& outputs) {
+  for (const auto& [name, tensor] : inputs) executor->upload(address(model->inputs.find(name)->second), tensor);
+  execute();
+  for (const auto& [name, tensor] : outputs)
+    executor->download(tensor, address(model->outputs.find(name)->second));
+}
+
+Session Model::session(void* stream) const try {
+  data();
+  return Session(std::make_unique<SessionData>(data_, stream));
+}
+SOLDER_HOST_MEMORY("session()")
+
+Session::Session() noexcept = default;
+Session::Session(std::unique_ptr<SessionData> data) noexcept : data_(std::move(data)) {}
+Session::Session(Session&&) noexcept = default;
+Session& Session::operator=(Session&&) noexcept = default;
+Session::~Session() = default;
+
+SessionData& Session::data() const {
+  SOLDER_REQUIRE(data_ != nullptr, invalid_argument,
+                 "this Session is empty: it was moved from, or not made by Model::session()");
+  return *data_;
+}
+
+TensorMap Session::run(const TensorMap& inputs) try {
+  const ModelData& model = *data().model;
+  TensorMap outputs;
+  for (const auto& [name, value] : model.graph.outputs()) {
+    const TensorType& type = model.graph.type(value);
+    outputs[name] = Tensor::empty(type.shape, type.dtype);
+  }
+  run(inputs, outputs);
+  return outputs;
+}
+SOLDER_HOST_MEMORY("run()")
+
+void Session::run(const TensorMap& inputs, const TensorMap& outputs) try {
+  data().require_types(inputs, outputs);
+  try {
+    data().enqueue(inputs, outputs);
+    synchronize();
+  } catch (...) {
+    data().executor->drain();  // the caller may free the tensors now
+    throw;
+  }
+}
+SOLDER_HOST_MEMORY("run()")
+
+void Session::enqueue(const TensorMap& inputs, const TensorMap& outputs) try {
+  data().require_types(inputs, outputs);
+  const Device device = data().executor->device();
+  for (const TensorMap* tensors : {&inputs, &outputs})
+    for (const auto& [name, tensor] : *tensors)
+      SOLDER_REQUIRE(tensor.device() == device, invalid_argument, "enqueue: \"", name, "\" is on ",
+                     to_string(tensor.device()), " and the model on ", to_string(device),
+                     ": move it there, or call run()");
+  data().enqueue(inputs, outputs);
+}
+SOLDER_HOST_MEMORY("enqueue()")
+
+Tensor Session::input(const std::string& name) const try {
+  return data().tensor(find(data().model->inputs, name, "input"));
+}
+SOLDER_HOST_MEMORY("input()")
+
+Tensor Session::output(const std::string& name) const try {
+  return data().tensor(find(data().model->outputs, name, "output"));
+}
+SOLDER_HOST_MEMORY("output()")
+
+void Session::execute() try { data().execute(); }
+SOLDER_HOST_MEMORY("execute()")
+
+void Session::synchronize() { data().executor->synchronize(); }
+
+void* Session::stream() const { return data().executor->stream(); }
+
+Profile Session::profile(int iterations) try {
+  SOLDER_REQUIRE(iterations >= 1, invalid_argument, "profile: ", iterations, " iterations; at least 1");
+  const auto start = std::chrono::steady_clock::now();
+  const ModelData& model = *data().model;
+  const Device device = model.options.device;
+  Profile profile{.copy_bytes_per_s = data().executor->copy_bytes_per_s()};
+  if (device.is_cuda())
+    profile.peak_flops_per_s = peak_flops_per_s(device_info(device), clock_hz(device), model.options.math);
+  for (const size_t i : data().launch_nodes)
+    profile.nodes.push_back(describe_work(model.graph, model.graph.nodes()[i], model.plans[i].path));
+  for (int run = -1; run < iterations; ++run) {
+    const std::chrono::duration<double, std::milli> since = std::chrono::steady_clock::now() - start;
+    const std::vector<double> marks = data().executor->execute_timed(data().launches, model.options.capture);
+    for (size_t i = 0; run >= 0 && i < profile.nodes.size(); ++i)
+      profile.nodes[i].spans.push_back({since.count() + marks[i], since.count() + marks[i + 1]});
+  }
+  return profile;
+}
+SOLDER_HOST_MEMORY("profile()")
+
+}  // namespace solder
