@@ -16,25 +16,22 @@ NodePlan plan_node(const Graph& graph, const Node& node, const PlanOptions& opti
     case NodeKind::parameter: break;
     case NodeKind::conv2d: {
       plan.program = lower(node.region, true);
-      if (!options.device.is_cuda()) {
-        plan.path = "direct, CPU";
-        break;
-      }
-      plan.conv = choose_conv_plan({.node = node.name,
-                                    .shape = node.conv,
-                                    .math = options.math,
-                                    .program = plan.program,
-                                    .operands = operands_of(graph, node, unbound(node)),
-                                    .weights = weights,
-                                    .workspace_bytes = options.workspace_bytes,
-                                    .algorithm = options.conv},
-                                   options.info, &plan.packed);
-      plan.workspace_bytes = plan.conv.scratch_bytes;
-      plan.path = plan.conv.path;
-      plan.uses_cublas =
-          plan.conv.kind == ConvPlan::Kind::im2col && plan.conv.im2col.kind != Im2colPlan::Kind::direct;
-      if (plan.conv.needs_pass())
+      plan.conv = plan_conv({.node = node.name,
+                             .shape = node.conv,
+                             .math = options.math,
+                             .epilogue = plan.program,
+                             .operands = operands_of(graph, node, unbound(node)),
+                             .weights = weights,
+                             .workspace_bytes = options.workspace_bytes},
+                            options.device.is_cuda() ? &options.info : nullptr, options.conv);
+      plan.workspace_bytes = plan.conv->scratch_bytes;
+      plan.path = plan.conv->words;
+      plan.packed = std::move(plan.conv->packed);
+      plan.uses_cublas = plan.conv->uses_cublas;
+      if (options.device.is_cuda() && needs_pass(plan)) {
+        plan.path += "; then one elementwise pass";
         plan.pass = choose_elementwise_path(as_pass(plan.program), bind_region(graph, node, unbound(node)));
+      }
       break;
     }
     case NodeKind::matmul:
@@ -65,6 +62,17 @@ std::vector<TensorView> operands_of(const Graph& graph, const Node& node, const 
         dense_view(buffers.inputs[input], graph.type(node.inputs[input]).dtype, node.operand_shapes[i]));
   }
   return operands;
+}
+
+ConvTensors conv_tensors(const Graph& graph, const Node& node, const NodeBuffers& buffers) {
+  ConvTensors tensors{.x = static_cast<const float*>(buffers.inputs[0]),
+                      .w = static_cast<const float*>(buffers.inputs[1]),
+                      .packed = buffers.packed,
+                      .y = static_cast<float*>(buffers.outputs[0]),
+                      .scratch = buffers.workspace};
+  for (const TensorView& operand : operands_of(graph, node, buffers))
+    tensors.operands.push_back(operand.data);
+  return tensors;
 }
 
 ElementwiseArgs bind_region(const Graph& graph, const Node& node, const NodeBuffers& buffers) {

@@ -74,7 +74,7 @@ struct PlanOptions {
   DeviceInfo info;  ///< of a CUDA device
   Math math = Math::fp32;
   int64_t workspace_bytes = 0;  ///< bounds a node's scratch
-  ConvAlgorithm conv = ConvAlgorithm::automatic;
+  std::string conv;             ///< see CompileOptions
 };
 
 /// Decides how a node runs. `weights` are a conv2d's, empty when they are not known before the run.
@@ -85,6 +85,14 @@ NodePlan plan_node(const Graph& graph, const Node& node, const PlanOptions& opti
 /// text, says so in `path`, and fills the tables; `packed(i)` is where those of node i lie on the device.
 void prepare_cuda(const Graph& graph, Device device, const std::function<void*(size_t)>& packed,
                   std::vector<NodePlan>& plans);
+
+/// Whether a conv2d's program runs as a pass over its result.
+inline bool needs_pass(const NodePlan& plan) {
+  return !plan.conv->runs_epilogue && plan.program.num_steps > 1;
+}
+
+/// The memory of a conv2d.
+ConvTensors conv_tensors(const Graph& graph, const Node& node, const NodeBuffers& buffers);
 
 /// No memory yet: for what depends on types alone.
 NodeBuffers unbound(const Node& node);

@@ -23,9 +23,9 @@ class CpuExecutor final : public Executor {
       case NodeKind::parameter: return {};
       case NodeKind::conv2d: {
         const ElementwiseArgs args = bind_region(graph, node, buffers);
-        return [shape = node.conv, x = input(0), w = input(1), y = static_cast<float*>(buffers.outputs[0]),
+        return [conv = plan.conv, tensors = conv_tensors(graph, node, buffers),
                 program = as_pass(plan.program), args] {
-          conv_cpu(shape, x, w, y);
+          conv->enqueue(nullptr, tensors);
           if (program.num_steps > 1) elementwise_cpu(program, args);
         };
       }

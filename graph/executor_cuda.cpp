@@ -36,17 +36,12 @@ class CudaExecutor final : public Executor {
       case NodeKind::input:
       case NodeKind::parameter: return {};
       case NodeKind::conv2d: {
-        ConvTensors tensors{.x = input(0),
-                            .w = input(1),
-                            .packed = buffers.packed,
-                            .y = static_cast<float*>(buffers.outputs[0]),
-                            .scratch = buffers.workspace};
-        for (const TensorView& operand : operands_of(graph, node, buffers))
-          tensors.operands.push_back(operand.data);
-        if (plan.conv.needs_pass()) tensors.pass = bind_region(graph, node, buffers);
-        tensors.pass_kernel = plan.kernel.get();
-        return [this, shape = node.conv, conv = plan.conv, tensors] {
-          conv_cuda(context_, shape, conv, tensors);
+        ElementwiseArgs args;
+        if (needs_pass(plan)) args = bind_region(graph, node, buffers);
+        return [this, conv = plan.conv, tensors = conv_tensors(graph, node, buffers), args,
+                program = needs_pass(plan) ? as_pass(plan.program) : Program{}, kernel = plan.kernel.get()] {
+          conv->enqueue(&context_, tensors);
+          if (program.num_steps > 0) elementwise_cuda(context_, program, args, kernel);
         };
       }
       case NodeKind::matmul:
@@ -192,7 +187,7 @@ void prepare_cuda(const Graph& graph, Device device, const std::function<void*(s
       elementwise_cuda(*context, plan.program, bind_elementwise({kTableElems}, {&from, 1}, {&to, 1}));
     }
     if (node.kind == NodeKind::elementwise) plan.path += ": " + how;
-    if (node.kind == NodeKind::conv2d && plan.conv.needs_pass()) plan.path += "; the pass: " + how;
+    if (node.kind == NodeKind::conv2d && needs_pass(plan)) plan.path += "; the pass: " + how;
   }
   if (context) context->synchronize();
 }

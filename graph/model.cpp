@@ -73,7 +73,10 @@ const Tensor& find_weight(const TensorMap& weights, const Node& node) {
 
 void plan_nodes(const TensorMap& weights, Model::Impl& model) {
   const CompileOptions& options = model.options;
-  PlanOptions plan_options{.device = options.device, .math = options.math, .conv = options.conv};
+  PlanOptions plan_options;
+  plan_options.device = options.device;
+  plan_options.math = options.math;
+  plan_options.conv = options.conv;
   int64_t cublas_bytes = 0;
   if (options.device.is_cuda()) {
     plan_options.info = device_info(options.device);
@@ -123,6 +126,7 @@ Model compile(const Graph& graph, const TensorMap& weights, const CompileOptions
   SOLDER_REQUIRE(!graph.outputs().empty(), invalid_argument, "compile: the graph has no output");
   SOLDER_REQUIRE(options.workspace_bytes >= 0, invalid_argument, "compile: workspace_bytes is ",
                  options.workspace_bytes, "; it must not be negative");
+  require_conv_family(options.conv);
   if (options.device.is_cuda()) Device::cuda(options.device.index);
   auto model = std::make_shared<Model::Impl>();
   model->options = options;

@@ -18,7 +18,9 @@ struct CompileOptions {
   bool fuse = true;  ///< false: every node runs by itself, as written
   /// Bounds the scratch memory of a session: im2col columns or packed activations, plus cuBLAS's workspace.
   int64_t workspace_bytes = int64_t{256} << 20;
-  ConvAlgorithm conv = ConvAlgorithm::automatic;  ///< to compare the GPU's convolutions with one another
+  /// The convolutions' kernels, by name, to compare them with one another: used where they cover a node. "" chooses;
+  /// an unknown name is an error that lists the known ones.
+  std::string conv;
   /// Record a session's launches into a CUDA graph on its first run. Meanwhile no other thread may wait for
   /// the whole device (cudaDeviceSynchronize, cublasDestroy): drivers break the recording, and the run goes
   /// without, or crash (580.159). Solder's own threads keep out of each other's way.

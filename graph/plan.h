@@ -13,8 +13,8 @@ namespace solder {
 
 /// How one node will run: decided at compile time, shared by all sessions.
 struct NodePlan {
-  Program program;  ///< the region, lowered (elementwise, conv2d)
-  ConvPlan conv;    ///< conv2d on a GPU
+  Program program;                 ///< the region, lowered (elementwise, conv2d)
+  std::shared_ptr<ConvPlan> conv;  ///< conv2d
   /// Until they are uploaded: a conv2d's weights as its kernel reads them, an elementwise node's table.
   std::vector<std::byte> packed;
   ElementwisePath pass = ElementwisePath::interpreted;  ///< the program on a GPU, unless a conv2d absorbs it

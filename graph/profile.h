@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "graph/graph.h"
+#include "ops/math_mode.h"
 #include "runtime/device.h"
 
 namespace solder {
