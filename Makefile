@@ -47,7 +47,7 @@ LIBRARY   := runtime ops graph
 find_lib  = $(foreach folder,$(LIBRARY),$(call find_all,$(folder),$(1)))
 # What needs CUDA: every .cu, and these.
 CUDA_ONLY := runtime/check_cuda.cpp runtime/stream.cpp runtime/cublas.cpp runtime/buffer.cpp runtime/context.cpp \
-             runtime/nvrtc.cpp ops/elementwise/generated.cpp ops/matmul/gemm_cuda.cpp ops/conv/kernels_cuda.cpp \
+             runtime/nvrtc.cpp ops/elementwise/generated.cpp ops/matmul/gemm_cuda.cpp \
              graph/executor_cuda.cpp
 LIB_CPP   := $(filter-out $(if $(NVCC),,$(CUDA_ONLY)),$(call find_lib,*.cpp))
 # A file's name says whose own instructions it uses; without that architecture in ARCHS it is left out.

@@ -4,8 +4,6 @@
 
 namespace solder {
 
-const char* to_string(Math math) { return math == Math::fp32 ? "fp32" : "tf32"; }
-
 std::string to_string(const ConvShape& s) {
   return str("x [", s.N, ", ", s.C, ", ", s.H, ", ", s.W, "], w [", s.K, ", ",
              s.groups > 0 ? s.C / s.groups : s.C, ", ", s.R, ", ", s.S, "], stride ", s.stride_h, "x",

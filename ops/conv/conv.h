@@ -7,23 +7,10 @@
 
 namespace solder {
 
-/// How float32 convolutions and matrix products may compute.
-///  fp32: every element within K * 2^-24 * sum|x*w| of the exact value, K terms (the default).
-///  tf32: operands rounded to an 11-bit significand, float32 accumulation, float32's range.
-enum class Math { fp32, tf32 };
-
-const char* to_string(Math math);
-
-/// Which of the GPU's convolutions to use; ops/conv/kernels.h says what each is (`packed`: the window kernel
-/// on x that was packed before; `window`: the one that converts x itself). A named one is used where it
-/// covers the shape, im2col elsewhere.
-enum class ConvAlgorithm { automatic, im2col, rows, window, packed };
-
 /// A convolution's geometry; the one place where its letters are defined. As in PyTorch this is
 /// cross-correlation:
-///   y[n,k,p,q] = bias[k] + sum_{c,r,s} x[n, c, p*stride_h + r*dil_h - pad_top, q*stride_w + s*dil_w -
-///   pad_left]
-///                                      * w[k,c,r,s],   with x = 0 outside the image.
+///   y[n,k,p,q] = sum_{c,r,s} x[n, c, p*stride_h + r*dil_h - pad_top, q*stride_w + s*dil_w - pad_left] * w[k,c,r,s]
+/// with x = 0 outside the image: an infinite weight that meets padding makes NaN, on every device.
 struct ConvShape {
   int64_t N = 0;  ///< images
   int64_t C = 0;  ///< input channels

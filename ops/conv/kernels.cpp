@@ -1,111 +1,113 @@
 #include "ops/conv/kernels.h"
 
+#include <algorithm>
+#include <iterator>
+
 #include "runtime/check.h"
 
 namespace solder {
+
+// Each family's, in its folder.
+MakeConvPlan make_rows_conv, make_window_conv, make_packed_conv, make_im2col_conv, make_direct_conv,
+    make_cpu_conv;
+
 namespace {
 
-// Compiled for Hopper? The Makefile says.
-#if !defined(SOLDER_WITH_SM90)
-#define SOLDER_WITH_SM90 0
-#endif
-
-Program store_only() {
-  Program program{.num_operands = 0, .from_result = true};
-  program.push({.op = Op::store_output});
-  return program;
-}
-
-// Why no fused kernel can run the problem, whatever its geometry; empty when one may.
-std::string why_not_fused(const ConvProblem& problem, const DeviceInfo& device) {
-  if (problem.algorithm == ConvAlgorithm::im2col) return "im2col was asked for";
-  if (device.cc_major != 9) return "fused kernels need a Hopper GPU (compute capability 9.0)";
-  if (!SOLDER_WITH_SM90) return "this build has no sm_90a code (ARCHS in the Makefile)";
-  if (problem.weights.empty()) return "the weights are not a parameter of the graph";
-  if (problem.shape.N == 0) return "the batch is empty";
-  return {};
-}
-
-#if SOLDER_WITH_SM90
-bool choose_rows(const ConvProblem& problem, const DeviceInfo& device, ConvPlan* plan,
-                 std::vector<std::byte>* packed) {
-  if (problem.algorithm != ConvAlgorithm::automatic && problem.algorithm != ConvAlgorithm::rows) return false;
-  const ConvShape& shape = problem.shape;
-  const auto config = choose_rows_config(shape, problem.math, device);
-  if (!config) return false;
-  // Odd rows run its interpreted epilogue, one output at a time, and below this share of useful arithmetic
-  // the window kernel is faster.
-  constexpr double kMinEfficiency = 0.75;
-  if (problem.algorithm == ConvAlgorithm::automatic &&
-      (config->efficiency < kMinEfficiency || shape.Q() % 2 != 0))
-    return false;
-  packed->resize(static_cast<size_t>(rows_weight_bytes(shape, *config)));
-  if (!pack_rows_weights(shape, *config, problem.weights.data(), packed->data())) return false;
-  plan->kind = ConvPlan::Kind::rows;
-  plan->rows = *config;
-  plan->scratch_bytes = rows_scratch_bytes(shape, *config);
-  plan->path = "rows kernel, " + to_string(*config);
-  return true;
-}
-
-bool choose_window(const ConvProblem& problem, const DeviceInfo& device, ConvPlan* plan,
-                   std::vector<std::byte>* packed, std::string* why_not) {
-  if (problem.algorithm == ConvAlgorithm::rows) return *why_not = "the rows kernel does not cover it", false;
-  const ConvShape& shape = problem.shape;
-  const WindowInput input = problem.algorithm == ConvAlgorithm::window   ? WindowInput::converted
-                            : problem.algorithm == ConvAlgorithm::packed ? WindowInput::packed
-                                                                         : WindowInput::automatic;
-  if (!choose_window_config(shape, problem.math, device.num_sms, input, problem.workspace_bytes,
-                            &plan->window, why_not))
-    return false;
-  if (!pack_window_weights(shape, plan->window, problem.weights.data(), packed, why_not)) return false;
-  plan->kind = ConvPlan::Kind::window;
-  plan->scratch_bytes = window_scratch_bytes(shape, plan->window);
-  plan->path =
-      (plan->window.is_packed ? "packed window kernel, " : "window kernel, ") + to_string(plan->window);
-  return true;
-}
-
-// The fused kernel for the problem; false, with the reason, when none covers it.
-bool choose_fused(const ConvProblem& problem, const DeviceInfo& device, ConvPlan* plan,
-                  std::vector<std::byte>* packed, std::string* why_not) {
-  return choose_rows(problem, device, plan, packed) || choose_window(problem, device, plan, packed, why_not);
-}
+// What a build has code for; the others are known by name.
+#if SOLDER_WITH_CUDA
+#define SOLDER_GPU(make) make
 #else
-bool choose_fused(const ConvProblem&, const DeviceInfo&, ConvPlan*, std::vector<std::byte>*, std::string*) {
-  return false;
-}
+#define SOLDER_GPU(make) nullptr
 #endif
+#if SOLDER_WITH_SM90
+#define SOLDER_SM90(make) make
+#else
+#define SOLDER_SM90(make) nullptr
+#endif
+
+constexpr ConvFamily kFamilies[] = {
+    {"rows", true, SOLDER_SM90(make_rows_conv)},      // Hopper: wide images, few input channels
+    {"window", true, SOLDER_SM90(make_window_conv)},  // Hopper: everything of one group
+    {"packed", true, SOLDER_SM90(make_packed_conv)},  // the same, on x converted before
+    {"direct", true, SOLDER_GPU(make_direct_conv)},   // depthwise
+    {"im2col", true, SOLDER_GPU(make_im2col_conv)},   // everything, with cuBLAS
+    {"cpu", false, make_cpu_conv},                    // everything, without a GPU
+};
+
+struct Attempt {
+  const char* family;
+  std::unique_ptr<ConvPlan> plan;
+  std::string why_not;
+};
+
+Attempt attempt(const ConvFamily& family, const ConvProblem& problem, const DeviceInfo* device) {
+  Attempt result{family.name, nullptr, {}};
+  if (family.on_gpu != (device != nullptr))
+    result.why_not = family.on_gpu ? "runs on a GPU" : "runs on the CPU";
+  else if (family.make == nullptr)
+    result.why_not = "not in this build (ARCHS in the Makefile)";
+  else
+    result.plan = family.make(problem, device, &result.why_not);
+  return result;
+}
+
+// "rows, window: stride; direct: ...": why those before `end` were not taken.
+std::string refusals(std::span<const Attempt> attempts) {
+  std::string text;
+  for (size_t i = 0; i < attempts.size(); ++i) {
+    if (attempts[i].why_not.empty()) continue;
+    text += attempts[i].family;
+    const bool is_same = i + 1 < attempts.size() && attempts[i + 1].why_not == attempts[i].why_not;
+    text += is_same ? ", " : ": " + attempts[i].why_not + (i + 1 < attempts.size() ? "; " : "");
+  }
+  return text;
+}
 
 }  // namespace
 
-ConvPlan choose_conv_plan(const ConvProblem& problem, const DeviceInfo& device,
-                          std::vector<std::byte>* packed) {
-  ConvPlan plan;
-  plan.math = problem.math;
-  plan.program = problem.program;
-  std::string why_not = why_not_fused(problem, device);
-  if (why_not.empty() && choose_fused(problem, device, &plan, packed, &why_not)) {
-    // A chain that has to be interpreted costs more in an epilogue than in a pass of its own.
-    plan.fused_epilogue = plan_epilogue(problem.program, problem.operands, problem.shape, &plan.epilogue) &&
-                          plan.epilogue.chain != ConvChain::interpreted;
-    if (!plan.fused_epilogue) {
-      plan.epilogue = {};
-      plan_epilogue(store_only(), problem.operands, problem.shape, &plan.epilogue);
-    }
-    if (plan.needs_pass()) plan.path += "; then one elementwise pass";
-    return plan;
+std::span<const ConvFamily> conv_families() { return kFamilies; }
+
+void require_conv_family(std::string_view family) {
+  std::string names;
+  for (const ConvFamily& known : kFamilies) {
+    if (family.empty() || family == known.name) return;
+    names += (names.empty() ? "" : ", ") + std::string(known.name);
   }
-  // Columns that fit in the L2 cache save DRAM traffic, larger GEMMs run faster: on the headline model with
-  // TF32 an H100 takes 15.7, 12.1, 10.7 and 10.9 ms with 10, 19, 30 and 40 MB.
-  constexpr int64_t kColumnTargetBytes = int64_t{32} << 20;
-  packed->clear();
-  plan.kind = ConvPlan::Kind::im2col;
-  plan.fused_epilogue = false;
-  plan.im2col = choose_im2col_plan(problem.shape, problem.workspace_bytes, kColumnTargetBytes, problem.node);
-  plan.scratch_bytes = plan.im2col.workspace_bytes;
-  plan.path = to_string(plan.im2col) + " (" + why_not + ")";
-  return plan;
+  fail(ErrorKind::invalid_argument, str("there is no convolution \"", family, "\"; there are: ", names));
+}
+
+double conv_pass_us(const ConvProblem& problem) {
+  if (!problem.has_epilogue()) return 0;
+  const ConvShape& s = problem.shape;
+  double elems = 2 * static_cast<double>(s.N * s.K * s.gemm_n());
+  for (const TensorView& operand : problem.operands)
+    elems += static_cast<double>(num_elements(operand.shape));
+  return 2.5 + elems * 4 / 2.8e6;  // a launch; what an H100 copies in a microsecond
+}
+
+std::unique_ptr<ConvPlan> plan_conv(const ConvProblem& problem, const DeviceInfo* device,
+                                    std::string_view family) {
+  require_conv_family(family);
+  std::vector<Attempt> attempts;
+  for (const ConvFamily& f : kFamilies)
+    if (family.empty() ? f.on_gpu == (device != nullptr) : family == f.name)
+      attempts.push_back(attempt(f, problem, device));
+  // Named and not to be had: whatever covers most.
+  for (auto f = std::rbegin(kFamilies); f != std::rend(kFamilies) && !family.empty() && !attempts.back().plan;
+       ++f)
+    if (f->on_gpu == (device != nullptr) && family != f->name)
+      attempts.push_back(attempt(*f, problem, device));
+
+  const auto best =
+      std::min_element(attempts.begin(), attempts.end(), [](const Attempt& a, const Attempt& b) {
+        return a.plan && (!b.plan || a.plan->predicted_us < b.plan->predicted_us);
+      });
+  SOLDER_REQUIRE(best->plan, invalid_argument, problem.node, ": no convolution takes ",
+                 to_string(problem.shape), ": ", refusals(attempts));
+  const std::string others = refusals({attempts.begin(), best});
+  if (!others.empty()) best->plan->words += " (" + others + ")";
+  best->plan->pack(problem);
+  return std::move(best->plan);
 }
 
 }  // namespace solder

@@ -1,73 +1,93 @@
 #pragma once
-// Which of the GPU's convolutions runs a problem, decided once, at compile time.
+// Which kernel runs a convolution, decided once, at compile time: a list of families, each of which plans a
+// problem or says why not.
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
-#include "ops/conv/epilogue/epilogue.h"
-#include "ops/conv/im2col/im2col.h"
-#include "ops/conv/rows/rows.h"
-#include "ops/conv/window/window.h"
+#include "ops/conv/conv.h"
+#include "ops/elementwise/program.h"
+#include "ops/math_mode.h"
 #include "runtime/device.h"
+#include "runtime/tensor_view.h"
 
 namespace solder {
 
-/// How one convolution and the elementwise program that follows it will run.
-struct ConvPlan {
-  enum class Kind {
-    im2col,  ///< im2col + cuBLAS: everything, on every GPU
-    rows,    ///< the fused Hopper kernel for wide images with few input channels
-    window,  ///< the general fused Hopper kernel
-  };
-  Kind kind = Kind::im2col;
-  Math math = Math::fp32;
-  Im2colPlan im2col;
-  RowsConfig rows;
-  WindowConfig window;
-  Program program;              ///< starts from the result
-  bool fused_epilogue = false;  ///< the program runs inside the kernel; otherwise as a pass over y
-  ConvEpilogue epilogue;        ///< what the kernel runs; just the store when the program runs behind it
-  int64_t scratch_bytes = 0;    ///< device memory while it runs
-  std::string path;             ///< what runs and why, in words
-
-  bool needs_pass() const { return !fused_epilogue && program.num_steps > 1; }
-};
+class Context;
 
 /// What the choice depends on.
 struct ConvProblem {
   std::string node;  ///< for errors
   ConvShape shape;
   Math math = Math::fp32;
-  Program program;                   ///< elementwise work on the result, from which it starts
-  std::vector<TensorView> operands;  ///< the program's; data may be null
-  std::span<const float> weights;    ///< [K,C/groups,R,S], empty when not known at compile time
-  int64_t workspace_bytes = 0;       ///< bound on im2col's columns and the window kernel's packed x
-  ConvAlgorithm algorithm = ConvAlgorithm::automatic;
+  Program epilogue;                  ///< elementwise work on the result, from which it starts
+  std::vector<TensorView> operands;  ///< the epilogue's; data may be null
+  std::span<const float> weights;    ///< [K,C/groups,R,S]; empty when not known before the run
+  int64_t workspace_bytes = 0;       ///< bound on ConvPlan::scratch_bytes
+
+  /// Whether anything follows the convolution.
+  bool has_epilogue() const { return epilogue.num_steps > 1; }
 };
 
-/// Chooses the kernel for `problem` on a GPU. Fused kernels need a Hopper GPU and weights known now, which
-/// are packed into `packed` (to be uploaded, 256-byte aligned, and given to conv_cuda).
-/// Error(invalid_argument) when im2col is all there is and `workspace_bytes` is too small for it.
-ConvPlan choose_conv_plan(const ConvProblem& problem, const DeviceInfo& device,
-                          std::vector<std::byte>* packed);
-
-/// Device memory of one call: x [N,C,H,W], w [K,C/groups,R,S], y [N,K,P,Q], dense float32.
+/// Memory of one call, dense float32, on the plan's device.
 struct ConvTensors {
-  const float* x = nullptr;
-  const float* w = nullptr;
-  const void* packed = nullptr;  ///< choose_conv_plan's bytes
-  std::vector<void*> operands;   ///< the program's
-  float* y = nullptr;            ///< must not overlap x or an operand
-  void* scratch = nullptr;       ///< plan.scratch_bytes, 256-byte aligned
-  ElementwiseArgs pass;          ///< the program bound over y in place, for plan.needs_pass()
-  const ElementwiseKernel* pass_kernel = nullptr;  ///< what was generated for that, if anything
+  const float* x = nullptr;      ///< [N,C,H,W]
+  const float* w = nullptr;      ///< [K,C/groups,R,S]
+  const void* packed = nullptr;  ///< ConvPlan::packed, 256-byte aligned
+  std::vector<void*> operands;   ///< the epilogue's
+  float* y = nullptr;            ///< [N,K,P,Q]; overlaps neither x nor an operand
+  void* scratch = nullptr;       ///< ConvPlan::scratch_bytes, 256-byte aligned
 };
 
-/// Enqueues the convolution and its program on the context's stream.
-void conv_cuda(const Context& context, const ConvShape& shape, const ConvPlan& plan,
-               const ConvTensors& tensors);
+/// How one convolution runs: made by a family, shared by all sessions.
+class ConvPlan {
+ public:
+  virtual ~ConvPlan() = default;
+
+  /// Makes `packed`, once the plan is chosen.
+  virtual void pack(const ConvProblem& /*problem*/) {}
+
+  /// Enqueues on the context's stream (null: runs on the CPU).
+  virtual void enqueue(const Context* context, const ConvTensors& tensors) const = 0;
+
+  std::string words;              ///< what runs and why, for logs and describe()
+  int64_t scratch_bytes = 0;      ///< memory while it runs
+  std::vector<std::byte> packed;  ///< the weights as the kernel reads them, to be uploaded and freed here
+  bool uses_cublas = false;
+  bool runs_epilogue =
+      false;                ///< otherwise the node adds an elementwise pass over y where there is an epilogue
+  double predicted_us = 0;  ///< of the whole node, that pass included: comparable between families
+};
+
+/// Plans the problem for `device` (null: the CPU), `packed` left empty; null, with the reason, where the family does
+/// not cover it.
+using MakeConvPlan = std::unique_ptr<ConvPlan>(const ConvProblem& problem, const DeviceInfo* device,
+                                               std::string* why_not);
+
+struct ConvFamily {
+  const char* name;
+  bool on_gpu;
+  MakeConvPlan* make;  ///< null: not in this build
+};
+
+/// All families, the most general ones last.
+std::span<const ConvFamily> conv_families();
+
+/// The plan predicted to be fastest on `device` (null: the CPU); of equals the first in the list. A `family` that is
+/// named is taken where it covers the problem, elsewhere the last in the list that does, with the reason in `words`.
+/// Error(invalid_argument) when `family` is unknown or no plan keeps to `workspace_bytes`.
+std::unique_ptr<ConvPlan> plan_conv(const ConvProblem& problem, const DeviceInfo* device,
+                                    std::string_view family);
+
+/// Error(invalid_argument), listing the families, unless `family` is one of them or "".
+void require_conv_family(std::string_view family);
+
+/// Microseconds of the elementwise pass that must follow a plan which does not run the problem's epilogue.
+double conv_pass_us(const ConvProblem& problem);
 
 }  // namespace solder

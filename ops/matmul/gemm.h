@@ -2,7 +2,7 @@
 
 #include <cstdint>
 
-#include "ops/conv/conv.h"
+#include "ops/math_mode.h"
 
 namespace solder {
 

@@ -1,15 +1,12 @@
 #pragma once
 // The device side of ConvEpilogue: runs a chain over a block of accumulators in registers.
 //
-//   acc[i] = scale_and_bias<Chain>(sum[i], scale, bias);   // bias = epilogue_bias<Chain>(epilogue, channel)
-//   run_epilogue<Chain>(epilogue, place, acc);             // the rest of the program
+//   acc[i] = scale_and_bias<Chain>(sum[i], scale, bias);   // bias = epilogue_bias(epilogue, channel)
+//   run_epilogue<Chain>(epilogue, place, acc);             // the rest
 //
 // `place` says where the block lies, in whatever layout the kernel holds it; it needs
-//   int channel(int i) const;                                          // output channel of acc[i]
 //   template <int N> void load(const float* tensor, float (&values)[N]) const;
-//     // values[i] = tensor's element at acc[i]'s position in y [N,K,P,Q]; anything where acc[i] is not
-//     stored
-// `i` is always a constant, so that both fold into addresses.
+//     // values[i] = tensor's element at acc[i]'s position in y [N,K,P,Q]; anything where acc[i] is not stored
 
 #include "ops/conv/epilogue/epilogue.h"
 #include "ops/elementwise/apply.h"
@@ -24,7 +21,6 @@ template <ConvChain kChainValue, bool kFastValue, bool kTailFreeValue = false>
 struct EpilogueChain {
   static constexpr ConvChain kChain = kChainValue;
   static constexpr bool kFast = kFastValue;
-  static constexpr bool kInterpreted = kChain == ConvChain::interpreted;
   /// The fast forms here need help below math::kTail.
   static constexpr bool kHasTail =
       kFast && (kChain == ConvChain::mish || kChain == ConvChain::double_mish || kChain == ConvChain::silu);
@@ -34,17 +30,14 @@ struct EpilogueChain {
   using TailFree = EpilogueChain<kChainValue, kFastValue, kHasTail>;
 };
 
-/// The bias of an ahead-of-time chain; -0 (which changes nothing, not even -0) where there is none.
-template <class Chain>
-__device__ float epilogue_bias(const ConvEpilogue& epilogue, int channel) {
-  if (Chain::kInterpreted || epilogue.bias_operand < 0) return -0.0f;
-  return __ldg(epilogue.operands[epilogue.bias_operand] + channel);
+/// The bias; -0 (which changes nothing, not even -0) where there is none.
+inline __device__ float epilogue_bias(const ConvEpilogue& epilogue, int channel) {
+  return epilogue.bias != nullptr ? __ldg(epilogue.bias + channel) : -0.0f;
 }
 
 /// sum * scale + bias for a power-of-two scale.
 template <class Chain>
 __device__ float scale_and_bias(float sum, float scale, float bias) {
-  if constexpr (Chain::kInterpreted) return sum * scale;
   // One rounding instead of two where sum * scale is subnormal; exactness asks for both.
   if constexpr (Chain::kFast) return fmaf(sum, scale, bias);
   return __fadd_rn(__fmul_rn(sum, scale), bias);
@@ -104,57 +97,13 @@ __device__ void fast_activation(float (&acc)[N]) {
   }
 }
 
-template <class Chain, int N>
-__device__ void apply_epilogue_unary(Op op, float p, float q, float (&acc)[N]) {
-  if constexpr (Chain::kFast) {
-    if (op == Op::mish) return fast_activation<Op::mish, Chain::kTailFree>(acc);
-    if (op == Op::double_mish) return fast_activation<Op::double_mish, Chain::kTailFree>(acc);
-  }
-  apply_unary(op, p, q, acc);
-}
-
-template <class Place, int N>
-__device__ void load_epilogue_operand(const ConvEpilogue& epilogue, int index, const Place& place,
-                                      float (&values)[N]) {
-  const float* data = epilogue.operands[index];
-  switch (epilogue.access[index]) {
-    case EpilogueAccess::full: return place.load(data, values);
-    case EpilogueAccess::channel:
-#pragma unroll
-      for (int i = 0; i < N; ++i) values[i] = __ldg(data + place.channel(i));
-      return;
-    case EpilogueAccess::scalar:
-#pragma unroll
-      for (int i = 0; i < N; ++i) values[i] = __ldg(data);
-      return;
-  }
-}
-
-template <class Chain, class Place, int N>
-__device__ void interpret_epilogue(const ConvEpilogue& epilogue, const Place& place, float (&acc)[N]) {
-  float slot[N] = {};
-#pragma unroll 1
-  for (int s = 0; s < epilogue.program.num_steps; ++s) {
-    const Step& step = epilogue.program.steps[s];
-    float other[N];
-    if (step.source == Source::operand) {
-      load_epilogue_operand(epilogue, step.index, place, other);
-    } else {
-#pragma unroll
-      for (int i = 0; i < N; ++i) other[i] = step.source == Source::slot ? slot[i] : step.p;
-    }
-    if (is_unary(step.op)) {
-      apply_epilogue_unary<Chain>(step.op, step.p, step.q, acc);
-    } else if (is_binary(step.op)) {
-      apply_binary(step.op, step.swapped, acc, other);
-    } else if (step.op == Op::load) {
-#pragma unroll
-      for (int i = 0; i < N; ++i) acc[i] = other[i];
-    } else if (step.op == Op::store_slot) {
-#pragma unroll
-      for (int i = 0; i < N; ++i) slot[i] = acc[i];
-    }
-  }
+/// acc = op(acc), in the chain's form.
+template <class Chain, Op kOp, int N>
+__device__ void apply_activation(float (&acc)[N]) {
+  if constexpr (Chain::kFast)
+    fast_activation<kOp, Chain::kTailFree>(acc);
+  else
+    apply_unary(kOp, 0, 0, acc);
 }
 
 /// acc = the activation of an ahead-of-time chain.
@@ -165,14 +114,11 @@ __device__ void run_activation(const ConvEpilogue& epilogue, float (&acc)[N]) {
   } else if constexpr (Chain::kChain == ConvChain::leaky_relu) {
     apply_unary(Op::leaky_relu, epilogue.slope, 0, acc);
   } else if constexpr (Chain::kChain == ConvChain::silu) {
-    if constexpr (Chain::kFast)
-      fast_activation<Op::silu, Chain::kTailFree>(acc);
-    else
-      apply_unary(Op::silu, 0, 0, acc);
+    apply_activation<Chain, Op::silu>(acc);
   } else if constexpr (Chain::kChain == ConvChain::mish) {
-    apply_epilogue_unary<Chain>(Op::mish, 0, 0, acc);
+    apply_activation<Chain, Op::mish>(acc);
   } else if constexpr (Chain::kChain == ConvChain::double_mish) {
-    apply_epilogue_unary<Chain>(Op::double_mish, 0, 0, acc);
+    apply_activation<Chain, Op::double_mish>(acc);
   }
 }
 
@@ -191,15 +137,12 @@ __device__ void run_any_activation(const ConvEpilogue& epilogue, float (&acc)[N]
   }
 }
 
-/// acc = the program after its bias (an ahead-of-time chain) or the whole program (an interpreted one); what
-/// remains to be done is to store acc.
+/// acc = what follows the bias; then acc remains to be stored.
 template <class Chain, class Place, int N>
 __device__ void run_epilogue(const ConvEpilogue& epilogue, const Place& place, float (&acc)[N]) {
-  if constexpr (Chain::kInterpreted) {
-    interpret_epilogue<Chain>(epilogue, place, acc);
-  } else if constexpr (Chain::kChain == ConvChain::residual) {
+  if constexpr (Chain::kChain == ConvChain::residual) {
     float other[N];
-    place.load(epilogue.operands[epilogue.residual_operand], other);
+    place.load(epilogue.residual, other);
     if (!epilogue.is_residual_last) apply_binary(Op::add, false, acc, other);
     run_any_activation<Chain::kFast>(epilogue, acc);
     if (epilogue.is_residual_last) apply_binary(Op::add, false, acc, other);

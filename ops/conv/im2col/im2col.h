@@ -1,43 +1,33 @@
 #pragma once
-// The general convolution: im2col + GEMM, for every ConvShape; and a direct kernel for depthwise.
+// The general convolution: im2col + cuBLAS, for every ConvShape.
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "ops/conv/conv.h"
+#include "ops/math_mode.h"
 
 namespace solder {
 
-class Context;
-
-/// How a convolution is cut into GEMMs. Plain and printable; see choose_im2col_plan.
-struct Im2colPlan {
-  enum class Kind {
-    direct,     ///< one input channel a group: no matrix product worth the name, a plain loop
-    pointwise,  ///< 1x1, stride 1, no padding: the input is the column matrix already
-    columns,    ///< build column chunks in the workspace, multiply, repeat
-  };
-  Kind kind = Kind::columns;
+/// How a convolution is cut into GEMMs. Plain and printable; see choose_im2col_config.
+struct Im2colConfig {
+  bool is_pointwise = false;    ///< 1x1, stride 1, no padding: the input is the column matrix already
   int64_t images_per_gemm = 1;  ///< images batched into one GEMM call
   int64_t pixels_per_gemm = 0;  ///< output pixels of an image in one GEMM call; gemm_n when an image fits
   int64_t workspace_bytes = 0;  ///< column memory it needs
-  bool operator==(const Im2colPlan&) const = default;
+  bool operator==(const Im2colConfig&) const = default;
 };
 
-std::string to_string(const Im2colPlan& plan);
+std::string to_string(const Im2colConfig& config);
 
-/// Chooses chunks that stay within `workspace_bytes`, and near `target_bytes` where that is smaller: columns
-/// that fit in the L2 cache never reach DRAM. At least one 32-pixel chunk is needed; Error(invalid_argument)
-/// naming `node` and the bytes it would take when the budget is below that.
-Im2colPlan choose_im2col_plan(const ConvShape& shape, int64_t workspace_bytes, int64_t target_bytes,
-                              const std::string& node);
+/// Chooses chunks that stay within `workspace_bytes`, and near `target_bytes` where that is smaller: columns that
+/// fit in the L2 cache never reach DRAM. At least one 32-pixel chunk is needed; nullopt, with the bytes it would
+/// take in `why_not`, when the budget is below that.
+std::optional<Im2colConfig> choose_im2col_config(const ConvShape& shape, int64_t workspace_bytes,
+                                                 int64_t target_bytes, std::string* why_not);
 
-/// y = conv(x, w) without bias on the CPU, each output summed in float32 in the order c, r, s.
-/// x [N,C,H,W], w [K,C/groups,R,S], y [N,K,P,Q]. Needs no workspace.
-void conv_cpu(const ConvShape& shape, const float* x, const float* w, float* y);
-
-/// The same on the GPU, enqueued on the context's stream. `workspace` holds plan.workspace_bytes.
-void conv_im2col_cuda(const Context& context, const ConvShape& shape, const Im2colPlan& plan, Math math,
-                      const float* x, const float* w, float* y, float* workspace);
+/// Microseconds on an H100.
+double predict_im2col_us(const ConvShape& shape, Math math, const Im2colConfig& config);
 
 }  // namespace solder

@@ -12,14 +12,23 @@
 // Everything is a function of x alone, so results repeat bit for bit.
 
 #include <cstdint>
+#include <string>
+#include <vector>
 
 #include "ops/conv/conv.h"
 #include "ops/conv/epilogue/epilogue.h"
 #include "ops/elementwise/formulas.h"
+#include "ops/math_mode.h"
 
 namespace solder {
 
 class Context;
+struct ConvProblem;
+
+/// For the weights of a family that multiplies float16: the exponents [K] that put the largest of each output
+/// channel into [2^14, 2^15). False, with the reason, when the weights are not known, or not finite, or there is
+/// nothing to compute.
+bool weight_exponents(const ConvProblem& problem, std::vector<int32_t>* exponents, std::string* why_not);
 
 /// One image's state, in device memory: an array of N in scratch, written anew by each call.
 struct ImageRange {

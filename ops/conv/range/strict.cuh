@@ -2,7 +2,7 @@
 // The direct convolution of the images that float16 operands cannot hold: see conv_strict in
 // ops/conv/range/range.h.
 
-#include "ops/conv/direct.cuh"
+#include "ops/conv/direct/direct.cuh"
 #include "ops/conv/epilogue/epilogue.cuh"
 #include "ops/conv/range/range.h"
 
@@ -24,18 +24,6 @@ inline StrictParams strict_params(const ConvShape& shape, Math math, const float
   return {shape, shape.P(), shape.Q(), math, x, w, ranges, y};
 }
 
-/// One output, for the epilogue.
-struct StrictPlace {
-  int k;
-  int64_t offset;
-  __device__ int channel(int) const { return k; }
-  template <int N>
-  __device__ void load(const float* tensor, float (&values)[N]) const {
-#pragma unroll
-    for (int i = 0; i < N; ++i) values[i] = tensor[offset];
-  }
-};
-
 /// Computes the images whose status is `strict`: output i of an image by thread i of the grid, whose blocks
 /// are all of one row. Bound by nothing one would wait for.
 inline __device__ void direct_images(const StrictParams& p, const ConvEpilogue& epilogue) {
@@ -47,8 +35,11 @@ inline __device__ void direct_images(const StrictParams& p, const ConvEpilogue& 
       const int64_t k = i / (p.P * p.Q), pixel = i % (p.P * p.Q);
       float acc[1] = {
           direct_sum(p.shape, p.shape.C / p.shape.groups, p.x, p.w, n, k, pixel / p.Q, pixel % p.Q)};
-      const StrictPlace place{static_cast<int>(k), n * image_elems + i};
-      run_epilogue<EpilogueChain<ConvChain::interpreted, false>>(epilogue, place, acc);
+      acc[0] += epilogue_bias(epilogue, static_cast<int>(k));
+      const float residual = epilogue.residual != nullptr ? epilogue.residual[n * image_elems + i] : -0.0f;
+      if (!epilogue.is_residual_last) acc[0] += residual;
+      run_any_activation<false>(epilogue, acc);
+      if (epilogue.is_residual_last) acc[0] += residual;
       p.y[n * image_elems + i] = acc[0];
     }
   }

@@ -2,24 +2,43 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <limits>
 
 #include "runtime/check.h"
 #include "runtime/divide.h"
-#include "runtime/dtype.h"
 
 namespace solder {
+namespace {
+
+// A model of the run time: each cluster walks its rows one by one.
+void predict(const ConvShape& s, int64_t num_units, RowsConfig* c) {
+  const double num_taps = static_cast<double>(s.R * s.S), in_channels = 2.0 * c->share_channels;
+  const double executed = static_cast<double>(num_units) * kRowsTileCols * c->num_k_blocks *
+                          c->cluster_channels() * in_channels * num_taps;
+  c->efficiency = static_cast<double>(s.num_macs()) / executed;
+  // Of one row: m64n128k16 takes 67 cycles; x, y and the epilogue.
+  const double steps = num_taps * c->block_in_channels() / 16 * (c->num_parts() == 2 ? 3 : 1);
+  const double multiply = 2 * steps * 67 / 1700;
+  const double row_bytes =
+      4.0 * (in_channels * kRowsTileCols + double(c->cluster_channels()) * c->strip_cols);
+  const double dram = row_bytes * c->num_k_blocks * c->clusters_per_k_block / 3e6;
+  constexpr double kEpilogue = 1.8, kOverlap = 0.15;
+  const double row = std::max({multiply, dram, kEpilogue}) + kOverlap * (multiply + dram + kEpilogue);
+  c->predicted_us = 8 + static_cast<double>(ceil_div(num_units, c->clusters_per_k_block)) * row;
+}
+
+}  // namespace
+
 std::string to_string(const RowsConfig& c) {
-  return str("rows: ", c.share_channels, " x 2 input channels, ", c.num_slots, " slots, ", c.num_strips,
-             " x ", c.strip_cols, " columns, ", c.num_k_blocks, " x ", c.clusters_per_k_block, " clusters, ",
-             c.smem_bytes, " B shared");
+  return str(c.share_channels, " x 2 input channels, ", c.num_slots, " slots, ", c.num_strips, " x ",
+             c.strip_cols, " columns, ", c.num_k_blocks, " x ", c.clusters_per_k_block, " clusters, ",
+             c.smem_bytes, " B shared, about ", c.predicted_us, " us");
 }
 
 std::optional<RowsConfig> choose_rows_config(const ConvShape& s, Math math, const DeviceInfo& device,
                                              std::string* why_not) {
   const auto refuse = [&](const std::string& reason) -> std::optional<RowsConfig> {
-    if (why_not) *why_not = "rows: " + reason;
+    if (why_not) *why_not = reason;
     return std::nullopt;
   };
   constexpr int64_t kMaxInt = std::numeric_limits<int32_t>::max();
@@ -35,6 +54,7 @@ std::optional<RowsConfig> choose_rows_config(const ConvShape& s, Math math, cons
       std::abs(s.pad_left) > kMaxInt / 4 || s.P() * s.Q() > kMaxInt / 16) {
     return refuse("extents beyond 32 bits");
   }
+  if (s.Q() % 2 != 0) return refuse("an odd number of output columns");
   if (s.K % 8 != 0) return refuse("output channels not in eights");
   // Slots hold a row of outputs and the columns that its filter reaches beyond it.
   const int64_t reach = (s.S - 1) * s.dil_w;
@@ -70,9 +90,7 @@ std::optional<RowsConfig> choose_rows_config(const ConvShape& s, Math math, cons
 
   config.clusters_per_k_block =
       static_cast<int>(std::min<int64_t>(max_clusters / config.num_k_blocks, num_units));
-  const double executed = static_cast<double>(num_units) * kRowsTileCols * config.num_k_blocks *
-                          config.cluster_channels() * (config.share_channels * 2) * num_taps;
-  config.efficiency = static_cast<double>(s.num_macs()) / executed;
+  predict(s, num_units, &config);
   return config;
 }
 
@@ -80,42 +98,6 @@ int64_t rows_weight_bytes(const ConvShape& s, const RowsConfig& config) {
   const int64_t padded_k = int64_t{config.num_k_blocks} * config.cluster_channels();
   const int64_t padded_c = int64_t{config.share_channels} * 2;
   return padded_k * (s.R * s.S * padded_c * config.num_parts() * 2 + 4);
-}
-
-bool pack_rows_weights(const ConvShape& s, const RowsConfig& config, const float* w, void* packed) {
-  const int64_t num_taps = s.R * s.S, num_parts = config.num_parts();
-  const int64_t block_c = config.block_in_channels();
-  const int64_t padded_k = int64_t{config.num_k_blocks} * config.cluster_channels();
-  std::memset(packed, 0, static_cast<size_t>(rows_weight_bytes(s, config)));
-  auto* halves = static_cast<uint16_t*>(packed);
-  auto* exponents =
-      reinterpret_cast<int32_t*>(halves + padded_k * num_taps * config.share_channels * 2 * num_parts);
-  for (int64_t k = 0; k < s.K; ++k) {
-    const float* row = w + k * s.C * num_taps;
-    float largest = 0;
-    for (int64_t i = 0; i < s.C * num_taps; ++i) {
-      if (!std::isfinite(row[i])) return false;
-      largest = std::max(largest, std::fabs(row[i]));
-    }
-    const int exponent = largest > 0 ? 14 - std::ilogb(largest) : 0;  // the largest lands in [2^14, 2^15)
-    exponents[k] = exponent;
-    const int64_t k_half = k / kRowsBlockChannels;
-    for (int64_t c = 0; c < s.C; ++c) {
-      // fp32: two blocks share 64 output channels; in the second, eights are swapped: see SumExchange.
-      const int64_t in_half = c / block_c, block = k_half * num_parts + in_half;
-      const int64_t m = k % kRowsBlockChannels ^ (in_half * 8);
-      for (int64_t tap = 0; tap < num_taps; ++tap) {
-        float rest = static_cast<float>(std::ldexp(static_cast<double>(row[c * num_taps + tap]), exponent));
-        const int64_t group = (block * num_taps + tap) * (block_c / 8) + c % block_c / 8;
-        for (int64_t part = 0; part < num_parts; ++part) {
-          const uint16_t half = float16_from_float(rest);
-          halves[((group * num_parts + part) * kRowsBlockChannels + m) * 8 + c % 8] = half;
-          rest -= float_from_float16(half);
-        }
-      }
-    }
-  }
-  return true;
 }
 
 }  // namespace solder

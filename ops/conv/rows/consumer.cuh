@@ -68,7 +68,7 @@ __device__ __forceinline__ void multiply_part(const RowsParams& p, const Block& 
 
 /// Multiplies parts of output rows (128 columns; two to a row) and runs their epilogues. The consumer
 /// warpgroups, of which this is number `which`, take parts in turns.
-template <class FilterShape, class Chain, bool kPaired, int kHalves>
+template <class FilterShape, class Chain, int kHalves>
 __device__ void consume(const RowsParams& p, const Block& b, const Segment& first_segment,
                         const Channels<kHalves>& channels, int which, int t) {
   const int warp = __shfl_sync(0xffffffffu, t >> 5, 0), lane = t & 31;
@@ -111,9 +111,8 @@ __device__ void consume(const RowsParams& p, const Block& b, const Segment& firs
       const int num_cols = min(min(p.strip_cols - part * kPartCols, kPartCols), p.Q - first_col);
       const int64_t row_offset = seg.image * p.y_image + warp_channel * p.y_plane +
                                  static_cast<int64_t>(seg.first_row + j) * p.Q + first_col;
-      if constexpr (Chain::kInterpreted || Chain::kChain == ConvChain::residual) {
-        prefetch_operands(p, row_offset, min(8 * kHalves, p.K - warp_channel), num_cols, lane);
-      }
+      if constexpr (Chain::kChain == ConvChain::residual)
+        prefetch_residual(p, row_offset, min(8 * kHalves, p.K - warp_channel), num_cols, lane);
       float acc[kAccs];
       sm90::named_barrier_sync(kTurnBarrier + which, 2 * kWarpgroup);
       sm90::mbarrier_wait(b.full + 8 * at.slot, at.parity);
@@ -135,8 +134,7 @@ __device__ void consume(const RowsParams& p, const Block& b, const Segment& firs
 
       if constexpr (kParts == 2) exchange.run(lane, acc);
 
-      finish_part<FilterShape, Chain, kPaired>(p, channels, x_exponent, row_offset, num_cols, stage, lane,
-                                               acc);
+      finish_part<FilterShape, Chain>(p, channels, x_exponent, row_offset, num_cols, stage, lane, acc);
       if constexpr (kParts == 2) exchange.free_inbox(lane);
       // Three parts on: the next row, or from a row's second part the one after it.
       at = at.ahead(1, p.num_slots);

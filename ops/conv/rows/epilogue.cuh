@@ -11,27 +11,18 @@
 namespace solder::rows {
 
 /// Where a consumer thread's accumulators lie in y: one channel, pixel pairs 8 apart.
-template <bool kPaired>
 struct RowPlace {
-  int channel_idx;
   int64_t offset;  // in y, of the first pair
   int num_cols;    // from the first pair's first pixel to the end of the strip's row
-  bool stored;     // the channel exists
-
-  __device__ int channel(int) const { return channel_idx; }
+  bool is_stored;  // the channel exists
 
   template <int N>
   __device__ void load(const float* tensor, float (&values)[N]) const {
 #pragma unroll
     for (int i = 0; i < N; i += 2) {
-      const float* at = tensor + offset + i * 4;
-      if constexpr (kPaired) {
-        const float2 pair = sm90::load_if(stored && i * 4 < num_cols, reinterpret_cast<const float2*>(at));
-        values[i] = pair.x, values[i + 1] = pair.y;
-      } else {
-        values[i] = sm90::load_if(stored && i * 4 < num_cols, at);
-        values[i + 1] = sm90::load_if(stored && i * 4 + 1 < num_cols, at + 1);
-      }
+      const auto at = reinterpret_cast<const float2*>(tensor + offset + i * 4);
+      const float2 pair = sm90::load_if(is_stored && i * 4 < num_cols, at);
+      values[i] = pair.x, values[i + 1] = pair.y;
     }
   }
 };
@@ -51,7 +42,7 @@ __device__ void fetch_block(const float (&acc)[kAccs], int index, float (&out)[k
 
 /// Whether the fast activations need help: some value sum * scale + bias lies below math::kTail, or one may
 /// have overflowed to infinity (a sum is below 2^45).
-template <class Chain, int kHalves>
+template <int kHalves>
 __device__ bool needs_tail(const float (&acc)[kAccs], const float (&scale)[kHalves],
                            const float (&bias)[kHalves]) {
   bool needs = false;
@@ -69,17 +60,14 @@ __device__ bool needs_tail(const float (&acc)[kAccs], const float (&scale)[kHalv
   return needs;
 }
 
-/// Brings what the epilogue will read beside the sums to L2: the warp's 16 channels of full-size operands.
-inline __device__ void prefetch_operands(const RowsParams& p, int64_t row_offset, int num_channels,
+/// Brings the residual of a warp's channels of a part to L2.
+inline __device__ void prefetch_residual(const RowsParams& p, int64_t row_offset, int num_channels,
                                          int num_cols, int lane) {
   const int lines = (num_cols + 62) / 32;  // at most, at any alignment
-  for (int o = 0; o < p.epilogue.program.num_operands; ++o) {
-    if (p.epilogue.access[o] != EpilogueAccess::full) continue;
-    const float* rows = p.epilogue.operands[o] + row_offset;
-    for (int i = lane; i < num_channels * lines; i += 32) {
-      const int channel = i / lines;
-      sm90::prefetch_l2(rows + channel * p.y_plane + min((i - channel * lines) * 32, num_cols - 1));
-    }
+  const float* rows = p.epilogue.residual + row_offset;
+  for (int i = lane; i < num_channels * lines; i += 32) {
+    const int channel = i / lines;
+    sm90::prefetch_l2(rows + channel * p.y_plane + min((i - channel * lines) * 32, num_cols - 1));
   }
 }
 
@@ -104,7 +92,7 @@ struct Channels {
 };
 
 /// Loads them, before the rest of the start-up, which then hides the latency.
-template <class FilterShape, class Chain>
+template <class FilterShape>
 __device__ auto load_channels(const RowsParams& p, const Block& b, int t) {
   constexpr int kParts = FilterShape::kParts;
   constexpr int kHalves = 2 / kParts;  // of a thread's two channels, those whose outputs it stores
@@ -117,14 +105,14 @@ __device__ auto load_channels(const RowsParams& p, const Block& b, int t) {
   for (int half = 0; half < kHalves; ++half) {
     const int channel = channels.warp_channel + half * 8 + (lane >> 2);
     channels.weight_exponent[half] = p.weight_exponents[channel];
-    channels.bias[half] = channel < p.K ? epilogue_bias<Chain>(p.epilogue, channel) : 0.0f;
+    channels.bias[half] = channel < p.K ? epilogue_bias(p.epilogue, channel) : 0.0f;
   }
   return channels;
 }
 
 /// Runs the epilogue over a part's sums and stores its `num_cols` outputs of each channel, `row_offset` into
 /// y.
-template <class FilterShape, class Chain, bool kPaired, int kHalves>
+template <class FilterShape, class Chain, int kHalves>
 __device__ __forceinline__ void finish_part(const RowsParams& p, const Channels<kHalves>& channels,
                                             int x_exponent, int64_t row_offset, int num_cols, float* stage,
                                             int lane, float (&acc)[kAccs]) {
@@ -141,30 +129,28 @@ __device__ __forceinline__ void finish_part(const RowsParams& p, const Channels<
       for (int i = 0; i < kAccs / 2; ++i) acc[first_half(i) + half * 2] *= power.extra;
     }
   }
-  RowStore<kPaired> store;
+  RowStore store;
   store.stage = stage;
   store.plane = static_cast<int>(p.y_plane);
   store.phase_step = static_cast<uint32_t>(p.y_plane) & 31;
   store.lane = lane;
-  RowPlace<kPaired> place;
+  RowPlace place;
   const auto set_half = [&](int half) {
     const bool exists = warp_channel + half * 8 < p.K;
     store.first = p.y + row_offset + half * 8 * p.y_plane;
     store.num_cols = exists ? num_cols : 0;
     store.phase0 = static_cast<uint32_t>(reinterpret_cast<uintptr_t>(store.first) >> 2) & 31;
-    place.channel_idx = exists ? warp_channel + half * 8 + (lane >> 2) : 0;
-    place.stored = exists;
+    place.is_stored = exists;
   };
   const auto set_pixel = [&](int half, int pixel0) {
     place.offset = row_offset + (half * 8 + (lane >> 2)) * p.y_plane + pixel0 + 2 * (lane & 3);
     place.num_cols = num_cols - pixel0 - 2 * (lane & 3);
   };
   constexpr int kNumWindows = kPartCols / kRowsStageCols;
-  bool rolled = Chain::kInterpreted;
-  if constexpr (Chain::kHasTail)
-    rolled = __any_sync(0xffffffffu, needs_tail<Chain, kHalves>(acc, scale, bias));
+  bool rolled = false;
+  if constexpr (Chain::kHasTail) rolled = __any_sync(0xffffffffu, needs_tail<kHalves>(acc, scale, bias));
   if (rolled) {
-    // Rolled up, so that the interpreter and the tails' formulas exist once.
+    // Rolled up, so that the tails' formulas exist once.
     constexpr int kBlock = 8, kCols = kBlock * 4;
     static_assert(kCols == kRowsStageCols);
 #pragma unroll 1
@@ -190,7 +176,7 @@ __device__ __forceinline__ void finish_part(const RowsParams& p, const Channels<
 #pragma unroll
       for (int i = 0; i < kAccs / 2; ++i) acc[first_half(i)] = acc[first_half(i) + 2];
     }
-  } else if constexpr (!Chain::kInterpreted) {
+  } else {
     // A window's values are computed while the one before is on its way from the stage to memory. With
     // fp32, where half of the accumulators are done with, all windows' at once, which hides more latency.
     constexpr int kBlock = kRowsStageCols / 4;
@@ -207,7 +193,7 @@ __device__ __forceinline__ void finish_part(const RowsParams& p, const Channels<
                                                 bias[half]);
           }
           if constexpr (Chain::kChain == ConvChain::residual) {
-            place.stored = warp_channel + half * 8 < p.K;
+            place.is_stored = warp_channel + half * 8 < p.K;
           }
           set_pixel(half, window * kRowsStageCols);
           run_epilogue<typename Chain::TailFree>(p.epilogue, place, computed);

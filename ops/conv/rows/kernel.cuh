@@ -62,8 +62,7 @@
 // before.
 //
 // Shared memory for 64 channels and 3x3: weights 73,728 B | ring 135,168 | staging 13,824 | control; fp32:
-// 73,728 | 133,120 | 24,576 | control. Registers: 128 at launch, then 104 and 136. Spills: tests/tools/spills.txt;
-// the interpreter's 1.4 KB do not matter, as the graph gives it nothing (ops/conv/kernels.cpp).
+// 73,728 | 133,120 | 24,576 | control. Registers: 128 at launch, then 104 and 136.
 //
 // Bounds, for 64 -> 128 channels, 3x3, 256x256, 64 images with double_mish. tf32: DRAM, then the latency of
 // product and epilogue of a part; x read once and y written once is 1.145 ms, the tensor cores need 0.91 ms,
@@ -125,7 +124,7 @@ __device__ void start_block(const RowsParams& p, const Block& b, int weight_byte
   sm90::cluster_arrive_relaxed();
 }
 
-template <class FilterShape, class Chain, bool kPaired>
+template <class FilterShape, class Chain>
 __global__ void __cluster_dims__(kClusterSize, 1, 1) __launch_bounds__(kNumThreads, 1)
     conv_rows_kernel(const __grid_constant__ RowsParams p) {
   if (p.repair) {
@@ -167,8 +166,8 @@ __global__ void __cluster_dims__(kClusterSize, 1, 1) __launch_bounds__(kNumThrea
   const int role = __shfl_sync(0xffffffffu, static_cast<int>(threadIdx.x) / kWarpgroup, 0);
   const int t = static_cast<int>(threadIdx.x) % kWarpgroup;
   const Segment segment = Walk(p, b.cluster).segment(p);
-  decltype(load_channels<FilterShape, Chain>(p, b, t)) channels{};
-  if (role != 0) channels = load_channels<FilterShape, Chain>(p, b, t);
+  decltype(load_channels<FilterShape>(p, b, t)) channels{};
+  if (role != 0) channels = load_channels<FilterShape>(p, b, t);
   // The rows of all blocks keep the memory busy for 4 us, so the sample is asked for before them, and the
   // scale is known when they come.
   if (!p.repair) {
@@ -196,43 +195,39 @@ __global__ void __cluster_dims__(kClusterSize, 1, 1) __launch_bounds__(kNumThrea
       give_first_maxima(b, first);
     }
     sm90::setmaxnreg_increase<kConsumerRegisters>();
-    consume<FilterShape, Chain, kPaired>(p, b, segment, channels, role - 1, t);
+    consume<FilterShape, Chain>(p, b, segment, channels, role - 1, t);
   }
   // No block leaves while another may still signal it or copy into it.
   sm90::cluster_arrive_relaxed();
   sm90::cluster_wait();
 }
 
-template <class FilterShape, ConvChain kChain, bool kPaired = true>
+template <class FilterShape, ConvChain kChain>
 constexpr RowsKernel kInstance =
-    conv_rows_kernel<FilterShape, EpilogueChain<kChain, FilterShape::kMath == Math::tf32>, kPaired>;
+    conv_rows_kernel<FilterShape, EpilogueChain<kChain, FilterShape::kMath == Math::tf32>>;
 
-/// The instances of a filter shape: ahead-of-time chains where pairs of outputs are 8-byte aligned, and the
-/// interpreter.
+/// The instances of a filter shape.
 template <class FilterShape>
-RowsKernel select_chain(ConvChain chain, bool paired) {
-  if (paired) {
-    switch (chain) {
-      case ConvChain::bias: return kInstance<FilterShape, ConvChain::bias>;
-      case ConvChain::relu: return kInstance<FilterShape, ConvChain::relu>;
-      case ConvChain::leaky_relu: return kInstance<FilterShape, ConvChain::leaky_relu>;
-      case ConvChain::silu: return kInstance<FilterShape, ConvChain::silu>;
-      case ConvChain::mish: return kInstance<FilterShape, ConvChain::mish>;
-      case ConvChain::double_mish: return kInstance<FilterShape, ConvChain::double_mish>;
-      case ConvChain::residual: return kInstance<FilterShape, ConvChain::residual>;
-      case ConvChain::interpreted: break;
-    }
+RowsKernel select_chain(ConvChain chain) {
+  switch (chain) {
+    case ConvChain::bias: return kInstance<FilterShape, ConvChain::bias>;
+    case ConvChain::relu: return kInstance<FilterShape, ConvChain::relu>;
+    case ConvChain::leaky_relu: return kInstance<FilterShape, ConvChain::leaky_relu>;
+    case ConvChain::silu: return kInstance<FilterShape, ConvChain::silu>;
+    case ConvChain::mish: return kInstance<FilterShape, ConvChain::mish>;
+    case ConvChain::double_mish: return kInstance<FilterShape, ConvChain::double_mish>;
+    case ConvChain::residual: return kInstance<FilterShape, ConvChain::residual>;
   }
-  return kInstance<FilterShape, ConvChain::interpreted, false>;
+  return nullptr;
 }
 
 /// 3x3 of as many channels as a block converts is known at compile time.
 template <int kParts>
-RowsKernel select_kernel(const RowsParams& p, bool paired) {
+RowsKernel select_kernel(const RowsParams& p) {
   using Known = Filter<3, 3, 4 / kParts, kParts>;
   const ConvChain chain = p.epilogue.chain;
-  if (p.R == 3 && p.S == 3 && p.share_channels == Known::kMaxShare) return select_chain<Known>(chain, paired);
-  return select_chain<Filter<0, 0, 0, kParts>>(chain, paired);
+  if (p.R == 3 && p.S == 3 && p.share_channels == Known::kMaxShare) return select_chain<Known>(chain);
+  return select_chain<Filter<0, 0, 0, kParts>>(chain);
 }
 
 }  // namespace solder::rows

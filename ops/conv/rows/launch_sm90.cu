@@ -1,5 +1,6 @@
-// The launches of the rows kernel. How it works: ops/conv/rows/kernel.cuh.
+// The family "rows": its plan and its launches. How it works: ops/conv/rows/kernel.cuh.
 
+#include "ops/conv/kernels.h"
 #include "ops/conv/rows/params.cuh"
 #include "runtime/launch.cuh"
 
@@ -17,27 +18,20 @@ int64_t num_slots_bytes(const ConvShape& shape, const RowsConfig& config) {
          static_cast<int64_t>(sizeof(RangeSlot));
 }
 
-}  // namespace
-
-int64_t rows_scratch_bytes(const ConvShape& shape, const RowsConfig& config) {
-  return num_slots_bytes(shape, config) + conv_range_bytes(shape.N) +
-         config.clusters_per_k_block * kClusterSize * 4;
-}
-
-void conv_rows(const Context& context, const ConvShape& shape, const RowsConfig& config, const float* x,
-               const float* w, const void* packed, const ConvEpilogue& epilogue, float* y, void* scratch) {
+RowsParams make_params(const ConvShape& shape, const RowsConfig& config, const ConvEpilogue& epilogue,
+                       const ConvTensors& t) {
   RowsParams p{};
-  p.x = x;
-  p.weights = static_cast<const uint4*>(packed);
+  p.x = t.x;
+  p.weights = static_cast<const uint4*>(t.packed);
   const int64_t exponent_bytes = int64_t{config.num_k_blocks} * config.cluster_channels() * 4;
-  p.weight_exponents = reinterpret_cast<const int32_t*>(static_cast<const unsigned char*>(packed) +
+  p.weight_exponents = reinterpret_cast<const int32_t*>(static_cast<const unsigned char*>(t.packed) +
                                                         rows_weight_bytes(shape, config) - exponent_bytes);
-  p.y = y;
-  p.slots = static_cast<RangeSlot*>(scratch);
+  p.y = t.y;
+  p.slots = static_cast<RangeSlot*>(t.scratch);
   p.ranges =
-      reinterpret_cast<ImageRange*>(static_cast<unsigned char*>(scratch) + num_slots_bytes(shape, config));
+      reinterpret_cast<ImageRange*>(static_cast<unsigned char*>(t.scratch) + num_slots_bytes(shape, config));
   p.alarms = reinterpret_cast<uint8_t*>(p.ranges + shape.N);
-  p.strict = strict_params(shape, config.math, x, w, p.ranges, y);
+  p.strict = strict_params(shape, config.math, t.x, t.w, p.ranges, t.y);
   p.x_plane = shape.H * shape.W;
   p.x_image = shape.C * p.x_plane;
   p.y_plane = shape.P() * shape.Q();
@@ -55,24 +49,57 @@ void conv_rows(const Context& context, const ConvShape& shape, const RowsConfig&
   p.share_channels = config.share_channels, p.num_slots = config.num_slots;
   // A lone strip keeps its padding in columns that are never written; several differ and store zeros.
   p.slot_shift = config.num_strips == 1 ? p.pad_left : 0;
-  p.paired_loads = is_aligned(x, 8) && shape.W % 2 == 0 && (p.pad_left - p.slot_shift) % 2 == 0;
-  p.bulk_prefetch = is_aligned(x, 16) && shape.W % 4 == 0;
+  p.paired_loads = is_aligned(t.x, 8) && shape.W % 2 == 0 && (p.pad_left - p.slot_shift) % 2 == 0;
+  p.bulk_prefetch = is_aligned(t.x, 16) && shape.W % 4 == 0;
   p.epilogue = epilogue;
+  return p;
+}
 
-  bool paired = is_aligned(y, 8) && shape.Q() % 2 == 0;
-  for (int i = 0; i < epilogue.program.num_operands; ++i) {
-    if (epilogue.access[i] == EpilogueAccess::full) paired = paired && is_aligned(epilogue.operands[i], 8);
+struct RowsPlan final : ConvPlan {
+  ConvShape shape;
+  RowsConfig config;
+  ConvEpilogue epilogue;
+  std::vector<int32_t> exponents;  // of the weights, until they are packed
+
+  void pack(const ConvProblem& problem) override {
+    packed = pack_rows_weights(shape, config, problem.weights.data(), exponents);
   }
-  // An unpaired launch interprets the program, so the bias must not be added ahead of it: see epilogue_bias.
-  const RowsKernel kernel =
-      config.math == Math::tf32 ? select_kernel<1>(p, paired) : select_kernel<2>(p, paired);
-  const LaunchConfig launch_config{.grid = dim3(config.num_blocks()),
-                                   .block = dim3(kNumThreads),
-                                   .smem_bytes = config.smem_bytes,
-                                   .overlaps_previous = true};
-  launch(context, "conv_rows_kernel", kernel, launch_config, p);
-  p.repair = true;
-  launch(context, "conv_rows_kernel (repair)", kernel, launch_config, p);
+
+  // The kernel, then its repair, which ends at once unless an image needs a new scale or float32.
+  void enqueue(const Context* context, const ConvTensors& t) const override {
+    RowsParams p = make_params(shape, config, bound_epilogue(epilogue, t.operands), t);
+    const RowsKernel kernel = config.math == Math::tf32 ? select_kernel<1>(p) : select_kernel<2>(p);
+    const LaunchConfig grid{.grid = dim3(config.num_blocks()),
+                            .block = dim3(kNumThreads),
+                            .smem_bytes = config.smem_bytes,
+                            .overlaps_previous = true};
+    launch(*context, "conv_rows_kernel", kernel, grid, p);
+    p.repair = true;
+    launch(*context, "conv_rows_kernel (repair)", kernel, grid, p);
+  }
+};
+
+}  // namespace
+
+int64_t rows_scratch_bytes(const ConvShape& shape, const RowsConfig& config) {
+  return num_slots_bytes(shape, config) + conv_range_bytes(shape.N) +
+         config.clusters_per_k_block * kClusterSize * 4;
+}
+
+std::unique_ptr<ConvPlan> make_rows_conv(const ConvProblem& problem, const DeviceInfo* device,
+                                         std::string* why_not) {
+  const ConvShape& shape = problem.shape;
+  if (device->cc_major != 9) return *why_not = "needs a Hopper GPU (compute capability 9.0)", nullptr;
+  const auto config = choose_rows_config(shape, problem.math, *device, why_not);
+  auto plan = std::make_unique<RowsPlan>();
+  if (!config || !weight_exponents(problem, &plan->exponents, why_not)) return nullptr;
+  plan->shape = shape;
+  plan->config = *config;
+  plan->runs_epilogue = plan_epilogue(problem, &plan->epilogue);
+  plan->scratch_bytes = rows_scratch_bytes(shape, *config);
+  plan->words = "rows kernel, " + to_string(*config);
+  plan->predicted_us = config->predicted_us + (plan->runs_epilogue ? 0 : conv_pass_us(problem));
+  return plan;
 }
 
 }  // namespace solder

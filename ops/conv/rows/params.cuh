@@ -55,10 +55,9 @@ struct RowsParams {
 
 using RowsKernel = void (*)(RowsParams);
 
-/// The kernel for p: its filter and chain, with 1 (tf32) or 2 (fp32) float16 parts to an operand. `paired`:
-/// pairs of outputs are 8-byte aligned. Each has its instances in a file of its own.
+/// The kernel for p: its filter and chain, with 1 (tf32) or 2 (fp32) float16 parts to an operand.
 template <int kParts>
-RowsKernel select_kernel(const RowsParams& p, bool paired);
+RowsKernel select_kernel(const RowsParams& p);
 
 /// The filter's rows, columns and steps of 16 input channels as far as they are known at compile time (0: a
 /// parameter), and the number of float16 parts of an operand, with all that follows from it.

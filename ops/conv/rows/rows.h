@@ -3,24 +3,22 @@
 // clusters of blocks, float16 operands under the range guard, the elementwise chain in the epilogue. How it
 // works: ops/conv/rows/kernel.cuh.
 //
-// Error before the epilogue, A = max|x| over the image, T = C*R*S:
-//   tf32: |y - exact| <= 2^-10 sum|x w| + 2^-24 A sum|w|
-//   fp32: |y - exact| <= T 2^-24 sum|x w| + 2^-32 A sum|w|
-// Order of calls: choose_rows_config (null: use another kernel), once per model pack_rows_weights, once per
-// run conv_rows.
+// Here: how a problem is cut up and its weights packed, pure host code, and the tile that it shares with the kernel.
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "ops/conv/conv.h"
 #include "ops/conv/epilogue/epilogue.h"
 #include "ops/conv/range/range.h"
+#include "ops/math_mode.h"
 #include "runtime/device.h"
 
 namespace solder {
-
-class Context;
 
 /// How a convolution is cut up. Plain numbers: a pure function of the shape and the device's limits.
 struct RowsConfig {
@@ -32,7 +30,8 @@ struct RowsConfig {
   int num_k_blocks = 0;    ///< blocks of cluster_channels() output channels; each has its own clusters
   int clusters_per_k_block = 0;
   int64_t smem_bytes = 0;
-  double efficiency = 0;  ///< useful part of the multiply-adds that the tensor cores execute
+  double efficiency = 0;    ///< useful part of the multiply-adds that the tensor cores execute
+  double predicted_us = 0;  ///< on an H100
 
   /// float16 parts of an operand: fp32 has a high and a low one.
   constexpr int num_parts() const { return math == Math::fp32 ? 2 : 1; }
@@ -58,21 +57,9 @@ std::optional<RowsConfig> choose_rows_config(const ConvShape& shape, Math math, 
 /// the config says.
 int64_t rows_weight_bytes(const ConvShape& shape, const RowsConfig& config);
 
-/// Packs w [K,C,R,S] on the host into rows_weight_bytes() bytes. False when a weight is not finite: such a
-/// model must use a float32 path.
-bool pack_rows_weights(const ConvShape& shape, const RowsConfig& config, const float* w, void* packed);
-
-/// Device scratch for one call: maxima per cluster and image, then the ImageRange array. Its contents need no
-/// preparation.
-int64_t rows_scratch_bytes(const ConvShape& shape, const RowsConfig& config);
-
-/// Enqueues y = epilogue(conv(x, w)) on the context's stream: the kernel, then its repair pass, which ends at
-/// once unless an image needs a new scale or, as conv_strict, float32. x: [N,C,H,W], w: [K,C,R,S], y:
-/// [N,K,P,Q], float32, dense, 4-byte aligned; scratch and packed weights 16-byte aligned. Nothing may
-/// overlap, except y and a `full` operand of the same address: a repair would read what the first pass wrote,
-/// so that is not allowed either.
-void conv_rows(const Context& context, const ConvShape& shape, const RowsConfig& config, const float* x,
-               const float* w, const void* packed, const ConvEpilogue& epilogue, float* y, void* scratch);
+/// Packs w [K,C,R,S], scaled by `exponents` (see weight_exponents).
+std::vector<std::byte> pack_rows_weights(const ConvShape& shape, const RowsConfig& config, const float* w,
+                                         std::span<const int32_t> exponents);
 
 // ---- the kernel's fixed tile, shared by the host's choice and the device code ---------------------------
 

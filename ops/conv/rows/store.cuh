@@ -9,7 +9,6 @@ namespace solder::rows {
 /// Eight channels of a warp's part of a row on their way to memory. Channel r's part starts `phase(r)` floats
 /// past a 128-byte line, so pixel q is staged in column (q + phase) % 32: each window of 32 columns is then a
 /// whole line, and what belongs to the next window waits in `carry`. Half a warp writes a line.
-template <bool kPaired>
 struct RowStore {
   static constexpr int kNumWindows = kPartCols / kRowsStageCols;
   float* stage;  // the warp's [8][kRowsStagePitch]
@@ -30,26 +29,18 @@ struct RowStore {
 #pragma unroll
     for (int i = 0; i < N; i += 2) {
       const uint32_t col = col0 + i * 4;
-      if constexpr (kPaired) {
-        *reinterpret_cast<float2*>(row + (col & 31)) = make_float2(values[i], values[i + 1]);
-      } else {
-        row[col & 31] = values[i];
-        row[(col + 1) & 31] = values[i + 1];
-      }
+      *reinterpret_cast<float2*>(row + (col & 31)) = make_float2(values[i], values[i + 1]);
     }
   }
 
-  /// The lane's first column of a window. Its second is the next one, or 16 on where pairs are not aligned.
-  __device__ int column() const { return (lane & 15) * (kPaired ? 2 : 1); }
+  /// The lane's first column of a window.
+  __device__ int column() const { return (lane & 15) * 2; }
 
   /// Reads the window that all lanes have staged.
   __device__ void fetch() {
     const float* own = stage + (lane >> 4) * kRowsStagePitch + column();
 #pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const float* row = own + 2 * i * kRowsStagePitch;
-      staged[i] = kPaired ? *reinterpret_cast<const float2*>(row) : make_float2(row[0], row[16]);
-    }
+    for (int i = 0; i < 4; ++i) staged[i] = *reinterpret_cast<const float2*>(own + 2 * i * kRowsStagePitch);
   }
 
   /// Writes window `window` (of kNumWindows, and one more for the rest), which has been fetched.
@@ -64,15 +55,7 @@ struct RowStore {
       const int pixel = window * 32 + col - shift;
       float* dst = first + (r * plane + col - shift) + window * 32;
       const bool valid = (window > 0 || current) && (!is_last || !current) && pixel < num_cols;
-      if constexpr (kPaired) {
-        const float2 out = is_last || !current ? carry[i] : staged[i];
-        sm90::store_if(valid, reinterpret_cast<float2*>(dst), out);
-      } else {
-        const bool current16 = col + 16 >= shift;
-        const bool valid16 = (window > 0 || current16) && (!is_last || !current16) && pixel + 16 < num_cols;
-        sm90::store_if(valid, dst, is_last || !current ? carry[i].x : staged[i].x);
-        sm90::store_if(valid16, dst + 16, is_last || !current16 ? carry[i].y : staged[i].y);
-      }
+      sm90::store_if(valid, reinterpret_cast<float2*>(dst), is_last || !current ? carry[i] : staged[i]);
       carry[i] = staged[i];
     }
   }

@@ -4,6 +4,6 @@
 
 namespace solder::rows {
 
-template RowsKernel select_kernel<1>(const RowsParams& p, bool paired);
+template RowsKernel select_kernel<1>(const RowsParams& p);
 
 }  // namespace solder::rows

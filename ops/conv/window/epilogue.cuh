@@ -21,7 +21,6 @@ struct Place {
   int first_k, num_k;
   int64_t offset, stride;  ///< of first_k, from channel to channel
   bool is_stored;
-  __device__ int channel(int i) const { return min(first_k + i, num_k - 1); }
   template <int N>
   __device__ void load(const float* tensor, float (&values)[N]) const {
 #pragma unroll
@@ -33,8 +32,7 @@ struct Place {
 
 /// Channels of one position that go through the program together: as many as the registers hold.
 template <class Chain, class Tile>
-inline constexpr int kEpilogueRows =
-    Chain::kInterpreted || Chain::kChain == ConvChain::residual || Tile::kPositions > 128 ? 8 : 16;
+inline constexpr int kEpilogueRows = Chain::kChain == ConvChain::residual || Tile::kPositions > 128 ? 8 : 16;
 
 /// Where and how one warp finishes its 16 channels x kPositions.
 struct Finish {
@@ -116,7 +114,7 @@ __device__ __forceinline__ void finish_tile(const Params& p, const Smem& smem, c
   for (int i = 0; i < kAcc; ++i) sum[i] *= scales[i / 2 % 2];
   if (self.lane < 16) {
     const int k = min(warp_k + self.lane, p.K - 1);
-    biases[self.lane] = epilogue_bias<EpilogueChain<ConvChain::bias, false>>(p.epilogue, k);
+    biases[self.lane] = epilogue_bias(p.epilogue, k);
   }
   const int2 images = images_of(p, first_position, Tile::kPositions);
   const Finish f{.warp_k = warp_k,
@@ -142,7 +140,6 @@ __device__ __forceinline__ void finish_tile(const Params& p, const Smem& smem, c
       return finish_with<EpilogueChain<ConvChain::double_mish, kFast>, Tile>(p, f, self.lane, sum);
     case ConvChain::residual:
       return finish_with<EpilogueChain<ConvChain::residual, kFast>, Tile>(p, f, self.lane, sum);
-    default: return finish_with<EpilogueChain<ConvChain::interpreted, kFast>, Tile>(p, f, self.lane, sum);
   }
 }
 
@@ -157,8 +154,7 @@ __device__ void prefetch_residual(const Params& p, const Consumer& self, int fir
     const int64_t position = first_position + slice * 32 + self.lane / 16 * 31;
     const Position at = locate(p, static_cast<uint32_t>(position));
     const int image = min(at.image, p.N - 1), row = min(at.row, p.P - 1), column = min(at.column, p.Q - 1);
-    sm90::prefetch_l2(p.epilogue.operands[p.epilogue.residual_operand] +
-                      ((int64_t{image} * p.K + k) * p.P + row) * p.Q + column);
+    sm90::prefetch_l2(p.epilogue.residual + ((int64_t{image} * p.K + k) * p.P + row) * p.Q + column);
   }
 }
 

@@ -1,5 +1,8 @@
+// The families "window" and "packed": their plan and its launches. How they work: ops/conv/window/kernel.cuh.
+
 #include <algorithm>
 
+#include "ops/conv/kernels.h"
 #include "ops/conv/window/kernel.cuh"
 #include "runtime/divide.h"
 #include "runtime/launch.cuh"
@@ -39,7 +42,7 @@ Kernel find_kernel(int tile) {
 }
 
 window::Params make_params(const ConvShape& s, const WindowConfig& c, const ConvEpilogue& epilogue,
-                           const WindowTensors& t) {
+                           const ConvTensors& t) {
   const int64_t exponent_bytes = round_up(s.K, kWindowBlockK) * 4;
   window::Params p;
   p.x = t.x;
@@ -73,32 +76,73 @@ window::Params make_params(const ConvShape& s, const WindowConfig& c, const Conv
   return p;
 }
 
+struct WindowPlan final : ConvPlan {
+  ConvShape shape;
+  WindowConfig config;
+  ConvEpilogue epilogue;
+  std::vector<int32_t> exponents;  // of the weights, until they are packed
+
+  void pack(const ConvProblem& problem) override {
+    packed = pack_window_weights(shape, config, problem.weights.data(), exponents);
+  }
+
+  // Guess, kernel, repair, strict repair; with packed x: guess, pack, repair of what was packed, kernel, strict
+  // repair.
+  void enqueue(const Context* context, const ConvTensors& t) const override {
+    window::Params params = make_params(shape, config, bound_epilogue(epilogue, t.operands), t);
+    const Kernel kernel = config.math == Math::tf32 ? find_kernel<Math::tf32>(config.tile)
+                                                    : find_kernel<Math::fp32>(config.tile);
+    const int64_t num_blocks = std::min<int64_t>(config.num_tiles(), context->info().num_sms);
+    const LaunchConfig grid{.grid = dim3(static_cast<unsigned>(num_blocks)),
+                            .block = dim3(window::kThreads),
+                            .smem_bytes = config.smem_bytes,
+                            .overlaps_previous = true};
+    // What the block does not need is worth more as L1 (see kSmemBudgets).
+    const int carveout = static_cast<int>((config.smem_bytes + 1024) * 100 / (228 << 10)) + 1;
+    SOLDER_CUDA(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
+                                     std::min(carveout, 100)));
+    conv_range_guess(*context, shape, config.math, t.x, params.ranges);
+    if (config.is_packed) window::pack_x(*context, params);
+    launch(*context, "conv_window_kernel", kernel, grid, params);
+    if (!config.is_packed) {
+      params.is_repair = true;
+      launch(*context, "conv_window_kernel (repair)", kernel, grid, params);
+    }
+    conv_strict(*context, shape, config.math, t.x, t.w, params.ranges, params.epilogue, t.y);
+  }
+};
+
+std::unique_ptr<ConvPlan> make_window(const ConvProblem& problem, const DeviceInfo& device, WindowInput input,
+                                      std::string* why_not) {
+  if (device.cc_major != 9) return *why_not = "needs a Hopper GPU (compute capability 9.0)", nullptr;
+  auto plan = std::make_unique<WindowPlan>();
+  if (!choose_window_config(problem.shape, problem.math, device.num_sms, input, problem.workspace_bytes,
+                            &plan->config, why_not) ||
+      !weight_exponents(problem, &plan->exponents, why_not))
+    return nullptr;
+  // So that neither a sum nor its scaling leaves float32.
+  const auto [low, high] = std::minmax_element(plan->exponents.begin(), plan->exponents.end());
+  if (*low < 14 - 60 || *high > 14 + 100)
+    return *why_not = "an output channel's largest weight lies outside [2^-100, 2^60]", nullptr;
+  plan->shape = problem.shape;
+  plan->runs_epilogue = plan_epilogue(problem, &plan->epilogue);
+  plan->scratch_bytes = window_scratch_bytes(problem.shape, plan->config);
+  plan->words =
+      (plan->config.is_packed ? "packed window kernel, " : "window kernel, ") + to_string(plan->config);
+  plan->predicted_us = plan->config.predicted_us + (plan->runs_epilogue ? 0 : conv_pass_us(problem));
+  return plan;
+}
+
 }  // namespace
 
-void conv_window(const Context& context, const ConvShape& shape, const WindowConfig& config,
-                 const ConvEpilogue& epilogue, const WindowTensors& tensors) {
-  window::Params params = make_params(shape, config, epilogue, tensors);
-  const Kernel kernel =
-      config.math == Math::tf32 ? find_kernel<Math::tf32>(config.tile) : find_kernel<Math::fp32>(config.tile);
-  const int64_t num_blocks = std::min<int64_t>(config.num_tiles(), context.info().num_sms);
-  const LaunchConfig grid{.grid = dim3(static_cast<unsigned>(num_blocks)),
-                          .block = dim3(window::kThreads),
-                          .smem_bytes = config.smem_bytes,
-                          .overlaps_previous = true};
-  // What the block does not need is worth more as L1 (see kSmemBudgets in conv_window.cpp).
-  const int carveout = static_cast<int>((config.smem_bytes + 1024) * 100 / (228 << 10)) + 1;
-  SOLDER_CUDA(
-      cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout, std::min(carveout, 100)));
-  conv_range_guess(context, shape, config.math, tensors.x, params.ranges);
-  if (config.is_packed) {
-    window::pack_x(context, params);
-    launch(context, "conv_window_kernel", kernel, grid, params);
-  } else {
-    launch(context, "conv_window_kernel", kernel, grid, params);
-    params.is_repair = true;
-    launch(context, "conv_window_kernel (repair)", kernel, grid, params);
-  }
-  conv_strict(context, shape, config.math, tensors.x, tensors.w, params.ranges, epilogue, tensors.y);
+std::unique_ptr<ConvPlan> make_window_conv(const ConvProblem& problem, const DeviceInfo* device,
+                                           std::string* why_not) {
+  return make_window(problem, *device, WindowInput::converted, why_not);
+}
+
+std::unique_ptr<ConvPlan> make_packed_conv(const ConvProblem& problem, const DeviceInfo* device,
+                                           std::string* why_not) {
+  return make_window(problem, *device, WindowInput::packed, why_not);
 }
 
 }  // namespace solder

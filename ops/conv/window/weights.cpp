@@ -1,13 +1,10 @@
 // How conv_window_kernel's weights are packed, once, at compile time.
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <cstring>
 
-#include "ops/conv/range/range.h"
 #include "ops/conv/window/window.h"
-#include "runtime/check.h"
 #include "runtime/divide.h"
 #include "runtime/dtype.h"
 
@@ -18,36 +15,18 @@ int64_t packed_window_bytes(const ConvShape& shape, const WindowConfig& config) 
   return blocks * (kWindowBlockK * 4 + int64_t{config.num_steps} * kWindowStepBytes * config.num_parts);
 }
 
-bool pack_window_weights(const ConvShape& shape, const WindowConfig& config, const float* w,
-                         std::vector<std::byte>* packed, std::string* why_not) {
-  const auto refuse = [&](const std::string& reason) {
-    if (why_not != nullptr) *why_not = reason;
-    return false;
-  };
+std::vector<std::byte> pack_window_weights(const ConvShape& shape, const WindowConfig& config, const float* w,
+                                           std::span<const int32_t> exponents) {
   const int64_t filter = shape.R * shape.S, terms = shape.C * filter;
   const int64_t blocks = ceil_div(shape.K, kWindowBlockK);
-  packed->assign(static_cast<size_t>(packed_window_bytes(shape, config)), std::byte{0});
-  std::vector<int32_t> exponents(static_cast<size_t>(blocks * kWindowBlockK), 0);
-  for (int64_t k = 0; k < shape.K; ++k) {
-    uint32_t max_bits = 0;
-    for (int64_t i = 0; i < terms; ++i) {
-      max_bits = std::max(max_bits, std::bit_cast<uint32_t>(w[k * terms + i]) & 0x7fffffffu);
-    }
-    if (max_bits == 0) continue;
-    const int top = exponent_of_bits(max_bits);
-    if (max_bits >= kNonFiniteBits) return refuse(str("weights of channel ", k, " are not finite"));
-    if (top < -100 || top > 60) {
-      return refuse(str("weights of channel ", k, " reach 2^", top, ", outside [2^-100, 2^60]"));
-    }
-    exponents[static_cast<size_t>(k)] = 14 - top;
-  }
-  std::memcpy(packed->data(), exponents.data(), exponents.size() * 4);
+  std::vector<std::byte> packed(static_cast<size_t>(packed_window_bytes(shape, config)));
+  std::memcpy(packed.data(), exponents.data(), exponents.size_bytes());
 
   const int64_t cols = ceil_div(shape.S, config.filter_cols);
   const int64_t term_channels = kWindowStepTerms / config.filter_cols;
   const int64_t all_channels = config.filter_cols > 1 ? 16 : round_up(shape.C, 16);
   const int64_t part_halves = kWindowStepBytes / 2;
-  auto* out = reinterpret_cast<uint16_t*>(packed->data() + exponents.size() * 4);
+  auto* out = reinterpret_cast<uint16_t*>(packed.data() + blocks * kWindowBlockK * 4);
   for (int64_t block = 0; block < blocks; ++block) {
     for (int64_t first = 0; first < all_channels; first += config.chunk_channels) {
       const int64_t chunk = std::min<int64_t>(config.chunk_channels, all_channels - first);
@@ -75,7 +54,7 @@ bool pack_window_weights(const ConvShape& shape, const WindowConfig& config, con
       }
     }
   }
-  return true;
+  return packed;
 }
 
 }  // namespace solder

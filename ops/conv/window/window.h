@@ -2,23 +2,17 @@
 // The general fused convolution for Hopper: any stride, dilation, padding and size, groups = 1. Pure host
 // code: how a problem is cut up (choose_window_config) and how its weights are packed; the kernel, whose
 // words these are, is in ops/conv/window/kernel.cuh.
-//
-// Contract, A = max|x| over the image, T = C*R*S terms, w finite:
-//   tf32: |error| <= (2^-10 + T 2^-24) sum|x w| + 2^-24 A sum|w|
-//   fp32: |error| <= T 2^-24 sum|x w| + 2^-32 A sum|w|
-// before the epilogue; images with NaN or infinity come out as plain float32 code would compute them.
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "ops/conv/conv.h"
-#include "ops/conv/epilogue/epilogue.h"
+#include "ops/math_mode.h"
 
 namespace solder {
-
-class Context;
 
 /// How a consumer warpgroup's tile is cut; the kernel has one instance for each of kWindowTiles.
 struct WindowTile {
@@ -135,31 +129,15 @@ bool make_window_config(const ConvShape& shape, Math math, int num_sms, int tile
 /// Bytes of the packed weights, to be uploaded at a multiple of 16 bytes.
 int64_t packed_window_bytes(const ConvShape& shape, const WindowConfig& config);
 
-/// Packs w [K,C,R,S] into `packed`: one scale exponent per output channel (int32, K rounded up to 64), then
+/// Packs w [K,C,R,S]: one scale exponent per output channel (int32, K rounded up to 64; see weight_exponents), then
 /// for every 64 output channels and every step a block [part][k half][64 channels][8 terms] of float16.
-/// False, with the reason, when a channel of w has NaN, infinity or a maximum outside [2^-100, 2^60] and not
-/// zero.
-bool pack_window_weights(const ConvShape& shape, const WindowConfig& config, const float* w,
-                         std::vector<std::byte>* packed, std::string* why_not);
+std::vector<std::byte> pack_window_weights(const ConvShape& shape, const WindowConfig& config, const float* w,
+                                           std::span<const int32_t> exponents);
 
 /// Bytes of packed x, [part][channels/8][phase][packed_positions][8] float16; 0 where x is converted.
 int64_t packed_x_bytes(const ConvShape& shape, const WindowConfig& config);
 
 /// Device scratch of one call: the range guard's state, then packed x at a multiple of 256 bytes.
 int64_t window_scratch_bytes(const ConvShape& shape, const WindowConfig& config);
-
-/// What one call works on; device memory, x, w, y dense float32.
-struct WindowTensors {
-  const float* x = nullptr;      ///< [N,C,H,W]
-  const void* packed = nullptr;  ///< pack_window_weights' bytes
-  const float* w = nullptr;      ///< [K,C,R,S], for images with NaN or infinity
-  void* scratch = nullptr;       ///< window_scratch_bytes, 256-byte aligned
-  float* y = nullptr;            ///< [N,K,P,Q]; must not overlap x or an operand of the epilogue
-};
-
-/// Enqueues the convolution with its epilogue: guess, kernel, repair, strict repair (see ops/conv/range/range.h);
-/// with packed x: guess, pack, repair of what was packed, kernel, strict repair.
-void conv_window(const Context& context, const ConvShape& shape, const WindowConfig& config,
-                 const ConvEpilogue& epilogue, const WindowTensors& tensors);
 
 }  // namespace solder

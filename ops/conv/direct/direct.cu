@@ -1,0 +1,54 @@
+// The direct convolution of one input channel a group: no matrix product worth the name.
+//
+// conv_direct_kernel: one thread an output, R*S terms in order of r, s; float32 in either Math mode. Bound:
+// memory, as the R*S reads of neighbouring threads overlap in the L1 cache.
+
+#include <algorithm>
+
+#include "ops/conv/direct/direct.cuh"
+#include "ops/conv/kernels.h"
+#include "runtime/divide.h"
+#include "runtime/launch.cuh"
+
+namespace solder {
+namespace {
+
+constexpr int kThreads = 256;
+
+__global__ void __launch_bounds__(kThreads)
+    conv_direct_kernel(const __grid_constant__ ConvShape s, int64_t num_outputs, const float* x,
+                       const float* w, float* y) {
+  const int64_t P = s.P(), Q = s.Q(), step = int64_t{gridDim.x} * kThreads;
+  for (int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x; i < num_outputs; i += step) {
+    const int64_t q = i % Q, p = i / Q % P, k = i / (Q * P) % s.K, n = i / (Q * P * s.K);
+    y[i] = direct_sum(s, 1, x, w, n, k, p, q);
+  }
+}
+
+struct DirectPlan final : ConvPlan {
+  ConvShape shape;
+
+  void enqueue(const Context* context, const ConvTensors& t) const override {
+    const int64_t num_outputs = shape.N * shape.K * shape.gemm_n();
+    if (num_outputs == 0) return;
+    const int64_t blocks = std::min(ceil_div(num_outputs, kThreads), int64_t{context->info().num_sms} * 32);
+    launch(*context, "conv_direct_kernel", conv_direct_kernel, {static_cast<unsigned>(blocks), kThreads}, shape,
+           num_outputs, t.x, t.w, t.y);
+  }
+};
+
+}  // namespace
+
+std::unique_ptr<ConvPlan> make_direct_conv(const ConvProblem& problem, const DeviceInfo*, std::string* why_not) {
+  const ConvShape& s = problem.shape;
+  if (s.C != s.groups) return *why_not = "more than one input channel a group", nullptr;
+  auto plan = std::make_unique<DirectPlan>();
+  plan->shape = s;
+  plan->words = "direct";
+  const double bytes = 4 * static_cast<double>(s.N) * static_cast<double>(s.C * s.H * s.W + s.K * s.gemm_n());
+  const double taps = static_cast<double>(s.num_macs());
+  plan->predicted_us = 5 + std::max(bytes / 2.8e6, taps / 1.5e6) + conv_pass_us(problem);
+  return plan;
+}
+
+}  // namespace solder
