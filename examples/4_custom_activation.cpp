@@ -21,9 +21,9 @@ int main() {
     for (size_t i = 0; i < model.graph().nodes().size(); ++i) {
       const solder::Node& node = model.graph().nodes()[i];
       if (node.kind == solder::NodeKind::input) continue;
-      // What was fused, then the program that runs for each number, on one accumulator.
-      std::cout << node.name << ": " << solder::to_string(node.region) << "\n"
-                << "  as a program: " << solder::to_string(model.nodes()[i].program) << "\n";
+      // What was fused, and how it runs.
+      std::cout << node.name << ": " << solder::to_string(node.epilogue.region) << "\n"
+                << "  " << model.nodes()[i].path << "\n";
     }
 
     const std::vector<float> values{-20, -2, -0.5f, 0, 0.5f, 2, 20};

@@ -56,19 +56,22 @@ void log_plans(const ModelData& model) {
   std::fputs(text.c_str(), stderr);
 }
 
-// Error that lists every parameter whose tensor is missing or another than the graph declares.
+// Error(invalid_argument), or Error(shape_mismatch) where none is missing, that lists every parameter whose tensor is missing or another than the graph declares.
 void require_weights(const Graph& graph, const TensorMap& weights) {
   constexpr int kMostListed = 20;
   std::string wrong;
   int num_wrong = 0;
+  ErrorKind kind = ErrorKind::shape_mismatch;
   for (const Node& node : graph.nodes()) {
     if (node.kind != NodeKind::parameter) continue;
     const auto found = weights.find(node.name);
     const std::string declared = to_string(node.outputs[0]);
     std::string line;
     if (found == weights.end()) {
+      kind = ErrorKind::invalid_argument;
       line = str("no weight \"", node.name, "\" was given; the graph declares it as ", declared);
-    } else if (found->second.shape() != node.outputs[0].shape || found->second.dtype() != node.outputs[0].dtype) {
+    } else if (found->second.shape() != node.outputs[0].shape ||
+               found->second.dtype() != node.outputs[0].dtype) {
       line = str("weight \"", node.name, "\" is ",
                  to_string(TensorType{found->second.shape(), found->second.dtype()}), "; the graph declares ",
                  declared);
@@ -78,7 +81,7 @@ void require_weights(const Graph& graph, const TensorMap& weights) {
     if (++num_wrong <= kMostListed) wrong += (num_wrong > 1 ? "\n  " : "") + line;
   }
   if (num_wrong > kMostListed) wrong += str("\n  and ", num_wrong - kMostListed, " more");
-  SOLDER_REQUIRE(num_wrong == 0, invalid_argument, "compile: ", wrong);
+  if (num_wrong > 0) fail(kind, "compile: " + wrong);
 }
 
 PlanRequest request_of(const ModelData& model, const Node& node, const TensorMap& weights) {
@@ -94,7 +97,8 @@ PlanRequest request_of(const ModelData& model, const Node& node, const TensorMap
     request.outputs.push_back(dense_view(nullptr, type.dtype, type.shape));
   request.weight = [&](size_t input) {
     const Node& source = model.graph.nodes()[static_cast<size_t>(node.inputs[input].node)];
-    return source.kind == NodeKind::parameter ? weights.find(source.name)->second.to(Device::cpu()) : Tensor();
+    return source.kind == NodeKind::parameter ? weights.find(source.name)->second.to(Device::cpu())
+                                              : Tensor();
   };
   return request;
 }
@@ -156,8 +160,7 @@ void prepare_nodes(ModelData& model) {
     ElementwiseKernels kernels;
     for (size_t i = 0; i < model.runs.size(); ++i)
       if (model.runs[i] != nullptr)
-        model.runs[i]->prepare(context, kernels,
-                               model.weight_offsets[i] >= 0 ? model.weight(i) : nullptr);
+        model.runs[i]->prepare(context, kernels, model.weight_offsets[i] >= 0 ? model.weight(i) : nullptr);
     context.synchronize();
   }
 }

@@ -25,9 +25,9 @@ const TensorType& Graph::type(Value value) const { return checked_type(value, "t
 
 const TensorType& Graph::checked_type(Value value, const char* op) const {
   const auto index = static_cast<size_t>(value.node);
-  SOLDER_REQUIRE(value.node >= 0 && index < nodes_.size() &&
-                     (value.stamp == 0 || value.stamp == stamps_[index]),
-                 invalid_argument, op, ": the value is not of this graph");
+  SOLDER_REQUIRE(
+      value.node >= 0 && index < nodes_.size() && (value.stamp == 0 || value.stamp == stamps_[index]),
+      invalid_argument, op, ": the value is not of this graph");
   const Node& node = nodes_[index];
   SOLDER_REQUIRE(value.output >= 0 && static_cast<size_t>(value.output) < node.outputs.size(),
                  invalid_argument, op, ": node ", node.name, " has no output ", value.output);
@@ -38,6 +38,7 @@ std::string Graph::next_name(const char* op) const { return str(op, "_", nodes_.
 
 Value Graph::append(Node node) {
   if (node.is_given()) names_.insert(node.name);
+  for (Value& input : node.inputs) input.stamp = 0;  // a copy of the node may go into another graph
   stamps_.push_back(next_stamp());
   nodes_.push_back(std::move(node));
   return {static_cast<int>(nodes_.size()) - 1, 0, stamps_.back()};

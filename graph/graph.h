@@ -73,7 +73,7 @@ struct Conv2dAttributes {  ///< inputs x [N,C,H,W], w [K,C/groups,R,S]
   int64_t groups = 1;
   bool operator==(const Conv2dAttributes&) const = default;
 };
-struct MatmulAttributes {  ///< inputs a [..., m, k], b [k, n] or [..., k, n]
+struct MatmulAttributes {    ///< inputs a [..., m, k], b [k, n] or [..., k, n]
   bool transpose_b = false;  ///< b is [n, k]
   bool operator==(const MatmulAttributes&) const = default;
 };

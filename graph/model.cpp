@@ -16,7 +16,8 @@ int64_t Model::weights_bytes() const { return data().weights_bytes; }
 int64_t Model::session_bytes() const { return data().memory.arena_bytes() + data().cublas_workspace_bytes; }
 
 std::string Model::describe() const try {
-  std::string text = str("on ", to_string(device()), ", ", to_string(data().options.math), "\n", dump(graph()));
+  std::string text =
+      str("on ", to_string(device()), ", ", to_string(data().options.math), "\n", dump(graph()));
   for (size_t i = 0; i < nodes().size(); ++i)
     if (!nodes()[i].path.empty()) text += str("  ", graph().nodes()[i].name, ": ", nodes()[i].path, "\n");
   return text + dump(graph(), memory()) +

@@ -115,8 +115,8 @@ class Session {
 };
 
 /// Checks, optimises and plans `graph`, and moves the weights to the device. `weights` has a tensor for every
-/// parameter (others are ignored); Error(invalid_argument) lists all that are missing, or have another shape or
-/// dtype than the graph declares.
+/// parameter (others are ignored): Error(invalid_argument) where some are missing, Error(shape_mismatch) where some
+/// have another shape or dtype than the graph declares, with a list of all of them.
 Model compile(const Graph& graph, const TensorMap& weights, const CompileOptions& options = {});
 
 }  // namespace solder

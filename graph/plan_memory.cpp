@@ -31,7 +31,8 @@ struct Block {
 class Offsets {
  public:
   explicit Offsets(int num_nodes)
-      : bucket_nodes_(num_nodes / kMaxBuckets + 1), buckets_(static_cast<size_t>(num_nodes / bucket_nodes_) + 1) {}
+      : bucket_nodes_(num_nodes / kMaxBuckets + 1),
+        buckets_(static_cast<size_t>(num_nodes / bucket_nodes_) + 1) {}
 
   void place(Block* block) {
     const size_t first = bucket_of(block->first_node), last = bucket_of(block->last_node);
@@ -43,9 +44,11 @@ class Offsets {
       num_seen += buckets_[bucket].blocks.size();
       if (num_seen > kMaxSeen) continue;
       for (const Block* other : buckets_[bucket].blocks)
-        if (other->first_node <= block->last_node && block->first_node <= other->last_node) near_.push_back(other);
+        if (other->first_node <= block->last_node && block->first_node <= other->last_node)
+          near_.push_back(other);
     }
-    block->offset_bytes = num_seen > kMaxSeen ? top : lowest_gap(round_up(block->size_bytes, kArenaAlignment));
+    block->offset_bytes =
+        num_seen > kMaxSeen ? top : lowest_gap(round_up(block->size_bytes, kArenaAlignment));
     for (size_t bucket = first; bucket <= last; ++bucket) {
       buckets_[bucket].blocks.push_back(block);
       buckets_[bucket].top_bytes = std::max(buckets_[bucket].top_bytes, block->end_bytes());
@@ -237,8 +240,8 @@ std::string dump(const Graph& graph, const MemoryPlan& plan) {
     for (size_t output = 0; output < plan.values[i].size(); ++output) {
       const Placement& p = plan.values[i][output];
       if (p.offset_bytes < 0) continue;
-      text += str("  ", graph.nodes()[i].name, output > 0 ? str(":", output) : "", " at ", p.offset_bytes, ", ",
-                  p.size_bytes, " B, nodes ", p.first_node, " to ", p.last_node, "\n");
+      text += str("  ", graph.nodes()[i].name, output > 0 ? str(":", output) : "", " at ", p.offset_bytes,
+                  ", ", p.size_bytes, " B, nodes ", p.first_node, " to ", p.last_node, "\n");
     }
   }
   return text + str("  values ", plan.values_bytes, " B + workspace ", plan.workspace_bytes, " B, peak at ",

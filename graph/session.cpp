@@ -47,9 +47,10 @@ Value find(const std::unordered_map<std::string, Value>& values, const std::stri
        str("the graph has no ", what, " \"", name, "\"; its ", what, "s: ", names));
 }
 
-void require_type(const char* what, const std::string& name, const Tensor& tensor, const TensorType& declared) {
-  SOLDER_REQUIRE(tensor.shape() == declared.shape && tensor.dtype() == declared.dtype, shape_mismatch, "run: ",
-                 what, " \"", name, "\" is ", to_string(TensorType{tensor.shape(), tensor.dtype()}),
+void require_type(const char* what, const std::string& name, const Tensor& tensor,
+                  const TensorType& declared) {
+  SOLDER_REQUIRE(tensor.shape() == declared.shape && tensor.dtype() == declared.dtype, shape_mismatch,
+                 "run: ", what, " \"", name, "\" is ", to_string(TensorType{tensor.shape(), tensor.dtype()}),
                  "; the graph declares ", to_string(declared));
 }
 
@@ -70,12 +71,12 @@ SessionData::SessionData(std::shared_ptr<const ModelData> of_model, void* stream
     }
     for (size_t output = 0; output < node.outputs.size(); ++output)
       outputs.push_back(view({static_cast<int>(i), static_cast<int>(output)}));
-    launches.push_back(model->runs[i]->bind(
-        {.inputs = inputs,
-         .outputs = outputs,
-         .constants = model->weight_offsets[i] >= 0 ? model->weight(i) : nullptr,
-         .scratch = arena + model->memory.values_bytes},
-        executor->context()));
+    launches.push_back(
+        model->runs[i]->bind({.inputs = inputs,
+                              .outputs = outputs,
+                              .constants = model->weight_offsets[i] >= 0 ? model->weight(i) : nullptr,
+                              .scratch = arena + model->memory.values_bytes},
+                             executor->context()));
     launch_nodes.push_back(i);
   }
 }
@@ -116,7 +117,8 @@ void SessionData::require_types(const TensorMap& inputs, const TensorMap& output
 }
 
 void SessionData::enqueue(const TensorMap& inputs, const TensorMap& outputs) {
-  for (const auto& [name, tensor] : inputs) executor->upload(address(model->inputs.find(name)->second), tensor);
+  for (const auto& [name, tensor] : inputs)
+    executor->upload(address(model->inputs.find(name)->second), tensor);
   execute();
   for (const auto& [name, tensor] : outputs)
     executor->download(tensor, address(model->outputs.find(name)->second));

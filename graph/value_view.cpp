@@ -20,7 +20,8 @@ std::vector<std::vector<ValueView>> value_views(const Graph& graph) {
     }
     const int index = static_cast<int>(views.size()) - 1;
     for (const TensorType& type : node.outputs)
-      mine.push_back({{index, static_cast<int>(mine.size())}, 0, dense_view(nullptr, type.dtype, type.shape)});
+      mine.push_back(
+          {{index, static_cast<int>(mine.size())}, 0, dense_view(nullptr, type.dtype, type.shape)});
   }
   return views;
 }

@@ -51,6 +51,9 @@ std::string extents(const solder::TensorType& type) {
   return text;
 }
 
+// " 3×3", of w [K, C / groups, R, S].
+std::string filter_size(const solder::Shape& w) { return str(" ", w[2], "×", w[3]); }
+
 // "mul(·, 0.5)", "mish", "clip 0 6".
 std::string function(const Expr& expr) {
   const bool number_first = expr.a.kind == Arg::Kind::immediate;
@@ -97,8 +100,8 @@ class Drawing {
                   is_input ? ", fillcolor=\"#dcdcdc\"" : ", style=\"\", fontcolor=\"#707070\"", "];\n");
       return;
     }
-    const bool has_body = n.kind != NodeKind::elementwise || n.region.exprs.empty();
-    const bool boxed = n.region.exprs.size() + has_body > 1;
+    const bool has_body = n.kind != NodeKind::elementwise || n.epilogue.region.exprs.empty();
+    const bool boxed = n.epilogue.region.exprs.size() + has_body > 1;
     if (boxed)
       out_ += str("    subgraph cluster_", id(i), " {\n    ", label({n.name}), "; labelloc=b; labeljust=l",
                   "; fontsize=11; style=\"filled,rounded\"; color=\"#e0a030\"; fillcolor=\"#fff6e0\"; "
@@ -106,27 +109,24 @@ class Drawing {
     if (has_body) {
       const std::string what = n.kind == NodeKind::elementwise ? "cast" : to_string(n.kind);
       const std::string kernel =
-          n.kind == NodeKind::conv2d ? str(" ", n.conv.R, "×", n.conv.S) : std::string();
+          n.kind == NodeKind::conv2d ? filter_size(graph_.type(n.inputs[1]).shape) : std::string();
       out_ +=
           str("    ", id(i), " [",
               label({boxed ? "" : n.name, what + kernel, plans_.empty() ? "" : short_path(plans_[i].path)}),
               ", fillcolor=\"#bcd4ee\"];\n");
     }
-    for (size_t e = 0; e < n.region.exprs.size(); ++e) {
-      const std::string text = function(n.region.exprs[e]);
+    for (size_t e = 0; e < n.epilogue.region.exprs.size(); ++e) {
+      const std::string text = function(n.epilogue.region.exprs[e]);
       out_ += str("    ", expr_id(i, static_cast<int>(e)), " [",
                   boxed ? label({text}) : label({n.name, text}), ", fillcolor=\"#d5e8c8\"];\n");
     }
     if (boxed) out_ += "    }\n";
 
-    if (n.kind != NodeKind::elementwise) {
-      for (size_t input = 0; input < 2; ++input) edge(n.inputs[input], id(i));
-    } else if (has_body) {
-      edge(n.inputs[0], id(i));
-    }
-    for (size_t e = 0; e < n.region.exprs.size(); ++e) {
-      argument(i, n.region.exprs[e].a, static_cast<int>(e));
-      argument(i, n.region.exprs[e].b, static_cast<int>(e));
+    for (size_t input = 0; input < n.num_own_inputs(); ++input) edge(n.inputs[input], id(i));
+    if (n.kind == NodeKind::elementwise && has_body) edge(n.inputs[0], id(i));
+    for (size_t e = 0; e < n.epilogue.region.exprs.size(); ++e) {
+      argument(i, n.epilogue.region.exprs[e].a, static_cast<int>(e));
+      argument(i, n.epilogue.region.exprs[e].b, static_cast<int>(e));
     }
   }
 
@@ -134,11 +134,8 @@ class Drawing {
     const Node& n = node(i);
     if (arg.kind == Arg::Kind::expr)
       out_ += str("    ", expr_id(i, arg.index), " -> ", expr_id(i, expr), ";\n");
-    if (arg.kind != Arg::Kind::operand) return;
-    if (n.kind == NodeKind::conv2d && arg.index == 0)
-      out_ += str("    ", id(i), " -> ", expr_id(i, expr), ";\n");
-    else
-      edge(n.inputs[static_cast<size_t>(arg.index + n.first_operand())], expr_id(i, expr));
+    if (arg.kind == Arg::Kind::result) out_ += str("    ", id(i), " -> ", expr_id(i, expr), ";\n");
+    if (arg.kind == Arg::Kind::operand) edge(n.operands()[static_cast<size_t>(arg.index)], expr_id(i, expr));
   }
 
   // A tensor in memory: from what stores it to what reads it.
@@ -146,11 +143,12 @@ class Drawing {
     const size_t i = static_cast<size_t>(value.node);
     const Node& n = node(i);
     std::string from = id(i);
-    if (!n.region.outputs.empty()) {
-      const Arg& stored = n.region.outputs[static_cast<size_t>(value.output)];
+    if (!n.epilogue.region.outputs.empty()) {
+      const Arg& stored = n.epilogue.region.outputs[static_cast<size_t>(value.output)];
       if (stored.kind == Arg::Kind::expr) from = expr_id(i, stored.index);
       // A region may store an operand of its own as it is (a cast that was fused away).
-      if (stored.kind == Arg::Kind::operand && n.kind == NodeKind::elementwise && !n.region.exprs.empty())
+      if (stored.kind == Arg::Kind::operand && n.kind == NodeKind::elementwise &&
+          !n.epilogue.region.exprs.empty())
         return edge(n.inputs[static_cast<size_t>(stored.index)], to);
     }
     out_ += str("    ", from, " -> ", to, " [", label({"  " + extents(graph_.type(value))}), "];\n");

@@ -90,8 +90,7 @@ class Conv2dRun final : public NodeRun {
                         .y = static_cast<float*>(node.outputs[0].data),
                         .scratch = node.scratch};
     for (const TensorView& operand : node.inputs.subspan(2)) tensors.operands.push_back(operand.data);
-    if (!pass_)
-      return [conv = conv_, tensors, context] { conv->enqueue(context, tensors); };
+    if (!pass_) return [conv = conv_, tensors, context] { conv->enqueue(context, tensors); };
     return [conv = conv_, tensors, context, pass = pass_.bind(node, context)] {
       conv->enqueue(context, tensors);
       pass();
@@ -117,17 +116,16 @@ constexpr NodeDef kConv2dNode{
     .plan = [](const PlanRequest& request) -> std::unique_ptr<NodeRun> {
       return std::make_unique<Conv2dRun>(request);
     },
-    .flops = [](const Node& node, std::span<const TensorType> inputs) {
-      return 2 * conv_shape(node, inputs).num_macs();
-    }};
+    .flops = [](const Node& node,
+                std::span<const TensorType> inputs) { return 2 * conv_shape(node, inputs).num_macs(); }};
 
 Value Graph::conv2d(Value x, Value w, const Conv2dOptions& options) {
   checked_type(x, "conv2d"), checked_type(w, "conv2d");
-  Node node{.kind = NodeKind::conv2d,
-            .name = options.name.empty() ? next_name("conv2d") : options.name,
-            .inputs = {x, w},
-            .attributes =
-                Conv2dAttributes{options.stride, options.padding, options.dilation, options.groups}};
+  Node node{
+      .kind = NodeKind::conv2d,
+      .name = options.name.empty() ? next_name("conv2d") : options.name,
+      .inputs = {x, w},
+      .attributes = Conv2dAttributes{options.stride, options.padding, options.dilation, options.groups}};
   node.epilogue.region = {.num_operands = 0, .exprs = {}, .outputs = {Arg::result()}};
   return add_node(std::move(node));
 }

@@ -50,15 +50,14 @@ class ElementwiseRun final : public NodeRun {
 }  // namespace
 
 extern const NodeDef kElementwiseNode;
-constexpr NodeDef kElementwiseNode{
-    .kind = NodeKind::elementwise,
-    .name = "elementwise",
-    .takes_epilogue = true,
-    .takes = TakesStrides::any,
-    .infer = infer,
-    .plan = [](const PlanRequest& request) -> std::unique_ptr<NodeRun> {
-      return std::make_unique<ElementwiseRun>(request);
-    }};
+constexpr NodeDef kElementwiseNode{.kind = NodeKind::elementwise,
+                                   .name = "elementwise",
+                                   .takes_epilogue = true,
+                                   .takes = TakesStrides::any,
+                                   .infer = infer,
+                                   .plan = [](const PlanRequest& request) -> std::unique_ptr<NodeRun> {
+                                     return std::make_unique<ElementwiseRun>(request);
+                                   }};
 
 EpiloguePass::EpiloguePass(const PlanRequest& request) {
   const Region& region = request.node.epilogue.region;
@@ -129,7 +128,8 @@ Value Graph::binary(Op op, float a, Value b) {
 Value Graph::cast(Value x, DType dtype) {
   const TensorType& type = checked_type(x, "cast");
   if (type.dtype == dtype) return x;
-  Node node{.kind = NodeKind::elementwise, .name = next_name("cast"), .inputs = {x}, .outputs = {{{}, dtype}}};
+  Node node{
+      .kind = NodeKind::elementwise, .name = next_name("cast"), .inputs = {x}, .outputs = {{{}, dtype}}};
   node.epilogue = {.region = {1, {}, {Arg::operand(0)}}, .operand_shapes = {type.shape}};
   // Rounding is spelled out, so that it still happens when the value stays inside a fused region.
   if (dtype != DType::float32) {

@@ -67,14 +67,13 @@ class MatmulRun final : public NodeRun {
   }
 
   Launch bind(const BoundNode& node, const Context* context) const override {
-    const Launch multiply = [gemm = gemm_, math = math_, context,
-                             a = static_cast<const float*>(node.inputs[0].data),
-                             b = static_cast<const float*>(node.inputs[1].data),
-                             c = static_cast<float*>(node.outputs[0].data)] {
-      if constexpr (kWithCuda)
-        if (context != nullptr) return gemm_cuda(*context, gemm, math, a, b, c);
-      gemm_cpu(gemm, a, b, c);
-    };
+    const Launch multiply =
+        [gemm = gemm_, math = math_, context, a = static_cast<const float*>(node.inputs[0].data),
+         b = static_cast<const float*>(node.inputs[1].data), c = static_cast<float*>(node.outputs[0].data)] {
+          if constexpr (kWithCuda)
+            if (context != nullptr) return gemm_cuda(*context, gemm, math, a, b, c);
+          gemm_cpu(gemm, a, b, c);
+        };
     if (!pass_) return multiply;
     return [multiply, pass = pass_.bind(node, context)] { multiply(), pass(); };
   }
@@ -100,10 +99,11 @@ constexpr NodeDef kMatmulNode{
     .plan = [](const PlanRequest& request) -> std::unique_ptr<NodeRun> {
       return std::make_unique<MatmulRun>(request);
     },
-    .flops = [](const Node& node, std::span<const TensorType> inputs) {
-      const GemmShape gemm = gemm_shape(inputs[0].shape, inputs[1].shape, transposes_b(node));
-      return 2 * gemm.count * gemm.m * gemm.n * gemm.k;
-    }};
+    .flops =
+        [](const Node& node, std::span<const TensorType> inputs) {
+          const GemmShape gemm = gemm_shape(inputs[0].shape, inputs[1].shape, transposes_b(node));
+          return 2 * gemm.count * gemm.m * gemm.n * gemm.k;
+        }};
 
 Value Graph::matmul_node(Value a, Value b, bool transpose_b, const char* op) {
   checked_type(a, op), checked_type(b, op);

@@ -22,9 +22,11 @@ class Context;
 /// What a node's plan depends on. Views have no addresses yet.
 struct PlanRequest {
   const Node& node;
-  std::vector<TensorView> inputs;  ///< of node.inputs; operands under the shapes in which the region reads them
+  std::vector<TensorView>
+      inputs;  ///< of node.inputs; operands under the shapes in which the region reads them
   std::vector<TensorView> outputs;
-  std::function<Tensor(size_t input)> weight;  ///< of one of node.inputs, on the CPU; empty unless a parameter
+  std::function<Tensor(size_t input)>
+      weight;                          ///< of one of node.inputs, on the CPU; empty unless a parameter
   const DeviceInfo* device = nullptr;  ///< null: the CPU
   Math math = Math::fp32;
   std::string conv;             ///< CompileOptions::conv
@@ -71,7 +73,7 @@ consteval size_t index_of() {
 
 struct NodeDef {
   NodeKind kind;
-  const char* name;  ///< in dumps, text graphs and errors
+  const char* name;             ///< in dumps, text graphs and errors
   size_t num_inputs = 0;        ///< its own, without an epilogue's operands
   size_t attributes_index = 0;  ///< of its struct in Attributes
   bool takes_epilogue = false;
@@ -96,7 +98,7 @@ std::span<const NodeDef* const> node_defs();
 /// The types of node.inputs.
 std::vector<TensorType> input_types(const Graph& graph, const Node& node);
 
-/// " float32 [1, 3, 8, 8], float32 [4, 3, 3, 3] stride=2,2": what the node is asked to do, for logs.
+/// " float32 [1, 3, 8, 8], float32 [4, 3, 3, 3] stride=2,2": what the node does before its epilogue, for logs.
 std::string describe(const Graph& graph, const Node& node);
 
 /// The epilogue of a node that cannot run it itself, as a pass over the result in place. The result is float32,

@@ -19,18 +19,17 @@ std::vector<TensorType> infer(const Node& node, std::span<const TensorType> inpu
   TensorType result = inputs[0];
   const int64_t count = node.outputs[0].shape.size() > axis ? node.outputs[0].shape[axis] : -1;
   const int64_t last = slice.start + (count - 1) * slice.step;
-  SOLDER_REQUIRE(count == 0 || (count > 0 && std::min(slice.start, last) >= 0 &&
-                                std::max(slice.start, last) < x[axis]),
-                 invalid_argument, node.name, ": ", count, " indices from ", slice.start, " by ", slice.step,
-                 " leave axis ", slice.axis, " of ", to_string(x));
+  SOLDER_REQUIRE(
+      count == 0 || (count > 0 && std::min(slice.start, last) >= 0 && std::max(slice.start, last) < x[axis]),
+      invalid_argument, node.name, ": ", count, " indices from ", slice.start, " by ", slice.step,
+      " leave axis ", slice.axis, " of ", to_string(x));
   result.shape[axis] = count;
   return {result};
 }
 
 std::string attributes(const Node& node) {
   const SliceAttributes& slice = attributes_of(node);
-  const int64_t stop =
-      slice.start + node.outputs[0].shape[static_cast<size_t>(slice.axis)] * slice.step;
+  const int64_t stop = slice.start + node.outputs[0].shape[static_cast<size_t>(slice.axis)] * slice.step;
   return str(" axis=", slice.axis, " start=", slice.start, " stop=", stop, " step=", slice.step);
 }
 

@@ -28,7 +28,8 @@ std::vector<TensorType> input_types(const Graph& graph, const Node& node) {
 
 std::string describe(const Graph& graph, const Node& node) {
   std::string text;
-  for (const TensorType& type : input_types(graph, node)) text += (text.empty() ? " " : ", ") + to_string(type);
+  for (size_t i = 0; i < node.num_own_inputs(); ++i)
+    text += (i ? ", " : " ") + to_string(graph.type(node.inputs[i]));
   const auto attributes = node_def(node.kind).attributes;
   return attributes != nullptr ? text + attributes(node) : text;
 }

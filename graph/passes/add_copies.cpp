@@ -18,9 +18,9 @@ class Copier {
       const size_t num_own = node.num_own_inputs();
       TensorView unused;
       for (size_t i = 0; i < node.inputs.size(); ++i) {
-        const bool needs_dense =
-            i < num_own ? def.takes == TakesStrides::dense
-                        : !view_as(view_of(node.inputs[i]).view, node.epilogue.operand_shapes[i - num_own], &unused);
+        const bool needs_dense = i < num_own ? def.takes == TakesStrides::dense
+                                             : !view_as(view_of(node.inputs[i]).view,
+                                                        node.epilogue.operand_shapes[i - num_own], &unused);
         mine.inputs[i] = usable(node.inputs[i], needs_dense, false);
       }
       renumbered_.push_back(result_.append(std::move(mine)).node);

@@ -41,9 +41,7 @@ class Fuser {
   // How far a producer that others read too may lie before its consumer, in nodes: what lies between is looked at.
   static constexpr size_t kReach = 512;
 
-  int& uses(Value value) {
-    return uses_[static_cast<size_t>(value.node)][static_cast<size_t>(value.output)];
-  }
+  int& uses(Value value) { return uses_[static_cast<size_t>(value.node)][static_cast<size_t>(value.output)]; }
 
   // Where the value is made now.
   Value now(Value value) {
@@ -57,8 +55,7 @@ class Fuser {
     // region reads exists before it, and elementwise producers must not hide it.
     std::vector<size_t> producers;
     for (const Value& input : nodes_[consumer].inputs) producers.push_back(static_cast<size_t>(input.node));
-    std::sort(producers.begin(), producers.end(),
-              [&](size_t a, size_t b) { return place_[a] > place_[b]; });
+    std::sort(producers.begin(), producers.end(), [&](size_t a, size_t b) { return place_[a] > place_[b]; });
     producers.erase(std::unique(producers.begin(), producers.end()), producers.end());
     for (const bool elementwise : {true, false}) {
       for (const size_t producer : producers) {
@@ -94,8 +91,8 @@ class Fuser {
     for (size_t output = 0; output < unread.size(); ++output)
       if (unread[output] > 0) kept.push_back(static_cast<int>(output));
     const bool is_elementwise = producer.kind == NodeKind::elementwise;
-    if (!is_elementwise && (!kept.empty() || consumer.outputs.size() != 1 ||
-                            consumer.outputs[0].dtype != DType::float32))
+    if (!is_elementwise &&
+        (!kept.empty() || consumer.outputs.size() != 1 || consumer.outputs[0].dtype != DType::float32))
       return false;
 
     Node merged = merged_node(producer, consumer, producer_index, kept);
@@ -118,7 +115,8 @@ class Fuser {
     }
     for (const Value& input : nodes_[consumer].inputs) {
       --uses(input);
-      if (input.node == static_cast<int>(producer) && moved_[producer][static_cast<size_t>(input.output)].node >= 0)
+      if (input.node == static_cast<int>(producer) &&
+          moved_[producer][static_cast<size_t>(input.output)].node >= 0)
         --uses_of_merged[static_cast<size_t>(moved_[producer][static_cast<size_t>(input.output)].output)];
     }
     for (const Value& input : nodes_[producer].inputs) --uses(input);
@@ -129,7 +127,7 @@ class Fuser {
   }
 
   Node merged_node(const Node& producer, const Node& consumer, size_t producer_index,
-                                  const std::vector<int>& kept) const {
+                   const std::vector<int>& kept) const {
     Node merged = producer;
     if (producer.kind == NodeKind::elementwise) merged.name = consumer.name;
     const size_t first = producer.num_own_inputs();
@@ -143,7 +141,8 @@ class Fuser {
         continue;
       }
       size_t operand = 0;  // the same tensor read in the same way is one operand
-      while (operand < shapes.size() && !(merged.inputs[first + operand] == input && shapes[operand] == shape))
+      while (operand < shapes.size() &&
+             !(merged.inputs[first + operand] == input && shapes[operand] == shape))
         ++operand;
       if (operand == shapes.size()) {
         merged.inputs.push_back(input);
@@ -153,8 +152,8 @@ class Fuser {
     }
     merged.outputs = consumer.outputs;
     for (const int output : kept) merged.outputs.push_back(producer.outputs[static_cast<size_t>(output)]);
-    merged.epilogue.region = contract_mish(merge(producer.epilogue.region, consumer.epilogue.region, operand_map,
-                                                 static_cast<int>(shapes.size()), kept));
+    merged.epilogue.region = contract_mish(merge(producer.epilogue.region, consumer.epilogue.region,
+                                                 operand_map, static_cast<int>(shapes.size()), kept));
     return merged;
   }
 
@@ -212,10 +211,10 @@ class Fuser {
   std::vector<Node> nodes_;
   std::vector<std::pair<std::string, Value>> outputs_;
   std::vector<bool> alive_;
-  std::vector<std::vector<Value>> moved_;   // by dead node and output: where the value went
-  std::vector<std::vector<int>> uses_;      // by node and output: how often it is read, or given out
-  std::vector<size_t> order_, place_;       // nodes in the order they run; a node's place in it
-  std::vector<int> follows_;                // by node: the last search that found it behind its producer
+  std::vector<std::vector<Value>> moved_;  // by dead node and output: where the value went
+  std::vector<std::vector<int>> uses_;     // by node and output: how often it is read, or given out
+  std::vector<size_t> order_, place_;      // nodes in the order they run; a node's place in it
+  std::vector<int> follows_;               // by node: the last search that found it behind its producer
   int search_ = 0;
 };
 

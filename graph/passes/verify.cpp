@@ -46,8 +46,8 @@ void verify_operands(const Graph& graph, const Node& node) {
     SOLDER_REQUIRE(broadcast(shape, space, &result) && result == space, invalid_argument, node.name,
                    ": operand shape ", to_string(shape), " does not broadcast to ", to_string(space));
     const TensorType& type = graph.type(node.operands()[i]);
-    SOLDER_REQUIRE(num_elements(shape) == num_elements(type.shape), invalid_argument, node.name,
-                   ": operand ", i, " reads ", to_string(type), " as ", to_string(shape));
+    SOLDER_REQUIRE(num_elements(shape) == num_elements(type.shape), invalid_argument, node.name, ": operand ",
+                   i, " reads ", to_string(type), " as ", to_string(shape));
   }
 }
 

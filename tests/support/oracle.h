@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "ops/conv/conv.h"
+#include "ops/math_mode.h"
 
 namespace solder::test {
 

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "ops/conv/conv.h"
+#include "ops/math_mode.h"
 #include "runtime/file.h"
 #include "runtime/text_reader.h"
 #include "tests/support/file_testing.h"
@@ -116,8 +118,7 @@ TEST_CASE("errors: shapes and dtypes that do not fit are refused by every kind o
     CHECK(text.find(word) != std::string::npos);
   }
   Node two{.kind = NodeKind::elementwise, .name = "two", .inputs = {x}, .outputs = {g.type(x), g.type(x)}};
-  two.region.num_operands = 1;
-  two.region.outputs = {Arg::operand(0), Arg::operand(0)};
+  two.epilogue = {{1, {}, {Arg::operand(0), Arg::operand(0)}}, {g.type(x).shape}};
   const Value first = g.append(two);
   g.output("second", {first.node, 1});
   CHECK(dump(g).find("output second = two:1") != std::string::npos);

@@ -13,6 +13,7 @@
 #include <thread>
 #include <tuple>
 
+#include "graph/nodes/node_def.h"
 #include "tests/cases/random_graph.h"
 
 using namespace solder;
@@ -40,19 +41,22 @@ class Numbering {
         numbers.push_back({number({node.name, {}, {}, 0, 0})});
         continue;
       }
-      const int result = node.kind == NodeKind::conv2d
-                             ? number({to_string(node.conv), {inputs[0], inputs[1]}, {}, 0, 0})
-                             : -1;
+      const std::vector<int> own(inputs.begin(),
+                                 inputs.begin() + static_cast<std::ptrdiff_t>(node.num_own_inputs()));
+      const int result =
+          own.empty() ? -1 : number({str(to_string(node.kind), describe(graph, node)), own, {}, 0, 0});
       const Shape& space = node.outputs[0].shape;
-      for (size_t i = 0; i < node.operand_shapes.size(); ++i) {
-        const size_t input = i + static_cast<size_t>(node.first_operand());
+      for (size_t i = 0; i < node.operands().size(); ++i) {
+        const size_t input = i + node.num_own_inputs();
         const bool as_it_is =
-            graph.type(node.inputs[input]).shape == space && node.operand_shapes[i] == space;
-        Shape view = node.operand_shapes[i];
+            graph.type(node.inputs[input]).shape == space && node.epilogue.operand_shapes[i] == space;
+        Shape view = node.epilogue.operand_shapes[i];
         view.insert(view.end(), space.begin(), space.end());
         operands.push_back(as_it_is ? inputs[input] : number({"view", {inputs[input]}, view, 0, 0}));
       }
-      numbers.push_back(region_outputs(node.region, result, operands));
+      numbers.push_back(node.epilogue.region.outputs.empty()
+                            ? std::vector{result}
+                            : region_outputs(node.epilogue.region, result, operands));
     }
     std::map<std::string, int> outputs;
     for (const auto& [name, value] : graph.outputs())
@@ -122,7 +126,7 @@ Graph expanded(const Graph& fused) {
     const auto of = [&](const Arg& arg) {
       return (arg.kind == Arg::Kind::expr ? exprs : operands)[static_cast<size_t>(arg.index)];
     };
-    for (const Expr& expr : node.region.exprs) {
+    for (const Expr& expr : node.epilogue.region.exprs) {
       const bool number_first = expr.a.kind == Arg::Kind::immediate;
       exprs.push_back(is_unary(expr.op)                     ? g.unary(expr.op, of(expr.a), expr.p, expr.q)
                       : number_first                        ? g.binary(expr.op, expr.a.value, of(expr.b))
@@ -131,7 +135,7 @@ Graph expanded(const Graph& fused) {
     }
     values.emplace_back();
     for (size_t i = 0; i < node.outputs.size(); ++i) {
-      const Value value = of(node.region.outputs[i]);
+      const Value value = of(node.epilogue.region.outputs[i]);
       const DType dtype = node.outputs[i].dtype;
       values.back().push_back(dtype == DType::float16    ? g.unary(Op::to_float16, value)
                               : dtype == DType::bfloat16 ? g.unary(Op::to_bfloat16, value)

@@ -83,7 +83,7 @@ TEST_CASE("text graphs: every function by its name") {
     const std::string text = "input x 3\ninput z 3\ny = " + name + arguments + "\noutput y\n";
     INFO(text);
     const Graph graph = parse_graph(text, "net.txt");
-    CHECK(graph.nodes().back().region.exprs.at(0).op == op);
+    CHECK(graph.nodes().back().epilogue.region.exprs.at(0).op == op);
     CHECK(std::string(kGrammar).find(name) != std::string::npos);
   }
   const Graph products = parse_graph(

@@ -42,7 +42,6 @@ void conv_cpu(const ConvShape& s, const float* x, const float* w, float* y) {
   }
 }
 
-
 struct CpuPlan final : ConvPlan {
   ConvShape shape;
 

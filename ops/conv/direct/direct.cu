@@ -32,14 +32,15 @@ struct DirectPlan final : ConvPlan {
     const int64_t num_outputs = shape.N * shape.K * shape.gemm_n();
     if (num_outputs == 0) return;
     const int64_t blocks = std::min(ceil_div(num_outputs, kThreads), int64_t{context->info().num_sms} * 32);
-    launch(*context, "conv_direct_kernel", conv_direct_kernel, {static_cast<unsigned>(blocks), kThreads}, shape,
-           num_outputs, t.x, t.w, t.y);
+    launch(*context, "conv_direct_kernel", conv_direct_kernel, {static_cast<unsigned>(blocks), kThreads},
+           shape, num_outputs, t.x, t.w, t.y);
   }
 };
 
 }  // namespace
 
-std::unique_ptr<ConvPlan> make_direct_conv(const ConvProblem& problem, const DeviceInfo*, std::string* why_not) {
+std::unique_ptr<ConvPlan> make_direct_conv(const ConvProblem& problem, const DeviceInfo*,
+                                           std::string* why_not) {
   const ConvShape& s = problem.shape;
   if (s.C != s.groups) return *why_not = "more than one input channel a group", nullptr;
   auto plan = std::make_unique<DirectPlan>();
