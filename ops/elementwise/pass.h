@@ -26,8 +26,8 @@ class ElementwisePass {
   std::string words() const { return "stub"; }
   std::vector<std::byte> constants() const { return {}; }
   void prepare(const Context&, ElementwiseKernels&, void*) {}
-  Launch bind(const Context* context, std::span<const TensorView> operands, std::span<const TensorView> outputs,
-              const void*) const {
+  Launch bind(const Context* context, std::span<const TensorView> operands,
+              std::span<const TensorView> outputs, const void*) const {
     const ElementwiseArgs args = bind_elementwise(outputs[0].shape, operands, outputs);
     (void)context;
     return [program = program_, args] { elementwise_cpu(program, args); };

@@ -16,7 +16,8 @@ struct RandomGraph {
 
 /// Up to 40 calls over one base shape (empty and ragged ones too) and the shapes that broadcast to it:
 /// fan-out, x op x, one tensor given as two inputs, scalars on both sides, casts, several outputs, among them
-/// inputs, parameters and one value under two names, and in rank 4 convolutions that keep the shape.
+/// inputs, parameters and one value under two names, matrix products and views, and in rank 4 convolutions that
+/// keep the shape.
 class GraphGenerator {
  public:
   explicit GraphGenerator(uint64_t seed) : engine_(seed) {
@@ -73,7 +74,7 @@ class GraphGenerator {
     const Value a = any_value();
     const float number = static_cast<float>(pick(9)) * 0.5f - 2;
     const Op binary = static_cast<Op>(static_cast<size_t>(Op::add) + pick(7));
-    switch (pick(8)) {
+    switch (pick(10)) {
       case 0:
       case 1: {
         const Op op = static_cast<Op>(pick(static_cast<uint64_t>(Op::clip) + 1));
@@ -87,6 +88,12 @@ class GraphGenerator {
         break;
       case 5:
         if (add_conv(a)) return;
+        break;
+      case 6:
+        if (pick(3) == 0 && add_linear(a)) return;
+        break;
+      case 7:
+        if (pick(2) == 0 && add_slice(a)) return;
         break;
       default: break;
     }
@@ -110,6 +117,30 @@ class GraphGenerator {
     result_.weights[name + ".bias"] = uniform({base_[1]}, engine_());
     push(graph_.conv2d(x, w, bias, {.padding = extent / 2}));
     if (base_[3] == base_[1]) push(bias);
+    return true;
+  }
+
+  bool add_linear(Value x) {
+    const TensorType type = graph_.type(x);
+    if (type.shape != base_ || base_.empty() || type.dtype != DType::float32 || base_.back() > 300)
+      return false;
+    const std::string name = "w" + std::to_string(values_.size());
+    const Shape shape{base_.back(), base_.back()};
+    result_.weights[name] = uniform(shape, engine_());
+    push(graph_.linear(x, graph_.parameter(name, shape)));
+    return true;
+  }
+
+  // An axis backwards, or one index of it: both broadcast to the base shape.
+  bool add_slice(Value x) {
+    const Shape shape = graph_.type(x).shape;
+    if (shape.empty()) return false;
+    const int axis = static_cast<int>(pick(shape.size()));
+    const int64_t extent = shape[static_cast<size_t>(axis)];
+    const auto first = static_cast<int64_t>(pick(static_cast<uint64_t>(extent) + 1));
+    push(extent > 0 && pick(4) == 0 ? graph_.slice(x, axis, first, first + 1)
+                                    : graph_.slice(x, axis, -1, INT64_MIN, -1));
+    if (graph_.type(values_.back()).shape[static_cast<size_t>(axis)] == 0 && extent > 0) values_.pop_back();
     return true;
   }
 

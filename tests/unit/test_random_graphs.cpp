@@ -116,9 +116,10 @@ Graph expanded(const Graph& fused) {
     std::vector<Value> operands;
     for (const Value& input : node.inputs)
       operands.push_back(values[static_cast<size_t>(input.node)][static_cast<size_t>(input.output)]);
-    if (node.kind == NodeKind::conv2d) {
+    if (node.kind != NodeKind::elementwise) {
       Node copy = node;
       copy.inputs = operands;
+      copy.outputs[0].dtype = DType::float32;
       values.push_back({g.append(copy)});
       continue;
     }
