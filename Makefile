@@ -169,7 +169,7 @@ $(BENCHES): $(BUILD)/%: tests/bench/%.cpp $(BENCH_OBJ) $(LIB)
 
 # The library on a fake machine whose every call can fail: no GPU, cuBLAS or CUDA runtime in it.
 FAULTS_OBJ := $(patsubst %,$(BUILD)/%.o,$(wildcard tests/faults/*.cpp) tests/support/main.cpp)
-WRAPPED    := aligned_alloc free open fstat pread write close rename dlopen dlsym dlclose
+WRAPPED    := aligned_alloc free stat euidaccess readlink open fstat fchmod pread write close rename dlopen dlsym dlclose
 $(BUILD)/faults: $(FAULTS_OBJ) $(LIB)
 	$(call say,LINK $@) $(CXX) $^ $(WRAPPED:%=-Wl$(comma)--wrap=%) -pthread $(SANITIZE) -o $@
 
@@ -253,7 +253,7 @@ $(BUILD)/soak: tests/tools/soak.cpp $(LIB)
 # A third of the time for each format. The fuzzers need clang; the files of the formats are all they link.
 FUZZ_SECONDS ?= 60
 FUZZ_FLAGS   := -std=c++20 -g -O2 -I. -I$(BUILD)/include -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined
-FUZZ_LOADER  := $(patsubst %,runtime/%.cpp,file text_reader tensor memory device shape check)
+FUZZ_LOADER  := $(patsubst %,runtime/%.cpp,file text_reader tensor tensor_map memory device shape check)
 FUZZ_npy         := runtime/npy.cpp $(FUZZ_LOADER)
 FUZZ_safetensors := runtime/safetensors.cpp $(FUZZ_LOADER)
 FUZZ_text_graph  := examples/solder_run/text_graph.cpp $(patsubst %,graph/%.cpp,graph region passes/fuse passes/verify plan) \

@@ -7,7 +7,7 @@ namespace solder {
 Buffer::Buffer(int64_t num_bytes, cudaStream_t stream, const char* what)
     : num_bytes_(num_bytes), stream_(stream) {
   if (num_bytes == 0) return;
-  const cudaError_t status = cudaMallocAsync(&data_, static_cast<size_t>(num_bytes), stream);
+  const cudaError_t status = cudaMallocAsync(&data_, num_bytes, stream);
   if (status == cudaSuccess) return;
   if (status != cudaErrorMemoryAllocation) fail_cuda(status, "cudaMallocAsync", __FILE__, __LINE__);
   cudaGetLastError();  // not sticky: the next call must not see it

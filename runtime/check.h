@@ -1,6 +1,7 @@
 #pragma once
 
 #include <exception>
+#include <locale>
 #include <memory>
 #include <new>
 #include <sstream>
@@ -10,7 +11,7 @@ namespace solder {
 
 /// What went wrong, coarse enough to act on.
 enum class ErrorKind {
-  invalid_argument,  ///< a value that no tensor could make right (stride 0, unknown input name)
+  invalid_argument,  ///< what no tensor could make right: stride 0, an unknown name, a text that is no graph
   shape_mismatch,    ///< tensors that do not fit each other
   unsupported,       ///< meaningful, but not implemented, or not on this device or build
   out_of_memory,     ///< host or device memory
@@ -37,11 +38,19 @@ class Error : public std::exception {
   const char* literal_ = "";
 };
 
+/// Makes text that a machine can read back, whatever the program's locale is: 1000000.5, never 1.000.000,5.
+class TextStream : public std::ostringstream {
+ public:
+  TextStream() {
+    imbue(std::locale::classic());
+    exceptions(std::ios::badbit);  // without memory for the whole text std::bad_alloc, not half a text
+  }
+};
+
 /// Concatenates anything that streams: str("rank ", 3, " of ", name).
 template <class... Parts>
 std::string str(const Parts&... parts) {
-  std::ostringstream out;
-  out.exceptions(std::ios::badbit);  // without memory for the whole text std::bad_alloc, not half a text
+  TextStream out;
   (out << ... << parts);
   return out.str();
 }

@@ -11,7 +11,7 @@ Cublas::Cublas(cudaStream_t stream, void* workspace, int64_t workspace_bytes) {
   SOLDER_CUBLAS(cublasCreate(&handle_));
   try {
     SOLDER_CUBLAS(cublasSetStream(handle_, stream));  // resets the workspace: before setting it
-    SOLDER_CUBLAS(cublasSetWorkspace(handle_, workspace, static_cast<size_t>(workspace_bytes)));
+    SOLDER_CUBLAS(cublasSetWorkspace(handle_, workspace, workspace_bytes));
   } catch (...) {
     cublasDestroy(handle_);
     throw;

@@ -30,8 +30,8 @@ Refusal why_not(int index) {
 #else
   (void)index;
   return {.reason =
-              "this build has no CUDA (nvcc was not found): install the CUDA toolkit and run make again, or "
-              "use Device::cpu()"};
+              "this build is for the CPU alone (it was made with CUDA=0, or nvcc was not found): run make "
+              "again with the CUDA toolkit installed, or use Device::cpu()"};
 #endif
 }
 
@@ -66,8 +66,8 @@ DeviceInfo device_info(Device device) try {
   info.cc_minor = properties.minor;
   info.num_sms = properties.multiProcessorCount;
   info.l2_bytes = properties.l2CacheSize;
-  info.smem_per_block_bytes = static_cast<int64_t>(properties.sharedMemPerBlockOptin);
-  info.total_bytes = static_cast<int64_t>(properties.totalGlobalMem);
+  info.smem_per_block_bytes = properties.sharedMemPerBlockOptin;
+  info.total_bytes = properties.totalGlobalMem;
 #endif
   return info;
 }

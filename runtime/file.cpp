@@ -5,9 +5,14 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
+#include <climits>
+#include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
+#include <string_view>
 #include <system_error>
 
 #include "runtime/check.h"
@@ -18,6 +23,42 @@ namespace {
 constexpr int64_t kMaxTransferBytes = int64_t{1} << 30;  // Linux moves less than 2 GiB per call
 
 std::string system_reason(int error) { return std::generic_category().message(error); }
+
+constexpr std::string_view kDescriptors = "/proc/self/fd/";
+
+// What `path` leads to, there or not; a name of one of this process's descriptors is left as it is.
+std::string follow_links(std::string path) {
+  constexpr int kMaxLinks = 40;  // as in Linux
+  std::array<char, PATH_MAX> text;
+  for (int links = 0; links < kMaxLinks; ++links) {
+    if (path.starts_with("/dev/fd/")) path.replace(0, 8, kDescriptors);
+    if (path.starts_with(kDescriptors)) break;
+    const ssize_t size = ::readlink(path.c_str(), text.data(), text.size());
+    if (size < 0) {
+      SOLDER_REQUIRE(errno == EINVAL || errno == ENOENT, io, path,
+                     ": is a link that cannot be read: ", system_reason(errno));
+      return path;  // no link, or nothing yet
+    }
+    const std::string link(text.data(), size);
+    path = link.starts_with('/') ? link : path.substr(0, path.rfind('/') + 1) + link;
+  }
+  return path;
+}
+
+// ::write(); a pipe that nobody reads is EPIPE and not a signal that ends the program.
+ssize_t write_unsignalled(int fd, const void* data, size_t count_bytes) {
+  constexpr timespec kNow{};
+  sigset_t pipe, before;
+  sigemptyset(&pipe);
+  sigaddset(&pipe, SIGPIPE);
+  pthread_sigmask(SIG_BLOCK, &pipe, &before);
+  const ssize_t put_bytes = ::write(fd, data, count_bytes);
+  const int error = errno;
+  if (put_bytes < 0 && error == EPIPE) sigtimedwait(&pipe, nullptr, &kNow);
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  errno = error;
+  return put_bytes;
+}
 
 }  // namespace
 
@@ -40,7 +81,7 @@ FileSource::~FileSource() { ::close(fd_); }
 void FileSource::read(int64_t offset_bytes, void* out, int64_t count_bytes) const {
   char* to = static_cast<char*>(out);
   while (count_bytes > 0) {
-    const size_t want_bytes = static_cast<size_t>(std::min(count_bytes, kMaxTransferBytes));
+    const size_t want_bytes = std::min(count_bytes, kMaxTransferBytes);
     const ssize_t got_bytes = ::pread(fd_, to, want_bytes, offset_bytes);
     if (got_bytes < 0 && errno == EINTR) continue;
     SOLDER_REQUIRE(got_bytes >= 0, io, name_, ": reading at byte ", offset_bytes, ": ", system_reason(errno));
@@ -54,7 +95,7 @@ void FileSource::read(int64_t offset_bytes, void* out, int64_t count_bytes) cons
 
 MemorySource::MemorySource(std::span<const std::byte> bytes, const std::string& name) : bytes_(bytes) {
   name_ = name;
-  num_bytes_ = static_cast<int64_t>(bytes.size());
+  num_bytes_ = std::ssize(bytes);
 }
 
 void MemorySource::read(int64_t offset_bytes, void* out, int64_t count_bytes) const {
@@ -62,20 +103,56 @@ void MemorySource::read(int64_t offset_bytes, void* out, int64_t count_bytes) co
                      count_bytes <= num_bytes_ - offset_bytes,
                  io, name_, ": ", count_bytes, " bytes at byte ", offset_bytes, " end beyond its ",
                  num_bytes_, " bytes");
-  if (count_bytes > 0) std::memcpy(out, bytes_.data() + offset_bytes, static_cast<size_t>(count_bytes));
+  if (count_bytes > 0) std::memcpy(out, bytes_.data() + offset_bytes, count_bytes);
 }
 
-OutputFile::OutputFile(const std::string& path) : path_(path) {
-  struct stat info {};
-  SOLDER_REQUIRE(::stat(path.c_str(), &info) != 0 || S_ISREG(info.st_mode), io, path,
-                 ": exists and is not a regular file, so it cannot be replaced");
-  // O_EXCL gives every writer its own file, threads and leftovers of a killed process included.
-  for (int attempt = 0; fd_ < 0 && attempt < 100; ++attempt) {
-    temporary_path_ = str(path, ".", ::getpid(), ".", attempt, ".tmp");
-    fd_ = ::open(temporary_path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    if (fd_ < 0 && errno != EEXIST) break;
+// Delegates, so that the destructor runs when it throws.
+OutputFile::OutputFile(const std::string& path) : OutputFile() {
+  path_ = path;
+  struct stat old {};
+  const bool exists = ::stat(path.c_str(), &old) == 0;
+  SOLDER_REQUIRE(exists || errno == ENOENT, io, path, ": cannot be written: ", system_reason(errno));
+  if (exists && !S_ISREG(old.st_mode)) {
+    fd_ = ::open(path.c_str(), O_WRONLY | O_CLOEXEC | O_NOCTTY);
+    SOLDER_REQUIRE(fd_ >= 0, io, path, ": cannot be written: ", system_reason(errno));
+    return;
   }
-  SOLDER_REQUIRE(fd_ >= 0, io, path, ": cannot be created: ", system_reason(errno));
+  target_ = follow_links(path);
+  // Opened anew, a file that stdout goes to would have a second position to write at.
+  if (target_.starts_with(kDescriptors)) {
+    fd_ = ::fcntl(std::atoi(target_.c_str() + kDescriptors.size()), F_DUPFD_CLOEXEC, 0);
+    SOLDER_REQUIRE(fd_ >= 0, io, path, ": cannot be written: ", system_reason(errno));
+    return;
+  }
+  SOLDER_REQUIRE(!exists || ::euidaccess(target_.c_str(), W_OK) == 0, io, path,
+                 ": cannot be replaced: ", system_reason(errno));
+  open_temporary(exists ? &old : nullptr);
+}
+
+// In the target's folder, with the owner and mode of the `old` file. Another user's becomes this one's where
+// the system insists.
+void OutputFile::open_temporary(const struct stat* old) {
+  constexpr int kMaxAttempts = 10'000;
+  const std::string folder = target_.substr(0, target_.rfind('/') + 1);
+  // O_EXCL gives every writer its own file, threads and leftovers of a killed process included.
+  for (int attempt = 0; fd_ < 0 && attempt < kMaxAttempts; ++attempt) {
+    std::string name = str(folder, ".solder.", ::getpid(), ".", attempt, ".tmp");
+    fd_ = ::open(name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, old ? old->st_mode & 0777 : 0666);
+    if (fd_ >= 0)
+      temporary_path_ = std::move(name);
+    else if (errno != EEXIST)
+      break;
+  }
+  SOLDER_REQUIRE(fd_ >= 0, io, path_, ": a new file cannot be made in its folder: ", system_reason(errno));
+  if (old == nullptr) return;
+  struct stat made {};
+  SOLDER_REQUIRE(::fstat(fd_, &made) == 0, io, path_, ": cannot be written: ", system_reason(errno));
+  const bool keeps_group = (made.st_uid == old->st_uid && made.st_gid == old->st_gid) ||
+                           ::fchown(fd_, old->st_uid, old->st_gid) == 0 ||
+                           ::fchown(fd_, made.st_uid, old->st_gid) == 0;
+  static_cast<void>(keeps_group);
+  SOLDER_REQUIRE(((made.st_mode ^ old->st_mode) & 0777) == 0 || ::fchmod(fd_, old->st_mode & 0777) == 0, io,
+                 path_, ": the new file cannot have the old one's mode: ", system_reason(errno));
 }
 
 OutputFile::~OutputFile() {
@@ -86,8 +163,7 @@ OutputFile::~OutputFile() {
 void OutputFile::write(const void* data, int64_t count_bytes) {
   const char* from = static_cast<const char*>(data);
   while (count_bytes > 0) {
-    const ssize_t put_bytes =
-        ::write(fd_, from, static_cast<size_t>(std::min(count_bytes, kMaxTransferBytes)));
+    const ssize_t put_bytes = write_unsignalled(fd_, from, std::min(count_bytes, kMaxTransferBytes));
     if (put_bytes < 0 && errno == EINTR) continue;
     SOLDER_REQUIRE(put_bytes > 0, io, path_,
                    ": cannot be written: ", system_reason(put_bytes < 0 ? errno : ENOSPC));
@@ -101,7 +177,8 @@ void OutputFile::commit() {
   const int closed = ::close(fd_);
   fd_ = -1;
   SOLDER_REQUIRE(closed == 0, io, path_, ": cannot be written: ", system_reason(errno));
-  SOLDER_REQUIRE(std::rename(temporary_path_.c_str(), path_.c_str()) == 0, io, path_,
+  if (temporary_path_.empty()) return;
+  SOLDER_REQUIRE(std::rename(temporary_path_.c_str(), target_.c_str()) == 0, io, path_,
                  ": cannot be replaced: ", system_reason(errno));
   temporary_path_.clear();
 }

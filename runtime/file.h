@@ -7,6 +7,8 @@
 
 #include "runtime/shape.h"
 
+struct stat;
+
 namespace solder {
 
 /// The bytes a file format is read from. What a file claims is checked against num_bytes() before it is
@@ -53,12 +55,12 @@ class MemorySource final : public ByteSource {
   std::span<const std::byte> bytes_;
 };
 
-/// A file written under a temporary name beside `path`, which it replaces in commit(). Destroyed before that,
-/// it leaves no trace, so a failed write never leaves half a file or damages an old one.
+/// A file that is written under a temporary name in its folder, and in commit() replaces what `path` leads
+/// to. Destroyed before that it leaves no trace, so a failed write never leaves half a file or damages an old
+/// one. save_npy() says what stays of the old one, and what is written directly.
 class OutputFile {
  public:
-  /// Throws Error(io) with the system's reason, and when `path` exists and is not a regular file (rename()
-  /// would replace a device such as /dev/null). A symbolic link at `path` is replaced, not followed.
+  /// Throws Error(io) with the system's reason.
   explicit OutputFile(const std::string& path);
   OutputFile(const OutputFile&) = delete;
   OutputFile& operator=(const OutputFile&) = delete;
@@ -68,7 +70,10 @@ class OutputFile {
   void commit();                                      ///< Error(io) unless closed and renamed
 
  private:
-  std::string path_, temporary_path_;
+  OutputFile() = default;
+  void open_temporary(const struct stat* old);
+
+  std::string path_, target_, temporary_path_;  // the last is empty when there is nothing to replace
   int fd_ = -1;
 };
 

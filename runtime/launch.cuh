@@ -29,7 +29,7 @@ void launch(const Context& context, const char* name, void (*kernel)(Params...),
     cudaLaunchConfig_t launch_config{};
     launch_config.gridDim = config.grid;
     launch_config.blockDim = config.block;
-    launch_config.dynamicSmemBytes = static_cast<size_t>(config.smem_bytes);
+    launch_config.dynamicSmemBytes = config.smem_bytes;
     launch_config.stream = context.stream();
     cudaLaunchAttribute overlap{};
     overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;

@@ -20,7 +20,7 @@ std::shared_ptr<void> allocate_host(int64_t num_bytes) {
   constexpr int64_t kAlignment = 256;
   SOLDER_REQUIRE(num_bytes <= std::numeric_limits<int64_t>::max() - kAlignment, out_of_memory, num_bytes,
                  " bytes of host memory cannot be had");
-  void* data = std::aligned_alloc(kAlignment, static_cast<size_t>(round_up(num_bytes, kAlignment)));
+  void* data = std::aligned_alloc(kAlignment, round_up(num_bytes, kAlignment));
   SOLDER_REQUIRE(data != nullptr, out_of_memory, num_bytes, " bytes of host memory cannot be had");
   return {data, [](void* memory) { std::free(memory); }};
 }
@@ -54,14 +54,14 @@ std::shared_ptr<void> allocate(Device device, int64_t num_bytes) {
 void copy(void* to, Device to_device, const void* from, Device from_device, int64_t num_bytes) {
   if (num_bytes == 0) return;
   if (!to_device.is_cuda() && !from_device.is_cuda()) {
-    std::memcpy(to, from, static_cast<size_t>(num_bytes));
+    std::memcpy(to, from, num_bytes);
     return;
   }
 #if SOLDER_WITH_CUDA
   SOLDER_CUDA(cudaSetDevice(to_device.is_cuda() ? to_device.index : from_device.index));
   const Stream
       stream;  // its own: the default stream would wait for work that has nothing to do with this copy
-  SOLDER_CUDA(cudaMemcpyAsync(to, from, static_cast<size_t>(num_bytes), cudaMemcpyDefault, stream.get()));
+  SOLDER_CUDA(cudaMemcpyAsync(to, from, num_bytes, cudaMemcpyDefault, stream.get()));
   SOLDER_CUDA(cudaStreamSynchronize(stream.get()));
 #endif
 }
@@ -74,7 +74,7 @@ int64_t device_bytes_in_use(Device device) {
   SOLDER_CUDA(cudaDeviceGetDefaultMemPool(&pool, device.index));
   SOLDER_CUDA(cudaMemPoolGetAttribute(pool, cudaMemPoolAttrUsedMemCurrent, &bytes));
 #endif
-  return static_cast<int64_t>(bytes);
+  return bytes;
 }
 
 }  // namespace solder

@@ -6,11 +6,11 @@
 #include <cstring>
 #include <iterator>
 #include <string_view>
-#include <vector>
 
 #include "runtime/check.h"
 #include "runtime/divide.h"
 #include "runtime/file.h"
+#include "runtime/tensor_view.h"
 #include "runtime/text_reader.h"
 
 namespace solder {
@@ -103,10 +103,9 @@ Header parse_header(TextReader& text, const std::string& path) {
 // Reads the elements of `rows`, which the file holds with the first axis fastest, to their row-major places;
 // a piece at a time, so that the array is not in memory twice.
 void read_columns(const ByteSource& source, int64_t offset_bytes, const Tensor& rows) {
-  const size_t rank = rows.shape().size();
   const int64_t elem_bytes = size_of(rows.dtype());
-  std::vector<int64_t> strides(rank, 1), position(rank, 0);
-  for (size_t axis = rank - 1; axis-- > 0;) strides[axis] = strides[axis + 1] * rows.shape()[axis + 1];
+  const Shape strides = dense_strides(rows.shape());
+  Shape position(strides.size());
   std::array<char, 8192> piece;
   const int64_t piece_elems = std::ssize(piece) / elem_bytes;
   char* const to = static_cast<char*>(rows.data());
@@ -116,9 +115,8 @@ void read_columns(const ByteSource& source, int64_t offset_bytes, const Tensor& 
     if (in_piece == 0)
       source.read(offset_bytes + idx * elem_bytes, piece.data(),
                   std::min(piece_elems, rows.num_elems() - idx) * elem_bytes);
-    std::memcpy(to + to_idx * elem_bytes, piece.data() + in_piece * elem_bytes,
-                static_cast<size_t>(elem_bytes));
-    for (size_t axis = 0; axis < rank; ++axis) {  // an odometer: the first axis is the fastest
+    std::memcpy(to + to_idx * elem_bytes, piece.data() + in_piece * elem_bytes, elem_bytes);
+    for (size_t axis = 0; axis < strides.size(); ++axis) {  // an odometer: the first axis is the fastest
       to_idx += strides[axis];
       if (++position[axis] < rows.shape()[axis]) break;
       to_idx -= strides[axis] * rows.shape()[axis];
@@ -148,7 +146,7 @@ Tensor read_npy(const ByteSource& source) {
   SOLDER_REQUIRE(header_bytes <= kMaxHeaderBytes, io, path, ": the header length says ", header_bytes,
                  " bytes; at most ", kMaxHeaderBytes, " make sense");
 
-  std::string header_text(static_cast<size_t>(header_bytes), '\0');
+  std::string header_text(header_bytes, '\0');
   source.read(prefix_bytes, header_text.data(), header_bytes);
   TextReader text(header_text, path, prefix_bytes);
   Header header = parse_header(text, path);
@@ -189,8 +187,8 @@ void save_npy(const std::string& path, const Tensor& tensor) try {
   header += "), }";
   // The data starts at a multiple of 64 bytes, for those who map the file; the header ends with a newline.
   constexpr int64_t kPrefixBytes = 10, kAlignment = 64;
-  const int64_t least_bytes = kPrefixBytes + static_cast<int64_t>(header.size()) + 1;
-  header.resize(static_cast<size_t>(round_up(least_bytes, kAlignment) - kPrefixBytes - 1), ' ');
+  const int64_t least_bytes = kPrefixBytes + std::ssize(header) + 1;
+  header.resize(round_up(least_bytes, kAlignment) - kPrefixBytes - 1, ' ');
   header += '\n';
   const std::array<char, 4> version_and_length = {1, 0, static_cast<char>(header.size() & 255u),
                                                   static_cast<char>(header.size() >> 8)};

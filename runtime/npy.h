@@ -26,8 +26,13 @@ Tensor load_npy(const std::string& path);
 Tensor parse_npy(std::span<const std::byte> bytes, const std::string& name = "<memory>");
 
 /// Writes `tensor`, from any device, as format version 1.0 with the dtypes above. In numpy, bfloat16 is
-/// read by `numpy.load(path).view(ml_dtypes.bfloat16)`. The file appears complete or not at all: Error(io)
-/// with the system's reason leaves an older file as it was. Error(unsupported) above 64 axes, numpy's limit.
+/// read by `numpy.load(path).view(ml_dtypes.bfloat16)`. Error(unsupported) above 64 axes, numpy's limit.
+///
+/// The file appears complete or not at all: Error(io) with the system's reason leaves an older file as it
+/// was. That needs a folder in which a new file can be made. Symbolic links stay; the file that they lead to
+/// is replaced, or made where there is none. Its mode stays, and its owner where this process may set it, but
+/// no access list, and its other hard links keep the old content. A file that may not be written is refused.
+/// Devices, pipes and /dev/stdout are no files to replace: they are written directly.
 void save_npy(const std::string& path, const Tensor& tensor);
 
 }  // namespace solder

@@ -9,6 +9,7 @@
 #include <optional>
 #include <string_view>
 #include <tuple>
+#include <vector>
 
 #include "runtime/check.h"
 #include "runtime/file.h"
@@ -95,7 +96,7 @@ void parse_entry(TextReader& text, const ByteSource& source, int64_t data_bytes,
   text.expect("{");
   do {
     const std::string_view key = text.json_string();
-    const size_t idx = static_cast<size_t>(std::ranges::find(kKeys, key) - kKeys.begin());
+    const size_t idx = std::ranges::find(kKeys, key) - kKeys.begin();
     SOLDER_REQUIRE(idx < kKeys.size(), io, at, ": unknown member ", quote_name(key),
                    "; dtype, shape and data_offsets belong there");
     SOLDER_REQUIRE(!seen[idx], io, at, ": ", key, " is given twice");
@@ -179,7 +180,7 @@ void check_layout(std::deque<Entry>& entries, const ByteSource& source, int64_t 
                  " bytes of data");
 }
 
-TensorMap read_safetensors(const ByteSource& source, std::vector<std::string>* skipped) {
+TensorMap read_safetensors(const ByteSource& source) {
   const std::string& path = source.name();
   SOLDER_REQUIRE(source.num_bytes() >= kPrefixBytes, io, path,
                  ": truncated: a .safetensors file has at least ", kPrefixBytes, " bytes, not ",
@@ -189,11 +190,11 @@ TensorMap read_safetensors(const ByteSource& source, std::vector<std::string>* s
   SOLDER_REQUIRE(claimed_header_bytes <= static_cast<uint64_t>(source.num_bytes() - kPrefixBytes), io, path,
                  ": truncated, or no .safetensors file: the header length says ", claimed_header_bytes,
                  " bytes and ", source.num_bytes() - kPrefixBytes, " follow it");
-  const int64_t header_bytes = static_cast<int64_t>(claimed_header_bytes);
+  const int64_t header_bytes = claimed_header_bytes;
   SOLDER_REQUIRE(header_bytes <= kMaxHeaderBytes, io, path, ": the header length says ", header_bytes,
                  " bytes; the format allows ", kMaxHeaderBytes);
 
-  std::string header(static_cast<size_t>(header_bytes), '\0');
+  std::string header(header_bytes, '\0');
   source.read(kPrefixBytes, header.data(), header_bytes);
   SOLDER_REQUIRE(header.starts_with('{'), io, path, ": the header does not start with '{'");
   TextReader text(header, path, kPrefixBytes);
@@ -201,36 +202,27 @@ TensorMap read_safetensors(const ByteSource& source, std::vector<std::string>* s
   std::deque<Entry> entries = parse_header(text, source, source.num_bytes() - data_offset_bytes);
   check_layout(entries, source, source.num_bytes() - data_offset_bytes);
 
-  std::vector<std::string> left_out;
-  for (const Entry& entry : entries) {
-    if (entry.dtype->dtype) continue;
-    SOLDER_REQUIRE(skipped != nullptr, unsupported, where(source, entry), " has dtype ", entry.dtype->name,
-                   "; solder reads F32, F16 and BF16: convert it, or ask to skip such tensors");
-    left_out.emplace_back(entry.name);
-  }
   TensorMap tensors;
   for (const Entry& entry : entries) {
-    if (!entry.dtype->dtype) continue;
+    if (!entry.dtype->dtype) {
+      tensors.left_out.emplace(entry.name, entry.dtype->name);
+      continue;
+    }
     text.seek(entry.shape_position);
     Tensor tensor = Tensor::empty(parse_shape(text, path), *entry.dtype->dtype);
     source.read(data_offset_bytes + entry.begin_bytes, tensor.data(), tensor.num_bytes());
     tensors.emplace(entry.name, std::move(tensor));
   }
-  std::ranges::sort(left_out);
-  if (skipped != nullptr) *skipped = std::move(left_out);
   return tensors;
 }
 
 }  // namespace
 
-TensorMap load_safetensors(const std::string& path, std::vector<std::string>* skipped) try {
-  return read_safetensors(FileSource(path), skipped);
-}
+TensorMap load_safetensors(const std::string& path) try { return read_safetensors(FileSource(path)); }
 SOLDER_HOST_MEMORY("load_safetensors()")
 
-TensorMap parse_safetensors(std::span<const std::byte> bytes, const std::string& name,
-                            std::vector<std::string>* skipped) try {
-  return read_safetensors(MemorySource(bytes, name), skipped);
+TensorMap parse_safetensors(std::span<const std::byte> bytes, const std::string& name) try {
+  return read_safetensors(MemorySource(bytes, name));
 }
 SOLDER_HOST_MEMORY("parse_safetensors()")
 

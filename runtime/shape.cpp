@@ -1,14 +1,13 @@
 #include "runtime/shape.h"
 
 #include <algorithm>
-#include <sstream>
 
 #include "runtime/check.h"
 
 namespace solder {
 
 std::string to_string(const Shape& shape) {
-  std::ostringstream out;
+  TextStream out;
   out << '[';
   for (size_t axis = 0; axis < shape.size(); ++axis) out << (axis ? ", " : "") << shape[axis];
   out << ']';

@@ -1,6 +1,11 @@
 #pragma once
 
+#include <algorithm>
+#include <concepts>
 #include <cstdint>
+#include <initializer_list>
+#include <iterator>
+#include <ranges>
 #include <string>
 #include <vector>
 
@@ -8,8 +13,30 @@
 
 namespace solder {
 
+/// One extent, from any integer: {rows, values.size()}. From 2^63 on it is negative, and refused as such.
+struct Extent {
+  template <std::integral Integer>
+  constexpr Extent(Integer extent) : value(static_cast<int64_t>(extent)) {}
+  constexpr operator int64_t() const { return value; }
+
+  int64_t value;
+};
+
 /// Extents of a tensor, outermost first. Rank 0 is a scalar; an extent of 0 makes the tensor empty.
-using Shape = std::vector<int64_t>;
+class Shape : public std::vector<int64_t> {
+ public:
+  Shape() = default;
+  Shape(std::initializer_list<Extent> extents) : vector(extents.begin(), extents.end()) {}
+  explicit Shape(size_t rank, int64_t extent = 0) : vector(rank, extent) {}
+  template <std::input_iterator Iterator>
+  Shape(Iterator begin, Iterator end) : vector(begin, end) {}
+  /// From any range of integers but characters, such as a std::vector<int>.
+  template <class Range>
+  requires(!std::same_as<Range, Shape> && std::integral<std::ranges::range_value_t<const Range>> &&
+           sizeof(std::ranges::range_value_t<const Range>) > 1) Shape(const Range& extents) {
+    std::ranges::copy(extents, std::back_inserter(*this));
+  }
+};
 
 /// "[64, 3, 224, 224]".
 std::string to_string(const Shape& shape);

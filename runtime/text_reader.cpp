@@ -92,8 +92,8 @@ std::string_view TextReader::json_string() {
       text_[end++] = next;
   }
   const std::string_view decoded(text_.data() + begin, end - begin);
-  SOLDER_REQUIRE(valid_utf8(decoded), io, file_, ": the string at byte ",
-                 file_offset_bytes_ + static_cast<int64_t>(begin), " is not UTF-8");
+  SOLDER_REQUIRE(valid_utf8(decoded), io, file_, ": the string at byte ", file_offset_bytes_ + begin,
+                 " is not UTF-8");
   return decoded;
 }
 
@@ -145,9 +145,8 @@ std::string_view TextReader::python_string() {
 void TextReader::fail_expected(std::string_view expected) const {
   const std::string_view rest(text_.data() + position_, text_.size() - position_);
   const std::string found = rest.empty() ? "the end of the header" : quote_name(rest.substr(0, 24));
-  fail(ErrorKind::io,
-       str(file_, ": malformed header at byte ", file_offset_bytes_ + static_cast<int64_t>(position_),
-           ": expected ", expected, ", found ", found));
+  fail(ErrorKind::io, str(file_, ": malformed header at byte ", file_offset_bytes_ + position_, ": expected ",
+                          expected, ", found ", found));
 }
 
 bool valid_utf8(std::string_view text) {

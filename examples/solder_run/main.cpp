@@ -71,10 +71,7 @@ std::vector<const Node*> nodes_of(const Graph& graph, NodeKind kind) {
 }
 
 TensorMap weights_of(const Graph& graph, const Options& options, const Progress& progress) {
-  if (!options.weights.empty()) {
-    std::vector<std::string> skipped;
-    return solder::load_safetensors(options.weights, &skipped);
-  }
+  if (!options.weights.empty()) return solder::load_safetensors(options.weights);
   TensorMap weights;
   uint64_t stream = 1000;
   for (const Node* node : nodes_of(graph, NodeKind::parameter))

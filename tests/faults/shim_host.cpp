@@ -18,8 +18,12 @@
 extern "C" {
 void* __real_aligned_alloc(size_t alignment, size_t bytes);
 void __real_free(void* memory);
+int __real_stat(const char* path, struct stat* info);
+int __real_euidaccess(const char* path, int mode);
+ssize_t __real_readlink(const char* path, char* out, size_t bytes);
 int __real_open(const char* path, int flags, ...);
 int __real_fstat(int fd, struct stat* info);
+int __real_fchmod(int fd, mode_t mode);
 ssize_t __real_pread(int fd, void* out, size_t bytes, off_t offset);
 ssize_t __real_write(int fd, const void* data, size_t bytes);
 int __real_close(int fd);
@@ -126,12 +130,22 @@ void* __wrap_aligned_alloc(size_t alignment, size_t bytes) {
 }
 void __wrap_free(void* memory) { shim::give_back(memory); }
 
+int __wrap_stat(const char* path, struct stat* info) {
+  return shim::file_fails("stat") ? -1 : __real_stat(path, info);
+}
+int __wrap_euidaccess(const char* path, int mode) {
+  return shim::file_fails("euidaccess") ? -1 : __real_euidaccess(path, mode);
+}
+ssize_t __wrap_readlink(const char* path, char* out, size_t bytes) {
+  return shim::file_fails("readlink") ? -1 : __real_readlink(path, out, bytes);
+}
 int __wrap_open(const char* path, int flags, mode_t mode) {
   return shim::file_fails("open") ? -1 : __real_open(path, flags, mode);
 }
 int __wrap_fstat(int fd, struct stat* info) {
   return shim::file_fails("fstat") ? -1 : __real_fstat(fd, info);
 }
+int __wrap_fchmod(int fd, mode_t mode) { return shim::file_fails("fchmod") ? -1 : __real_fchmod(fd, mode); }
 ssize_t __wrap_pread(int fd, void* out, size_t bytes, off_t offset) {
   return shim::file_fails("pread") ? -1 : __real_pread(fd, out, bytes, offset);
 }

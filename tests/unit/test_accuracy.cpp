@@ -71,10 +71,10 @@ Worst observe_on_cpu(const AccuracyCase& c, uint32_t num_inputs) {
   Worst worst;
   const auto work = [&] {
     Session session = model.session();
-    const std::span<float> x = session.input("x").floats(), y = session.output("y").floats();
+    const auto x = session.input("x").floats(), y = session.output("y").floats();
     const bool stepwise = c.op == Op::double_mish;
-    const std::span<float> oracle_inputs = stepwise ? session.output("once").floats() : x;
-    const std::span<float> second = stepwise ? session.output("twice").floats() : y;
+    const auto oracle_inputs = stepwise ? session.output("once").floats() : x;
+    const auto second = stepwise ? session.output("twice").floats() : y;
     Worst mine;
     for (uint32_t first = next.fetch_add(kChunk); first < num_inputs; first = next.fetch_add(kChunk)) {
       for (uint32_t i = 0; i < kChunk; ++i) x[i] = spread_input(first + i);

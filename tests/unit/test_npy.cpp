@@ -1,11 +1,5 @@
-#include <sys/resource.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include <csignal>
 #include <utility>
 
-#include "runtime/file.h"
 #include "runtime/npy.h"
 #include "tests/cases/format_samples.h"
 #include "tests/support/file_testing.h"
@@ -253,80 +247,16 @@ TEST_CASE("npy: any byte changed gives a tensor or a typed error") {
   }
 }
 
-TEST_CASE("npy: files that cannot be read or written") {
+TEST_CASE("npy: the header is the same in a program whose locale groups digits") {
   const TempFolder folder;
-  check_error(ErrorKind::io, {"no.npy", "No such file"}, [&] { load_npy(folder.path("no.npy")); });
-  check_error(ErrorKind::io, {"not a regular file"}, [&] { load_npy(folder.path("")); });
-  check_error(ErrorKind::io, {"/dev/null", "not a regular file"}, [] { load_npy("/dev/null"); });
-  REQUIRE(::mkfifo(folder.path("pipe").c_str(), 0600) == 0);
-  check_error(ErrorKind::io, {"pipe", "not a regular file"}, [&] { load_npy(folder.path("pipe")); });
-
-  const Tensor tensor = counting_tensor({2}, DType::float32);
-  check_error(ErrorKind::io, {"a.npy", "No such file"}, [&] { save_npy(folder.path("no/a.npy"), tensor); });
-  check_error(ErrorKind::io, {"pipe", "not a regular file"}, [&] { save_npy(folder.path("pipe"), tensor); });
-  CHECK(folder.list() == std::vector<std::string>{"pipe"});
-}
-
-TEST_CASE("npy: a write that fails leaves the old file and nothing else") {
-  const TempFolder folder;
-  const std::string path = folder.path("a.npy");
-  save_npy(path, sample_grid(DType::float32));
-
-  rlimit before{};
-  REQUIRE(::getrlimit(RLIMIT_FSIZE, &before) == 0);
-  const rlimit small{.rlim_cur = 64 << 10, .rlim_max = before.rlim_max};
-  const auto handler = std::signal(SIGXFSZ, SIG_IGN);
-  REQUIRE(::setrlimit(RLIMIT_FSIZE, &small) == 0);
-  check_error(ErrorKind::io, {"a.npy", "File too large"}, [&] { save_npy(path, Tensor::empty({1 << 20})); });
-  REQUIRE(::setrlimit(RLIMIT_FSIZE, &before) == 0);
-  std::signal(SIGXFSZ, handler);
-
-  CHECK(read_file(path) == samples::kNpyF4);
-  CHECK(folder.list() == std::vector<std::string>{"a.npy"});
-}
-
-TEST_CASE("file: a file that shrinks while it is read, and reads out of range") {
-  const TempFolder folder;
-  const std::string path = folder.path("shrinks");
-  write_file(path, "0123456789");
-  const FileSource source(path);
-  CHECK(source.num_bytes() == 10);
-  char bytes[10] = {};
-  source.read(3, bytes, 4);
-  CHECK(std::string_view(bytes, 5) == "3456\0"sv);
-  REQUIRE(::truncate(path.c_str(), 5) == 0);
-  check_error(ErrorKind::io, {"shrinks", "ends at byte 5", "truncated meanwhile"},
-              [&] { source.read(0, bytes, 10); });
-
-  const MemorySource memory(as_bytes("0123456789"sv), "memory");
-  memory.read(8, bytes, 2);
-  CHECK(bytes[1] == '9');
-  memory.read(10, bytes, 0);
-  const std::pair<int64_t, int64_t> outside[] = {{9, 2}, {11, 0}, {-1, 1}, {0, -1}, {INT64_MAX, INT64_MAX}};
-  for (const auto& pair : outside) {
-    const auto& offset_bytes = pair.first;
-    const auto& count_bytes = pair.second;
-    check_error(ErrorKind::io, {"memory", "10 bytes"},
-                [&] { memory.read(offset_bytes, bytes, count_bytes); });
-  }
-}
-
-TEST_CASE("file: a temporary name that is taken is left alone") {
-  const TempFolder folder;
-  const std::string path = folder.path("a");
-  const std::string taken = str(path, ".", ::getpid(), ".0.tmp");
-  write_file(taken, "someone else's");
-  {
-    OutputFile file(path);
-    file.write("mine", 4);
-    CHECK(!std::filesystem::exists(path));
-    file.commit();
-  }
-  CHECK(read_file(path) == "mine");
-  CHECK(read_file(taken) == "someone else's");
-  { OutputFile(path).write("abandoned", 9); }
-  CHECK(read_file(path) == "mine");
-  CHECK(folder.list().size() == 2);
+  const Tensor tensor = Tensor::empty({1234, 1000, 0});
+  save_npy(folder.path("classic.npy"), tensor);
+  const GroupingLocale locale;
+  save_npy(folder.path("grouping.npy"), tensor);
+  CHECK(read_file(folder.path("grouping.npy")) == read_file(folder.path("classic.npy")));
+  CHECK(same(load_npy(folder.path("grouping.npy")), tensor));
+  check_error(ErrorKind::io, {"shape [1234, 1000] of float32 takes 4936000 bytes"},
+              [] { parse(npy_file(npy_header("(1234, 1000)"), kEightBytes)); });
 }
 
 }  // namespace solder

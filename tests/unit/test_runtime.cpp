@@ -1,10 +1,38 @@
+#include <array>
 #include <bit>
 #include <limits>
+#include <span>
+#include <type_traits>
 
 #include "tests/support/support.h"
 
 using namespace solder;
 using namespace solder::test;
+
+namespace {
+
+// What the compiler refuses, since it would refer into a temporary that is gone.
+static_assert(!std::is_convertible_v<Floats, std::span<const float>>);
+static_assert(!std::is_convertible_v<Floats, std::span<float>>);
+template <class Map>
+concept gives_elements = requires(Map&& map) {
+  std::forward<Map>(map)["y"];
+};
+template <class Map>
+concept gives_iterators = requires(Map&& map) {
+  std::forward<Map>(map).begin();
+}
+|| requires(Map&& map) { std::forward<Map>(map).find("y"); };
+static_assert(gives_elements<TensorMap&> && !gives_elements<TensorMap>);
+static_assert(gives_iterators<TensorMap&> && gives_iterators<const TensorMap&> &&
+              !gives_iterators<TensorMap>);
+static_assert(std::is_same_v<decltype(std::declval<TensorMap>().at("y")), Tensor>);
+static_assert(std::is_same_v<decltype(std::declval<Tensor>().shape()), Shape>);
+static_assert(!std::is_convertible_v<std::string, Shape> &&
+              !std::is_convertible_v<std::vector<float>, Shape>);
+static_assert(std::is_nothrow_move_constructible_v<Tensor> && std::is_nothrow_copy_constructible_v<Tensor>);
+
+}  // namespace
 
 TEST_CASE("shape: text, element counts, overflow") {
   CHECK(to_string(Shape{}) == "[]");
@@ -17,6 +45,26 @@ TEST_CASE("shape: text, element counts, overflow") {
   CHECK_ERROR(num_elements({int64_t{1} << 32, int64_t{1} << 31}), invalid_argument, "2^63");
   CHECK_ERROR(num_bytes({int64_t{1} << 61}, DType::float32), invalid_argument, "bytes");
   CHECK(num_bytes({int64_t{1} << 61}, DType::float16) == int64_t{1} << 62);
+}
+
+TEST_CASE("shape: from any integers") {
+  const std::vector<int> ints{1, 3, 8, 8};
+  const std::array<uint32_t, 2> array{4, 4'000'000'000};
+  const size_t rows = 7;
+  const short columns = 5;
+  const int64_t plain[] = {2, 3};
+  CHECK(Tensor::empty(ints).shape() == Shape{1, 3, 8, 8});
+  CHECK(Shape(array) == Shape{4, 4'000'000'000});
+  CHECK(Shape(std::span(ints).first(2)) == Shape{1, 3});
+  CHECK(Shape(plain) == Shape{2, 3});
+  CHECK(Shape{rows, columns} == Shape{7, 5});
+  CHECK(Shape(ints.begin() + 2, ints.end()) == Shape{8, 8});
+  CHECK(Shape(3) == Shape{0, 0, 0});
+  CHECK(Shape(2, 6) == Shape{6, 6});
+  Graph g;
+  CHECK(g.type(g.input("x", ints)).shape == Shape{1, 3, 8, 8});
+  CHECK_ERROR(Tensor::empty({~size_t{0}}), invalid_argument, "negative");
+  CHECK_ERROR(Tensor::empty(std::vector<uint64_t>{uint64_t{1} << 63}), invalid_argument, "negative");
 }
 
 TEST_CASE("shape: broadcasting follows numpy") {
@@ -86,6 +134,74 @@ TEST_CASE("tensor: construction, conversion, errors") {
   CHECK_ERROR(Tensor::from({2, 2}, values), shape_mismatch, "[2, 2]", "4", "6");
   CHECK_ERROR(t.to(DType::float16).floats(), invalid_argument, "float16");
   CHECK_ERROR(Tensor::empty({int64_t{1} << 50}), out_of_memory, "4503599627370496");
+  const Tensor listed = Tensor::from({2, 2}, {1, 2, 3, 4});
+  CHECK(listed.shape() == Shape{2, 2});
+  CHECK(listed.floats()[3] == 4);
+  CHECK(Tensor::from({2}, {values.data(), 2}).floats()[1] == 2);
+  CHECK(Tensor::from({values.size()}, values).num_elems() == 6);
+}
+
+TEST_CASE("tensor: one that was moved from is empty") {
+  for (const Shape& shape : {Shape{2, 2}, Shape{}, Shape{0}}) {
+    Tensor a = Tensor::empty(shape);
+    const Tensor copy = a, b = std::move(a);
+    CHECK(b.shape() == shape);
+    CHECK(b.data() == copy.data());
+    CHECK(a.shape() == Shape{0});  // NOLINT: that is what is asked
+    CHECK(a.num_elems() == 0);
+    CHECK(a.floats().empty());
+    CHECK(a.to(DType::float16).num_bytes() == 0);
+    a = b;
+    CHECK(a.shape() == shape);
+  }
+  CHECK(Tensor().shape() == Shape{0});
+}
+
+TEST_CASE("tensor: views are of memory that is there and aligned") {
+  alignas(4) char bytes[16] = {};
+  CHECK(Tensor::view(bytes, {4}).num_bytes() == 16);
+  CHECK(Tensor::view(bytes + 2, {4}, DType::float16).data() == bytes + 2);
+  CHECK(Tensor::view(nullptr, {3, 0}).num_elems() == 0);
+  CHECK_ERROR(Tensor::view(nullptr, {4}), invalid_argument, "[4]", "null");
+  CHECK_ERROR(Tensor::view(nullptr, {}), invalid_argument, "null");
+  CHECK_ERROR(Tensor::view(bytes + 2, {1}), invalid_argument, "float32", "aligned to 4 bytes");
+  CHECK_ERROR(Tensor::view(bytes + 1, {1}, DType::bfloat16), invalid_argument, "aligned to 2 bytes");
+}
+
+TEST_CASE("tensor: the elements of a temporary live as long as they are looked at") {
+  Graph g;
+  g.output("y", g.relu(g.input("x", {1000})));
+  Session session = compile(g, {}, {.device = Device::cpu()}).session();
+  const TensorMap x{{"x", Tensor::from({1000}, std::vector<float>(1000, 3))}};
+  float sum = 0;
+  for (const float value : session.run(x).at("y").floats()) sum += value;
+  CHECK(sum == 3000);
+  const auto y = session.run(x).at("y").floats();
+  session.run(x);
+  CHECK(std::ranges::count(y, 3.0f) == 1000);
+  const std::span<const float> span = y;
+  CHECK(span.size() == 1000);
+  CHECK(span.data() == y.data());
+  CHECK(session.run(x).at("y").floats()[999] == 3);
+  int64_t num_elems = 1;
+  for (const int64_t extent : session.run(x).at("y").shape()) num_elems *= extent;
+  CHECK(num_elems == 1000);
+  session.input("x").floats()[0] = -1;  // a view: the session's own memory
+  session.execute();
+  CHECK(session.output("y").floats().front() == 0);
+  CHECK(session.output("y").floats().back() == 3);
+}
+
+TEST_CASE("tensor map: a name that is not there is an error that lists those that are") {
+  TensorMap map;
+  CHECK_ERROR(map.at("y"), invalid_argument, "no \"y\"", "nor any other");
+  for (int i = 0; i < 20; ++i) map[str("layer", 10 + i)] = Tensor::empty({1});
+  CHECK_ERROR(map.at("typo"), invalid_argument, "no \"typo\"", "\"layer10\", \"layer11\"", "and 8 more");
+  CHECK_ERROR(std::as_const(map).at("typo"), invalid_argument, "typo");
+  CHECK_ERROR(TensorMap(map).at("typo"), invalid_argument, "typo");
+  CHECK(TensorMap(map).at("layer12").data() == map.at("layer12").data());
+  map.at("layer12") = Tensor::empty({2});
+  CHECK(map.find("layer12")->second.num_elems() == 2);
 }
 
 TEST_CASE("device: names and refusals") {

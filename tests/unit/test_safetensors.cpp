@@ -96,23 +96,16 @@ TEST_CASE("safetensors: names that cannot be saved") {
   CHECK(folder.list().empty());
 }
 
-TEST_CASE("safetensors: other dtypes are unsupported, or skipped on request") {
-  check_error(ErrorKind::unsupported, {"<memory>", "F32, F16 and BF16", "dtype"},
-              [] { parse(samples::kSafetensorsMixed); });
-  std::vector<std::string> skipped = {"from before"};
-  const TensorMap tensors = parse_safetensors(as_bytes(samples::kSafetensorsMixed), "mixed", &skipped);
+TEST_CASE("safetensors: other dtypes are left out, and who asks for one hears why") {
+  const TensorMap tensors = parse(samples::kSafetensorsMixed);
   CHECK(tensors.size() == 1);
   CHECK(tensors.at("bn.weight").floats()[0] == 1.5f);
-  CHECK(skipped == std::vector<std::string>{"bn.num_batches_tracked", "double", "mask"});
+  CHECK(tensors.left_out == std::map<std::string, std::string>{
+                                {"bn.num_batches_tracked", "I64"}, {"double", "F64"}, {"mask", "BOOL"}});
+  check_error(ErrorKind::invalid_argument, {"\"double\" is there, as F64", "F32, F16 and BF16"},
+              [&] { tensors.at("double"); });
 
-  const std::string file = safetensors_file("{" + entry("counter", "[]", "[0,8]", "I64") + "}", 8);
-  check_error(ErrorKind::unsupported, {"\"counter\"", "I64"}, [&] { parse(file); });
-  const std::string reversed =
-      "{" + entry("z", "[]", "[0,8]", "I64") + "," + entry("a", "[]", "[8,16]", "I64") + "}";
-  CHECK(parse_safetensors(as_bytes(safetensors_file(reversed, 16)), "reversed", &skipped).empty());
-  CHECK(skipped == std::vector<std::string>{"a", "z"});
-
-  // What is skipped is checked all the same; 4-bit elements must fill bytes.
+  // What is left out is checked all the same; 4-bit elements must fill bytes.
   const Case cases[] = {{entry("x", "[2]", "[0,8]", "I64"), "takes 16 bytes"},
                         {entry("x", "[3]", "[0,8]", "F4"), "whole bytes"},
                         {entry("x", "[8]", "[0,8]", "F128"), "\"F128\" is not a safetensors dtype"}};
@@ -120,8 +113,39 @@ TEST_CASE("safetensors: other dtypes are unsupported, or skipped on request") {
     const auto& header = pair.first;
     const auto& word = pair.second;
     const std::string lie = safetensors_file("{" + header + "}", 8);
-    check_error(ErrorKind::io, {"\"x\"", word}, [&] { parse_safetensors(as_bytes(lie), "x", &skipped); });
+    check_error(ErrorKind::io, {"\"x\"", word}, [&] { parse(lie); });
   }
+}
+
+TEST_CASE("safetensors: a checkpoint in several files is merged, and no name is given twice") {
+  const Tensor a = Tensor::from({1}, {1}), b = Tensor::from({1}, {2});
+  TensorMap all = parse(samples::kSafetensorsMixed);
+  all.merge({{"a", a}, {"b", b}});
+  CHECK(all.size() == 3);
+  CHECK(all.left_out.size() == 3);
+  check_error(ErrorKind::invalid_argument, {"given twice: \"b\", \"bn.weight\" and \"double\""}, [&] {
+    all.merge({{"b", a}, {"bn.weight", a}, {"c", a}, {"double", a}});
+  });
+  check_error(ErrorKind::invalid_argument, {"given twice: \"double\""}, [&] {
+    TensorMap first{{"double", a}};
+    first.merge(all);
+  });
+  CHECK(all.size() == 3);
+  CHECK(all.at("b").floats()[0] == 2);
+  TensorMap shard = parse(samples::kSafetensorsMixed);  // counters may stand in both
+  shard.erase("bn.weight");
+  all.merge(shard);
+  CHECK(all.left_out.size() == 3);
+}
+
+TEST_CASE("safetensors: the header is the same in a program whose locale groups digits") {
+  const TempFolder folder;
+  const TensorMap tensors{{"w", counting_tensor({1000, 2}, DType::float16)}, {"v", Tensor::empty({12345})}};
+  save_safetensors(folder.path("classic"), tensors);
+  const GroupingLocale locale;
+  save_safetensors(folder.path("grouping"), tensors);
+  CHECK(read_file(folder.path("grouping")) == read_file(folder.path("classic")));
+  CHECK(same(load_safetensors(folder.path("grouping")).at("w"), tensors.at("w")));
 }
 
 TEST_CASE("safetensors: truncated at every byte, or with bytes too many") {
@@ -387,12 +411,10 @@ TEST_CASE("safetensors: any byte changed gives tensors or a typed error") {
         std::string copy(sample);
         copy[at] = value;
         try {
-          std::vector<std::string> skipped;
-          const TensorMap tensors =
-              parse_safetensors(as_bytes(copy), "changed", &skipped);  // not inside CHECK
+          const TensorMap tensors = parse(copy);  // not inside CHECK
           CHECK(tensors.size() <= 7);
         } catch (const Error& error) {
-          CHECK((error.kind() == ErrorKind::io || error.kind() == ErrorKind::unsupported));
+          CHECK(error.kind() == ErrorKind::io);
         }
       }
     }
@@ -411,10 +433,9 @@ TEST_CASE("safetensors: offsets beyond 4 GiB") {
   const float values[2] = {1.5f, -2.5f};
   std::ofstream(path, std::ios::binary | std::ios::app)
       .write(reinterpret_cast<const char*>(values), sizeof values);
-  std::vector<std::string> skipped;
-  const TensorMap tensors = load_safetensors(path, &skipped);
+  const TensorMap tensors = load_safetensors(path);
   CHECK(same(tensors.at("small"), Tensor::from({2}, values)));
-  CHECK(skipped == std::vector<std::string>{"big"});
+  CHECK(tensors.left_out.count("big") == 1);
 }
 
 }  // namespace solder

@@ -1,0 +1,41 @@
+#pragma once
+
+#include <initializer_list>
+#include <map>
+#include <string>
+
+#include "runtime/tensor.h"
+
+namespace solder {
+
+/// Named tensors: weights, inputs, results. A std::map whose at() and merge() throw solder::Error, and whose
+/// temporaries, such as run() returns, give nothing that refers into them.
+class TensorMap : public std::map<std::string, Tensor> {
+ public:
+  using map::map;
+
+  /// Error(invalid_argument) where there is no `name`, with why_missing().
+  const Tensor& at(const std::string& name) const&;
+  Tensor& at(const std::string& name) & { return const_cast<Tensor&>(std::as_const(*this).at(name)); }
+  Tensor at(const std::string& name) && { return std::move(at(name)); }
+
+  Tensor& operator[](const std::string& name) & { return map::operator[](name); }
+  iterator begin() & { return map::begin(); }
+  const_iterator begin() const& { return map::begin(); }
+  iterator begin() && = delete;
+  iterator find(const std::string& name) & { return map::find(name); }
+  const_iterator find(const std::string& name) const& { return map::find(name); }
+  iterator find(const std::string& name) && = delete;
+
+  /// Adds all of `other`, the next file of a checkpoint. Error(invalid_argument) that lists the names given
+  /// twice; nothing is added then.
+  void merge(TensorMap other);
+
+  /// Why at(name) throws, as a clause: the file has it in another dtype, or other names, which are listed.
+  std::string why_missing(const std::string& name) const;
+
+  /// What the file has beside these, by name: the dtype, as the file spells it, that solder does not take.
+  std::map<std::string, std::string> left_out;
+};
+
+}  // namespace solder
