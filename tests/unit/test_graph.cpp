@@ -43,6 +43,36 @@ TEST_CASE("builder: names are unique, values must exist, dtypes must agree") {
   CHECK_ERROR(g.output("y", x), invalid_argument, "\"y\"");
 }
 
+TEST_CASE("builder: a value of another graph is refused, one of a copy's past is not") {
+  Graph encoder, head;
+  const Value x = encoder.input("image", {4}), feature = encoder.mish(x);
+  head.input("a", {4});
+  head.input("b", {4});
+  CHECK_ERROR(head.relu(feature), invalid_argument, "not of this graph");
+  CHECK_ERROR(head.output("y", feature), invalid_argument, "not of this graph");
+  CHECK_ERROR(head.type(feature), invalid_argument, "not of this graph");
+  CHECK(head.nodes().size() == 2);
+  Graph copy = encoder;
+  copy.output("y", copy.relu(feature));
+  const Value only_here = encoder.exp(feature);  // stands where the copy has its relu
+  CHECK_ERROR(copy.relu(only_here), invalid_argument, "not of this graph");
+  CHECK(encoder.type(only_here).shape == Shape{4});
+}
+
+TEST_CASE("builder: numbers on either side, {} for no options, shapes of any integers") {
+  Graph g;
+  const std::vector<int> dims{1, 3, 8, 8};
+  const Value x = g.input("x", dims), w = g.parameter("w", {4, 3, 3, 3}), b = g.parameter("b", {4});
+  CHECK(g.type(g.conv2d(x, w, {})).shape == Shape{1, 4, 6, 6});
+  CHECK(g.type(g.conv2d(x, w, b, {})).shape == Shape{1, 4, 6, 6});
+  g.output("y", g.max(1.0f, g.min(6.0f, g.add(1.0f, g.mul(2.0f, x)))));
+  const Tensor xt = uniform({1, 3, 8, 8}, 1, -4, 4);
+  const TensorMap weights{{"w", uniform({4, 3, 3, 3}, 2)}, {"b", uniform({4}, 3)}};
+  const Tensor y = run(g, weights, {{"x", xt}}, {.device = Device::cpu()});
+  for (size_t i = 0; i < 192; ++i)
+    CHECK(y.floats()[i] == std::max(1.0f, std::min(6.0f, 1.0f + 2.0f * xt.floats()[i])));
+}
+
 TEST_CASE("builder: matmul and linear shapes") {
   Graph g;
   const Value a = g.input("a", {5, 2, 3}), b = g.input("b", {3, 4}), batch = g.input("batch", {5, 3, 4});
@@ -133,6 +163,31 @@ TEST_CASE("fuse: a region that does not fit one program is split") {
   for (const Device device : devices()) CHECK(run(wide, {}, inputs, {.device = device}).floats()[4] == 190);
 }
 
+TEST_CASE("fuse: what runs unfused runs fused, however many axes the broadcasts have together") {
+  Graph g;
+  const Value x = g.input("x", {2, 2, 2, 2, 2, 2, 2});
+  const Value a = g.input("a", {2, 2, 1, 1, 2, 2, 1}), b = g.input("b", {1, 2, 2, 1, 1, 2, 2});
+  g.output("y", g.mul(g.add(x, a), b));  // 4 axes of runs, 5, and 7 together
+  const TensorMap inputs{{"x", uniform({2, 2, 2, 2, 2, 2, 2}, 1)},
+                         {"a", uniform({2, 2, 1, 1, 2, 2, 1}, 2)},
+                         {"b", uniform({1, 2, 2, 1, 1, 2, 2}, 3)}};
+  for (const Device device : devices())
+    CHECK(same_bits(run(g, {}, inputs, {.device = device}),
+                    run(g, {}, inputs, {.device = device, .fuse = false})));
+}
+
+TEST_CASE("fuse: a matrix product takes bias and activation as its epilogue") {
+  Graph g;
+  const Value x = g.input("x", {3, 4}), w = g.parameter("w", {5, 4}), b = g.parameter("b", {5});
+  g.output("y", g.mish(g.linear(x, w, b)));
+  CHECK(fused(g).nodes().size() == 4);
+  const TensorMap weights{{"w", uniform({5, 4}, 1)}, {"b", uniform({5}, 2)}},
+      inputs{{"x", uniform({3, 4}, 3)}};
+  for (const Device device : devices())
+    CHECK(same_bits(run(g, weights, inputs, {.device = device}),
+                    run(g, weights, inputs, {.device = device, .fuse = false})));
+}
+
 TEST_CASE("remove_dead: unused nodes go, inputs and parameters stay") {
   Graph g;
   const Value x = g.input("x", {3});
@@ -167,6 +222,39 @@ TEST_CASE("verify: a broken graph is named") {
   CHECK_ERROR(verify(broken([](Node& n) { n.epilogue.operand_shapes[0] = {3}; })), invalid_argument, "[3]");
   CHECK_ERROR(verify(broken([](Node& n) { n.outputs.push_back(n.outputs[0]); })), invalid_argument,
               "outputs");
+  CHECK_ERROR(verify(broken([](Node& n) { n.outputs[0].shape = {3}; })), invalid_argument, "relu_1", "[3]");
+  CHECK_ERROR(verify(broken([](Node& n) { n.epilogue.region.outputs = {Arg::immediate(1)}; })),
+              invalid_argument, "relu_1");
+  CHECK_ERROR(verify(broken([](Node& n) { n.epilogue.region.exprs[0].a = Arg::result(); })), invalid_argument,
+              "relu_1");
+  CHECK_ERROR(verify(broken([](Node& n) { n.attributes = MatmulAttributes{}; })), invalid_argument,
+              "attributes");
+}
+
+TEST_CASE("verify: the types are those that each kind infers") {
+  // A node of `kind` on two inputs, and what it claims to be.
+  const auto claims = [](Node node, const Shape& a, const Shape& b, const TensorType& output) {
+    Graph g;
+    node.inputs = {g.input("a", a), g.input("b", b)};
+    if (node.kind == NodeKind::slice) node.inputs.pop_back();
+    node.name = "node";
+    node.outputs = {output};
+    if (node.kind != NodeKind::slice) node.epilogue.region = {0, {}, {Arg::result()}};
+    g.append(node);
+    verify(g);
+  };
+  const Node matmul{.kind = NodeKind::matmul, .attributes = MatmulAttributes{}},
+      conv{.kind = NodeKind::conv2d, .attributes = Conv2dAttributes{}},
+      slice{.kind = NodeKind::slice, .attributes = SliceAttributes{0, 1, 1}};
+  CHECK_ERROR(claims(matmul, {2, 3}, {4, 5}, {{7, 7}, DType::float16}), shape_mismatch, "node", "[2, 3]");
+  CHECK_ERROR(claims(matmul, {2, 3}, {3, 5}, {{7, 7}, DType::float32}), invalid_argument, "[7, 7]", "[2, 5]");
+  claims(matmul, {2, 3}, {3, 5}, {{2, 5}, DType::float32});
+  CHECK_ERROR(claims(conv, {1, 2, 4, 4}, {3, 3, 1, 1}, {{1, 3, 4, 4}}), shape_mismatch, "channels");
+  CHECK_ERROR(claims(conv, {1, 3, 4, 4}, {3, 3, 1, 1}, {{1, 3, 4, 5}}), invalid_argument, "[1, 3, 4, 5]");
+  claims(conv, {1, 3, 4, 4}, {3, 3, 1, 1}, {{1, 3, 4, 4}});
+  CHECK_ERROR(claims(slice, {4, 2}, {}, {{4, 2}}), invalid_argument, "leave axis 0");
+  CHECK_ERROR(claims(slice, {4, 2}, {}, {{3, 2}, DType::float16}), invalid_argument, "float16");
+  claims(slice, {4, 2}, {}, {{3, 2}});
 }
 
 TEST_CASE("plan_memory: lifetimes share memory, in place where legal, and nothing overlaps that must not") {

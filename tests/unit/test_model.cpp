@@ -168,6 +168,68 @@ TEST_CASE("model: a graph whose output is an input, a parameter or empty") {
   }
 }
 
+TEST_CASE("model: an output that is a parameter is the session's own copy") {
+  for (const Device device : devices()) {
+    Graph g;
+    const Value x = g.input("x", {1}), p = g.parameter("p", {4});
+    g.output("y", g.add(x, g.slice(p, 0, 0, 1)));
+    g.output("p", p);
+    g.output("part", g.slice(p, 0, 0, 1));
+    const Model model = compile(g, {{"p", Tensor::from({4}, {5, 6, 7, 8})}}, {.device = device});
+    Session a = model.session(), b = model.session();
+    const TensorMap in{{"x", Tensor::from({1}, {1})}};
+    CHECK(a.run(in).at("p").floats()[3] == 8);
+    const float hundred = 100;
+    for (const char* name : {"p", "part"})
+      copy(a.output(name).data(), device, &hundred, Device::cpu(), sizeof hundred);
+    CHECK(b.run(in).at("y").floats()[0] == 6);
+    CHECK(a.run(in).at("y").floats()[0] == 6);
+    CHECK(a.run(in).at("p").floats()[0] == 5);
+  }
+}
+
+TEST_CASE("model: empty and moved-from Models and Sessions are typed errors") {
+  Graph g;
+  g.output("y", g.mish(g.input("x", {4})));
+  const TensorMap in{{"x", uniform({4}, 1)}};
+  Model model;
+  CHECK_ERROR(model.session(), invalid_argument, "empty", "compile()");
+  CHECK_ERROR(model.graph(), invalid_argument, "empty");
+  CHECK_ERROR(model.describe(), invalid_argument, "empty");
+  Session session;
+  CHECK_ERROR(session.run(in), invalid_argument, "empty", "session()");
+  model = compile(g, {}, {.device = Device::cpu()});
+  session = model.session();
+  const Tensor expected = session.run(in).at("y");
+  Session moved = std::move(session);
+  CHECK_ERROR(session.run(in), invalid_argument, "moved from");
+  CHECK_ERROR(session.execute(), invalid_argument, "moved from");
+  CHECK_ERROR(session.synchronize(), invalid_argument, "moved from");
+  CHECK_ERROR(session.output("y"), invalid_argument, "moved from");
+  CHECK_ERROR(session.profile(1), invalid_argument, "moved from");
+  CHECK_ERROR(session.stream(), invalid_argument, "moved from");
+  CHECK(same_bits(moved.run(in).at("y"), expected));
+  session = std::move(moved);
+  CHECK(same_bits(session.run(in).at("y"), expected));
+}
+
+TEST_CASE("compile: everything that is wrong with the weights is said at once") {
+  Graph g;
+  Value v = g.input("x", {1, 2, 4, 4});
+  for (int i = 0; i < 30; ++i)
+    v = g.conv2d(v, g.parameter("layer" + std::to_string(i) + ".weight", {2, 2, 1, 1}));
+  g.output("y", v);
+  TensorMap weights{{"layer0.weight", uniform({2, 3, 1, 1}, 1)},
+                    {"model.layer1.weight", uniform({2, 2, 1, 1}, 2)}};
+  CHECK_ERROR(compile(g, weights, {.device = Device::cpu()}), invalid_argument, "layer0.weight",
+              "[2, 3, 1, 1]", "\"layer1.weight\" was given", "layer19.weight", "10 more",
+              "model.layer1.weight");
+  weights.left_out["layer1.weight"] = "F64";
+  CHECK_ERROR(compile(g, weights, {.device = Device::cpu()}), invalid_argument, "is there, as F64");
+  CHECK_ERROR(compile(g, weights, {.device = Device::cpu(), .conv = "winograd"}), invalid_argument,
+              "winograd", "im2col", "rows");
+}
+
 TEST_CASE("data: PyTorch's convolution and double mish, from the files it wrote") {
   const TensorMap weights = load_safetensors(SOLDER_TEST_DATA "/headline_small.safetensors");
   const Tensor x = load_npy(SOLDER_TEST_DATA "/headline_small_x.npy");
