@@ -243,7 +243,7 @@ Graph network() {
   return g;
 }
 
-Job job_of(const std::string& name, Device device, Math math, ConvAlgorithm conv,
+Job job_of(const std::string& name, Device device, Math math, const std::string& conv,
            const std::string& must_run) {
   return {name,
           network(),
@@ -268,10 +268,10 @@ std::vector<Job> jobs() {
   shim::machine = {};
   ::setenv("SOLDER_CACHE_DIR", "/proc/none", 1);  // no cache: every kernel is compiled
   const Device gpu = Device::cuda(0);
-  return {job_of("cpu", Device::cpu(), Math::fp32, ConvAlgorithm::automatic, "direct, CPU"),
-          job_of("im2col", gpu, Math::fp32, ConvAlgorithm::im2col, "im2col"),
-          job_of("rows", gpu, Math::tf32, ConvAlgorithm::rows, "rows kernel"),
-          job_of("window", gpu, Math::fp32, ConvAlgorithm::window, "window kernel"),
+  return {job_of("cpu", Device::cpu(), Math::fp32, "", "direct, CPU"),
+          job_of("im2col", gpu, Math::fp32, "im2col", "im2col"),
+          job_of("rows", gpu, Math::tf32, "rows", "rows kernel"),
+          job_of("window", gpu, Math::fp32, "window", "window kernel"),
           elementwise_job("generated", 1 << 18, DType::float32, "one pass: generated, compiled in"),
           elementwise_job("table", 1 << 20, DType::float16, "one pass: table")};
 }
@@ -302,6 +302,37 @@ TEST_CASE("faults: every CUDA and cuBLAS call fails, once and for good") {
 
 TEST_CASE("faults: every allocation of host memory fails, once and for good") {
   for (const Job& job : jobs()) sweep(job, Calls::memory, {{1, ErrorKind::out_of_memory}});
+}
+
+TEST_CASE("faults: a warm session allocates no host memory, and asks the device for none") {
+  std::vector<Job> all = jobs();
+  Job many{"many outputs", {}, {}, {}, {.device = Device::cpu()}, ""};
+  for (int i = 0; i < 100; ++i) {
+    const std::string name = "a name that is longer than a small string " + std::to_string(i);
+    many.graph.output(name, many.graph.mish(many.graph.input(name, {3})));
+    many.inputs[name] = uniform({3}, 1);
+  }
+  all.push_back(many);
+  for (const Job& job : all) {
+    for (const bool capture : {true, false}) {
+      CAPTURE(job.name);
+      CompileOptions options = job.options;
+      options.capture = capture;
+      Session session = compile(job.graph, job.weights, options).session();
+      TensorMap outputs = session.run(job.inputs), on_device, results;
+      for (const auto& [name, tensor] : job.inputs) on_device[name] = tensor.to(options.device);
+      for (const auto& [name, tensor] : outputs) results[name] = tensor.to(options.device);
+      session.enqueue(on_device, results);
+      const int64_t objects = shim::live_device_objects();
+      shim::arm({.calls = Calls::memory});
+      session.run(job.inputs, outputs);
+      session.enqueue(on_device, results);
+      session.execute();
+      session.synchronize();
+      CHECK(shim::disarm().num_calls == 0);
+      CHECK(shim::live_device_objects() == objects);
+    }
+  }
 }
 
 TEST_CASE("faults: without NVRTC, or when it fails, programs are interpreted") {
