@@ -42,7 +42,6 @@ void conv_cpu(const ConvShape& s, const float* x, const float* w, float* y) {
   }
 }
 
-
 struct CpuPlan final : ConvPlan {
   ConvShape shape;
 
@@ -54,7 +53,7 @@ struct CpuPlan final : ConvPlan {
 std::unique_ptr<ConvPlan> make_cpu_conv(const ConvProblem& problem, const DeviceInfo*, std::string*) {
   auto plan = std::make_unique<CpuPlan>();
   plan->shape = problem.shape;
-  plan->words = "direct, CPU";
+  plan->words = "loops";
   return plan;
 }
 

@@ -32,22 +32,24 @@ struct DirectPlan final : ConvPlan {
     const int64_t num_outputs = shape.N * shape.K * shape.gemm_n();
     if (num_outputs == 0) return;
     const int64_t blocks = std::min(ceil_div(num_outputs, kThreads), int64_t{context->info().num_sms} * 32);
-    launch(*context, "conv_direct_kernel", conv_direct_kernel, {static_cast<unsigned>(blocks), kThreads}, shape,
-           num_outputs, t.x, t.w, t.y);
+    launch(*context, "conv_direct_kernel", conv_direct_kernel, {static_cast<unsigned>(blocks), kThreads},
+           shape, num_outputs, t.x, t.w, t.y);
   }
 };
 
 }  // namespace
 
-std::unique_ptr<ConvPlan> make_direct_conv(const ConvProblem& problem, const DeviceInfo*, std::string* why_not) {
+std::unique_ptr<ConvPlan> make_direct_conv(const ConvProblem& problem, const DeviceInfo*,
+                                           std::string* why_not) {
   const ConvShape& s = problem.shape;
   if (s.C != s.groups) return *why_not = "more than one input channel a group", nullptr;
   auto plan = std::make_unique<DirectPlan>();
   plan->shape = s;
-  plan->words = "direct";
-  const double bytes = 4 * static_cast<double>(s.N) * static_cast<double>(s.C * s.H * s.W + s.K * s.gemm_n());
-  const double taps = static_cast<double>(s.num_macs());
-  plan->predicted_us = 5 + std::max(bytes / 2.8e6, taps / 1.5e6) + conv_pass_us(problem);
+  plan->words = "a thread an output";
+  const double outputs = static_cast<double>(s.N * s.K * s.gemm_n());
+  const double bytes = 4 * (static_cast<double>(s.N * s.C * s.H * s.W) + outputs);
+  const double instructions = outputs * static_cast<double>(150 + 12 * s.R * s.S);
+  plan->predicted_us = 5 + std::max(bytes / 2.8e6, instructions / 25e6) + conv_pass_us(problem);
   return plan;
 }
 
