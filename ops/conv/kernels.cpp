@@ -1,6 +1,7 @@
 #include "ops/conv/kernels.h"
 
 #include <algorithm>
+#include <cmath>
 #include <iterator>
 
 #include "runtime/check.h"
@@ -104,9 +105,12 @@ std::unique_ptr<ConvPlan> plan_conv(const ConvProblem& problem, const DeviceInfo
       });
   SOLDER_REQUIRE(best->plan, invalid_argument, problem.node, ": no convolution takes ",
                  to_string(problem.shape), ": ", refusals(attempts));
+  ConvPlan& plan = *best->plan;
+  plan.words = str(best->family, ": ", plan.words);
+  if (plan.predicted_us > 0) plan.words += str(", about ", std::round(plan.predicted_us), " us");
   const std::string others = refusals({attempts.begin(), best});
-  if (!others.empty()) best->plan->words += " (" + others + ")";
-  best->plan->pack(problem);
+  if (!others.empty()) plan.words += " (" + others + ")";
+  plan.pack(problem);
   return std::move(best->plan);
 }
 

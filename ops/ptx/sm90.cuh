@@ -20,6 +20,14 @@ inline __device__ uint32_t opaque(uint32_t value) {
   return value;
 }
 
+/// `object`, of whose address the compiler knows nothing.
+template <class T>
+__device__ const T& opaque_object(const T& object) {
+  const T* address = &object;
+  asm volatile("" : "+l"(address));
+  return *address;
+}
+
 // ---- clusters ------------------------------------------------------------------------------------------
 
 inline __device__ uint32_t cluster_rank() {

@@ -53,7 +53,7 @@ struct CpuPlan final : ConvPlan {
 std::unique_ptr<ConvPlan> make_cpu_conv(const ConvProblem& problem, const DeviceInfo*, std::string*) {
   auto plan = std::make_unique<CpuPlan>();
   plan->shape = problem.shape;
-  plan->words = "direct, CPU";
+  plan->words = "loops";
   return plan;
 }
 

@@ -45,10 +45,11 @@ std::unique_ptr<ConvPlan> make_direct_conv(const ConvProblem& problem, const Dev
   if (s.C != s.groups) return *why_not = "more than one input channel a group", nullptr;
   auto plan = std::make_unique<DirectPlan>();
   plan->shape = s;
-  plan->words = "direct";
-  const double bytes = 4 * static_cast<double>(s.N) * static_cast<double>(s.C * s.H * s.W + s.K * s.gemm_n());
-  const double taps = static_cast<double>(s.num_macs());
-  plan->predicted_us = 5 + std::max(bytes / 2.8e6, taps / 1.5e6) + conv_pass_us(problem);
+  plan->words = "a thread an output";
+  const double outputs = static_cast<double>(s.N * s.K * s.gemm_n());
+  const double bytes = 4 * (static_cast<double>(s.N * s.C * s.H * s.W) + outputs);
+  const double instructions = outputs * static_cast<double>(150 + 12 * s.R * s.S);
+  plan->predicted_us = 5 + std::max(bytes / 2.8e6, instructions / 25e6) + conv_pass_us(problem);
   return plan;
 }
 

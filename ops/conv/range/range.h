@@ -26,8 +26,8 @@ class Context;
 struct ConvProblem;
 
 /// For the weights of a family that multiplies float16: the exponents [K] that put the largest of each output
-/// channel into [2^14, 2^15). False, with the reason, when the weights are not known, or not finite, or there is
-/// nothing to compute.
+/// channel into [2^14, 2^15). False, with the reason, when there is nothing to compute, fp32's bound needs more terms,
+/// or the weights are not known or not finite.
 bool weight_exponents(const ConvProblem& problem, std::vector<int32_t>* exponents, std::string* why_not);
 
 /// One image's state, in device memory: an array of N in scratch, written anew by each call.

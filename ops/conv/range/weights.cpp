@@ -11,6 +11,8 @@ namespace solder {
 bool weight_exponents(const ConvProblem& problem, std::vector<int32_t>* exponents, std::string* why_not) {
   if (problem.weights.empty()) return *why_not = "the weights are not a parameter of the graph", false;
   if (problem.shape.N == 0) return *why_not = "the batch is empty", false;
+  if (problem.math == Math::fp32 && problem.shape.gemm_k() < 16)
+    return *why_not = "fewer than 16 terms, which fp32's bound is too tight for", false;
   const size_t num_terms = static_cast<size_t>(problem.shape.gemm_k());
   exponents->clear();
   for (size_t first = 0; first < problem.weights.size(); first += num_terms) {

@@ -10,21 +10,23 @@
 namespace solder {
 namespace {
 
-// A model of the run time: each cluster walks its rows one by one.
+// A model of the run time: each cluster walks its rows one by one. Fitted to the headline model and its batch of one.
 void predict(const ConvShape& s, int64_t num_units, RowsConfig* c) {
   const double num_taps = static_cast<double>(s.R * s.S), in_channels = 2.0 * c->share_channels;
   const double executed = static_cast<double>(num_units) * kRowsTileCols * c->num_k_blocks *
                           c->cluster_channels() * in_channels * num_taps;
   c->efficiency = static_cast<double>(s.num_macs()) / executed;
-  // Of one row: m64n128k16 takes 67 cycles; x, y and the epilogue.
+  // Of one row: a wgmma takes 67 cycles; its epilogue; x and y of all clusters go through the memory.
   const double steps = num_taps * c->block_in_channels() / 16 * (c->num_parts() == 2 ? 3 : 1);
   const double multiply = 2 * steps * 67 / 1700;
-  const double row_bytes =
-      4.0 * (in_channels * kRowsTileCols + double(c->cluster_channels()) * c->strip_cols);
+  const double row_bytes = 4 * (in_channels * kRowsTileCols + double(c->cluster_channels()) * c->strip_cols);
   const double dram = row_bytes * c->num_k_blocks * c->clusters_per_k_block / 3e6;
-  constexpr double kEpilogue = 1.8, kOverlap = 0.15;
+  constexpr double kEpilogue = 1.8, kOverlap = 0.15, kStart = 8;
   const double row = std::max({multiply, dram, kEpilogue}) + kOverlap * (multiply + dram + kEpilogue);
-  c->predicted_us = 8 + static_cast<double>(ceil_div(num_units, c->clusters_per_k_block)) * row;
+  c->predicted_us = kStart + static_cast<double>(ceil_div(num_units, c->clusters_per_k_block)) * row;
+  // Nothing was fitted below this share of useful arithmetic, where the window kernel has been found faster.
+  constexpr double kMinEfficiency = 0.75;
+  if (c->efficiency < kMinEfficiency) c->predicted_us = std::numeric_limits<double>::infinity();
 }
 
 }  // namespace
@@ -32,7 +34,7 @@ void predict(const ConvShape& s, int64_t num_units, RowsConfig* c) {
 std::string to_string(const RowsConfig& c) {
   return str(c.share_channels, " x 2 input channels, ", c.num_slots, " slots, ", c.num_strips, " x ",
              c.strip_cols, " columns, ", c.num_k_blocks, " x ", c.clusters_per_k_block, " clusters, ",
-             c.smem_bytes, " B shared, about ", c.predicted_us, " us");
+             c.smem_bytes, " B shared");
 }
 
 std::optional<RowsConfig> choose_rows_config(const ConvShape& s, Math math, const DeviceInfo& device,

@@ -65,6 +65,7 @@ inline __device__ void prefetch_residual(const RowsParams& p, int64_t row_offset
                                          int num_cols, int lane) {
   const int lines = (num_cols + 62) / 32;  // at most, at any alignment
   const float* rows = p.epilogue.residual + row_offset;
+#pragma unroll 1  // or it spills
   for (int i = lane; i < num_channels * lines; i += 32) {
     const int channel = i / lines;
     sm90::prefetch_l2(rows + channel * p.y_plane + min((i - channel * lines) * 32, num_cols - 1));

@@ -97,7 +97,7 @@ std::unique_ptr<ConvPlan> make_rows_conv(const ConvProblem& problem, const Devic
   plan->config = *config;
   plan->runs_epilogue = plan_epilogue(problem, &plan->epilogue);
   plan->scratch_bytes = rows_scratch_bytes(shape, *config);
-  plan->words = "rows kernel, " + to_string(*config);
+  plan->words = to_string(*config);
   plan->predicted_us = config->predicted_us + (plan->runs_epilogue ? 0 : conv_pass_us(problem));
   return plan;
 }

@@ -107,8 +107,11 @@ inline __device__ Repair gather_ranges(const RowsParams& p, Math math, int clust
 }
 
 /// Out of line: rarely run, and the same for all chains.
+/// NOTE: opaque: once the parameters' address is known to somebody, the kernel reads them again after each asm that
+/// names memory; otherwise it keeps them all in registers, and spills.
 inline __device__ __noinline__ void redo_strict_images(const RowsParams& p) {
-  direct_images(p.strict, p.epilogue);
+  const RowsParams& params = sm90::opaque_object(p);
+  direct_images(params.strict, params.epilogue);
 }
 
 }  // namespace solder::rows

@@ -31,7 +31,7 @@ struct RowsConfig {
   int clusters_per_k_block = 0;
   int64_t smem_bytes = 0;
   double efficiency = 0;    ///< useful part of the multiply-adds that the tensor cores execute
-  double predicted_us = 0;  ///< on an H100
+  double predicted_us = 0;  ///< on an H100; infinity where another kernel does better
 
   /// float16 parts of an operand: fp32 has a high and a low one.
   constexpr int num_parts() const { return math == Math::fp32 ? 2 : 1; }

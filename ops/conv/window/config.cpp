@@ -197,8 +197,8 @@ void predict(const ConvShape& s, int num_sms, WindowConfig* c) {
   if (is_packed) c->predicted_us += predict_pack_us(s, *c);
 }
 
-bool is_supported(const ConvShape& s, Math math, std::string* why_not) {
-  if (s.groups != 1) return refuse(why_not, "groups > 1");
+bool is_supported(const ConvShape& s, std::string* why_not) {
+  if (s.groups != 1) return refuse(why_not, "groups");
   if (s.N < 1 || s.K < 1 || s.C < 1 || s.P() < 1 || s.Q() < 1 || s.H < 1 || s.W < 1) {
     return refuse(why_not, "an empty tensor");
   }
@@ -211,9 +211,6 @@ bool is_supported(const ConvShape& s, Math math, std::string* why_not) {
     return refuse(why_not, "a plane of 2^30 elements");
   }
   if (s.K < 8) return refuse(why_not, "fewer than 8 output channels");
-  if (math == Math::fp32 && s.C * s.R * s.S < 16) {
-    return refuse(why_not, "fewer than 16 terms, which fp32's bound is too tight for");
-  }
   return true;
 }
 
@@ -221,7 +218,7 @@ bool is_supported(const ConvShape& s, Math math, std::string* why_not) {
 
 bool make_window_config(const ConvShape& shape, Math math, int num_sms, int tile, int num_strips,
                         WindowInput input, WindowConfig* config, std::string* why_not) {
-  if (!is_supported(shape, math, why_not)) return false;
+  if (!is_supported(shape, why_not)) return false;
   WindowConfig c;
   c.is_packed = input == WindowInput::packed;
   plan_terms(shape, math, &c);
@@ -245,7 +242,7 @@ bool make_window_config(const ConvShape& shape, Math math, int num_sms, int tile
 
 bool choose_window_config(const ConvShape& shape, Math math, int num_sms, WindowInput input,
                           int64_t max_packed_bytes, WindowConfig* config, std::string* why_not) {
-  if (!is_supported(shape, math, why_not)) return false;
+  if (!is_supported(shape, why_not)) return false;
   bool found = false;
   int64_t last_strip = 0;
   for (int64_t strips = 1; strips <= ceil_div(shape.Q(), 14); ++strips) {
@@ -290,7 +287,7 @@ std::string to_string(const WindowConfig& c) {
              c.filter_cols > 1 ? " terms" : " channels", ", ", c.num_steps, " steps, ", c.num_strips,
              " strips of ", c.strip_w, " (pitch ", c.pitch, ", rows ", c.rows, "), ", c.num_planes(),
              " phases of ", c.window, " positions, stages ", c.window_stages, " + ", c.weight_stages, ", ",
-             c.smem_bytes, " B, about ", c.predicted_us, " us");
+             c.smem_bytes, " B");
 }
 
 }  // namespace solder

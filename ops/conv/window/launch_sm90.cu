@@ -127,8 +127,7 @@ std::unique_ptr<ConvPlan> make_window(const ConvProblem& problem, const DeviceIn
   plan->shape = problem.shape;
   plan->runs_epilogue = plan_epilogue(problem, &plan->epilogue);
   plan->scratch_bytes = window_scratch_bytes(problem.shape, plan->config);
-  plan->words =
-      (plan->config.is_packed ? "packed window kernel, " : "window kernel, ") + to_string(plan->config);
+  plan->words = to_string(plan->config);
   plan->predicted_us = plan->config.predicted_us + (plan->runs_epilogue ? 0 : conv_pass_us(problem));
   return plan;
 }
