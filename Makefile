@@ -177,9 +177,10 @@ $(BUILD)/faults: $(FAULTS_OBJ) $(LIB)
 $(BUILD)/lost_device: $(BUILD)/tests/gpu/lost_device.cu.o $(LIB)
 	$(call say,LINK $@) $(CXX) $^ $(LDLIBS) -o $@
 
-# solder-run's parts are tested beside the library; that one test sees the installed layout.
-$(BUILD)/tests/unit/test_solder_run.cpp.o: CPPFLAGS += -I$(BUILD)/include
-$(BUILD)/tests/unit/test_solder_run.cpp.o: | $(INCLUDES)
+# solder-run's parts are tested beside the library; those tests see the installed layout.
+CLI_TEST_OBJ := $(patsubst %,$(BUILD)/tests/unit/test_%.cpp.o,solder_run text_graph)
+$(CLI_TEST_OBJ): CPPFLAGS += -I$(BUILD)/include
+$(CLI_TEST_OBJ): | $(INCLUDES)
 $(TESTS): $(TEST_OBJ) $(CLI_PARTS) $(LIB)
 	$(call say,LINK $@) $(CXX) $^ $(LDLIBS) -o $@
 
@@ -256,7 +257,7 @@ FUZZ_FLAGS   := -std=c++20 -g -O2 -I. -I$(BUILD)/include -fsanitize=fuzzer,addre
 FUZZ_LOADER  := $(patsubst %,runtime/%.cpp,file text_reader tensor tensor_map memory device shape check)
 FUZZ_npy         := runtime/npy.cpp $(FUZZ_LOADER)
 FUZZ_safetensors := runtime/safetensors.cpp $(FUZZ_LOADER)
-FUZZ_text_graph  := examples/solder_run/text_graph.cpp $(patsubst %,graph/%.cpp,graph region passes/fuse passes/verify plan) \
+FUZZ_text_graph  := $(wildcard examples/solder_run/text_*.cpp) $(patsubst %,graph/%.cpp,graph region passes/fuse passes/verify plan) \
                     ops/conv/conv.cpp ops/elementwise/program.cpp $(patsubst %,runtime/%.cpp,device shape check)
 fuzz: $(patsubst %,$(BUILD)/fuzz_%,npy safetensors text_graph corpus)  ## FUZZ_SECONDS=60 of libFuzzer on the loaders and text graphs, with ASan and UBSan
 	@tests/fuzz/run_fuzzers.sh $(BUILD) $(FUZZ_SECONDS)

@@ -15,6 +15,8 @@
 #include <random>
 #include <vector>
 
+#include "device_option.h"
+
 namespace {
 
 using solder::Tensor;
@@ -24,7 +26,7 @@ constexpr int64_t kInChannels = 64, kOutChannels = 128, kKernel = 3;
 constexpr const char* kUsage = R"(conv_double_mish: x -> Conv2d(64, 128, 3) -> mish -> mish
   --batch N        images (default 64 on a GPU, 1 on the CPU; or what --input holds)
   --size S         image height and width (default 256)
-  --device D       cpu, cuda or best (default)
+  --device D       cpu, cuda, cuda:N or best (default)
   --math M         fp32 (default) or tf32
   --input F.npy    x, float32 [N, 64, S, S]; random without it
   --weights F.safetensors   conv.weight [128, 64, 3, 3] and conv.bias [128]; random without it
@@ -100,8 +102,6 @@ Options parse(int argc, char** argv) {
       usage_error("unknown option " + option);
     }
   }
-  if (options.device != "cpu" && options.device != "cuda" && options.device != "best")
-    usage_error("--device takes cpu, cuda or best");
   return options;
 }
 
@@ -176,13 +176,11 @@ bool check(const Tensor& x, const Tensor& w, const Tensor& b, const Tensor& y, s
 }
 
 int run(const Options& options) {
-  std::string why_cpu;
+  const auto device = find_device(options.device);
+  if (!device) usage_error(solder::str("--device takes ", kDeviceNames));
   solder::CompileOptions compile_options = options.compile;
-  compile_options.device = options.device == "cpu"    ? solder::Device::cpu()
-                           : options.device == "cuda" ? solder::Device::cuda(0)
-                                                      : solder::Device::best(&why_cpu);
-  const bool on_gpu = compile_options.device.is_cuda();
-  if (!why_cpu.empty()) std::cout << why_cpu << "\nrunning on the CPU\n";
+  compile_options.device = *device;
+  const bool on_gpu = device->is_cuda();
 
   Tensor x;
   if (!options.input.empty()) {
@@ -232,9 +230,10 @@ int run(const Options& options) {
             << ": median " << ms << " ms of " << iters << " (" << times_ms.front() << " to "
             << times_ms.back() << "), " << flop / ms * 1e-9 << " TFLOP/s, " << bytes / ms * 1e-6 << " GB/s";
   if (on_gpu) {
-    // The bound: x read once and y written once at the rate of a plain 1 read : 2 write kernel on an H100.
-    constexpr double kBytesPerMs = 2.79e9;
-    std::cout << ", " << 100 * bytes / kBytesPerMs / ms << "% of the memory bound (2.79 TB/s)";
+    // The bound: x read once and y written once, at the rate of a device copy on this card.
+    const double copy_bytes_per_ms = 1e-3 * session.profile(1).copy_bytes_per_s;
+    std::cout << ", " << 100 * bytes / copy_bytes_per_ms / ms << "% of the memory bound (a device copy moves "
+              << copy_bytes_per_ms * 1e-6 << " GB/s)";
   }
   std::cout << "\n";
   if (!options.output.empty()) solder::save_npy(options.output, y);

@@ -1,7 +1,7 @@
 #include "options.h"
 
 #include <functional>
-#include <iostream>
+#include <set>
 #include <string_view>
 
 namespace solder_run {
@@ -11,7 +11,7 @@ const char* const kUsage = R"(solder-run GRAPH [OPTION...]: compiles a graph, ru
 GRAPH is a built-in graph (--list) or a text file (--help-graph). Without files the inputs and weights are random.
 
   --input NAME=F.npy        reads an input; just F.npy where there is one input
-  --weights F.safetensors   reads the parameters by name
+  --weights F.safetensors   reads the parameters by name; once for each file of a checkpoint in several
   --output NAME=F.npy       writes an output; just F.npy where there is one
   --shape NAME=1,3,224,224  gives an input another shape than the graph says
   --seed N                  of the random numbers (1)
@@ -84,7 +84,31 @@ void add_file(const std::string& option, const std::string& value,
   const size_t equals = value.find('=');
   const std::string name = equals == std::string::npos ? "" : value.substr(0, equals);
   const std::string file = with_end(option, value.substr(equals + 1), {".npy"});
-  if (!files->emplace(name, file).second) throw UsageError{option + " names \"" + name + "\" twice"};
+  if (!files->emplace(name, file).second) throw UsageError{option + " names " + quoted(name) + " twice"};
+}
+
+// "NAME=1,3,224,224".
+void add_shape(const std::string& option, const std::string& value, ShapeOverrides* shapes) {
+  const size_t equals = value.find('=');
+  solder::Shape shape;
+  if (equals == std::string::npos || !parse_shape(value.substr(equals + 1), &shape))
+    throw UsageError{option + " takes NAME=EXTENTS, as in x=1,3,224,224"};
+  const std::string name = value.substr(0, equals);
+  if (!shapes->emplace(name, shape).second) throw UsageError{option + " names " + quoted(name) + " twice"};
+}
+
+void check(const Options& options) {
+  const bool needs_graph = options.action == Options::Action::run || options.action == Options::Action::show;
+  if (needs_graph && options.graph.empty()) throw UsageError{"no graph is given"};
+  if (options.no_run && (options.profile || options.iters || !options.trace.empty() ||
+                         !options.inputs.empty() || !options.outputs.empty()))
+    throw UsageError{"--no-run leaves no inputs, outputs, times, profile or trace"};
+  std::set<std::string> written{options.graph_picture};
+  const auto write = [&](const std::string& file) {
+    if (!file.empty() && !written.insert(file).second) throw UsageError{file + " would be written twice"};
+  };
+  write(options.memory_picture);
+  for (const auto& [name, file] : options.outputs) write(file);
 }
 
 }  // namespace
@@ -96,15 +120,8 @@ Options parse_options(int argc, const char* const* argv) {
   const std::map<std::string, std::function<void(const std::string&, Value)>> with_value = {
       {"--input", [&](auto& o, Value v) { add_file(o, v, &options.inputs); }},
       {"--output", [&](auto& o, Value v) { add_file(o, v, &options.outputs); }},
-      {"--weights", [&](auto& o, Value v) { options.weights = with_end(o, v, {".safetensors"}); }},
-      {"--shape",
-       [&](auto& o, Value v) {
-         const size_t equals = v.find('=');
-         solder::Shape shape;
-         if (equals == std::string::npos || !parse_shape(v.substr(equals + 1), &shape))
-           throw UsageError{o + " takes NAME=EXTENTS, as in x=1,3,224,224"};
-         options.shapes[v.substr(0, equals)] = shape;
-       }},
+      {"--weights", [&](auto& o, Value v) { options.weights.push_back(with_end(o, v, {".safetensors"})); }},
+      {"--shape", [&](auto& o, Value v) { add_shape(o, v, &options.shapes); }},
       {"--seed",
        [&](auto& o, Value v) { options.seed = static_cast<uint64_t>(parse_count(o, v, 0, INT64_MAX)); }},
       {"--device", [&](auto&, Value v) { options.device = v; }},
@@ -134,39 +151,35 @@ Options parse_options(int argc, const char* const* argv) {
       {"--help", [&] { options.action = Options::Action::help; }},
       {"-h", [&] { options.action = Options::Action::help; }},
   };
+  std::vector<std::string> names;
+  for (const auto& [name, act] : with_value) names.push_back(name);
+  for (const auto& [name, act] : without_value) names.push_back(name);
+  const std::set<std::string> repeatable{"--input", "--output", "--weights", "--shape"};
+  std::set<std::string> seen;
   for (int i = 1; i < argc; ++i) {
-    std::string option = argv[i];
-    if (option.empty() || option[0] != '-') {
-      if (!options.graph.empty()) throw UsageError{"one graph at a time: " + options.graph + " or " + option};
-      options.graph = option;
-    } else if (const auto flag = without_value.find(option); flag != without_value.end()) {
+    const std::string word = argv[i];
+    const size_t equals = word.starts_with("--") ? word.find('=') : std::string::npos;  // --math=tf32
+    const std::string option = word.substr(0, equals);
+    const auto flag = without_value.find(option);
+    const auto found = with_value.find(option);
+    if (!word.starts_with("-")) {
+      if (!options.graph.empty())
+        throw UsageError{"one graph at a time: " + options.graph + " or " + word +
+                         " (a file is given behind its option)"};
+      options.graph = word;
+    } else if (flag != without_value.end() && equals == std::string::npos) {
       flag->second();
-    } else if (const auto found = with_value.find(option); found != with_value.end()) {
-      if (i + 1 == argc) throw UsageError{option + " needs a value"};
-      found->second(option, argv[++i]);
+    } else if (found != with_value.end()) {
+      if (equals == std::string::npos && i + 1 == argc) throw UsageError{option + " needs a value"};
+      if (!repeatable.contains(option) && !seen.insert(option).second)
+        throw UsageError{option + " is given twice"};
+      found->second(option, equals == std::string::npos ? argv[++i] : word.substr(equals + 1));
     } else {
-      throw UsageError{"unknown option " + option};
+      throw UsageError{"unknown option " + word + did_you_mean(option, names)};
     }
   }
-  const bool needs_graph = options.action == Options::Action::run || options.action == Options::Action::show;
-  if (needs_graph && options.graph.empty()) throw UsageError{"no graph is given"};
-  if (options.no_run && (options.profile || options.iters || !options.trace.empty() ||
-                         !options.inputs.empty() || !options.outputs.empty()))
-    throw UsageError{"--no-run leaves no inputs, outputs, times, profile or trace"};
+  check(options);
   return options;
-}
-
-solder::Device find_device(const std::string& name) {
-  if (name == "cpu") return solder::Device::cpu();
-  if (name == "cuda") return solder::Device::cuda(0);
-  int64_t index = 0;
-  if (name.rfind("cuda:", 0) == 0 && parse_number(name.substr(5), &index) && index >= 0 && index < 1024)
-    return solder::Device::cuda(static_cast<int>(index));
-  if (name != "best") throw UsageError{"--device takes cpu, cuda, cuda:N or best, not \"" + name + "\""};
-  std::string why_cpu;
-  const solder::Device device = solder::Device::best(&why_cpu);
-  if (!why_cpu.empty()) std::cerr << "solder-run: on the CPU: " << why_cpu << "\n";
-  return device;
 }
 
 }  // namespace solder_run

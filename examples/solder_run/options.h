@@ -5,6 +5,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "text_graph.h"
 
@@ -17,9 +18,9 @@ struct Options {
   std::string graph;
   ShapeOverrides shapes;
   std::map<std::string, std::string> inputs, outputs;  ///< name (empty: the only one) -> .npy file
-  std::string weights;                                 ///< .safetensors file; empty: random
+  std::vector<std::string> weights;                    ///< .safetensors files; none: random
   uint64_t seed = 1;
-  std::string device = "best";
+  std::string device = "best";  ///< for find_device()
   solder::CompileOptions compile;
   std::optional<int> iters;
   bool profile = false, describe = false, no_run = false;
@@ -33,11 +34,7 @@ struct UsageError {
   std::string message;
 };
 
-/// Throws UsageError.
+/// Throws UsageError; an option that would win over an earlier one in silence is one.
 Options parse_options(int argc, const char* const* argv);
-
-/// "cpu", "cuda", "cuda:1" or "best" as a device; says on stderr why "best" is the CPU. Throws
-/// Error(unsupported) for a GPU that is not there.
-solder::Device find_device(const std::string& name);
 
 }  // namespace solder_run

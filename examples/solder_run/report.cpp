@@ -8,6 +8,7 @@
 namespace solder_run {
 namespace {
 
+using solder::Graph;
 using solder::NodeProfile;
 using solder::str;
 
@@ -16,6 +17,24 @@ std::string number(double value) {
   if (!(value > 0)) return "-";
   const int decimals = value >= 100 ? 0 : value >= 10 ? 1 : value >= 1 ? 2 : value >= 0.1 ? 3 : 5;
   return str(std::fixed, std::setprecision(decimals), value);
+}
+
+// Multiply-adds (times two) a second of a convolution [1,64,32,32] x [64,64,3,3] on the CPU, at its second run.
+double cpu_flops_per_s() {
+  Graph graph;
+  const auto x = graph.input("x", {1, 64, 32, 32}), w = graph.parameter("w", {64, 64, 3, 3});
+  graph.output("y", graph.conv2d(x, w));
+  const auto zeros = [](const solder::Shape& shape) {
+    const solder::Tensor tensor = solder::Tensor::empty(shape);
+    std::ranges::fill(tensor.floats(), 0.0f);
+    return tensor;
+  };
+  const auto model =
+      solder::compile(graph, {{"w", zeros({64, 64, 3, 3})}}, {.device = solder::Device::cpu()});
+  solder::Session session = model.session();
+  session.run({{"x", zeros({1, 64, 32, 32})}});
+  const solder::Profile profile = session.profile(1);
+  return 1e3 * static_cast<double>(profile.nodes[0].flops) / profile.total_ms();
 }
 
 std::string json_string(const std::string& text) {
@@ -111,6 +130,21 @@ std::string summary(const std::string& name, const solder::Tensor& tensor) {
   if (num_finite < tensor.num_elems())
     out << "; " << tensor.num_elems() - num_finite << " of " << tensor.num_elems() << " are not finite";
   return out.str();
+}
+
+std::string long_run_warning(const solder::Model& model, int num_runs) {
+  if (model.device().is_cuda()) return "";
+  double flops = 0;
+  for (const solder::Node& node : model.graph().nodes())
+    flops += static_cast<double>(describe_work(model.graph(), node, "").flops);
+  constexpr double kLongS = 10,
+                   kFastestFlopsPerS = 1e11;  // of one core, so that small graphs cost no measurement
+  if (flops * num_runs < kLongS * kFastestFlopsPerS / 100) return "";
+  const double flops_per_s = cpu_flops_per_s(), expected_s = flops * num_runs / flops_per_s;
+  if (expected_s < kLongS) return "";
+  return str("this takes about ", number(expected_s), " s on the CPU: ", number(1e-9 * flops),
+             " GFLOP a run, ", number(1e-9 * flops_per_s), " GFLOP/s, ", num_runs,
+             num_runs > 1 ? " runs" : " run");
 }
 
 std::string chrome_trace(const std::string& graph, solder::Device device, const std::vector<HostSpan>& host,

@@ -23,6 +23,10 @@ std::string profile_table(const solder::Profile& profile);
 /// on NaN and infinity where there are any.
 std::string summary(const std::string& name, const solder::Tensor& tensor);
 
+/// What to say before `num_runs` runs of a model on the CPU that take over 10 seconds, going by the time of a small
+/// convolution here and now; empty when they do not, and on a GPU.
+std::string long_run_warning(const solder::Model& model, int num_runs);
+
 /// Something that this program did, in milliseconds since it started.
 struct HostSpan {
   std::string name;

@@ -1,7 +1,6 @@
 #include "text_graph.h"
 
 #include <algorithm>
-#include <charconv>
 #include <optional>
 #include <vector>
 
@@ -19,7 +18,9 @@ const char* const kGrammar = R"(A graph as text: one node a line, `#` starts a c
   NAME = OP ARGUMENT... [KEY=VALUE...]
   output NAME                       makes NAME a result
 
-NAME: letters, digits, `_` and `.`, not starting with a digit; each is given once, before it is used.
+NAME: what checkpoints call their tensors: anything visible but `#`, `=` and `,`. Each is given once, before it is
+used. An argument is the tensor of that name where there is one, otherwise a number: with a parameter called `2`,
+`add x 2` adds that parameter and `add x 2.0` the number. Blanks around `,` and `=` mean nothing.
 SHAPE: extents with commas, as in 1,3,224,224; `scalar` has none.  DTYPE: float32 (default), float16, bfloat16.
 
 OP, with its arguments:
@@ -36,49 +37,11 @@ namespace {
 
 constexpr size_t kMaxTextBytes = size_t{1} << 20;
 constexpr size_t kMaxNodeLines = 10000;
-constexpr size_t kMaxNameBytes = 200;
-constexpr size_t kMaxRank = 64;
-
-// For messages: printable, and not a page long.
-std::string quoted(std::string_view text) {
-  std::string result = "\"";
-  for (const char c : text.substr(0, 60)) result += c >= ' ' && c <= '~' ? c : '?';
-  return result + (text.size() > 60 ? "...\"" : "\"");
-}
-
-bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; }
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
-
-bool is_name(std::string_view text) {
-  if (text.empty() || text.size() > kMaxNameBytes || !is_letter(text[0])) return false;
-  for (const char c : text)
-    if (!is_letter(c) && !is_digit(c) && c != '.') return false;
-  return true;
-}
-
-std::vector<std::string_view> split(std::string_view text, std::string_view separators) {
-  std::vector<std::string_view> parts;
-  while (true) {
-    const size_t start = text.find_first_not_of(separators);
-    if (start == std::string_view::npos) return parts;
-    const size_t end = std::min(text.find_first_of(separators, start), text.size());
-    parts.push_back(text.substr(start, end - start));
-    text.remove_prefix(end);
-  }
-}
-
-[[noreturn]] void syntax_error(const std::string& message) { solder::fail(ErrorKind::io, message); }
-
-std::optional<solder::DType> dtype_named(std::string_view text) {
-  for (const solder::DType dtype : {solder::DType::float32, solder::DType::float16, solder::DType::bfloat16})
-    if (text == to_string(dtype)) return dtype;
-  return {};
-}
 
 solder::DType parse_dtype(std::string_view text) {
-  const auto dtype = dtype_named(text);
-  if (!dtype) syntax_error(quoted(text) + " is not a dtype: float32, float16 or bfloat16");
-  return *dtype;
+  for (const solder::DType dtype : {solder::DType::float32, solder::DType::float16, solder::DType::bfloat16})
+    if (text == to_string(dtype)) return dtype;
+  syntax_error(quoted(text) + " is not a dtype: float32, float16 or bfloat16");
 }
 
 std::optional<Op> op_named(std::string_view text) {
@@ -89,102 +52,42 @@ std::optional<Op> op_named(std::string_view text) {
   return {};
 }
 
-// `NAME = OP ARGUMENT... [KEY=VALUE...]`, taken apart; every key must be asked for before finish().
-class Call {
- public:
-  explicit Call(const std::vector<std::string_view>& words) : op_(words[2]) {
-    for (size_t i = 3; i < words.size(); ++i) {
-      const size_t equals = words[i].find('=');
-      if (equals == std::string_view::npos) {
-        if (!keys_.empty()) syntax_error("argument " + quoted(words[i]) + " after KEY=VALUE: put it before");
-        arguments_.push_back(words[i]);
-        continue;
-      }
-      const std::string_view key = words[i].substr(0, equals);
-      if (keys_.count(key)) syntax_error(quoted(key) + " is given twice");
-      keys_[key] = words[i].substr(equals + 1);
-    }
-  }
-
-  std::string_view op() const { return op_; }
-  const std::vector<std::string_view>& arguments() const { return arguments_; }
-
-  void require_arguments(size_t least, size_t most) const {
-    if (arguments_.size() >= least && arguments_.size() <= most) return;
-    syntax_error(solder::str(op_, " takes ", least, most > least ? solder::str(" or ", most) : "",
-                             " argument", most > 1 ? "s" : "", ", not ", arguments_.size()));
-  }
-
-  std::optional<std::string_view> take(std::string_view key) {
-    const auto found = keys_.find(key);
-    if (found == keys_.end()) return {};
-    const std::string_view value = found->second;
-    keys_.erase(found);
-    return value;
-  }
-
-  float take_float(std::string_view key, std::optional<float> fallback) {
-    const auto text = take(key);
-    if (!text && !fallback) syntax_error(solder::str(op_, " needs ", key, "=NUMBER"));
-    float value = fallback.value_or(0);
-    if (text && !parse_number(*text, &value))
-      syntax_error(solder::str(key, "=", quoted(*text), " is not a number"));
-    return value;
-  }
-
-  std::vector<int64_t> take_integers(std::string_view key, int64_t fallback, std::vector<size_t> counts) {
-    const auto text = take(key);
-    if (!text) return {fallback};
-    std::vector<int64_t> values;
-    for (const std::string_view part : split(*text, ",")) {
-      int64_t value = 0;
-      if (!parse_number(part, &value))
-        syntax_error(solder::str(key, "=", quoted(*text), " takes whole numbers"));
-      values.push_back(value);
-    }
-    for (const size_t count : counts)
-      if (values.size() == count) return values;
-    syntax_error(solder::str(key, "=", quoted(*text), " has ", values.size(), " numbers"));
-  }
-
-  void finish() const {
-    if (!keys_.empty()) syntax_error(solder::str(op_, " has no ", quoted(keys_.begin()->first)));
-  }
-
- private:
-  std::string_view op_;
-  std::vector<std::string_view> arguments_;
-  std::map<std::string_view, std::string_view> keys_;
-};
+std::vector<std::string> op_names() {
+  std::vector<std::string> names{"conv2d", "matmul", "linear", "cast"};
+  for (int i = 0; i < solder::kNumComputeOps; ++i)
+    if (const char* name = solder::to_string(static_cast<Op>(i)); op_named(name)) names.emplace_back(name);
+  return names;
+}
 
 class Parser {
  public:
   explicit Parser(const ShapeOverrides& shapes) : shapes_(shapes) {}
 
   void line(std::string_view text) {
-    const std::vector<std::string_view> words = split(text.substr(0, text.find('#')), " \t\r");
+    const std::string compacted = compact(text);
+    const std::vector<std::string_view> words = split(compacted, " ");
     if (words.empty()) return;
-    if (words[0] == "input" || words[0] == "parameter") {
-      if (words.size() == 1 || words[1] != "=") return declare(words);
-    } else if (words[0] == "output" && words.size() == 2) {
-      graph_.output(std::string(words[1]), find(words[1]));
-      return;
-    }
-    if (words.size() < 3 || words[1] != "=")
+    if (words[0] == "input" || words[0] == "parameter") return declare(words);
+    if (words[0] == "output" && words.size() == 2)
+      return graph_.output(std::string(words[1]), find(words[1]));
+    const size_t equals = words[0].find('=');
+    if (equals == std::string_view::npos || equals + 1 == words[0].size())
       syntax_error("expected `input NAME SHAPE`, `parameter NAME SHAPE`, `NAME = OP ...` or `output NAME`");
     Call call(words);
     const size_t before = graph_.nodes().size();
-    const Value value = apply(call, std::string(words[0]));
+    const Value value = apply(call, std::string(call.name()));
     call.finish();
     // A call that makes no node (a cast to the dtype there is) has nothing to name.
     const bool is_new = static_cast<size_t>(value.node) >= before;
-    if (is_new && call.op() != "conv2d") graph_.name(value, std::string(words[0]));
-    define(words[0], value);
+    if (is_new && call.op() != "conv2d") graph_.name(value, std::string(call.name()));
+    define(call.name(), value);
   }
 
   Graph finish() {
+    if (values_.empty()) syntax_error("the graph has no nodes; --help-graph says how to write one");
     for (const auto& [name, shape] : shapes_)
-      if (!used_shapes_.count(name)) syntax_error("there is no input " + quoted(name) + " to give a shape");
+      if (!used_shapes_.count(name))
+        syntax_error("there is no input " + quoted(name) + " to give a shape" + did_you_mean(name, names()));
     if (graph_.outputs().empty()) syntax_error("the graph has no output: add a line `output NAME`");
     return std::move(graph_);
   }
@@ -192,7 +95,8 @@ class Parser {
  private:
   void declare(const std::vector<std::string_view>& words) {
     if (words.size() < 3 || words.size() > 4)
-      syntax_error(solder::str("expected `", words[0], " NAME SHAPE [DTYPE]`"));
+      syntax_error(solder::str("expected `", words[0],
+                               " NAME SHAPE [DTYPE]`, the shape with commas, as in 1,3,224,224"));
     const std::string name(words[1]);
     const bool is_input = words[0] == "input";
     solder::Shape shape;
@@ -210,8 +114,7 @@ class Parser {
 
   void require_new(std::string_view name) const {
     if (!is_name(name))
-      syntax_error(quoted(name) + " is not a name: letters, digits, `_` and `.`, no digit first, at most " +
-                   std::to_string(kMaxNameBytes) + " of them");
+      syntax_error(quoted(name) + " is not a name: at most 200 bytes, visible, without `#`, `=` and `,`");
     if (values_.count(name)) syntax_error(quoted(name) + " is defined already");
     if (values_.size() == kMaxNodeLines)
       syntax_error("more than " + std::to_string(kMaxNodeLines) + " nodes");
@@ -222,10 +125,26 @@ class Parser {
     values_.emplace(name, value);
   }
 
-  Value find(std::string_view name) const {
-    const auto found = values_.find(name);
-    if (found == values_.end()) syntax_error(quoted(name) + " is not defined above this line");
-    return found->second;
+  // What was declared as `word`; no number, which binary() has looked for before.
+  Value find(std::string_view word) const {
+    const auto found = values_.find(word);
+    if (found != values_.end()) return found->second;
+    float number = 0;
+    switch (read_number(word, &number)) {
+      case Number::beyond: syntax_error(quoted(word) + kBeyondFloat);
+      case Number::fits:
+        syntax_error(quoted(word) +
+                     " is a number, and an operation needs a tensor here: an input, a parameter "
+                     "or the result of a line above");
+      case Number::none: break;
+    }
+    syntax_error(quoted(word) + " is not defined above this line" + did_you_mean(word, names()));
+  }
+
+  std::vector<std::string> names() const {
+    std::vector<std::string> result;
+    for (const auto& [name, value] : values_) result.push_back(name);
+    return result;
   }
 
   Value apply(Call& call, const std::string& name) {
@@ -262,7 +181,9 @@ class Parser {
       return graph_.cast(argument(0), parse_dtype(*dtype));
     }
     const std::optional<Op> function = op_named(op);
-    if (!function) syntax_error(quoted(op) + " is not an operation; --help-graph lists them");
+    if (!function)
+      syntax_error(quoted(op) + " is not an operation" + did_you_mean(op, op_names()) +
+                   "; --help-graph lists them");
     return is_unary(*function) ? unary(*function, call) : binary(*function, call);
   }
 
@@ -295,36 +216,24 @@ class Parser {
   std::map<std::string, Value, std::less<>> values_;
 };
 
-template <class Number>
-bool parse_all(std::string_view text, Number* value) {
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), *value);
-  return error == std::errc() && end == text.data() + text.size();
+// `text` without its byte order mark. Error where it is no text.
+std::string_view checked_text(std::string_view text, const std::string& file) {
+  SOLDER_REQUIRE(!text.starts_with("\xff\xfe") && !text.starts_with("\xfe\xff"), invalid_argument, file,
+                 ": is text in UTF-16; save it as UTF-8");
+  const size_t zero = text.find('\0');
+  SOLDER_REQUIRE(zero == std::string_view::npos, invalid_argument, file, ": is not text (byte ", zero,
+                 " is zero); a graph is a text of one node a line, see --help-graph");
+  SOLDER_REQUIRE(text.size() <= kMaxTextBytes, invalid_argument, file,
+                 ": over 1 MiB; a graph takes at most that");
+  if (text.starts_with("\xef\xbb\xbf")) text.remove_prefix(3);
+  return text;
 }
 
 }  // namespace
 
-bool parse_number(std::string_view text, int64_t* value) { return parse_all(text, value); }
-bool parse_number(std::string_view text, float* value) { return parse_all(text, value); }
-
-bool parse_shape(std::string_view text, solder::Shape* shape) {
-  shape->clear();
-  if (text == "scalar") return true;
-  const std::vector<std::string_view> parts = split(text, ",");
-  for (const std::string_view part : parts) {
-    int64_t extent = 0;
-    if (!parse_number(part, &extent) || extent < 0) return false;
-    shape->push_back(extent);
-  }
-  // As many commas as there should be: ",4" and "4,,4" are typing errors.
-  const auto num_commas = static_cast<size_t>(std::count(text.begin(), text.end(), ','));
-  return !parts.empty() && parts.size() <= kMaxRank && num_commas == parts.size() - 1;
-}
-
 Graph parse_graph(std::string_view text, const std::string& file, const ShapeOverrides& shapes) {
-  SOLDER_REQUIRE(text.size() <= kMaxTextBytes, io, file, ": a graph of ", text.size(),
-                 " bytes; at most 1 MiB");
   Parser parser(shapes);
-  size_t number = 0;
+  std::string place = file;
   const auto located = [&](auto action) {
     try {
       return action();
@@ -333,15 +242,18 @@ Graph parse_graph(std::string_view text, const std::string& file, const ShapeOve
       const std::string kind = solder::str(to_string(error.kind()), ": ");
       std::string message = error.what();
       if (message.rfind(kind, 0) == 0) message.erase(0, kind.size());
-      solder::fail(error.kind(), solder::str(file, ":", number, ": ", message));
+      solder::fail(error.kind(), solder::str(place, ": ", message));
     }
   };
-  while (!text.empty()) {
-    ++number;
-    const size_t end = std::min(text.find('\n'), text.size());
+  text = checked_text(text, file);
+  for (size_t number = 1; !text.empty(); ++number) {
+    place = solder::str(file, ":", number);
+    const size_t end = std::min(text.find_first_of("\r\n"), text.size());
     located([&] { parser.line(text.substr(0, end)); });
-    text.remove_prefix(std::min(end + 1, text.size()));
+    text.remove_prefix(end);
+    text.remove_prefix(std::min<size_t>(text.starts_with("\r\n") ? 2 : 1, text.size()));
   }
+  place = file;
   return located([&] { return parser.finish(); });
 }
 

@@ -9,15 +9,15 @@ inline const std::string kEverything = R"(# every form of every line
 input x 2,8,9,7
 input half 2,8,9,7 float16   # to the end of the line
 input scale scalar
-parameter a.weight 6,4,3,2
-parameter a.bias 6
+parameter 0.weight 6, 4 ,3,2
+parameter /a-1/bias:0 6
 
-a = conv2d x a.weight a.bias stride=2,1 padding=1,0,2,1 dilation=1 groups=2
+a=conv2d x 0.weight /a-1/bias:0 stride=2,1 padding = 1, 0,2 , 1 dilation=1 groups=2
 b = leaky_relu a slope=0.25
 c = elu b
 d = clip c low=-1 high=6
 e = sub 1 d
-f = pow e 2e0
+f = pow e +2e0
 g = add f f
 h = cast half dtype=float32
 i = cast h dtype=float32

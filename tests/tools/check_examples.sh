@@ -36,6 +36,18 @@ example 2_own_weights tests/data "$build/check_examples.npy"
 expect "a difference from PyTorch under 1e-6" '/relative difference from PyTorch:/ { ok = $NF > 0 && $NF < 1e-6 } END { exit !ok }'
 [ "$(wc -c < "$build/check_examples.npy")" = $((128 + 4 * 2 * 128 * 11 * 12)) ] || fail "$name" "y of another size"
 
+# The names that a torch.nn.Sequential writes; blanks keep the header's length.
+recipe=$build/check_examples
+mkdir -p "$recipe"
+cp tests/data/headline_small_[xy].npy "$recipe/"
+LC_ALL=C sed 's/"conv\.\([a-z]*\)"/"0.\1"   /g' tests/data/headline_small.safetensors > "$recipe/headline_small.safetensors"
+example 2_own_weights "$recipe"
+expect "the same on a Sequential's names" '/^0.weight/ { names = 1 } /relative difference/ { ok = $NF < 1e-6 } END { exit !(names && ok) }'
+LC_ALL=C sed 's/"0\./"1./g' "$recipe/headline_small.safetensors" > "$recipe/other" && mv "$recipe/other" "$recipe/headline_small.safetensors"
+"$build/2_own_weights" "$recipe" > "$out" 2>&1
+[ $? = 1 ] && grep -q '1.weight' "$out" || fail "$name" "no error of its own on other names"
+rm -r "$recipe"
+
 example 3_residual_block
 expect "bit for bit agreement and less memory" '
   /agree bit for bit/ { same = 1 }

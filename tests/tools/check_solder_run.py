@@ -5,6 +5,7 @@ import array
 import collections
 import itertools
 import json
+import math
 import os
 import pathlib
 import pty
@@ -25,6 +26,25 @@ def run(*arguments, status=0, **more):
     done = subprocess.run([PROGRAM, *arguments], capture_output=True, text=True, check=False, **more)
     assert done.returncode == status, f"{arguments}: exit status {done.returncode}, not {status}\n{done.stderr}"
     return done
+
+
+def write_safetensors(path, tensors):
+    """`tensors`: name -> (dtype, shape), of zeros."""
+    header, size = {}, 0
+    for name, (dtype, shape) in tensors.items():
+        end = size + math.prod(shape) * {"F64": 8, "I64": 8, "F32": 4}[dtype]
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [size, end]}
+        size = end
+    text = json.dumps(header).encode()
+    pathlib.Path(path).write_bytes(struct.pack("<Q", len(text)) + text + bytes(size))
+    return str(path)
+
+
+def write_npy(path, shape):
+    """float32 zeros."""
+    text = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {tuple(shape)}, }}\n".encode()
+    pathlib.Path(path).write_bytes(b"\x93NUMPY\1\0" + struct.pack("<H", len(text)) + text + bytes(4 * math.prod(shape)))
+    return str(path)
 
 
 def read_npy(path):
@@ -66,6 +86,60 @@ def check_statuses(folder):
     run("gated", "--shape", "x=1,32,4,4", "--device", "cpu", "--output", "y.npy", status=2)
     with open("/dev/full", "w") as full:
         assert subprocess.run([PROGRAM, "--list"], stdout=full, stderr=subprocess.DEVNULL, check=False).returncode == 1
+
+
+def check_no_graph(folder):
+    """Whatever is given as GRAPH: a message, and no signal."""
+    (folder / "dir.txt").mkdir()
+    os.mkfifo(folder / "fifo")
+    for path, said in ((".", "Is a directory"), (folder / "dir.txt", "Is a directory"), (folder / "fifo", "no nodes"),
+                       ("/dev/null", "no nodes"), ("/dev/zero", "is not text"), (PROGRAM, "is not text"),
+                       (DATA / "headline_small.safetensors", "is not text"), ("", "no graph"), ("headlin", '"headline"?')):
+        done = run(str(path), "--device", "cpu", status=2 if path == "" else 1)
+        assert said in done.stderr and done.stdout == "", done.stderr
+    with subprocess.Popen([PROGRAM, "gated", "--show"], stdout=subprocess.PIPE) as shown:
+        run("/dev/stdin", "--device", "cpu", "--no-run", stdin=shown.stdout)
+
+
+def check_tensors(folder):
+    """Weights and inputs that do not fit: what is missing, all of it, and what is there instead."""
+    graph = folder / "conv.txt"
+    graph.write_text("input x 1,3,8,8\nparameter 0.weight 4,3,3,3\nparameter 0.bias 4\n"
+                     "y = conv2d x 0.weight 0.bias\noutput y\n")
+    net = [str(graph), "--device", "cpu"]
+    weight, bias = {"0.weight": ("F32", [4, 3, 3, 3])}, {"0.bias": ("F32", [4])}
+    w, b = write_safetensors(folder / "w.safetensors", weight), write_safetensors(folder / "b.safetensors", bias)
+    double = write_safetensors(folder / "f64.safetensors", {"0.weight": ("F64", [4, 3, 3, 3]), "n": ("I64", []), **bias})
+    prefixed = write_safetensors(folder / "prefixed.safetensors", {f"net.{name}": t for name, t in {**weight, **bias}.items()})
+
+    def refused(*arguments, said, status=1):
+        done = run(*net, *arguments, status=status)
+        for word in said:
+            assert word in done.stderr, f"{arguments}: no {word} in {done.stderr}"
+    run(*net, "--weights", w, "--weights", b)
+    refused("--weights", w, said=['lacks 1 of', '"0.bias" float32 [4]: not there', 'tensors there (1): "0.weight"'])
+    refused("--weights", double, said=['"0.weight" float32 [4, 3, 3, 3]: there as F64', "tensor.float()"])
+    refused("--weights", prefixed, said=["lacks 2 of", '"net.0.weight"?', '"net.0.bias"?', "tensors there (2)"])
+    refused("--weights", w, "--weights", prefixed, "--weights", w, said=['"0.weight" is in ', w])
+    refused("--weights", w, "--weights", double, said=['"0.weight" is in ', w, double])
+    refused("--weights", str(folder / "none.safetensors"), said=["none.safetensors"])
+
+    x, two = write_npy(folder / "x.npy", (1, 3, 8, 8)), write_npy(folder / "two.npy", (2, 3, 8, 8))
+    run(*net, "--input", two, "--shape", "x=2,3,8,8")
+    refused("--input", two, said=["two.npy holds float32 [2, 3, 8, 8]", "[1, 3, 8, 8]", "--shape"])
+    refused("--input", f"z={x}", said=['no input "z"', 'it has "x"'], status=2)
+    refused("--input", x, "--input", f"x={x}", said=['twice for "x"'], status=2)
+
+
+def check_long_run():
+    """A run of minutes says so before it starts, in a pipe too; the first result is there long before the last."""
+    with subprocess.Popen([PROGRAM, *SMALL, "--device", "cpu", "--iters", "1000000"], stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, text=True) as process:
+        while not process.stdout.readline().startswith("y float32"):
+            assert process.poll() is None, process.stderr.read()
+        process.kill()
+        said = process.stderr.read()
+    assert re.search(r"this takes about \d+ s on the CPU: .* GFLOP a run, .* 1000001 runs", said), said
 
 
 def check_progress():
@@ -200,6 +274,9 @@ def main():
         folder = pathlib.Path(folder)
         check_help()
         check_statuses(folder)
+        check_no_graph(folder)
+        check_tensors(folder)
+        check_long_run()
         check_progress()
         check_files(folder)
         check_trace(folder)

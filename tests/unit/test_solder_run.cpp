@@ -1,56 +1,18 @@
-// solder-run's text format and command line. Sees the installed layout, as solder-run does: nothing here may
+// solder-run's command line, and what it prints. Sees the installed layout, as solder-run does: nothing here may
 // include "graph/...", whose declarations it would repeat.
 #include <doctest/doctest.h>
 
-#include <cstdlib>
-#include <random>
+#include <cmath>
 #include <string>
 #include <vector>
 
 #include "examples/solder_run/options.h"
 #include "examples/solder_run/pictures.h"
 #include "examples/solder_run/report.h"
-#include "examples/solder_run/text_graph.h"
-#include "tests/cases/text_graph_sample.h"
 
 using namespace solder_run;
-using samples::kEverything;
-using solder::DType;
-using solder::ErrorKind;
-using solder::Graph;
-using solder::Op;
-using solder::Value;
 
 namespace {
-
-Graph everything() {
-  Graph g;
-  const Value x = g.input("x", {2, 8, 9, 7}), half = g.input("half", {2, 8, 9, 7}, DType::float16);
-  const Value scale = g.input("scale", {});
-  const Value w = g.parameter("a.weight", {6, 4, 3, 2}), bias = g.parameter("a.bias", {6});
-  Value y = g.conv2d(
-      x, w, bias, {.stride = {2, 1}, .padding = {1, 0, 2, 1}, .dilation = {1, 1}, .groups = 2, .name = "a"});
-  y = g.name(g.leaky_relu(y, 0.25f), "b");
-  y = g.name(g.elu(y, 1.0f), "c");
-  y = g.name(g.clip(y, -1, 6), "d");
-  y = g.name(g.sub(1.0f, y), "e");
-  y = g.name(g.pow(y, 2.0f), "f");
-  g.output("g", g.name(g.add(y, y), "g"));
-  const Value h = g.name(g.cast(half, DType::float32), "h");
-  const Value k = g.name(g.mul(x, h), "k");
-  g.output("l", g.name(g.mul(scale, k), "l"));
-  return g;
-}
-
-// The error of parsing `text`: "kind: message", empty when there is none.
-std::string error_of(const std::string& text, const ShapeOverrides& shapes = {}) {
-  try {
-    parse_graph(text, "net.txt", shapes);
-  } catch (const solder::Error& error) {
-    return error.what();
-  }
-  return "";
-}
 
 std::string usage_error_of(std::vector<const char*> arguments) {
   arguments.insert(arguments.begin(), "solder-run");
@@ -63,133 +25,6 @@ std::string usage_error_of(std::vector<const char*> arguments) {
 }
 
 }  // namespace
-
-TEST_CASE("text graphs: every form of a line makes what the builder makes") {
-  const Graph parsed = parse_graph(kEverything, "net.txt");
-  CHECK(dump(parsed) == dump(everything()));
-  CHECK(parsed == everything());
-
-  std::string crlf;
-  for (const char c : kEverything) crlf += c == '\n' ? "\r\n" : std::string(1, c);
-  CHECK(parse_graph(crlf, "net.txt") == everything());
-}
-
-TEST_CASE("text graphs: every function by its name") {
-  for (int i = 0; i < solder::kNumComputeOps; ++i) {
-    const Op op = static_cast<Op>(i);
-    if (op == Op::to_float16 || op == Op::to_bfloat16) continue;  // `cast` makes those
-    const std::string name = solder::to_string(op);
-    const std::string arguments = solder::is_binary(op) ? " x z" : op == Op::clip ? " x low=0 high=1" : " x";
-    const std::string text = "input x 3\ninput z 3\ny = " + name + arguments + "\noutput y\n";
-    INFO(text);
-    const Graph graph = parse_graph(text, "net.txt");
-    CHECK(graph.nodes().back().epilogue.region.exprs.at(0).op == op);
-    CHECK(std::string(kGrammar).find(name) != std::string::npos);
-  }
-  const Graph products = parse_graph(
-      "input a 5,3\ninput b 3,4\nparameter w 7,4\nparameter v 7\n"
-      "c = matmul a b\nd = linear c w v\ne = linear c w\noutput d\noutput e",
-      "net.txt");
-  CHECK(products.type(products.outputs()[0].second).shape == solder::Shape{5, 7});
-  CHECK(products.type(products.outputs()[1].second).shape == solder::Shape{5, 7});
-}
-
-TEST_CASE("text graphs: errors name the file, the line and what would be right") {
-  struct Case {
-    const char* text;
-    const char* start;  // of the error
-    const char* word;
-  };
-  const Case cases[] = {
-      {"input x 4\nfoo\n", "I/O error: net.txt:2: ", "NAME = OP"},
-      {"input x\noutput x", "I/O error: net.txt:1: ", "input NAME SHAPE"},
-      {"input x 4,\noutput x", "I/O error: net.txt:1: ", "\"4,\" is not a shape"},
-      {"input x 4,,4\noutput x", "I/O error: net.txt:1: ", "not a shape"},
-      {"input x -4\noutput x", "I/O error: net.txt:1: ", "not a shape"},
-      {"input x 99999999999999999999\noutput x", "I/O error: net.txt:1: ", "not a shape"},
-      {"input x 9223372036854775807,2\noutput x", "invalid argument: net.txt:1: ", ""},
-      {"input x 4 int8\noutput x", "I/O error: net.txt:1: ", "float16"},
-      {"input 4x 4\n", "I/O error: net.txt:1: ", "is not a name"},
-      {"input x 4\ninput x 4\n", "I/O error: net.txt:2: ", "defined already"},
-      {"input x 4\nx = mish x\n", "I/O error: net.txt:2: ", "defined already"},
-      {"y = mish x\n", "I/O error: net.txt:1: ", "\"x\" is not defined above"},
-      {"input x 4\n\n# three\ny = mish\n", "I/O error: net.txt:4: ", "mish takes 1 argument, not 0"},
-      {"input x 4\ny = mish x x\n", "I/O error: net.txt:2: ", "mish takes 1 argument, not 2"},
-      {"input x 4\ny = mosh x\n", "I/O error: net.txt:2: ", "\"mosh\" is not an operation"},
-      {"input x 4\ny = add x nan_\n", "I/O error: net.txt:2: ", "\"nan_\" is not defined"},
-      {"input x 4\ny = add 1 2\n", "I/O error: net.txt:2: ", "not defined"},
-      {"input x 4\ny = clip x low=0\n", "I/O error: net.txt:2: ", "high=NUMBER"},
-      {"input x 4\ny = clip x low=2 high=1\n", "invalid argument: net.txt:2: ", "must not be above"},
-      {"input x 4\ny = leaky_relu x slope=a\n", "I/O error: net.txt:2: ", "not a number"},
-      {"input x 4\ny = leaky_relu slope=1 x\n", "I/O error: net.txt:2: ", "put it before"},
-      {"input x 4\ny = mish x slope=1\n", "I/O error: net.txt:2: ", "mish has no \"slope\""},
-      {"input x 4\ny = elu x alpha=1 alpha=1\n", "I/O error: net.txt:2: ", "given twice"},
-      {"input x 4\ny = cast x\n", "I/O error: net.txt:2: ", "dtype="},
-      {"input x 4\ninput y 5\nz = add x y\n", "shape mismatch: net.txt:3: ", "do not broadcast"},
-      {"input x 1,3,8,8\nparameter w 4,3,3,3\ny = conv2d x w stride=0\n",
-       "invalid argument: net.txt:3: ", "stride"},
-      {"input x 1,3,8,8\nparameter w 4,3,3,3\ny = conv2d x w stride=1,1,1\n",
-       "I/O error: net.txt:3: ", "3 numbers"},
-      {"input x 1,3,8,8\nparameter w 4,2,3,3\ny = conv2d x w\n", "shape mismatch: net.txt:3: ", "channels"},
-      {"input x 4\noutput y\n", "I/O error: net.txt:2: ", "not defined"},
-      {"input x 4\noutput x\noutput x\n", "invalid argument: net.txt:3: ", "already has one"},
-      {"input x 4\n", "I/O error: net.txt:1: ", "no output"},
-      {"", "I/O error: net.txt:0: ", "no output"},
-  };
-  for (const Case& c : cases) {
-    INFO(std::string(c.text));
-    const std::string error = error_of(c.text);
-    CHECK(error.substr(0, std::string(c.start).size()) == c.start);
-    CHECK(error.find(c.word) != std::string::npos);
-  }
-  CHECK(error_of(std::string(2 << 20, '#')).find("1 MiB") != std::string::npos);
-  std::string many;
-  for (int i = 0; i < 10001; ++i) many += solder::str("parameter p", i, " 1\n");
-  CHECK(error_of(many).find("more than 10000 nodes") != std::string::npos);
-  CHECK(error_of("input " + std::string(201, 'x') + " 1\n").find("is not a name") != std::string::npos);
-}
-
-TEST_CASE("text graphs: a shape from outside replaces an input's") {
-  const std::string text = "input x 4,4\nparameter p 4\ny = mish x\noutput y\n";
-  const Graph graph = parse_graph(text, "net.txt", {{"x", {7}}});
-  CHECK(graph.type(graph.outputs()[0].second).shape == solder::Shape{7});
-  CHECK(error_of(text, {{"p", {7}}}).find("no input \"p\"") != std::string::npos);
-  CHECK(error_of(text, {{"q", {7}}}).find("no input \"q\"") != std::string::npos);
-}
-
-// SOLDER_MUTATIONS sets how many (default 20,000): any bytes give a graph or a solder::Error.
-TEST_CASE("text graphs: mutated texts") {
-  std::vector<std::string> seeds{kEverything};
-  for (size_t i = 0; i < kNumBuiltIns; ++i) seeds.push_back(kBuiltIns[i].text);
-  const char* const pieces[] = {" ",    "\n",    "=", ",",  "-1",   "0",      "9223372036854775807",
-                                "x",    "y",     "#", "\0", "conv", "output", "input ",
-                                "1e39", "scalar"};
-  const char* const count = std::getenv("SOLDER_MUTATIONS");
-  const int num_texts = count != nullptr ? std::atoi(count) : 20000;
-  std::mt19937 engine(1);
-  const auto below = [&](size_t n) { return engine() % n; };
-  int accepted = 0;
-  for (int i = 0; i < num_texts; ++i) {
-    std::string text = seeds[below(seeds.size())];
-    for (size_t edits = 1 + below(4); edits > 0; --edits) {
-      const size_t at = below(text.size() + 1);
-      switch (below(4)) {
-        case 0: text.erase(at, below(12)); break;
-        case 1: text.insert(at, pieces[below(std::size(pieces))]); break;
-        case 2: text.insert(at, 1, static_cast<char>(below(256))); break;
-        default: text.insert(at, text.substr(below(text.size() + 1), below(40))); break;
-      }
-    }
-    try {
-      const Graph graph = parse_graph(text, "net.txt");
-      CHECK(!graph.outputs().empty());
-      ++accepted;
-    } catch (const solder::Error&) {
-    }
-  }
-  CHECK(accepted > num_texts / 50);  // or the mutations say nothing about what comes after the first line
-  CHECK(accepted < num_texts);
-}
 
 TEST_CASE("solder-run: command lines that cannot be understood") {
   CHECK(usage_error_of({"headline"}) == "");
@@ -205,15 +40,34 @@ TEST_CASE("solder-run: command lines that cannot be understood") {
   CHECK(usage_error_of({"a", "--shape", "x"}).find("NAME=EXTENTS") != std::string::npos);
   CHECK(usage_error_of({"a", "--input", "x=y.txt"}).find(".npy") != std::string::npos);
   CHECK(usage_error_of({"a", "--input", "x.npy", "--input", "y.npy"}).find("twice") != std::string::npos);
+  CHECK(usage_error_of({"a", "--input", "x=x.npy", "--input", "x=y.npy"}).find("\"x\" twice") !=
+        std::string::npos);
+  CHECK(usage_error_of({"a", "--output", "y=x.npy", "--output", "y=y.npy"}).find("twice") !=
+        std::string::npos);
+  CHECK(usage_error_of({"a", "--output", "y=y.npy", "--output", "z=y.npy"}).find("written twice") !=
+        std::string::npos);
+  CHECK(usage_error_of({"a", "--shape", "x=1", "--shape", "x=2"}).find("\"x\" twice") != std::string::npos);
+  CHECK(usage_error_of({"a", "--math", "fp32", "--math=tf32"}).find("--math is given twice") !=
+        std::string::npos);
+  CHECK(usage_error_of({"a", "--graph", "m.svg", "--memory", "m.svg"}).find("m.svg would be") !=
+        std::string::npos);
+  CHECK(usage_error_of({"a", "--weigths", "w"}).find("did you mean \"--weights\"?") != std::string::npos);
+  CHECK(usage_error_of({"a", "--weights", "w.pt"}).find(".safetensors") != std::string::npos);
+  CHECK(usage_error_of({"a", "--no-run=1"}).find("unknown option") != std::string::npos);
   CHECK(usage_error_of({"a", "--graph", "x.png"}).find(".dot or .svg") != std::string::npos);
   CHECK(usage_error_of({"a", "--no-run", "--profile"}).find("--no-run") != std::string::npos);
 
-  const char* const line[] = {"solder-run", "net.txt", "--workspace", "3M",        "--shape",
-                              "x=1,2",      "--math",  "tf32",        "--no-fuse", "-h"};
+  const char* const line[] = {"solder-run",    "net.txt",
+                              "--workspace",   "3M",
+                              "--shape",       "x=1,2",
+                              "--math=tf32",   "--weights",
+                              "a.safetensors", "--weights=b.safetensors",
+                              "--no-fuse",     "-h"};
   const Options options = parse_options(std::size(line), line);
   CHECK(options.compile.workspace_bytes == 3 << 20);
   CHECK(options.compile.math == solder::Math::tf32);
   CHECK(!options.compile.fuse);
+  CHECK(options.weights == std::vector<std::string>{"a.safetensors", "b.safetensors"});
   CHECK(options.shapes.at("x") == solder::Shape{1, 2});
   CHECK(options.action == Options::Action::help);
 }
@@ -252,4 +106,17 @@ TEST_CASE("solder-run: what the table and the summary say") {
   CHECK(human_bytes(1023) == "1023 B");
   CHECK(human_bytes(1536) == "1.5 KiB");
   CHECK(human_bytes(int64_t{3} << 40) == "3 TiB");
+}
+
+TEST_CASE("solder-run: what will take long on the CPU says so") {
+  solder::Graph g;
+  const auto x = g.input("x", {1, 8, 16, 16}), w = g.parameter("w", {8, 8, 3, 3});
+  g.output("y", g.mish(g.conv2d(x, w)));
+  const solder::TensorMap weights{{"w", solder::Tensor::empty({8, 8, 3, 3})}};
+  const auto model = solder::compile(g, weights, {.device = solder::Device::cpu()});
+  CHECK(long_run_warning(model, 1) == "");
+  const std::string warning = long_run_warning(model, 1 << 30);  // 242 TFLOP
+  INFO(warning);
+  CHECK(warning.find(" 0.00023 GFLOP a run, ") != std::string::npos);
+  CHECK(warning.ends_with(", 1073741824 runs"));
 }

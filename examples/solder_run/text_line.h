@@ -1,0 +1,79 @@
+#pragma once
+// The words of a line of a text graph, and what they can be: names, numbers, shapes, calls.
+
+#include <solder/solder.h>
+
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace solder_run {
+
+/// `text` for a message: quoted, printable, and not a page long.
+std::string quoted(std::string_view text);
+
+/// " (did you mean "mish"?)" when one of `names` is close to `word`: another case, a typing error or two, or
+/// more or fewer parts before a dot ("weight" and "conv.weight"); otherwise empty.
+std::string did_you_mean(std::string_view word, const std::vector<std::string>& names);
+
+/// Whether `text` can name a tensor: what checkpoints call theirs, so anything visible, in UTF-8, but `#`, `=`
+/// and `,`; at most 200 bytes.
+bool is_name(std::string_view text);
+
+/// The parts of `text` between any of `separators`; empty ones are left out.
+std::vector<std::string_view> split(std::string_view text, std::string_view separators);
+
+/// `line` without its comment, and without the blanks around `,` and `=`: then every blank is between words.
+std::string compact(std::string_view line);
+
+enum class Number {
+  none,    ///< not a number
+  beyond,  ///< a number that float32 cannot hold: 1e400, 1e-400
+  fits
+};
+Number read_number(std::string_view text, float* value);
+inline constexpr const char* kBeyondFloat = " is beyond float32, whose numbers go from 1.4e-45 to 3.4e38";
+
+/// A whole number or a float, all of `text`; false when it is not one.
+bool parse_number(std::string_view text, int64_t* value);
+inline bool parse_number(std::string_view text, float* value) {
+  return read_number(text, value) == Number::fits;
+}
+
+/// Whole numbers with commas between them.
+bool parse_numbers(std::string_view text, std::vector<int64_t>* values);
+
+/// "1,3,224,224" as a shape; false when it is not one. "scalar" is rank 0.
+bool parse_shape(std::string_view text, solder::Shape* shape);
+
+/// Throws Error(invalid_argument), which parse_graph() gives a place.
+[[noreturn]] void syntax_error(const std::string& message);
+
+/// `NAME=OP ARGUMENT... [KEY=VALUE...]`, taken apart; every key must be taken before finish(). Points into the
+/// line.
+class Call {
+ public:
+  explicit Call(const std::vector<std::string_view>& words);
+
+  std::string_view name() const { return name_; }
+  std::string_view op() const { return op_; }
+  const std::vector<std::string_view>& arguments() const { return arguments_; }
+  void require_arguments(size_t least, size_t most) const;
+
+  std::optional<std::string_view> take(std::string_view key);
+  /// Error where the key is not given and there is no fallback.
+  float take_float(std::string_view key, std::optional<float> fallback);
+  /// As many whole numbers as one of `counts` says.
+  std::vector<int64_t> take_integers(std::string_view key, int64_t fallback,
+                                     const std::vector<size_t>& counts);
+  void finish() const;
+
+ private:
+  std::string_view name_, op_;
+  std::vector<std::string_view> arguments_;
+  std::map<std::string_view, std::string_view> keys_;
+};
+
+}  // namespace solder_run
