@@ -1,12 +1,24 @@
 # solder: `make run` builds everything and runs the headline model; `make test` runs the tests.
 # `make help` lists the targets.
 #
-# Settings: ARCHS="80 90a" GPU architectures, CUDA_HOME=/path, PREFIX=/usr/local for install, CUDA=0 for the CPU
-# backend alone, BENCH_ARGS="--peers --json FILE" for make bench.
+# Settings: ARCHS="80 90a" GPU architectures (default: those of the GPUs here), CUDA_HOME=/path, CUDA=0 for the CPU
+# backend alone, V=1 for commands instead of progress, PREFIX=/usr/local for install, BENCH_ARGS="--peers --json FILE".
+
+# All cores, unless -j says otherwise.
+ifeq ($(MAKELEVEL),0)
+  MAKEFLAGS += -j$(shell nproc) --no-print-directory
+endif
+ifneq ($(word 2,$(MAKECMDGOALS)),)
+# Several goals: one after the other (`make clean run`, `make run test`), each on all cores.
+.NOTPARALLEL:
+.PHONY: $(MAKECMDGOALS)
+$(sort $(MAKECMDGOALS)):
+	@$(MAKE) $@
+else
 
 comma   := ,
+quote   := '
 BUILD   := build
-ARCHS   ?= 80 90a
 PREFIX  ?= /usr/local
 CXX     ?= g++
 VERSION := 0.1.0
@@ -23,14 +35,21 @@ ifneq ($(NVCC),)
 else
   WITH_CUDA := 0
 endif
+# Of the GPUs here that this nvcc knows, or else one general and Hopper (whose own instructions need the a).
+ifeq ($(origin ARCHS),undefined)
+  GPU_ARCHS := $(if $(NVCC),$(sort $(subst .,,$(shell nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null))))
+  NVCC_ARCHS := $(if $(GPU_ARCHS),$(patsubst sm_%,%,$(shell $(NVCC) --list-gpu-code)))
+  export ARCHS := $(patsubst 90,90a,$(or $(filter $(NVCC_ARCHS),$(GPU_ARCHS)),80 90))
+endif
 
 # Contraction is off everywhere: fused and unfused chains agree bit for bit (see ops/elementwise/formulas.h).
 # -Wrestrict: g++ 12 sees an overlap in every "literal" + std::string that is not there (GCC bug 105651).
 WARNINGS := -Wall -Wextra -Werror -Wconversion -Wno-missing-field-initializers -Wno-restrict
 CPPFLAGS := -I. -DSOLDER_WITH_CUDA=$(WITH_CUDA) -DSOLDER_WITH_SM90=$(if $(NVCC),$(if $(filter 90a,$(ARCHS)),1,0),0) $(if $(NVCC),-isystem $(CUDA_ROOT)/include)
-CXXFLAGS := -std=c++20 -O3 -g -fPIC -ffp-contract=off $(WARNINGS)
-# PTX of the first plain architecture lets later GPUs compile the general kernels at load time.
-PTX_ARCH := $(firstword $(filter-out %a,$(ARCHS)))
+# -g1 has functions and lines; -g takes 40 percent longer.
+CXXFLAGS := -std=c++20 -O3 -g1 -fPIC -ffp-contract=off $(WARNINGS)
+# PTX of the highest plain architecture lets later GPUs compile the general kernels at load time.
+PTX_ARCH := $(shell printf '%s\n' $(filter-out %a %f,$(ARCHS)) | sort -n | tail -1)
 GENCODE  := $(foreach a,$(ARCHS),-gencode=arch=compute_$(a),code=sm_$(a)) \
             $(if $(PTX_ARCH),-gencode=arch=compute_$(PTX_ARCH)$(comma)code=compute_$(PTX_ARCH))
 NVCCFLAGS = -std=c++20 -O3 -lineinfo --fmad=false --expt-relaxed-constexpr -Werror all-warnings \
@@ -55,7 +74,9 @@ HOPPER_CU := $(call find_lib,*_sm90.cu)
 LIB_CU    := $(if $(NVCC),$(filter-out $(if $(filter 90a,$(ARCHS)),,$(HOPPER_CU)),$(call find_lib,*.cu)))
 # Sanitizers instrument host code alone: their builds take the kernels of another one.
 CU_BUILD  ?= $(BUILD)
-LIB_OBJ   := $(LIB_CPP:%=$(BUILD)/%.o) $(LIB_CU:%=$(CU_BUILD)/%.o) $(if $(NVCC),$(BUILD)/ops/elementwise/text.cpp.o)
+# What takes longest first, so that all cores are busy to the end.
+LIB_OBJ   := $(patsubst %,$(CU_BUILD)/%.o,$(filter $(HOPPER_CU),$(LIB_CU)) $(filter-out $(HOPPER_CU),$(LIB_CU))) \
+             $(LIB_CPP:%=$(BUILD)/%.o) $(if $(NVCC),$(BUILD)/ops/elementwise/text.cpp.o)
 LIB       := $(BUILD)/libsolder.a
 TEST_SRC  := $(wildcard tests/unit/*.cpp tests/gpu/test_*.cpp tests/support/*.cpp) $(if $(NVCC),$(wildcard tests/unit/*.cu tests/gpu/test_*.cu))
 TEST_OBJ  := $(patsubst %,$(BUILD)/%.o,$(filter %.cpp,$(TEST_SRC))) $(patsubst %,$(CU_BUILD)/%.o,$(filter %.cu,$(TEST_SRC)))
@@ -64,16 +85,21 @@ EXAMPLES  := $(patsubst examples/%.cpp,$(BUILD)/%,$(wildcard examples/*.cpp))
 CLI       := $(BUILD)/solder-run
 CLI_OBJ   := $(patsubst %,$(BUILD)/%.o,$(wildcard examples/solder_run/*.cpp))
 CLI_PARTS := $(filter-out %/main.cpp.o,$(CLI_OBJ))
+USER_OBJ  := $(EXAMPLES:$(BUILD)/%=$(BUILD)/examples/%.cpp.o) $(CLI_OBJ)
 BENCHES   := $(if $(NVCC),$(patsubst tests/bench/%.cpp,$(BUILD)/%,$(wildcard tests/bench/bench_*.cpp)))
 HEADERS   := $(filter-out $(if $(NVCC),,runtime/check_cuda.h),$(call find_lib,*.h))
-INCLUDES  := $(patsubst %,$(BUILD)/include/solder/%,$(call find_lib,*.h)) \
-             $(BUILD)/include/solder/solder.h
+PUBLIC    := $(BUILD)/include/solder/solder.h
 
-# One short line a compilation; V=1 shows the commands.
+# A line of progress a step, n of m. When the first one starts, a make that runs nothing counts the steps.
 ifeq ($(V),1)
   say :=
+else ifdef COUNTING
+  say  = @echo step;
+  MAKE := :
 else
-  say = @echo '  $(1)' &&
+  NUM_STEPS = $(eval NUM_STEPS := $(shell MAKELEVEL=1 MAKEFLAGS='n -- $(subst $(quote),$(quote)\$(quote)$(quote),$(MAKEOVERRIDES))' \
+    $(MAKE) COUNTING=1 ARCHS='$(ARCHS)' $(MAKECMDGOALS) | grep -c '^echo step;'))$(NUM_STEPS)
+  say = @$(eval DONE += x)printf '[%3d/%d] %s\n' $(words $(DONE)) $(NUM_STEPS) '$(1)' &&
 endif
 
 .PHONY: all run test bench accuracy pictures headers layers format format-check sanitize faults tsan asan soak fuzz coverage tidy install loc help clean
@@ -81,12 +107,12 @@ endif
 
 all: $(LIB) $(EXAMPLES) $(CLI)  ## the library, the examples and solder-run (default)
 
-run: $(BUILD)/conv_double_mish  ## the headline model, checked; with PyTorch there, on its weights and input
-	@tests/tools/run_headline.sh $<
+run: $(LIB) $(BUILD)/conv_double_mish  ## the headline model, checked; with PyTorch there, on its weights and input
+	@tests/tools/run_headline.sh $(BUILD)/conv_double_mish
 
-test: $(TESTS) $(EXAMPLES) $(CLI) $(if $(NVCC),$(BUILD)/faults $(BUILD)/lost_device)  ## all tests; those that need a GPU are counted as skipped without one
+test: $(LIB) $(TESTS) $(EXAMPLES) $(CLI) $(if $(NVCC),$(BUILD)/faults $(BUILD)/lost_device)  ## all tests; those that need a GPU are counted as skipped without one
 	@tests/tools/check_examples.sh $(BUILD)
-	@CXX='$(CXX)' tests/tools/check_install.sh $(BUILD) '$(MAKE)'
+	@CXX='$(CXX)' tests/tools/check_install.sh $(BUILD)
 	@if command -v python3 >/dev/null; then tests/tools/check_solder_run.py $(CLI); else echo 'solder-run: not checked, there is no python3'; fi
 	@$(TESTS)
 	@$(if $(NVCC),$(BUILD)/faults)
@@ -108,12 +134,13 @@ clean:  ## removes build/
 
 # ---- objects ----
 
-# A changed flag or compiler rebuilds: the stamp's content changes only then.
+# A changed flag or compiler rebuilds: the stamp's content changes only then. With +, `make -n` sees it too.
 FLAGS_NOW := $(CXX) $(CPPFLAGS) $(CXXFLAGS) | $(NVCC) $(NVCCFLAGS) | $(LDLIBS)
+WHY_CPU   := $(if $(filter 0,$(CUDA)),CUDA=0,nvcc not found (set CUDA_HOME if it is elsewhere))
 $(BUILD)/flags: FORCE
-	@mkdir -p $(BUILD)
-	@echo '$(FLAGS_NOW)' | cmp -s - $@ || { echo '$(FLAGS_NOW)' > $@; \
-	  $(if $(NVCC),true,echo 'solder: nvcc not found: building the CPU backend alone (set CUDA_HOME if it is elsewhere)'); }
+	+@mkdir -p $(BUILD)
+	+@echo '$(FLAGS_NOW)' | cmp -s - $@ || { echo '$(FLAGS_NOW)' > $@; \
+	  $(if $(NVCC),true,echo 'solder: $(WHY_CPU): building the CPU backend alone'); }
 .PHONY: FORCE
 
 $(BUILD)/%.cpp.o: %.cpp $(BUILD)/flags
@@ -144,21 +171,18 @@ $(LIB): $(LIB_OBJ)
 	@rm -f $@
 	$(call say,AR $@) ar rcs $@ $^
 
-# Programs outside the library see the installed layout: headers under solder/, includes spelled from there. A header
-# that is gone goes here too; old dependency files may still name it.
-$(BUILD)/include/solder/%.h: %.h
-	@mkdir -p $(@D)
-	@if [ -f $< ]; then sed -E 's|^#include "(runtime/\|ops/\|graph/)|#include "solder/\1|' $< > $@; else rm -f $@; fi
-$(BUILD)/include/solder/solder.h: graph/solder.h
-	@mkdir -p $(@D)
-	@sed -E 's|^#include "(runtime/\|ops/\|graph/)|#include "solder/\1|' $< > $@
-
-$(EXAMPLES): $(BUILD)/%: examples/%.cpp $(LIB) $(INCLUDES)
-	$(call say,CXX $<) $(CXX) -std=c++20 -O3 -g $(WARNINGS) -I$(BUILD)/include -MMD -MP -MF $(BUILD)/$*.d $< $(LIB) $(LDLIBS) -o $@
-
-# Of several files; like the examples they see the installed layout alone.
-$(CLI_OBJ): CPPFLAGS := -I$(BUILD)/include
-$(CLI_OBJ): | $(INCLUDES)
+# Programs outside the library see what is installed: solder.h and all that it includes, under solder/, with includes
+# spelled from there. solder.h comes last and stands for all.
+$(PUBLIC): graph/solder.h $(BUILD)/flags
+	@rm -rf $(BUILD)/include && mkdir -p $(@D)
+	@$(CXX) -std=c++20 -I. -MM -MP -MT $@ -MF $(BUILD)/include.d $<
+	@for header in $$(sed -n 's/:$$//p' $(BUILD)/include.d) $<; do mkdir -p $(@D)/$${header%/*} && \
+	  sed -E 's,^(#include ")((runtime|ops|graph)/),\1solder/\2,' $$header > $(@D)/$$header || exit 1; done
+	@mv $(@D)/$< $@
+$(USER_OBJ): CPPFLAGS := -I$(BUILD)/include
+$(USER_OBJ): $(PUBLIC)
+$(EXAMPLES): $(BUILD)/%: $(BUILD)/examples/%.cpp.o $(LIB)
+	$(call say,LINK $@) $(CXX) $^ $(LDLIBS) -o $@
 $(CLI): $(CLI_OBJ) $(LIB)
 	$(call say,LINK $@) $(CXX) $^ $(LDLIBS) -o $@
 
@@ -180,7 +204,7 @@ $(BUILD)/lost_device: $(BUILD)/tests/gpu/lost_device.cu.o $(LIB)
 # solder-run's parts are tested beside the library; those tests see the installed layout.
 CLI_TEST_OBJ := $(patsubst %,$(BUILD)/tests/unit/test_%.cpp.o,solder_run text_graph)
 $(CLI_TEST_OBJ): CPPFLAGS += -I$(BUILD)/include
-$(CLI_TEST_OBJ): | $(INCLUDES)
+$(CLI_TEST_OBJ): $(PUBLIC)
 $(TESTS): $(TEST_OBJ) $(CLI_PARTS) $(LIB)
 	$(call say,LINK $@) $(CXX) $^ $(LDLIBS) -o $@
 
@@ -192,7 +216,8 @@ $(BUILD)/doctest.ok:
 $(TEST_OBJ) $(FAULTS_OBJ): | $(BUILD)/doctest.ok
 $(TEST_OBJ): CPPFLAGS += -DSOLDER_TEST_DATA='"$(CURDIR)/tests/data"'
 
--include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(TEST_OBJ:.o=.d) $(FAULTS_OBJ:.o=.d) $(BUILD)/tests/gpu/lost_device.cu.d $(EXAMPLES:%=%.d) $(BENCHES:%=%.d)
+-include $(LIB_OBJ:.o=.d) $(USER_OBJ:.o=.d) $(TEST_OBJ:.o=.d) $(FAULTS_OBJ:.o=.d) $(BUILD)/tests/gpu/lost_device.cu.d \
+         $(BENCHES:%=%.d) $(BUILD)/include.d
 
 # ---- checks ----
 
@@ -261,10 +286,10 @@ FUZZ_text_graph  := $(wildcard examples/solder_run/text_*.cpp) $(patsubst %,grap
                     ops/conv/conv.cpp ops/elementwise/program.cpp $(patsubst %,runtime/%.cpp,device shape check)
 fuzz: $(patsubst %,$(BUILD)/fuzz_%,npy safetensors text_graph corpus)  ## FUZZ_SECONDS=60 of libFuzzer on the loaders and text graphs, with ASan and UBSan
 	@tests/fuzz/run_fuzzers.sh $(BUILD) $(FUZZ_SECONDS)
-$(BUILD)/fuzz_corpus: tests/fuzz/fuzz_corpus.cpp tests/cases/text_graph_sample.h examples/solder_run/built_ins.cpp | $(INCLUDES)
+$(BUILD)/fuzz_corpus: tests/fuzz/fuzz_corpus.cpp tests/cases/text_graph_sample.h examples/solder_run/built_ins.cpp $(PUBLIC)
 	$(call say,CXX $<) $(CXX) -std=c++20 -I. -I$(BUILD)/include $(filter %.cpp,$^) -o $@
 .SECONDEXPANSION:
-$(BUILD)/fuzz_%: tests/fuzz/fuzz_%.cpp tests/fuzz/fuzz_memory.h $$(FUZZ_$$*) $(call find_lib,*.h) | $(INCLUDES)
+$(BUILD)/fuzz_%: tests/fuzz/fuzz_%.cpp tests/fuzz/fuzz_memory.h $$(FUZZ_$$*) $(call find_lib,*.h) $(PUBLIC)
 	@tests/tools/need_package.sh clang 'clang++ --version'
 	$(call say,CLANG $<) clang++ $(FUZZ_FLAGS) $< $(FUZZ_$*) -o $@
 
@@ -298,10 +323,14 @@ loc:  ## lines of code of the library: no blanks, no comment lines
 
 # ---- install ----
 
-install: $(LIB) $(INCLUDES) $(CLI)  ## headers, static library, solder.pc and solder-run under PREFIX
-	@mkdir -p $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include
-	cp $(CLI) $(DESTDIR)$(PREFIX)/bin/
-	cp $(LIB) $(DESTDIR)$(PREFIX)/lib/
-	cp -r $(BUILD)/include/solder $(DESTDIR)$(PREFIX)/include/
-	printf 'prefix=%s\nName: solder\nDescription: minimal CUDA deep-learning runtime\nVersion: %s\nCflags: -std=c++20 -I$${prefix}/include\nLibs: -L$${prefix}/lib -lsolder %s\n' \
-	  '$(PREFIX)' '$(VERSION)' '$(LDLIBS)' > $(DESTDIR)$(PREFIX)/lib/pkgconfig/solder.pc
+# PREFIX may be relative to here; it and DESTDIR may have spaces.
+PREFIX_PATH = $(shell realpath -ms -- '$(PREFIX)')
+install: $(LIB) $(PUBLIC) $(CLI)  ## public headers, static library, solder.pc and solder-run under PREFIX (and DESTDIR)
+	@to='$(DESTDIR)$(PREFIX_PATH)' && mkdir -p "$$to/bin" "$$to/lib/pkgconfig" "$$to/include" && \
+	cp $(CLI) "$$to/bin/" && cp $(LIB) "$$to/lib/" && \
+	rm -rf "$$to/include/solder" && cp -r $(BUILD)/include/solder "$$to/include/" && \
+	printf '%s\n' 'prefix=$(PREFIX_PATH)' 'Name: solder' 'Description: minimal CUDA deep-learning runtime' 'Version: $(VERSION)' \
+	  'Cflags: -I"$${prefix}/include"' 'Libs: -L"$${prefix}/lib" -lsolder $(LDLIBS)' > "$$to/lib/pkgconfig/solder.pc" && \
+	echo "solder is in $$to"
+
+endif

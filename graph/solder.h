@@ -1,6 +1,10 @@
 #pragma once
 // The one header that programs include: graphs, compilation, sessions, tensors and their files.
 
+#if __cplusplus < 202002L
+#error "solder needs C++20: compile with -std=c++20 or later"
+#endif
+
 #include "graph/graph.h"
 #include "graph/model.h"
 #include "graph/profile.h"

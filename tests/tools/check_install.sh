@@ -1,29 +1,45 @@
 #!/bin/sh
-# check_install.sh BUILD MAKE: `make install`, then a project outside the tree that knows pkg-config alone.
-build=$(cd "$1" && pwd) || exit 1
-make=$2
+# check_install.sh BUILD: `make install` as users and packagers do it (a PREFIX with a space, a relative one, DESTDIR),
+# each time with a project outside the tree that knows pkg-config alone, in C++20 or C++23.
 tests=$(cd "$(dirname "$0")" && pwd)
+root=$tests/../..
+mkdir -p "$1/check_install" && work=$(cd "$1/check_install" && pwd) || exit 1
 if ! command -v pkg-config >/dev/null; then
   "$tests/need_package.sh" pkg-config 'pkg-config --version' || exit 1
 fi
-prefix=$build/check_install/prefix
-rm -rf "$build/check_install"
-mkdir -p "$prefix" || exit 1
-$make -C "$tests/../.." install PREFIX="$prefix" > "$build/check_install/log" 2>&1 ||
-  { cat "$build/check_install/log" >&2; exit 1; }
+fail() { echo "install: $*" >&2; exit 1; }
 
-project=$(mktemp -d) || exit 1
-trap 'rm -rf "$project"' EXIT
-cp "$tests/install_sample.cpp" "$project/"
-cd "$project" || exit 1
-export PKG_CONFIG_PATH=$prefix/lib/pkgconfig
-flags=$(pkg-config --cflags --libs --static solder) || exit 1
-# shellcheck disable=SC2086  # the flags are several words
-${CXX:-g++} install_sample.cpp $flags -o sample || { echo "the sample project does not build with: $flags" >&2; exit 1; }
-said=$(./sample) || { echo "the sample project fails: $said" >&2; exit 1; }
-echo "$said" | grep -q "^mish(1) = 0.8650" ||
-  { echo "the sample project says: $said" >&2; exit 1; }
-"$prefix/bin/solder-run" --list > list && grep -q headline list || { echo "no solder-run in $prefix/bin" >&2; exit 1; }
-if grep -rnE '#include "(runtime|ops|graph)/' "$prefix/include" >&2; then echo "includes that only the tree has" >&2; exit 1; fi
-rm -rf "$build/check_install"
+# install_to PREFIX [DESTDIR]
+install_to() {
+  make -C "$root" install PREFIX="$1" DESTDIR="$2" > "$work/log" 2>&1 || { cat "$work/log" >&2; fail "PREFIX=$1 DESTDIR=$2"; }
+}
+
+# build_sample PREFIX C++: with PREFIX's solder.pc, which may be under PKG_CONFIG_SYSROOT_DIR.
+build_sample() {
+  flags=$(PKG_CONFIG_PATH="$PKG_CONFIG_SYSROOT_DIR$1/lib/pkgconfig" pkg-config --cflags --libs solder) || fail "no solder.pc for $1"
+  project=$(mktemp -d) || exit 1
+  cp "$tests/install_sample.cpp" "$project/"
+  # pkg-config quotes what the shell would take apart. Its flags come last: they may not change the user's C++.
+  (cd "$project" && eval "${CXX:-g++} -std=c++$2 -MMD install_sample.cpp $flags -o sample") || fail "the sample does not build with $flags"
+  said=$("$project/sample") || fail "the sample fails: $said"
+  echo "$said" | grep -q "^C++$2: mish(1) = 0.8650" || fail "the sample says: $said"
+  # Each installed header must be of use to it.
+  sed 's/\\ /%20/g' "$project"/*.d | tr -d '\\' | tr ' ' '\n' | grep -c 'include/solder/' > "$project/used"
+  find "$PKG_CONFIG_SYSROOT_DIR$1/include" -type f | wc -l | cmp -s - "$project/used" || fail "headers that solder.h does not include"
+  rm -rf "$project"
+}
+
+rm -rf "$work"/*
+install_to "$work/a prefix"
+build_sample "$work/a prefix" 20
+"$work/a prefix/bin/solder-run" --list | grep -q headline || fail "no solder-run"
+if grep -rnE '#include "(runtime|ops|graph)/' "$work/a prefix/include" >&2; then fail "includes that only the tree has"; fi
+
+install_to "$(realpath --relative-to="$root" "$work/relative")"
+build_sample "$work/relative" 23
+
+install_to /opt/solder "$work/stage"
+PKG_CONFIG_SYSROOT_DIR=$work/stage build_sample /opt/solder 20
+
+rm -rf "$work"
 echo "install: ok"

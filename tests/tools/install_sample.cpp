@@ -10,7 +10,7 @@ int main() {
     const float one = 1;
     const auto y =
         solder::compile(g, {}).session().run({{"x", solder::Tensor::from({1}, {&one, 1})}}).at("y");
-    std::cout << "mish(1) = " << y.floats()[0] << "\n";
+    std::cout << "C++" << (__cplusplus > 202002L ? 23 : 20) << ": mish(1) = " << y.floats()[0] << "\n";
   } catch (const solder::Error& error) {
     std::cerr << error.what() << "\n";
     return 1;
