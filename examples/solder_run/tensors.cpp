@@ -93,11 +93,10 @@ TensorMap load_weights(const std::vector<std::string>& files, std::map<std::stri
   TensorMap weights;
   std::map<std::string, std::string> source;  // of every tensor
   for (const std::string& file : files) {
-    std::vector<std::string> skipped;
-    TensorMap part = solder::load_safetensors(file, &skipped);
+    TensorMap part = solder::load_safetensors(file);
     std::vector<std::string> names;
     for (const auto& [name, tensor] : part) names.push_back(name);
-    for (const auto& name : skipped) names.push_back(name), (*left_out)[name] = "a dtype";
+    for (const auto& [name, dtype] : part.left_out) names.push_back(name), (*left_out)[name] = dtype;
     for (const std::string& name : names) {
       const auto [place, is_new] = source.emplace(name, file);
       SOLDER_REQUIRE(is_new, invalid_argument, "tensor ", quoted(name), " is in ", place->second, " and in ",
