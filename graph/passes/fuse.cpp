@@ -3,7 +3,7 @@
 #include "graph/lower.h"
 #include "graph/nodes/node_def.h"
 #include "graph/passes/passes.h"
-#include "ops/elementwise/pass.h"
+#include "graph/value_view.h"
 #include "runtime/check.h"
 
 namespace solder {
@@ -15,6 +15,7 @@ class Fuser {
  public:
   explicit Fuser(const Graph& graph)
       : nodes_(graph.nodes()),
+        views_(value_views(graph)),
         outputs_(graph.outputs()),
         alive_(nodes_.size(), true),
         moved_(nodes_.size()),
@@ -97,7 +98,7 @@ class Fuser {
 
     Node merged = merged_node(producer, consumer, producer_index, kept);
     if (!fits_program(merged.epilogue.region, !is_elementwise) ||
-        !fits_elementwise(space, merged.epilogue.operand_shapes))
+        (space.size() > kMaxDims && !fits_elementwise(space, operand_views(merged))))
       return false;
     if (!kept.empty() && !make_way(producer_index, consumer_index)) return false;
     finish_merge(producer_index, consumer_index, kept, std::move(merged));
@@ -157,6 +158,21 @@ class Fuser {
     return merged;
   }
 
+  // The operands as the region reads them. add_copies() has seen to it that this can be.
+  std::vector<TensorView> operand_views(const Node& node) const {
+    std::vector<TensorView> views;
+    for (size_t i = 0; i < node.operands().size(); ++i) {
+      const Value value = node.operands()[i];
+      const auto& of_node =
+          views_[static_cast<size_t>(value.node)];  // a view stays what it was; the rest is dense
+      const Shape& shape = node.epilogue.operand_shapes[i];
+      TensorView view = dense_view(nullptr, DType::float32, shape);
+      if (node_def(nodes_[static_cast<size_t>(value.node)].kind).view) view_as(of_node[0].view, shape, &view);
+      views.push_back(std::move(view));
+    }
+    return views;
+  }
+
   // The merged node will stand where the consumer does: what reads the producer's kept values before that, and
   // what follows from it, must move behind. False where it leads to the consumer, or is too far to tell.
   bool make_way(size_t producer, size_t consumer) {
@@ -209,6 +225,7 @@ class Fuser {
   }
 
   std::vector<Node> nodes_;
+  const std::vector<std::vector<ValueView>> views_;
   std::vector<std::pair<std::string, Value>> outputs_;
   std::vector<bool> alive_;
   std::vector<std::vector<Value>> moved_;  // by dead node and output: where the value went

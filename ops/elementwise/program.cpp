@@ -31,6 +31,33 @@ bool broadcast_strides(const TensorView& view, const Shape& space, Shape* stride
   return true;
 }
 
+// An axis of the index space, and each operand's stride along it.
+struct Axis {
+  int64_t extent;
+  Shape strides;
+};
+
+// The axes as few as can be, innermost first: one joins the one inside it when every operand steps over both with one
+// stride.
+std::vector<Axis> collapse(const Shape& space, std::span<const Shape> strides) {
+  std::vector<Axis> axes;
+  for (size_t axis = space.size(); axis-- > 0;) {
+    if (space[axis] == 1) continue;
+    Axis next{space[axis], {}};
+    for (const Shape& s : strides) next.strides.push_back(s[axis]);
+    bool joins = !axes.empty();
+    for (size_t i = 0; joins && i < strides.size(); ++i)
+      joins = next.strides[i] == axes.back().strides[i] * axes.back().extent;
+    if (joins)
+      axes.back().extent *= next.extent;
+    else
+      axes.push_back(std::move(next));
+  }
+  const int64_t num_elems = num_elements(space);
+  if (axes.empty() || num_elems == 0) axes.assign(1, {num_elems, Shape(strides.size(), 1)});
+  return axes;
+}
+
 // Issue slots, measured on an H100: what the interpreter takes an element for a step, for a unary function
 // and for an operand that it does not read dense or as one value; what the GPU issues in the time a byte
 // moves; and, of the whole GPU, in 3 microseconds.
@@ -99,26 +126,7 @@ ElementwiseArgs bind_elementwise(const Shape& shape, std::span<const TensorView>
   for (size_t i = 0; i < operands.size(); ++i) args.operands[i] = {operands[i].data, operands[i].dtype, {}};
   for (size_t i = 0; i < outputs.size(); ++i) args.outputs[i] = {outputs[i].data, outputs[i].dtype, {}};
 
-  // Collapse from the innermost axis out: an axis joins the one inside it when every operand steps over both
-  // with one stride.
-  struct Axis {
-    int64_t extent;
-    Shape strides;
-  };
-  std::vector<Axis> axes;  // innermost first
-  for (size_t axis = shape.size(); axis-- > 0;) {
-    if (shape[axis] == 1) continue;
-    Axis next{shape[axis], {}};
-    for (const auto& s : strides) next.strides.push_back(s[axis]);
-    bool joins = !axes.empty();
-    for (size_t i = 0; joins && i < operands.size(); ++i)
-      joins = next.strides[i] == axes.back().strides[i] * axes.back().extent;
-    if (joins)
-      axes.back().extent *= next.extent;
-    else
-      axes.push_back(std::move(next));
-  }
-  if (axes.empty() || args.num_elems == 0) axes.assign(1, {args.num_elems, Shape(operands.size(), 1)});
+  const std::vector<Axis> axes = collapse(shape, strides);
   SOLDER_REQUIRE(axes.size() <= kMaxDims, unsupported, "broadcasting over ", to_string(shape), " needs ",
                  axes.size(), " axes after collapsing; at most ", kMaxDims, " are supported");
 
@@ -131,6 +139,13 @@ ElementwiseArgs bind_elementwise(const Shape& shape, std::span<const TensorView>
     dense *= axes[inner].extent;
   }
   return args;
+}
+
+bool fits_elementwise(const Shape& space, std::span<const TensorView> operands) {
+  std::vector<Shape> strides(operands.size());
+  for (size_t i = 0; i < operands.size(); ++i)
+    if (!broadcast_strides(operands[i], space, &strides[i])) return false;
+  return operands.size() <= kMaxOperands && collapse(space, strides).size() <= kMaxDims;
 }
 
 elementwise::Access access_of(const ElementwiseArgs& args, const Operand& operand) {

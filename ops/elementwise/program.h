@@ -114,6 +114,9 @@ Program as_pass(const Program& epilogue);
 ElementwiseArgs bind_elementwise(const Shape& shape, std::span<const TensorView> operands,
                                  std::span<const TensorView> outputs);
 
+/// Whether bind_elementwise() takes these operands.
+bool fits_elementwise(const Shape& space, std::span<const TensorView> operands);
+
 /// How a kernel reads `operand`.
 elementwise::Access access_of(const ElementwiseArgs& args, const Operand& operand);
 

@@ -101,7 +101,8 @@ TEST_CASE("views: nothing runs and nothing is placed for them; what needs dense 
     std::copy_n(xt.floats().data() + 3 * 64, batch_t.num_elems(), batch_t.floats().data());
     for (int64_t n = 0; n < 4; ++n)
       for (int64_t c = 0; c < 2; ++c)
-        std::copy_n(xt.floats().data() + (n * 3 + 2 - c) * 64, 64, channels_t.floats().data() + (n * 2 + c) * 64);
+        std::copy_n(xt.floats().data() + (n * 3 + 2 - c) * 64, 64,
+                    channels_t.floats().data() + (n * 2 + c) * 64);
     const Value wb = whole.parameter("w", {5, 3, 3, 3}), wn = whole.parameter("narrow", {5, 2, 3, 3});
     const Value b = whole.input("batch", batch_t.shape()), c = whole.input("channels", channels_t.shape());
     whole.output("a", whole.conv2d(b, wb));
@@ -140,16 +141,20 @@ TEST_CASE("views: of views, of parameters and of epilogue operands, in 16 bits t
     const Value w = g.parameter("w", {3, 2, 1, 1}), m = g.parameter("m", {4, 4});
     const Value y = g.conv2d(x, w, g.slice(b, 0, 0, 6, 2));
     g.output("conv", g.relu(g.add(y, g.slice(r, 1, 5, INT64_MIN, -2))));
-    g.output("matmul", g.mish(g.add(g.matmul(g.slice(x, 2, 3, INT64_MIN, -1), m), g.slice(x, 3, 3, INT64_MIN, -1))));
+    g.output("matmul",
+             g.mish(g.add(g.matmul(g.slice(x, 2, 3, INT64_MIN, -1), m), g.slice(x, 3, 3, INT64_MIN, -1))));
     const TensorMap weights{{"w", uniform({3, 2, 1, 1}, 1)}, {"m", uniform({4, 4}, 2)}};
     const TensorMap inputs{
         {"x", uniform({1, 2, 4, 4}, 3)}, {"r", uniform({1, 6, 4, 4}, 4)}, {"b", uniform({6}, 5)}};
     const TensorMap fused = compile(g, weights, {.device = device}).session().run(inputs);
     const TensorMap unfused = compile(g, weights, {.device = device, .fuse = false}).session().run(inputs);
     for (const char* name : {"conv", "matmul"}) CHECK(same_bits(fused.at(name), unfused.at(name)));
-    const auto at = [&](const TensorMap& map, const char* name, size_t i) { return map.at(name).floats()[i]; };
+    const auto at = [&](const TensorMap& map, const char* name, size_t i) {
+      return map.at(name).floats()[i];
+    };
     for (size_t k = 0; k < 3; ++k) {
-      const float sum = at(inputs, "x", 0) * at(weights, "w", k * 2) + at(inputs, "x", 16) * at(weights, "w", k * 2 + 1);
+      const float sum =
+          at(inputs, "x", 0) * at(weights, "w", k * 2) + at(inputs, "x", 16) * at(weights, "w", k * 2 + 1);
       const float value = sum + at(inputs, "b", 2 * k) + at(inputs, "r", (5 - 2 * k) * 16);
       CHECK(at(fused, "conv", k * 16) == doctest::Approx(std::max(value, 0.0f)).epsilon(1e-5));
     }
