@@ -130,7 +130,7 @@ $(BUILD)/runtime/nvrtc.cpp.o: CPPFLAGS += -DSOLDER_CUDA_LIB='"$(CUDA_LIB)"'
 
 # The text that generated elementwise kernels start with: the formulas, loads and stores of these headers, without
 # comments and includes (NVRTC has no headers to include).
-KERNEL_TEXT := $(addprefix ops/elementwise/,approx.h formulas.h pair16.cuh params.h apply.h io.cuh)
+KERNEL_TEXT := runtime/divide.h $(addprefix ops/elementwise/,approx.h formulas.h pair16.cuh params.h apply.h io.cuh)
 $(BUILD)/ops/elementwise/text.cpp: runtime/dtype.h ops/elementwise/program.h $(KERNEL_TEXT) Makefile
 	@mkdir -p $(@D)
 	@{ echo 'namespace solder { extern const char* const kElementwiseText; const char* const kElementwiseText = R"CUDA('; \

@@ -81,7 +81,8 @@ __global__ void __launch_bounds__(kThreads)
 
 KernelParams params_of(const ElementwiseArgs& args) {
   KernelParams params{.args = args};
-  for (int d = 0; d < args.rank; ++d) params.by_dim[d] = FastDivisor(static_cast<uint32_t>(args.dims[d]));
+  for (int d = 0; d < args.rank && fits_32_bits(args.num_elems); ++d)
+    params.by_dim[d] = FastDivisor(static_cast<uint32_t>(args.dims[d]));
   for (int i = 0; i < args.num_operands; ++i) {
     params.access[i] = access_of(args, args.operands[i]);
     params.has_channels = params.has_channels || params.access[i] == Access::channel;

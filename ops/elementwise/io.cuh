@@ -31,8 +31,7 @@ __device__ Index divide_by_dim(const KernelParams& p, int axis, Index idx) {
   if constexpr (sizeof(Index) == 8) {
     return idx / static_cast<Index>(p.args.dims[axis]);
   } else {
-    const FastDivisor by = p.by_dim[axis];
-    return by.multiplier == 0 ? idx : __umulhi(idx, by.multiplier) >> by.shift;
+    return p.by_dim[axis].divide(idx);
   }
 }
 

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "runtime/divide.h"
 #include "runtime/dtype.h"
 
 namespace solder {
@@ -44,25 +45,10 @@ enum class Access : uint8_t {
   strided,  ///< any other broadcast
 };
 
-/// n / divisor for n < 2^31 by a multiplication (Granlund and Montgomery 1994).
-struct FastDivisor {
-  uint32_t multiplier = 0;
-  uint32_t shift = 0;
-
-  FastDivisor() = default;
-  explicit FastDivisor(uint32_t divisor) {
-    uint32_t log2 = 0;
-    while ((uint64_t{1} << log2) < divisor) ++log2;
-    shift = log2 == 0 ? 0 : log2 - 1;
-    multiplier =
-        divisor <= 1 ? 0 : static_cast<uint32_t>(((uint64_t{1} << (32 + shift)) + divisor - 1) / divisor);
-  }
-};
-
 /// What a kernel gets.
 struct KernelParams {
   ElementwiseArgs args;
-  FastDivisor by_dim[kMaxDims];  ///< for 32-bit indices
+  FastDivisor by_dim[kMaxDims];  ///< where indices have 32 bits
   Access access[kMaxOperands];
   bool has_channels = false;  ///< some operand is read by channel
 };

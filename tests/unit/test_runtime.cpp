@@ -1,6 +1,7 @@
 #include <bit>
 #include <limits>
 
+#include "runtime/divide.h"
 #include "tests/support/support.h"
 
 using namespace solder;
@@ -17,6 +18,28 @@ TEST_CASE("shape: text, element counts, overflow") {
   CHECK_ERROR(num_elements({int64_t{1} << 32, int64_t{1} << 31}), invalid_argument, "2^63");
   CHECK_ERROR(num_bytes({int64_t{1} << 61}, DType::float32), invalid_argument, "bytes");
   CHECK(num_bytes({int64_t{1} << 61}, DType::float16) == int64_t{1} << 62);
+}
+
+TEST_CASE("FastDivisor: what the division gives") {
+  constexpr uint32_t kLimit = uint32_t{1} << 31;
+  std::mt19937 engine(1);
+  int64_t bad = 0;
+  const auto check = [&](uint32_t divisor) {
+    const FastDivisor by(divisor);
+    const auto differs = [&](uint32_t n) { bad += n < kLimit && by.divide(n) != n / divisor; };
+    for (const uint32_t n : {0u, 1u, divisor - 1, divisor, divisor + 1, kLimit - 1}) differs(n);
+    for (int i = 0; i < 20; ++i) {
+      const auto n = static_cast<uint32_t>(engine() % kLimit), below = n / divisor * divisor;
+      for (const uint32_t near : {n, below, below - 1, below + divisor}) differs(near);
+    }
+    INFO("divisor ", divisor);
+    CHECK(bad == 0);
+  };
+  for (uint32_t divisor = 1; divisor < 3000; ++divisor) check(divisor);
+  for (int i = 0; i < 3000; ++i) check(1 + static_cast<uint32_t>(engine() % kLimit));
+  for (uint32_t bits = 1; bits <= 31; ++bits)
+    for (const int off : {-1, 0, 1})
+      if (bits < 31 || off <= 0) check((uint32_t{1} << bits) + static_cast<uint32_t>(off));
 }
 
 TEST_CASE("shape: broadcasting follows numpy") {
