@@ -194,20 +194,24 @@ Value Graph::elementwise(Op op, std::vector<Value> inputs, std::vector<Shape> op
   return append(std::move(node));
 }
 
+Value Graph::unary(Op op, Value x) {
+  for (const OpParam& param : op_info(op).params)
+    SOLDER_REQUIRE(!param.is_required(), invalid_argument, next_name(to_string(op)), ": needs `", param.name,
+                   "`, which has no default");
+  return unary(op, x, op_info(op).params[0].fallback, op_info(op).params[1].fallback);
+}
+
 Value Graph::unary(Op op, Value x, float p, float q) {
-  SOLDER_REQUIRE(is_unary(op), invalid_argument, "unary: ", to_string(op), " takes two arguments");
+  SOLDER_REQUIRE(is_unary(op), invalid_argument, "unary: ", to_string(op), " is no function of one argument");
+  SOLDER_REQUIRE(op != Op::clip || p <= q, invalid_argument, next_name(to_string(op)), ": low ", p,
+                 " must not be above high ", q);
   const TensorType result = checked_type(x, to_string(op));
   return elementwise(op, {x}, {result.shape}, Arg::operand(0), {}, p, q, result);
 }
 
-Value Graph::clip(Value x, float low, float high) {
-  SOLDER_REQUIRE(low <= high, invalid_argument, next_name("clip"), ": low ", low, " must not be above high ",
-                 high);
-  return unary(Op::clip, x, low, high);
-}
-
 Value Graph::binary(Op op, Value a, Value b) {
-  SOLDER_REQUIRE(is_binary(op), invalid_argument, "binary: ", to_string(op), " takes one argument");
+  SOLDER_REQUIRE(is_binary(op), invalid_argument, "binary: ", to_string(op),
+                 " is no function of two arguments");
   const TensorType at = checked_type(a, to_string(op));
   const TensorType bt = checked_type(b, to_string(op));
   SOLDER_REQUIRE(at.dtype == bt.dtype, invalid_argument, next_name(to_string(op)), ": ", to_string(at),
@@ -222,13 +226,15 @@ Value Graph::binary(Op op, Value a, Value b) {
 }
 
 Value Graph::binary(Op op, Value a, float b) {
-  SOLDER_REQUIRE(is_binary(op), invalid_argument, "binary: ", to_string(op), " takes one argument");
+  SOLDER_REQUIRE(is_binary(op), invalid_argument, "binary: ", to_string(op),
+                 " is no function of two arguments");
   const TensorType result = checked_type(a, to_string(op));
   return elementwise(op, {a}, {result.shape}, Arg::operand(0), Arg::immediate(b), 0, 0, result);
 }
 
 Value Graph::binary(Op op, float a, Value b) {
-  SOLDER_REQUIRE(is_binary(op), invalid_argument, "binary: ", to_string(op), " takes one argument");
+  SOLDER_REQUIRE(is_binary(op), invalid_argument, "binary: ", to_string(op),
+                 " is no function of two arguments");
   const TensorType result = checked_type(b, to_string(op));
   return elementwise(op, {b}, {result.shape}, Arg::immediate(a), Arg::operand(0), 0, 0, result);
 }
