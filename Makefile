@@ -155,14 +155,13 @@ $(BUILD)/%.cu.o: %.cu $(BUILD)/flags
 
 $(BUILD)/runtime/nvrtc.cpp.o: CPPFLAGS += -DSOLDER_CUDA_LIB='"$(CUDA_LIB)"'
 
-# The text that generated elementwise kernels start with: the formulas, loads and stores of these headers, without
-# comments and includes (NVRTC has no headers to include).
-KERNEL_TEXT := runtime/divide.h $(addprefix ops/elementwise/,approx.h formulas.h pair16.cuh params.h apply.h io.cuh)
-$(BUILD)/ops/elementwise/text.cpp: runtime/dtype.h ops/elementwise/program.h $(KERNEL_TEXT) Makefile
+# The text that generated elementwise kernels start with: these headers without comments and includes (NVRTC has no
+# headers to include).
+KERNEL_TEXT := runtime/dtype.h runtime/divide.h \
+               $(addprefix ops/elementwise/,op_info.h approx.h pair16.cuh formulas.h params.h apply.h io.cuh)
+$(BUILD)/ops/elementwise/text.cpp: $(KERNEL_TEXT) Makefile
 	@mkdir -p $(@D)
 	@{ echo 'namespace solder { extern const char* const kElementwiseText; const char* const kElementwiseText = R"CUDA('; \
-	  echo 'namespace solder {'; sed -n '/^enum class DType/p' runtime/dtype.h; \
-	  sed -n '/^enum class Op/,/^};/p' ops/elementwise/program.h; echo '}'; \
 	  sed -E '/^ *(\/\/|#include|#pragma once)/d' $(KERNEL_TEXT); echo ')CUDA"; }'; } > $@
 $(BUILD)/ops/elementwise/text.cpp.o: $(BUILD)/ops/elementwise/text.cpp $(BUILD)/flags
 	$(call say,CXX $<) $(CXX) $(CPPFLAGS) $(CXXFLAGS) -c $< -o $@

@@ -170,7 +170,7 @@ class Graph {
   Value mish(Value x) { return unary(Op::mish, x); }
   Value double_mish(Value x) { return unary(Op::double_mish, x); }
   /// Error(invalid_argument) unless low <= high.
-  Value clip(Value x, float low, float high);
+  Value clip(Value x, float low, float high) { return unary(Op::clip, x, low, high); }
 
   /// Elementwise arithmetic of two tensors of one dtype with numpy broadcasting, or of a tensor and a number.
   Value add(Value a, Value b) { return binary(Op::add, a, b); }
@@ -195,8 +195,10 @@ class Graph {
   Value max(Value a, float b) { return binary(Op::max, a, b); }
   Value max(float a, Value b) { return binary(Op::max, a, b); }
 
-  /// The same by op, for programs that make graphs. Error(invalid_argument) when `op` has another arity.
-  Value unary(Op op, Value x, float p = 0, float q = 0);
+  /// The same by op, for programs that make graphs. Error(invalid_argument) when `op` has another arity or needs
+  /// parameters that are not given; p and q are those of its row in op_info.h.
+  Value unary(Op op, Value x);
+  Value unary(Op op, Value x, float p, float q = 0);
   Value binary(Op op, Value a, Value b);
   Value binary(Op op, Value a, float b);
   Value binary(Op op, float a, Value b);

@@ -24,9 +24,7 @@ std::string to_string(const Region& region) {
     const Expr& expr = region.exprs[i];
     text += str(i ? "; " : "", "e", i, " = ", to_string(expr.op), "(", to_string(expr.a));
     if (expr.b.kind != Arg::Kind::none) text += str(", ", to_string(expr.b));
-    if (expr.op == Op::leaky_relu || expr.op == Op::elu) text += str(", ", expr.p);
-    if (expr.op == Op::clip) text += str(", ", expr.p, ", ", expr.q);
-    text += ")";
+    text += params_text(expr.op, expr.p, expr.q, ", ") + ")";
   }
   text += " ->";
   for (const Arg& output : region.outputs) text += " " + to_string(output);

@@ -1,9 +1,6 @@
 #pragma once
 
-#include <bit>
-#include <cstddef>
 #include <cstdint>
-#include <cstring>
 
 namespace solder {
 
@@ -24,42 +21,43 @@ constexpr const char* to_string(DType dtype) {
 constexpr int64_t size_of(DType dtype) { return dtype == DType::float32 ? 4 : 2; }
 
 /// float32 -> bfloat16 bits, round to nearest even; a NaN stays a (quiet) NaN.
-inline uint16_t bfloat16_from_float(float value) {
-  const uint32_t bits = std::bit_cast<uint32_t>(value);
+constexpr uint16_t bfloat16_from_float(float value) {
+  const uint32_t bits = __builtin_bit_cast(uint32_t, value);
   if ((bits & 0x7fffffffu) > 0x7f800000u) return static_cast<uint16_t>((bits >> 16) | 0x40u);
   return static_cast<uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
 }
 
 /// bfloat16 bits -> float32, exact.
-inline float float_from_bfloat16(uint16_t bits) { return std::bit_cast<float>(uint32_t{bits} << 16); }
+constexpr float float_from_bfloat16(uint16_t bits) { return __builtin_bit_cast(float, uint32_t{bits} << 16); }
 
 /// float32 -> IEEE binary16 bits, round to nearest even; beyond 65504 (rounded) becomes infinity.
-inline uint16_t float16_from_float(float value) {
-  const uint32_t bits = std::bit_cast<uint32_t>(value);
+constexpr uint16_t float16_from_float(float value) {
+  const uint32_t bits = __builtin_bit_cast(uint32_t, value);
   const uint32_t sign = (bits >> 16) & 0x8000u;
   const uint32_t magnitude = bits & 0x7fffffffu;
   if (magnitude > 0x7f800000u) return static_cast<uint16_t>(sign | 0x7e00u | ((magnitude >> 13) & 0x3ffu));
   if (magnitude >= 0x477ff000u) return static_cast<uint16_t>(sign | 0x7c00u);
-  if (magnitude < 0x38800000u) {
-    // Subnormal result: adding 0.5 makes the FPU round at 2^-24, float16's smallest step.
-    const float shifted = std::bit_cast<float>(magnitude) + 0.5f;
-    return static_cast<uint16_t>(sign | (std::bit_cast<uint32_t>(shifted) - 0x3f000000u));
+  if (magnitude < 0x38800000u) {  // subnormal: in steps of 2^-24
+    const uint32_t shift = 126 - (magnitude >> 23), significand = (magnitude & 0x7fffffu) | 0x800000u;
+    if (shift > 24) return static_cast<uint16_t>(sign);  // less than half a step
+    const uint32_t steps = (significand + (1u << (shift - 1)) - 1 + ((significand >> shift) & 1u)) >> shift;
+    return static_cast<uint16_t>(sign | steps);
   }
   const uint32_t rounded = magnitude + 0xfffu + ((magnitude >> 13) & 1u);
   return static_cast<uint16_t>(sign | ((rounded - 0x38000000u) >> 13));
 }
 
 /// IEEE binary16 bits -> float32, exact.
-inline float float_from_float16(uint16_t bits) {
+constexpr float float_from_float16(uint16_t bits) {
   const uint32_t sign = uint32_t{bits & 0x8000u} << 16;
   const uint32_t exponent = (bits >> 10) & 0x1fu;
   const uint32_t fraction = bits & 0x3ffu;
-  if (exponent == 0x1f) return std::bit_cast<float>(sign | 0x7f800000u | (fraction << 13));
+  if (exponent == 0x1f) return __builtin_bit_cast(float, sign | 0x7f800000u | (fraction << 13));
   if (exponent == 0) {
     const float magnitude = static_cast<float>(fraction) * 0x1p-24f;
-    return std::bit_cast<float>(sign | std::bit_cast<uint32_t>(magnitude));
+    return __builtin_bit_cast(float, sign | __builtin_bit_cast(uint32_t, magnitude));
   }
-  return std::bit_cast<float>(sign | ((exponent + 112) << 23) | (fraction << 13));
+  return __builtin_bit_cast(float, sign | ((exponent + 112) << 23) | (fraction << 13));
 }
 
 /// Element `idx` of an array of `dtype`, as float32.

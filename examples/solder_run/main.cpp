@@ -122,7 +122,7 @@ int run(const Options& options) {
 int act(const Options& options) {
   switch (options.action) {
     case Options::Action::help: std::cout << kUsage; return 0;
-    case Options::Action::help_graph: std::cout << kGrammar; return 0;
+    case Options::Action::help_graph: std::cout << grammar(); return 0;
     case Options::Action::list:
       for (size_t i = 0; i < kNumBuiltIns; ++i)
         std::cout << "  " << std::string(kBuiltIns[i].name).append(10, ' ').substr(0, 10) << kBuiltIns[i].what

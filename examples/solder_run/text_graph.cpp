@@ -11,7 +11,7 @@ using solder::Graph;
 using solder::Op;
 using solder::Value;
 
-const char* const kGrammar = R"(A graph as text: one node a line, `#` starts a comment.
+constexpr const char* kGrammar = R"(A graph as text: one node a line, `#` starts a comment.
 
   input NAME SHAPE [DTYPE]          a tensor given with --input
   parameter NAME SHAPE [DTYPE]      a tensor of the --weights file, found there by NAME
@@ -27,10 +27,7 @@ OP, with its arguments:
   conv2d X W [BIAS]    X [N,C,H,W], W [K,C/groups,R,S], BIAS [K]; stride=1 dilation=1 (one number or h,w),
                        padding=0 (one number, h,w or top,left,bottom,right), groups=1
   matmul A B           linear X W [BIAS]: X times W transposed
-  add sub mul div pow min max   A B, with numpy's broadcasting; one of them may be a number
-  abs neg exp log sqrt rsqrt reciprocal square erf tanh sigmoid softplus relu selu gelu gelu_tanh silu
-  hard_sigmoid hard_swish mish double_mish   X
-  leaky_relu X slope=0.01       elu X alpha=1       clip X low=A high=B       cast X dtype=float16
+  cast X dtype=float16
 )";
 
 namespace {
@@ -44,19 +41,23 @@ solder::DType parse_dtype(std::string_view text) {
   syntax_error(quoted(text) + " is not a dtype: float32, float16 or bfloat16");
 }
 
-std::optional<Op> op_named(std::string_view text) {
-  for (int i = 0; i < solder::kNumComputeOps; ++i) {
-    const Op op = static_cast<Op>(i);
-    if (op != Op::to_float16 && op != Op::to_bfloat16 && text == solder::to_string(op)) return op;
-  }
-  return {};
+const solder::OpInfo* function_named(std::string_view text) {
+  for (const solder::OpInfo& info : solder::kOps)
+    if (info.is_callable && text == info.name) return &info;
+  return nullptr;
 }
 
 std::vector<std::string> op_names() {
   std::vector<std::string> names{"conv2d", "matmul", "linear", "cast"};
-  for (int i = 0; i < solder::kNumComputeOps; ++i)
-    if (const char* name = solder::to_string(static_cast<Op>(i)); op_named(name)) names.emplace_back(name);
+  for (const solder::OpInfo& info : solder::kOps)
+    if (info.is_callable) names.emplace_back(info.name);
   return names;
+}
+
+// what() without the kind that it starts with, which the next error says again.
+std::string message_of(const solder::Error& error) {
+  const std::string_view text = error.what(), kind = to_string(error.kind());
+  return std::string(text.starts_with(kind) ? text.substr(kind.size() + 2) : text);
 }
 
 class Parser {
@@ -75,7 +76,7 @@ class Parser {
       syntax_error("expected `input NAME SHAPE`, `parameter NAME SHAPE`, `NAME = OP ...` or `output NAME`");
     Call call(words);
     const size_t before = graph_.nodes().size();
-    const Value value = apply(call, std::string(call.name()));
+    const Value value = named(call);
     call.finish();
     // A call that makes no node (a cast to the dtype there is) has nothing to name.
     const bool is_new = static_cast<size_t>(value.node) >= before;
@@ -147,6 +148,18 @@ class Parser {
     return result;
   }
 
+  // apply(); an error of the builder names the node as the text does, not as the builder would have.
+  Value named(Call& call) {
+    const std::string made_up = solder::str(call.op(), "_", graph_.nodes().size(), ": ");
+    try {
+      return apply(call, std::string(call.name()));
+    } catch (const solder::Error& error) {
+      std::string message = message_of(error);
+      if (message.starts_with(made_up)) message.replace(0, made_up.size(), solder::str(call.name(), ": "));
+      solder::fail(error.kind(), message);
+    }
+  }
+
   Value apply(Call& call, const std::string& name) {
     require_new(name);
     const std::string_view op = call.op();
@@ -180,25 +193,23 @@ class Parser {
       if (!dtype) syntax_error("cast needs dtype=float32, float16 or bfloat16");
       return graph_.cast(argument(0), parse_dtype(*dtype));
     }
-    const std::optional<Op> function = op_named(op);
+    const solder::OpInfo* function = function_named(op);
     if (!function)
       syntax_error(quoted(op) + " is not an operation" + did_you_mean(op, op_names()) +
                    "; --help-graph lists them");
-    return is_unary(*function) ? unary(*function, call) : binary(*function, call);
+    return is_unary(function->op) ? unary(*function, call) : binary(function->op, call);
   }
 
-  Value unary(Op op, Call& call) {
+  Value unary(const solder::OpInfo& function, Call& call) {
     call.require_arguments(1, 1);
     const Value x = find(call.arguments()[0]);
-    switch (op) {
-      case Op::clip: {
-        const float low = call.take_float("low", {}), high = call.take_float("high", {});
-        return graph_.clip(x, low, high);
-      }
-      case Op::leaky_relu: return graph_.leaky_relu(x, call.take_float("slope", 0.01f));
-      case Op::elu: return graph_.elu(x, call.take_float("alpha", 1.0f));
-      default: return graph_.unary(op, x);
+    float numbers[2] = {};
+    for (int i = 0; i < function.num_params(); ++i) {
+      const solder::OpParam& param = function.params[i];
+      const std::optional<float> fallback = param.fallback;
+      numbers[i] = call.take_float(param.name, param.is_required() ? std::nullopt : fallback);
     }
+    return graph_.unary(function.op, x, numbers[0], numbers[1]);
   }
 
   Value binary(Op op, Call& call) {
@@ -231,6 +242,31 @@ std::string_view checked_text(std::string_view text, const std::string& file) {
 
 }  // namespace
 
+std::string grammar() {
+  std::string text = kGrammar;
+  const auto list = [&](auto belongs, const char* arguments) {
+    std::string line;
+    for (const solder::OpInfo& info : solder::kOps) {
+      if (!info.is_callable || !belongs(info)) continue;
+      std::string call = info.name;
+      if (info.num_params() > 0) call += " X";
+      for (int i = 0; i < info.num_params(); ++i) {
+        const solder::OpParam& param = info.params[i];
+        call +=
+            solder::str(" ", param.name, "=", param.is_required() ? "NUMBER" : solder::str(param.fallback));
+      }
+      if (line.size() + call.size() > 95) text += "  " + line + "\n", line.clear();
+      line += (line.empty() ? "" : info.num_params() > 0 ? "   " : " ") + call;
+    }
+    text += "  " + line + arguments + "\n";
+  };
+  list([](const auto& info) { return is_binary(info.op); },
+       "   A B, with numpy's broadcasting; one of them may be a number");
+  list([](const auto& info) { return is_unary(info.op) && info.num_params() == 0; }, "   X");
+  list([](const auto& info) { return info.num_params() > 0; }, "");
+  return text;
+}
+
 Graph parse_graph(std::string_view text, const std::string& file, const ShapeOverrides& shapes) {
   Parser parser(shapes);
   std::string place = file;
@@ -238,11 +274,7 @@ Graph parse_graph(std::string_view text, const std::string& file, const ShapeOve
     try {
       return action();
     } catch (const solder::Error& error) {
-      // what() starts with the kind, which the new error says again.
-      const std::string kind = solder::str(to_string(error.kind()), ": ");
-      std::string message = error.what();
-      if (message.rfind(kind, 0) == 0) message.erase(0, kind.size());
-      solder::fail(error.kind(), solder::str(place, ": ", message));
+      solder::fail(error.kind(), solder::str(place, ": ", message_of(error)));
     }
   };
   text = checked_text(text, file);

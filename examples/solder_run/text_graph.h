@@ -11,8 +11,8 @@
 
 namespace solder_run {
 
-/// The grammar, for --help-graph and people.
-extern const char* const kGrammar;
+/// The grammar with every elementwise function, for --help-graph and people.
+std::string grammar();
 
 /// Shapes that replace those a text declares, by name of the input.
 using ShapeOverrides = std::map<std::string, solder::Shape>;

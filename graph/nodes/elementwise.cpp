@@ -92,20 +92,24 @@ Value Graph::elementwise(Op op, std::vector<Value> inputs, std::vector<Shape> op
   return add_node(std::move(node));
 }
 
+Value Graph::unary(Op op, Value x) {
+  for (const OpParam& param : op_info(op).params)
+    SOLDER_REQUIRE(!param.is_required(), invalid_argument, next_name(to_string(op)), ": needs `", param.name,
+                   "`, which has no default");
+  return unary(op, x, op_info(op).params[0].fallback, op_info(op).params[1].fallback);
+}
+
 Value Graph::unary(Op op, Value x, float p, float q) {
-  SOLDER_REQUIRE(is_unary(op), invalid_argument, "unary: ", to_string(op), " takes two arguments");
+  SOLDER_REQUIRE(is_unary(op), invalid_argument, "unary: ", to_string(op), " is no function of one argument");
+  SOLDER_REQUIRE(op != Op::clip || p <= q, invalid_argument, next_name(to_string(op)), ": low ", p,
+                 " must not be above high ", q);
   const TensorType& type = checked_type(x, to_string(op));
   return elementwise(op, {x}, {type.shape}, Arg::operand(0), {}, p, q, type.dtype);
 }
 
-Value Graph::clip(Value x, float low, float high) {
-  SOLDER_REQUIRE(low <= high, invalid_argument, next_name("clip"), ": low ", low, " must not be above high ",
-                 high);
-  return unary(Op::clip, x, low, high);
-}
-
 Value Graph::binary(Op op, Value a, Value b) {
-  SOLDER_REQUIRE(is_binary(op), invalid_argument, "binary: ", to_string(op), " takes one argument");
+  SOLDER_REQUIRE(is_binary(op), invalid_argument, "binary: ", to_string(op),
+                 " is no function of two arguments");
   const TensorType &at = checked_type(a, to_string(op)), &bt = checked_type(b, to_string(op));
   SOLDER_REQUIRE(at.dtype == bt.dtype, invalid_argument, next_name(to_string(op)), ": ", to_string(at),
                  " and ", to_string(bt), " differ in dtype: cast one of them");
@@ -114,13 +118,15 @@ Value Graph::binary(Op op, Value a, Value b) {
 }
 
 Value Graph::binary(Op op, Value a, float b) {
-  SOLDER_REQUIRE(is_binary(op), invalid_argument, "binary: ", to_string(op), " takes one argument");
+  SOLDER_REQUIRE(is_binary(op), invalid_argument, "binary: ", to_string(op),
+                 " is no function of two arguments");
   const TensorType& type = checked_type(a, to_string(op));
   return elementwise(op, {a}, {type.shape}, Arg::operand(0), Arg::immediate(b), 0, 0, type.dtype);
 }
 
 Value Graph::binary(Op op, float a, Value b) {
-  SOLDER_REQUIRE(is_binary(op), invalid_argument, "binary: ", to_string(op), " takes one argument");
+  SOLDER_REQUIRE(is_binary(op), invalid_argument, "binary: ", to_string(op),
+                 " is no function of two arguments");
   const TensorType& type = checked_type(b, to_string(op));
   return elementwise(op, {b}, {type.shape}, Arg::immediate(a), Arg::operand(0), 0, 0, type.dtype);
 }

@@ -1,32 +1,41 @@
 #pragma once
-// Each scalar formula of solder, once, for host and device.
+// Each scalar formula of solder, once, for host and device, under the name that it has in op_info.h. Longer than
+// other files: it is one table of formulas with what is known of each.
 //
-// Compile with contraction off (-ffp-contract=off, --fmad=false): a fused multiply-add is written out as
-// fmaf, so a formula rounds the same wherever it is inlined, and a fused chain equals the unfused one bit for
-// bit. Where the GPU has an instruction for 2^x or 1/x (ops/elementwise/approx.h) the host rounds correctly, and the C
-// math functions round differently in glibc and in CUDA: the CPU and the GPU agree to the stated bounds, not
-// to the bit.
+// Compile with contraction off (-ffp-contract=off, --fmad=false): a fused multiply-add is written out as fmaf, so
+// that a formula rounds the same wherever it is inlined, and a fused chain equals the unfused one bit for bit.
+// Where the GPU has an instruction for 2^x or 1/x (approx.h) the host rounds correctly, and C's math functions round
+// differently in glibc and in CUDA: the CPU and the GPU agree to the stated bounds, not to the bit.
 //
-// Conventions: NaN in gives NaN out, everywhere. A bound in ULP holds for float32 results that are normal
-// numbers; x is any float32. Worst inputs: tests/ACCURACY.md.
+// Conventions: NaN in gives NaN out, everywhere. A bound in ULP holds for float32 results that are normal numbers;
+// x is any float32. Worst inputs: ACCURACY.md of the tests.
 //
 // Formulas are straight lines, so that long chains keep up with memory. Those that need another one for very
-// negative x, the tail, are there for a block of values too, float (&x)[N], with one branch a block; a Range
-// that is known to the compiler leaves out what cannot happen.
+// negative x, the tail, are written for a block of values, float (&x)[N], with one branch a block; a Range that is
+// known to the compiler leaves out what cannot happen.
 //
-// Instructions an element on sm_90a, in brackets those of the special-function unit: mish 12 (2), sigmoid 17
-// (2), silu 14 (2), softplus 16 (1), each and about 1 for the tail's check; tanh 13 (2); gelu 47 (2);
-// gelu_tanh 27 (1). With a known range: tanh and sigmoid near zero alone 6 and 5, sigmoid from -1 on 12 (2),
-// mish of positive values 9 (2). In the time in which an H100 reads and writes a float32 it issues 89, at
-// most 11 of them of the special-function unit; in long chains one of those costs as much as 6 others.
+// Instructions an element on sm_90a, in brackets those of the special-function unit; the tail's check is about 1
+// more where there is one.
+//
+//   mish 12 (2)    sigmoid 17 (2)    silu 14 (2)         softplus 16 (1)     tanh 13 (2)
+//   gelu 47 (2)    gelu_tanh 27 (1)  mish, x > 0: 9 (2)  sigmoid, x > -1: 12 (2)
+//   near zero alone: tanh 6, sigmoid 5
+//
+// In the time in which an H100 reads and writes a float32 it issues 89, at most 11 of them of the special-function
+// unit; in long chains one of those costs as much as 6 others.
 
 #include "ops/elementwise/approx.h"
+#include "ops/elementwise/op_info.h"
+#include "runtime/dtype.h"
+
+#if defined(__CUDACC__)
+#include "ops/elementwise/pair16.cuh"
+#endif
 
 namespace solder::math {
 
 // ---- building blocks -------------------------------------------------------------------------------------
 
-inline constexpr float kInfinity = __builtin_bit_cast(float, 0x7f800000u);
 inline constexpr float kLog2E = 1.44269502f;  // log2(e) is the sum of these two
 inline constexpr float kLog2ELow = 1.92596299e-8f;
 inline constexpr float kLn2 = 0.693147182f;   // ln(2) and 1.9e-9 more
@@ -59,11 +68,6 @@ SOLDER_HD float x_times_exp(float x) {
   return (x * expf(x + 40.0f)) * kExpMinus40;
 }
 
-/// Where the values of a block lie, NaN aside.
-struct Range {
-  float low = -kInfinity, high = kInfinity;
-};
-
 /// From here on the e^x of exp_near_zero, off by 2^-22, is above 1.
 inline constexpr float kAboveOne = 1e-6f;
 
@@ -89,8 +93,10 @@ SOLDER_HD void map_with_tail(float (&x)[N], Range known, Body body, Tail tail) {
 
 // ---- functions -------------------------------------------------------------------------------------------
 
-/// |x|, -x: exact.
+/// |x|: exact.
 SOLDER_HD float abs(float x) { return fabsf(x); }
+
+/// -x: exact.
 SOLDER_HD float neg(float x) { return -x; }
 
 /// e^x: at most 2 ULP. exp(-inf) = 0, exp(+inf) = +inf.
@@ -162,11 +168,6 @@ SOLDER_HD void sigmoid(float (&x)[N], Range known = {}) {
   map_with_tail(
       x, known, [=](float v) { return sigmoid_body(v, known); }, [](float v) { return expf(v); });
 }
-SOLDER_HD float sigmoid(float x) {
-  float v[1] = {x};
-  sigmoid(v);
-  return v[0];
-}
 
 /// log(1 + e^x) = max(x, 0) + log(1 + z) with z = e^-|x|, the logarithm as z + z^2 P(z). At most 4 ULP.
 /// softplus(-inf) = 0, softplus(+inf) = +inf.
@@ -186,17 +187,17 @@ SOLDER_HD void softplus(float (&x)[N], Range known = {}) {
   map_with_tail(
       x, known, [](float v) { return softplus_body(v); }, [](float v) { return expf(v); });
 }
-SOLDER_HD float softplus(float x) {
-  float v[1] = {x};
-  softplus(v);
-  return v[0];
-}
 
 /// max(x, 0), exact. NaN passes; relu(-0) = +0.
 SOLDER_HD float relu(float x) { return x <= 0.0f ? 0.0f : x; }
 
 /// x for x > 0, slope * x otherwise, correctly rounded.
-SOLDER_HD float leaky_relu(float x, float slope) { return x > 0.0f ? x : x * slope; }
+template <int N>
+SOLDER_HD void leaky_relu(float (&x)[N], float slope, Range known = {}) {
+  if (known.low > 0) return;
+  SOLDER_UNROLL
+  for (int i = 0; i < N; ++i) x[i] = x[i] > 0.0f ? x[i] : x[i] * slope;
+}
 
 /// x for x > 0, alpha * (e^x - 1) otherwise (Clevert et al. 2015): at most 4 ULP. elu(-inf) = -alpha.
 SOLDER_HD float elu(float x, float alpha) { return x > 0.0f ? x : alpha * expm1f(x); }
@@ -274,11 +275,6 @@ SOLDER_HD void silu(float (&x)[N], Range known = {}) {
   map_with_tail(
       x, known, [](float v) { return silu_body(v); }, [](float v) { return x_times_exp(v); });
 }
-SOLDER_HD float silu(float x) {
-  float v[1] = {x};
-  silu(v);
-  return v[0];
-}
 
 /// min(max(x + 3, 0), 6) / 6 (Howard et al. 2019): at most 1.5 ULP.
 SOLDER_HD float hard_sigmoid(float x) {
@@ -306,27 +302,47 @@ SOLDER_HD void mish(float (&x)[N], Range known = {}) {
   map_with_tail(
       x, known, [=](float v) { return mish_body(v, known); }, [](float v) { return x_times_exp(v); });
 }
-SOLDER_HD float mish(float x) {
-  float v[1] = {x};
-  mish(v);
-  return v[0];
-}
 
 /// mish(mish(x)), rounded after each, so at most 4 ULP from mish of the float32 mish(x); mish never goes
 /// below -0.31, so the second has no tail.
-SOLDER_HD float double_mish(float x) { return mish_body(mish(x)); }
+template <int N>
+SOLDER_HD void double_mish(float (&x)[N], Range known = {}) {
+  mish(x, known);
+  SOLDER_UNROLL
+  for (int i = 0; i < N; ++i) x[i] = mish_body(x[i]);
+}
 
 /// x limited to [low, high], exact; NaN passes.
 SOLDER_HD float clip(float x, float low, float high) { return x < low ? low : (x > high ? high : x); }
 
-/// IEEE arithmetic, correctly rounded. `pow` is C's powf, at most 8 ULP, except that NaN always passes.
+/// x rounded to float16 and back, to nearest even, beyond its range infinity: exact as far as that type goes.
+SOLDER_HD float to_float16(float x) {
+#if defined(__CUDA_ARCH__)
+  return unpack_pair(DType::float16, pack_pair(DType::float16, x, 0)).x;
+#else
+  return float_from_float16(float16_from_float(x));
+#endif
+}
+
+/// x rounded to bfloat16 and back, to nearest even: exact as far as that type goes.
+SOLDER_HD float to_bfloat16(float x) {
+#if defined(__CUDA_ARCH__)
+  return unpack_pair(DType::bfloat16, pack_pair(DType::bfloat16, x, 0)).x;
+#else
+  return float_from_bfloat16(bfloat16_from_float(x));
+#endif
+}
+
+/// IEEE arithmetic, correctly rounded.
 SOLDER_HD float add(float a, float b) { return a + b; }
 SOLDER_HD float sub(float a, float b) { return a - b; }
 SOLDER_HD float mul(float a, float b) { return a * b; }
 SOLDER_HD float div(float a, float b) { return a / b; }
+
+/// C's powf, at most 8 ULP, except that NaN always passes.
 SOLDER_HD float pow(float a, float b) { return (a != a || b != b) ? a + b : powf(a, b); }
 
-/// The smaller, larger of two; NaN if either is NaN. Of two equal values (+0 and -0 too) the second.
+/// The smaller, larger of two, exact; NaN if either is NaN. Of two equal values (+0 and -0 too) the second.
 SOLDER_HD float min(float a, float b) { return (a < b || a != a) ? a : b; }
 SOLDER_HD float max(float a, float b) { return (a > b || a != a) ? a : b; }
 

@@ -1,8 +1,6 @@
 #pragma once
-// Pairs of 16-bit numbers, packed in 32 bits with the first in the low half, to and from floats. PTX, and no
-// header, so that it compiles under NVRTC too (ops/ptx/sm90.cuh does not).
-
-#include <cuda_bf16.h>
+// Pairs of 16-bit numbers, packed in 32 bits with the first in the low half, to and from floats. Generated kernels
+// embed this text, which is why its PTX stands here.
 
 #include "runtime/dtype.h"
 
@@ -30,8 +28,7 @@ __device__ inline uint32_t pack_pair(DType dtype, float low, float high) {
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
   asm("cvt.rn.bf16x2.f32 %0, %2, %1;" : "=r"(bits) : "f"(low), "f"(high));
 #else
-  bits = uint32_t{__bfloat16_as_ushort(__float2bfloat16_rn(high))} << 16 |
-         __bfloat16_as_ushort(__float2bfloat16_rn(low));
+  bits = uint32_t{bfloat16_from_float(high)} << 16 | bfloat16_from_float(low);
 #endif
   return bits;
 }

@@ -23,7 +23,8 @@ ElementwisePass::ElementwisePass(const Program& program, std::span<const TensorV
 
 std::vector<std::byte> ElementwisePass::constants() const {
   if (path_ != ElementwisePath::table) return {};
-  std::vector<std::byte> patterns(kTableElems * sizeof(uint16_t));  // every one: the program maps them in place
+  std::vector<std::byte> patterns(kTableElems *
+                                  sizeof(uint16_t));  // every one: the program maps them in place
   for (size_t i = 0; i < kTableElems; ++i)
     patterns[2 * i] = std::byte(i % 256), patterns[2 * i + 1] = std::byte(i / 256);
   return patterns;

@@ -8,15 +8,6 @@
 namespace solder {
 namespace {
 
-constexpr std::array kNames = {
-    "abs",        "neg",          "exp",        "log",  "sqrt",        "rsqrt",
-    "reciprocal", "square",       "erf",        "tanh", "sigmoid",     "softplus",
-    "relu",       "leaky_relu",   "elu",        "selu", "gelu",        "gelu_tanh",
-    "silu",       "hard_sigmoid", "hard_swish", "mish", "double_mish", "clip",
-    "to_float16", "to_bfloat16",  "add",        "sub",  "mul",         "div",
-    "pow",        "min",          "max",        "load", "store_slot",  "store_output"};
-static_assert(kNames.size() == static_cast<size_t>(Op::store_output) + 1, "one name an op");
-
 // Strides with which `view` is read over the index space `space`: its own where the extents agree, 0 where it
 // repeats. False when it does not broadcast.
 bool broadcast_strides(const TensorView& view, const Shape& space, Shape* strides) {
@@ -66,12 +57,15 @@ constexpr double kWorthSlots = 1e8;
 
 }  // namespace
 
-const char* to_string(Op op) { return kNames[static_cast<size_t>(op)]; }
-
 void Program::push(const Step& step) {
   SOLDER_REQUIRE(num_steps < kMaxSteps, unsupported, "an elementwise program holds at most ", kMaxSteps,
                  " steps");
   steps[static_cast<size_t>(num_steps++)] = step;
+}
+
+std::string params_text(Op op, float p, float q, const char* separator) {
+  const int count = op_info(op).num_params();
+  return (count > 0 ? str(separator, p) : "") + (count > 1 ? str(separator, q) : "");
 }
 
 std::string to_string(const Program& program) {
@@ -80,8 +74,7 @@ std::string to_string(const Program& program) {
     if (!text.empty()) text += ", ";
     text += to_string(step.op);
     if (step.swapped) text += " swapped";
-    if (step.op == Op::leaky_relu || step.op == Op::elu) text += str(" ", step.p);
-    if (step.op == Op::clip) text += str(" ", step.p, " ", step.q);
+    text += params_text(step.op, step.p, step.q, " ");
     if (step.op == Op::store_slot || step.op == Op::store_output) text += str(" ", int{step.index});
     switch (step.source) {
       case Source::none: break;

@@ -9,6 +9,7 @@
 #include <span>
 #include <string>
 
+#include "ops/elementwise/op_info.h"
 #include "ops/elementwise/params.h"
 #include "runtime/tensor_view.h"
 
@@ -17,62 +18,10 @@ namespace solder {
 class Context;
 class ElementwiseKernel;
 
-/// The elementwise operations. Formulas, bounds and special values: ops/elementwise/formulas.h.
-enum class Op : uint8_t {
-  // unary: acc = f(acc)
-  abs,
-  neg,
-  exp,
-  log,
-  sqrt,
-  rsqrt,
-  reciprocal,
-  square,
-  erf,
-  tanh,
-  sigmoid,
-  softplus,
-  relu,
-  leaky_relu,
-  elu,
-  selu,
-  gelu,
-  gelu_tanh,
-  silu,
-  hard_sigmoid,
-  hard_swish,
-  mish,
-  double_mish,
-  clip,
-  to_float16,
-  to_bfloat16,
-  // binary: acc = f(acc, source), or f(source, acc) when the step is swapped
-  add,
-  sub,
-  mul,
-  div,
-  pow,
-  min,
-  max,
-  // data movement inside a program
-  load,          // acc = source
-  store_slot,    // slot[index] = acc
-  store_output,  // output[index] = acc, rounded to the output's dtype
-};
-inline constexpr int kNumUnaryOps = static_cast<int>(Op::to_bfloat16) + 1;
-inline constexpr int kNumComputeOps = static_cast<int>(Op::max) + 1;
-
-constexpr bool is_unary(Op op) { return op <= Op::to_bfloat16; }
-constexpr bool is_binary(Op op) { return op >= Op::add && op <= Op::max; }
-
-/// "mish", "leaky_relu", ... the names used in dumps, errors and the builder.
-const char* to_string(Op op);
-
 /// Where a step's second value comes from.
 enum class Source : uint8_t { none, immediate, operand, slot };
 
-/// One step of a program. `p`, `q` are the op's parameters: leaky_relu slope, elu alpha, clip low and high;
-/// `p` is also the value of an immediate source.
+/// One step of a program. `p`, `q` are the op's parameters (see OpInfo); `p` is also the value of an immediate source.
 struct Step {
   Op op = Op::load;
   Source source = Source::none;
@@ -102,8 +51,11 @@ struct Program {
   bool operator==(const Program&) const = default;
 };
 
-/// "mul %1, add %2, mish, store 0": one line for dumps and errors.
+/// "mul %1, add %2, mish, store_output 0": one line for dumps and errors.
 std::string to_string(const Program& program);
+
+/// Each of the op's parameters after `separator`: ", 0.1" for leaky_relu.
+std::string params_text(Op op, float p, float q, const char* separator);
 
 /// An epilogue as a pass of its own over the result in memory, which becomes operand 0; the others follow.
 Program as_pass(const Program& epilogue);

@@ -73,13 +73,15 @@ class GraphGenerator {
   void add_call() {
     const Value a = any_value();
     const float number = static_cast<float>(pick(9)) * 0.5f - 2;
-    const Op binary = static_cast<Op>(static_cast<size_t>(Op::add) + pick(7));
+    const Op binary = static_cast<Op>(kNumUnaryOps + static_cast<int>(pick(kNumBinaryOps)));
     switch (pick(10)) {
       case 0:
       case 1: {
-        const Op op = static_cast<Op>(pick(static_cast<uint64_t>(Op::clip) + 1));
-        return push(op == Op::clip ? graph_.clip(a, number, number + 1.5f)
-                                   : graph_.unary(op, a, op == Op::leaky_relu || op == Op::elu ? 0.2f : 0));
+        const OpInfo& info = kOps[pick(kNumUnaryOps)];
+        if (!info.is_callable) return push(graph_.cast(a, any_dtype()));
+        // Not the default, so that it shows whether the parameter arrives.
+        const float p = info.params[0].is_required() ? number : info.num_params() > 0 ? 0.2f : 0;
+        return push(graph_.unary(info.op, a, p, info.num_params() > 1 ? p + 1.5f : 0));
       }
       case 2: return push(graph_.binary(binary, a, number));
       case 3: return push(graph_.binary(binary, number, a));

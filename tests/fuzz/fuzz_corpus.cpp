@@ -1,5 +1,6 @@
 // Writes the sample files of format_samples.h and solder-run's own graphs as seeds for libFuzzer: fuzz_corpus
-// FOLDER makes FOLDER/npy, FOLDER/safetensors and FOLDER/text_graph.
+// FOLDER makes FOLDER/npy, FOLDER/safetensors and FOLDER/text_graph, and FOLDER/functions.dict with the words of
+// every elementwise function.
 #include <filesystem>
 #include <fstream>
 #include <vector>
@@ -32,4 +33,10 @@ int main(int argc, char** argv) {
   std::vector<std::string_view> texts{kEverything, kOuterProducts};
   for (size_t i = 0; i < solder_run::kNumBuiltIns; ++i) texts.push_back(solder_run::kBuiltIns[i].text);
   write_seeds(folder / "text_graph", texts);
+
+  std::ofstream words(folder / "functions.dict");
+  for (const solder::OpInfo& info : solder::kOps) {
+    if (info.is_callable) words << '"' << info.name << " \"\n";
+    for (int i = 0; i < info.num_params(); ++i) words << "\" " << info.params[i].name << "=2\"\n";
+  }
 }

@@ -6,7 +6,10 @@ build=$1 seconds=$2
 "$build/fuzz_corpus" "$build/corpus"
 for format in npy safetensors text_graph; do
   log=$build/fuzz_$format.log dict=tests/fuzz/fuzz_formats.dict
-  if [ $format = text_graph ]; then dict=tests/fuzz/fuzz_text_graph.dict; fi
+  if [ $format = text_graph ]; then
+    dict=$build/fuzz_text_graph.dict
+    cat tests/fuzz/fuzz_text_graph.dict "$build/corpus/functions.dict" > "$dict"
+  fi
   "$build/fuzz_$format" -max_total_time=$((seconds / 3)) -max_len=2048 -timeout=20 -print_final_stats=1 \
     -dict=$dict -artifact_prefix="$build/fuzz_$format." "$build/corpus/$format" 2>"$log" ||
     { tail -40 "$log" >&2; exit 1; }

@@ -87,16 +87,17 @@ TEST_CASE("text graphs: whatever a checkpoint calls a tensor is a name, and a na
 }
 
 TEST_CASE("text graphs: every function by its name") {
-  for (int i = 0; i < solder::kNumComputeOps; ++i) {
-    const Op op = static_cast<Op>(i);
-    if (op == Op::to_float16 || op == Op::to_bfloat16) continue;  // `cast` makes those
-    const std::string name = solder::to_string(op);
-    const std::string arguments = solder::is_binary(op) ? " x z" : op == Op::clip ? " x low=0 high=1" : " x";
-    const std::string text = "input x 3\ninput z 3\ny = " + name + arguments + "\noutput y\n";
+  for (const solder::OpInfo& info : solder::kOps) {
+    if (!info.is_callable) continue;
+    std::string call = std::string(info.name) + (solder::is_binary(info.op) ? " x z" : " x");
+    for (int i = 0; i < info.num_params(); ++i)
+      if (info.params[i].is_required())
+        call += std::string(" ") + info.params[i].name + "=" + std::to_string(i);
+    const std::string text = "input x 3\ninput z 3\ny = " + call + "\noutput y\n";
     INFO(text);
     const Graph graph = parse_graph(text, "net.txt");
-    CHECK(graph.nodes().back().epilogue.region.exprs.at(0).op == op);
-    CHECK(std::string(kGrammar).find(name) != std::string::npos);
+    CHECK(graph.nodes().back().epilogue.region.exprs.at(0).op == info.op);
+    CHECK(grammar().find(info.name) != std::string::npos);
   }
   const Graph products = parse_graph(
       "input a 5,3\ninput b 3,4\nparameter w 7,4\nparameter v 7\n"
@@ -146,7 +147,7 @@ TEST_CASE("text graphs: errors name the file, the line and what would be right")
       {"input x 4\ny = clip x low=0 high=1e39\n",
        "invalid argument: net.txt:2: ", "high=\"1e39\" is beyond float32"},
       {"input x 4\ny = clip x low=0\n", "invalid argument: net.txt:2: ", "high=NUMBER"},
-      {"input x 4\ny = clip x low=2 high=1\n", "invalid argument: net.txt:2: ", "must not be above"},
+      {"input x 4\ny = clip x low=2 high=1\n", "invalid argument: net.txt:2: y: low 2", "must not be above"},
       {"input x 4\ny = leaky_relu x slope=a\n", "invalid argument: net.txt:2: ", "not a number"},
       {"input x 4\ny = leaky_relu slope=1 x\n", "invalid argument: net.txt:2: ", "put it before"},
       {"input x 4\ny = mish x slope=1\n", "invalid argument: net.txt:2: ", "mish has no \"slope\""},

@@ -68,13 +68,13 @@ TEST_CASE("value range: a formula that knows where its values lie gives the same
     CHECK(same);
     ++num_checked;
   };
-  for (const Op op :
-       {Op::tanh, Op::sigmoid, Op::softplus, Op::leaky_relu, Op::silu, Op::mish, Op::double_mish})
-    for (const float slope : {0.1f, -1.75f})
+  for (const OpInfo& info : kOps)
+    for (const float p : {0.1f, -1.75f}) {
+      if (!is_unary(info.op) || (info.num_params() == 0 && p < 0)) continue;
       for (const float low : ends)
         for (const float high : ends) {
           if (!(low < high)) continue;
-          const Step step{.op = op, .p = slope};
+          const Step step{.op = info.op, .p = p, .q = p + 1};
           for (const float x : {low, high, std::nextafter(low, high), std::nextafter(high, low)})
             check(step, {low, high}, x);
           for (int i = 0; i < 100; ++i) {
@@ -85,6 +85,7 @@ TEST_CASE("value range: a formula that knows where its values lie gives the same
             check(step, {low, high}, std::clamp(moderate * 50, low, high));
           }
         }
+    }
   CHECK(num_checked > 500000);
 }
 
@@ -97,10 +98,9 @@ TEST_CASE("value range: values lie where they are said to, over random programs"
     Program program;
     const int num_steps = 1 + any(7);
     for (int i = 0; i < num_steps; ++i) {
-      Step step{.op = static_cast<Op>(any(kNumComputeOps)), .p = parameters[any(11)]};
+      Step step{.op = static_cast<Op>(any(kNumUnaryOps + kNumBinaryOps)), .p = parameters[any(11)]};
       if (is_binary(step.op)) step.source = Source::immediate, step.swapped = any(2) == 1;
-      if (step.op == Op::leaky_relu || step.op == Op::elu) step.p = parameters[any(6)];
-      if (step.op == Op::clip) step.p = -0.5f, step.q = static_cast<float>(any(3));
+      if (op_info(step.op).num_params() == 2) step.p = -0.5f, step.q = static_cast<float>(any(3));
       program.push(step);
     }
     program.push({.op = Op::store_output});
