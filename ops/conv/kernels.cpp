@@ -52,14 +52,14 @@ Attempt attempt(const ConvFamily& family, const ConvProblem& problem, const Devi
   return result;
 }
 
-// "rows, window: stride; direct: ...": why those before `end` were not taken.
+// "rows+packed: stride, direct: ...": why they were not taken.
 std::string refusals(std::span<const Attempt> attempts) {
   std::string text;
   for (size_t i = 0; i < attempts.size(); ++i) {
     if (attempts[i].why_not.empty()) continue;
     text += attempts[i].family;
     const bool is_same = i + 1 < attempts.size() && attempts[i + 1].why_not == attempts[i].why_not;
-    text += is_same ? ", " : ": " + attempts[i].why_not + (i + 1 < attempts.size() ? "; " : "");
+    text += is_same ? "+" : ": " + attempts[i].why_not + (i + 1 < attempts.size() ? ", " : "");
   }
   return text;
 }
@@ -106,7 +106,7 @@ std::unique_ptr<ConvPlan> plan_conv(const ConvProblem& problem, const DeviceInfo
   SOLDER_REQUIRE(best->plan, invalid_argument, problem.node, ": no convolution takes ",
                  to_string(problem.shape), ": ", refusals(attempts));
   ConvPlan& plan = *best->plan;
-  plan.words = str(best->family, ": ", plan.words);
+  plan.words = str(best->family, ", ", plan.words);
   if (plan.predicted_us > 0) plan.words += str(", about ", std::round(plan.predicted_us), " us");
   const std::string others = refusals({attempts.begin(), best});
   if (!others.empty()) plan.words += " (" + others + ")";

@@ -63,16 +63,19 @@ inline ConvShape conv_shape(const CsvRow& row) {
           .pad_right = number(integers ? "pad_right" : "pad_w_end")};
 }
 
+inline Conv2dOptions conv_options(const ConvShape& s) {
+  return {.stride = {s.stride_h, s.stride_w},
+          .padding = {s.pad_top, s.pad_left, s.pad_bottom, s.pad_right},
+          .dilation = {s.dil_h, s.dil_w},
+          .groups = s.groups};
+}
+
 /// A graph "y" = conv2d(x, w) or conv2d(x, w, b) of this geometry.
 inline Graph conv_graph(const ConvShape& s, bool bias) {
-  const Conv2dOptions options{.stride = {s.stride_h, s.stride_w},
-                              .padding = {s.pad_top, s.pad_left, s.pad_bottom, s.pad_right},
-                              .dilation = {s.dil_h, s.dil_w},
-                              .groups = s.groups};
   Graph g;
-  const Value x = g.input("x", {s.N, s.C, s.H, s.W});
-  const Value w = g.parameter("w", {s.K, s.C / s.groups, s.R, s.S});
-  g.output("y", bias ? g.conv2d(x, w, g.parameter("b", {s.K}), options) : g.conv2d(x, w, options));
+  const Value x = g.input("x", {s.N, s.C, s.H, s.W}), w = g.parameter("w", {s.K, s.C / s.groups, s.R, s.S});
+  g.output("y",
+           bias ? g.conv2d(x, w, g.parameter("b", {s.K}), conv_options(s)) : g.conv2d(x, w, conv_options(s)));
   return g;
 }
 

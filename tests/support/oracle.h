@@ -1,7 +1,9 @@
 #pragma once
 // The float64 oracle: naive, written from the definitions, sharing no code with ops/.
 
+#include <algorithm>
 #include <cmath>
+#include <random>
 #include <span>
 #include <vector>
 
@@ -26,22 +28,60 @@ inline ConvOutput conv_oracle(const ConvShape& s, std::span<const float> x, std:
       for (int64_t t = 0; t < s.S; ++t) {
         const int64_t h = p * s.stride_h + r * s.dil_h - s.pad_top;
         const int64_t column = q * s.stride_w + t * s.dil_w - s.pad_left;
-        if (h < 0 || h >= s.H || column < 0 || column >= s.W) continue;
-        const double xv = x[static_cast<size_t>(((n * s.C + first_c + c) * s.H + h) * s.W + column)];
+        const bool is_inside = h >= 0 && h < s.H && column >= 0 && column < s.W;
+        const double xv =
+            is_inside ? x[static_cast<size_t>(((n * s.C + first_c + c) * s.H + h) * s.W + column)] : 0.0f;
         const double wv = w[static_cast<size_t>(((k * group_c + c) * s.R + r) * s.S + t)];
         out.value += xv * wv;
         out.sum_abs += std::abs(xv * wv);
-        out.sum_w += std::abs(wv);
+        out.sum_w += is_inside ? std::abs(wv) : 0;
       }
     }
   }
   return out;
 }
 
-/// The contract's bound on a convolution's error (see Math); `largest` is max|x| over the image.
+/// The contract's bound on a convolution's error (see Math) and float32's own floor; `largest` is max|x| over the
+/// image, or 0 for the bound without it.
 inline double conv_bound(Math math, const ConvShape& s, const ConvOutput& exact, double largest) {
-  if (math == Math::tf32) return 0x1p-10 * exact.sum_abs + 0x1p-24 * largest * exact.sum_w;
-  return static_cast<double>(s.gemm_k()) * 0x1p-24 * exact.sum_abs + 0x1p-32 * largest * exact.sum_w;
+  const double terms = static_cast<double>(s.gemm_k());
+  const double of_products = (math == Math::tf32 ? 0x1p-10 : 0) + terms * 0x1p-24;
+  const double of_largest = math == Math::tf32 ? 0x1p-24 : 0x1p-32;
+  return of_products * exact.sum_abs + of_largest * largest * exact.sum_w + terms * 0x1p-149;
+}
+
+/// The largest error of y = conv(x, w) + bias (empty: none) as a fraction of its bound, over `max_outputs` outputs (the
+/// first, the last and a random choice, where there are more). Infinity for a NaN or an infinity at the wrong place.
+inline double worst_conv_error(Math math, const ConvShape& s, std::span<const float> x,
+                               std::span<const float> w, std::span<const float> bias,
+                               std::span<const float> y, bool uses_largest = true,
+                               int64_t max_outputs = 20000) {
+  const int64_t total = static_cast<int64_t>(y.size()), image = s.C * s.H * s.W;
+  std::vector<double> largest(static_cast<size_t>(s.N));
+  for (size_t i = 0; i < x.size(); ++i) {
+    double& of_image = largest[i / static_cast<size_t>(image)];
+    if (uses_largest && std::isfinite(x[i])) of_image = std::max(of_image, std::abs(double{x[i]}));
+  }
+  std::mt19937_64 engine(3);
+  double worst = 0;
+  for (int64_t i = 0; i < std::min(max_outputs, total); ++i) {
+    int64_t at = total <= max_outputs ? i : static_cast<int64_t>(engine() % static_cast<uint64_t>(total));
+    if (total > max_outputs && i < 2) at = i * (total - 1);
+    const int64_t q = at % s.Q(), p = at / s.Q() % s.P(), k = at / s.gemm_n() % s.K,
+                  n = at / s.gemm_n() / s.K;
+    const ConvOutput exact = conv_oracle(s, x, w, n, k, p, q);
+    const double value = exact.value + (bias.empty() ? 0.0 : bias[static_cast<size_t>(k)]);
+    const double got = y[static_cast<size_t>(at)];
+    if (!std::isfinite(value)) {
+      if (!(got == value || (std::isnan(got) && std::isnan(value)))) return INFINITY;
+      continue;
+    }
+    const double bound =
+        conv_bound(math, s, exact, largest[static_cast<size_t>(n)]) + 0x1p-24 * std::abs(value);
+    const double error = got == value ? 0 : std::abs(got - value) / bound;
+    if (!(error <= worst)) worst = std::isnan(error) ? INFINITY : error;
+  }
+  return worst;
 }
 
 inline double mish_oracle(double x) { return x * std::tanh(std::log1p(std::exp(x))); }

@@ -1,5 +1,11 @@
+// Convolutions on every device by every family: each output within the bound of its mode, special values where the
+// formula has them, bad arguments refused.
+
+#include <cstdio>
+#include <map>
+
 #include "ops/conv/im2col/im2col.h"
-#include "tests/cases/conformance.h"
+#include "tests/cases/conv_cases.h"
 #include "tests/support/oracle.h"
 #include "tests/support/support.h"
 
@@ -8,200 +14,186 @@ using namespace solder::test;
 
 namespace {
 
-// Geometry from the fields that differ from a plain 3x3.
-std::vector<ConvShape> conv_cases() {
-  return {
-      {.N = 2, .C = 3, .H = 9, .W = 11, .K = 5, .R = 3, .S = 3},
-      {.N = 1, .C = 1, .H = 1, .W = 1, .K = 1, .R = 1, .S = 1},
-      {.N = 3, .C = 4, .H = 7, .W = 5, .K = 6, .R = 1, .S = 1},
-      {.N = 2, .C = 16, .H = 8, .W = 8, .K = 8, .R = 1, .S = 1, .stride_h = 2, .stride_w = 2},
-      {.N = 1,
-       .C = 3,
-       .H = 20,
-       .W = 18,
-       .K = 8,
-       .R = 7,
-       .S = 7,
-       .stride_h = 2,
-       .stride_w = 2,
-       .pad_top = 3,
-       .pad_left = 3,
-       .pad_bottom = 3,
-       .pad_right = 3},
-      {.N = 2,
-       .C = 2,
-       .H = 12,
-       .W = 13,
-       .K = 3,
-       .R = 5,
-       .S = 5,
-       .pad_top = 2,
-       .pad_left = 2,
-       .pad_bottom = 2,
-       .pad_right = 2},
-      {.N = 1,
-       .C = 4,
-       .H = 15,
-       .W = 14,
-       .K = 4,
-       .R = 3,
-       .S = 3,
-       .dil_h = 2,
-       .dil_w = 3,
-       .pad_top = 2,
-       .pad_left = 3,
-       .pad_bottom = 2,
-       .pad_right = 3},
-      {.N = 2,
-       .C = 3,
-       .H = 10,
-       .W = 9,
-       .K = 4,
-       .R = 3,
-       .S = 2,
-       .stride_h = 2,
-       .stride_w = 3,
-       .pad_top = 0,
-       .pad_left = 1,
-       .pad_bottom = 3,
-       .pad_right = 2},
-      {.N = 1,
-       .C = 3,
-       .H = 12,
-       .W = 12,
-       .K = 4,
-       .R = 3,
-       .S = 3,
-       .pad_top = -2,
-       .pad_left = -1,
-       .pad_bottom = 1,
-       .pad_right = -3},
-      {.N = 2,
-       .C = 8,
-       .H = 9,
-       .W = 9,
-       .K = 12,
-       .R = 3,
-       .S = 3,
-       .groups = 4,
-       .pad_top = 1,
-       .pad_left = 1,
-       .pad_bottom = 1,
-       .pad_right = 1},
-      {.N = 2,
-       .C = 6,
-       .H = 11,
-       .W = 10,
-       .K = 6,
-       .R = 3,
-       .S = 3,
-       .groups = 6,
-       .stride_h = 2,
-       .stride_w = 1,
-       .pad_top = 1,
-       .pad_left = 1,
-       .pad_bottom = 1,
-       .pad_right = 1},
-      {.N = 1, .C = 3, .H = 8, .W = 8, .K = 9, .R = 3, .S = 3, .groups = 3},
-      {.N = 2, .C = 8, .H = 6, .W = 6, .K = 4, .R = 1, .S = 1, .groups = 2},
-      {.N = 1, .C = 2, .H = 5, .W = 40, .K = 3, .R = 1, .S = 9, .pad_left = 20, .pad_right = 20},
-      {.N = 0, .C = 2, .H = 5, .W = 5, .K = 3, .R = 3, .S = 3},
-      {.N = 1,
-       .C = 33,
-       .H = 17,
-       .W = 19,
-       .K = 31,
-       .R = 3,
-       .S = 3,
-       .pad_top = 1,
-       .pad_left = 1,
-       .pad_bottom = 1,
-       .pad_right = 1},
-      {.N = 1, .C = 64, .H = 34, .W = 34, .K = 128, .R = 3, .S = 3},
-  };
+// The CPU's loops are slow, and its results do not depend on the mode.
+bool is_for(Device device, Math math, const ConvShape& s) {
+  return device.is_cuda() || (math == Math::fp32 && s.num_macs() < 30'000'000);
 }
 
-// Compares every output with float64; the count out of bound.
-int64_t count_bad(const ConvShape& s, Math math, const Tensor& x, const Tensor& w, const Tensor* bias,
-                  const Tensor& y) {
-  int64_t bad = 0, i = 0;
-  for (int64_t n = 0; n < s.N; ++n) {
-    double largest = 0;
-    const int64_t image = s.C * s.H * s.W;
-    for (int64_t j = 0; j < image; ++j)
-      largest = std::max(largest, std::abs(double{x.floats()[static_cast<size_t>(n * image + j)]}));
-    for (int64_t k = 0; k < s.K; ++k) {
-      for (int64_t p = 0; p < s.P(); ++p) {
-        for (int64_t q = 0; q < s.Q(); ++q, ++i) {
-          const ConvOutput exact = conv_oracle(s, x.floats(), w.floats(), n, k, p, q);
-          const double b = bias != nullptr ? bias->floats()[static_cast<size_t>(k)] : 0.0;
-          const double bound = conv_bound(math, s, exact, largest) + 0x1p-24 * std::abs(exact.value + b);
-          if (!(std::abs(y.floats()[static_cast<size_t>(i)] - (exact.value + b)) <= bound)) ++bad;
+struct Data {
+  Tensor x, w, b;
+};
+
+Data draw(const ConvShape& s, uint64_t seed) {
+  return {uniform({s.N, s.C, s.H, s.W}, seed, -2, 2), uniform({s.K, s.C / s.groups, s.R, s.S}, seed + 1),
+          uniform({s.K}, seed + 2)};
+}
+
+// Runs every case by every family that covers it, on every device and in every mode; `check` gets each result.
+template <class Check>
+void run_cases(const std::vector<ConvCase>& cases, Data (*draw_data)(const ConvShape&, uint64_t),
+               const Check& check) {
+  std::map<std::string, int> num_runs;
+  uint64_t seed = 100;
+  for (const auto& [name, s, is_hard] : cases) {
+    const Data data = draw_data(s, seed += 3);
+    const TensorMap weights{{"w", data.w}, {"b", data.b}};
+    for (const Device device : devices())
+      for (const Math math : {Math::fp32, Math::tf32}) {
+        if (!is_for(device, math, s)) continue;
+        for (const std::string& family : conv_family_names(device)) {
+          const Model model =
+              compile(conv_graph(s, true), weights, {.device = device, .math = math, .conv = family});
+          const std::string words = model.nodes().back().path;
+          if (!runs_family(words, family)) continue;
+          ++num_runs[family];
+          INFO(name, ", ", std::string(to_string(math)), ", ", words);
+          Session session = model.session();
+          check(s, math, device, data, session);
         }
       }
-    }
   }
-  return bad;
+  for (const Device device : devices())
+    for (const std::string& family : conv_family_names(device)) {
+      CAPTURE(family);
+      CHECK(num_runs[family] > 0);
+    }
+}
+
+double worst_error(const ConvShape& s, Math math, const Data& data, const Tensor& y,
+                   bool uses_largest = true) {
+  return worst_conv_error(math, s, data.x.floats(), data.w.floats(), data.b.floats(), y.floats(),
+                          uses_largest);
 }
 
 }  // namespace
 
-TEST_CASE("conv2d: every geometry against float64, with and without bias, in both math modes") {
-  uint64_t seed = 100;
-  for (const ConvShape& s : conv_cases()) {
-    const Tensor x = uniform({s.N, s.C, s.H, s.W}, ++seed),
-                 w = uniform({s.K, s.C / s.groups, s.R, s.S}, ++seed), b = uniform({s.K}, ++seed);
+TEST_CASE("conv2d: every case by every family, within its mode's bound, and the same bits again") {
+  run_cases(conv_cases(), draw,
+            [](const ConvShape& s, Math math, Device, const Data& data, Session& session) {
+              const Tensor y = session.run({{"x", data.x}}).at("y");
+              CHECK(worst_error(s, math, data, y) <= 1);
+              for (int i = 0; i < (is_sanitized() ? 1 : 5); ++i)
+                CHECK(same_bits(session.run({{"x", data.x}}).at("y"), y));
+            });
+}
+
+TEST_CASE("conv2d: without a bias, and a bias of zeros, are the same") {
+  for (const auto& [name, s, is_hard] : conv_cases()) {
+    const Data data = draw(s, 7);
+    const Tensor zeros = Tensor::from({s.K}, std::vector<float>(static_cast<size_t>(s.K)));
     for (const Device device : devices()) {
-      for (const Math math : {Math::fp32, Math::tf32}) {
-        for (const bool bias : {false, true}) {
-          const TensorMap weights{{"w", w}, {"b", b}};
-          const Tensor y = run(conv_graph(s, bias), weights, {{"x", x}}, {.device = device, .math = math});
-          INFO(to_string(s), " on ", to_string(device), ", ", std::string(to_string(math)),
-               bias ? ", bias" : "");
-          CHECK(count_bad(s, math, x, w, bias ? &b : nullptr, y) == 0);
-        }
-      }
+      if (!is_for(device, Math::fp32, s)) continue;
+      const Tensor y = run(conv_graph(s, false), {{"w", data.w}}, {{"x", data.x}}, {.device = device});
+      INFO(name, " on ", to_string(device));
+      CHECK(worst_conv_error(Math::fp32, s, data.x.floats(), data.w.floats(), {}, y.floats()) <= 1);
+      const Tensor with_zeros =
+          run(conv_graph(s, true), {{"w", data.w}, {"b", zeros}}, {{"x", data.x}}, {.device = device});
+      double difference = 0;  // -0 becomes 0
+      for (size_t i = 0; i < y.floats().size(); ++i)
+        difference = std::max(difference, std::abs(double{y.floats()[i]} - with_zeros.floats()[i]));
+      CHECK(difference == 0);
     }
   }
 }
 
+TEST_CASE("conv2d: windows of tiny values in an image that holds 1, by every family") {
+  const auto tiny = [](const ConvShape& s, uint64_t seed) {
+    Data data = draw(s, seed);
+    for (float& value : data.x.floats()) value *= 1e-12f;
+    const int64_t image = s.C * s.H * s.W;
+    for (int64_t n = 0; n < s.N; ++n) data.x.floats()[static_cast<size_t>(n * image + image / 2)] = 1;
+    data.b = Tensor::from({s.K}, std::vector<float>(static_cast<size_t>(s.K)));
+    return data;
+  };
+  run_cases(conv_cases(), tiny,
+            [](const ConvShape& s, Math math, Device device, const Data& data, Session& session) {
+              const Tensor y = session.run({{"x", data.x}}).at("y");
+              CHECK(worst_error(s, math, data, y) <= 1);
+              if (!device.is_cuda())
+                CHECK(worst_error(s, math, data, y, false) <= 1);  // in float32 throughout
+            });
+}
+
+TEST_CASE("conv2d: NaN and infinity in x come out where float32 has them, by every family") {
+  const auto special = [](const ConvShape& s, uint64_t seed) {
+    Data data = draw(s, seed);
+    const std::span<float> x = data.x.floats(), w = data.w.floats();
+    for (size_t i = 0; i < w.size(); i += 3) w[i] = 0;  // 0 times infinity is NaN
+    if (!x.empty()) x[x.size() / 3] = INFINITY, x[x.size() - 1] = NAN;
+    return data;
+  };
+  run_cases(conv_cases(), special,
+            [](const ConvShape& s, Math math, Device, const Data& data, Session& session) {
+              CHECK(worst_error(s, math, data, session.run({{"x", data.x}}).at("y")) <= 1);
+            });
+}
+
+TEST_CASE(
+    "conv2d: weights that are not finite, padding included: x is 0 outside the image, and 0 times infinity "
+    "NaN") {
+  for (const auto& [name, s, is_hard] : conv_cases()) {
+    Data data = draw(s, 11);
+    const std::span<float> w = data.w.floats();
+    w[0] = INFINITY;              // the first tap, which meets the padding on top
+    w[w.size() - 1] = -INFINITY;  // the last one, which meets that at the bottom
+    if (w.size() > 40) w[w.size() / 2] = NAN;
+    for (const Device device : devices())
+      for (const Math math : {Math::fp32, Math::tf32}) {
+        if (!is_for(device, math, s)) continue;
+        // As a parameter, and not known before the run.
+        for (const bool is_input : {false, true})
+          for (const std::string& family : conv_family_names(device)) {
+            Graph g;
+            const Value x = g.input("x", data.x.shape());
+            const Value wv = is_input ? g.input("w", data.w.shape()) : g.parameter("w", data.w.shape());
+            g.output("y", g.conv2d(x, wv, conv_options(s)));
+            TensorMap weights, inputs{{"x", data.x}};
+            (is_input ? inputs : weights)["w"] = data.w;
+            const Tensor y = run(g, weights, inputs, {.device = device, .math = math, .conv = family});
+            INFO(name, " on ", to_string(device), ", ", std::string(to_string(math)), ", ", family);
+            CHECK(worst_conv_error(math, s, data.x.floats(), w, {}, y.floats()) <= 1);
+          }
+      }
+  }
+}
+
 GPU_TEST_CASE("conv2d: a small workspace cuts the columns into chunks and changes nothing") {
-  uint64_t seed = 300;
-  for (const ConvShape& s : conv_cases()) {
-    if (s.groups == s.C) continue;
-    const Tensor x = uniform({s.N, s.C, s.H, s.W}, ++seed),
-                 w = uniform({s.K, s.C / s.groups, s.R, s.S}, ++seed);
+  for (const auto& [name, s, is_hard] : conv_cases()) {
+    if (s.gemm_k() > 300) continue;
+    const Data data = draw(s, 300);
     for (const int64_t workspace : {200 << 10, 1 << 20}) {
-      const Tensor y = run(conv_graph(s, false), {{"w", w}}, {{"x", x}},
-                           {.device = Device::cuda(0), .workspace_bytes = workspace});
-      INFO(to_string(s), " with ", workspace, " bytes");
-      CHECK(count_bad(s, Math::fp32, x, w, nullptr, y) == 0);
+      const Tensor y = run(conv_graph(s, true), {{"w", data.w}, {"b", data.b}}, {{"x", data.x}},
+                           {.device = Device::cuda(0), .workspace_bytes = workspace, .conv = "im2col"});
+      INFO(name, " with ", workspace, " bytes");
+      CHECK(worst_error(s, Math::fp32, data, y) <= 1);
     }
   }
 }
 
 TEST_CASE(
-    "choose_im2col_plan: within budget, whole images where they fit, refusal that says what is needed") {
-  const ConvShape headline{.N = 64, .C = 64, .H = 256, .W = 256, .K = 128, .R = 3, .S = 3};
+    "choose_im2col_config: within budget, whole images where they fit, refusal that says what is needed") {
+  const ConvShape headline = headline_case().shape;
   constexpr int64_t kMiB = 1 << 20;
+  std::string why;
   for (const int64_t target : {1 * kMiB, 20 * kMiB, 1024 * kMiB}) {
     for (const int64_t budget : {2 * kMiB, 224 * kMiB, 4096 * kMiB}) {
-      const Im2colPlan plan = choose_im2col_plan(headline, budget, target, "conv");
-      CHECK(plan.kind == Im2colPlan::Kind::columns);
-      CHECK(plan.workspace_bytes <= budget);
-      CHECK(plan.workspace_bytes <= std::max<int64_t>(target, 32 * 576 * 4));
-      CHECK(plan.workspace_bytes == plan.images_per_gemm * plan.pixels_per_gemm * 576 * 4);
-      CHECK((plan.images_per_gemm == 1 || plan.pixels_per_gemm == headline.gemm_n()));
+      const auto config = choose_im2col_config(headline, budget, target, &why);
+      REQUIRE(config);
+      CHECK_FALSE(config->is_pointwise);
+      CHECK(config->workspace_bytes <= budget);
+      CHECK(config->workspace_bytes <= std::max<int64_t>(target, 32 * 576 * 4));
+      CHECK(config->workspace_bytes == config->images_per_gemm * config->pixels_per_gemm * 576 * 4);
+      CHECK((config->images_per_gemm == 1 || config->pixels_per_gemm == headline.gemm_n()));
     }
   }
-  CHECK(choose_im2col_plan(headline, 4096 * kMiB, 600 * kMiB, "conv").images_per_gemm == 4);
-  CHECK_ERROR(choose_im2col_plan(headline, 1000, 1000, "stem"), invalid_argument, "stem", "73728", "1000");
-  ConvShape pointwise{.N = 4, .C = 8, .H = 5, .W = 5, .K = 4, .R = 1, .S = 1};
-  CHECK(choose_im2col_plan(pointwise, 0, 0, "c").kind == Im2colPlan::Kind::pointwise);
+  CHECK(choose_im2col_config(headline, 4096 * kMiB, 600 * kMiB, &why)->images_per_gemm == 4);
+  CHECK_FALSE(choose_im2col_config(headline, 1000, 1000, &why));
+  CHECK(why.find("73728") != std::string::npos);
+  CHECK(why.find("1000") != std::string::npos);
+  ConvShape pointwise = make_shape({4, 8, 5, 5}, {4, 1, 1});
+  CHECK(choose_im2col_config(pointwise, 0, 0, &why)->is_pointwise);
   pointwise.pad_left = 1;
-  CHECK(choose_im2col_plan(pointwise, kMiB, kMiB, "c").kind == Im2colPlan::Kind::columns);
-  const ConvShape depthwise{.N = 1, .C = 8, .H = 5, .W = 5, .K = 16, .R = 3, .S = 3, .groups = 8};
-  CHECK(choose_im2col_plan(depthwise, 0, 0, "c").kind == Im2colPlan::Kind::direct);
+  CHECK_FALSE(choose_im2col_config(pointwise, kMiB, kMiB, &why)->is_pointwise);
 }
 
 TEST_CASE("conv2d: what has no meaning is refused, naming the node, and the graph is as it was") {
@@ -225,4 +217,15 @@ TEST_CASE("conv2d: what has no meaning is refused, naming the node, and the grap
   CHECK_ERROR(g.conv2d(x, Value{99, 0}), invalid_argument, "not of this graph");
   CHECK(g == before);
   CHECK(g.type(g.conv2d(x, w, b, {.stride = 2, .padding = 1})).shape == Shape{2, 6, 5, 5});
+}
+
+TEST_CASE("CompileOptions::conv: an unknown family is an error that lists the known ones") {
+  Graph g;
+  g.output("y", g.relu(g.input("x", {2})));
+  CHECK_ERROR(compile(g, {}, {.device = Device::cpu(), .conv = "winograd"}), invalid_argument, "winograd",
+              "rows", "window", "packed", "direct", "im2col", "cpu");
+  const ConvShape s = make_shape({1, 2, 5, 5}, {3, 3, 3});
+  const Model model = compile(conv_graph(s, false), {{"w", uniform({3, 2, 3, 3}, 1)}},
+                              {.device = Device::cpu(), .conv = "rows"});
+  CHECK(model.nodes().back().path == "cpu, loops (rows: runs on a GPU)");
 }

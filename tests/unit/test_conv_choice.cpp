@@ -2,11 +2,15 @@
 
 #include <algorithm>
 #include <iterator>
+#include <map>
 
 #include "graph/region.h"
+#include "ops/conv/epilogue/epilogue.h"
 #include "ops/conv/kernels.h"
 #include "ops/conv/range/range.h"
-#include "tests/cases/conformance.h"
+#include "ops/conv/rows/rows.h"
+#include "ops/conv/window/window.h"
+#include "tests/cases/conv_cases.h"
 #include "tests/support/support.h"
 
 using namespace solder;
@@ -25,14 +29,13 @@ DeviceInfo h100() {
   return info;
 }
 
-ConvShape headline() { return {.N = 64, .C = 64, .H = 256, .W = 256, .K = 128, .R = 3, .S = 3}; }
+ConvShape headline() { return headline_case().shape; }
 
 ConvProblem problem_of(const ConvShape& shape, Math math, std::span<const float> weights) {
   ConvProblem problem{.node = "conv", .shape = shape, .math = math, .weights = weights};
-  problem.program.push({.op = Op::double_mish});
-  problem.program.push({.op = Op::store_output});
-  problem.program.num_operands = 0;
-  problem.program.from_result = true;
+  problem.epilogue = {.num_operands = 0, .from_result = true};
+  problem.epilogue.push({.op = Op::double_mish});
+  problem.epilogue.push({.op = Op::store_output});
   problem.workspace_bytes = int64_t{256} << 20;
   return problem;
 }
@@ -61,6 +64,7 @@ TEST_CASE("choose_rows_config: the headline fills the card, and what it does not
   refused([](ConvShape& s) { s.groups = 2; }, "groups");
   refused([](ConvShape& s) { s.C = 65; }, "64 input channels");
   refused([](ConvShape& s) { s.K = 12; }, "eights");
+  refused([](ConvShape& s) { s.W = 255; }, "odd");
   refused([](ConvShape& s) { s.R = s.S = 5; }, "shared memory");
   refused([](ConvShape& s) { s.dil_w = 5; }, "wide");
   refused([](ConvShape& s) { s.N = 0; }, "empty");
@@ -179,20 +183,9 @@ TEST_CASE("choose_window_config: the automatic choice is the cheaper of converti
 TEST_CASE("choose_window_config: x is packed where an H100 was at least an eighth faster with it") {
   // 1x1 and 3x3 at stride 1 unless said otherwise; microseconds of the fastest tile, converted and packed.
   const auto square = [](int64_t N, int64_t C, int64_t size, int64_t K, int64_t filter, int64_t stride = 1) {
-    const int64_t pad = filter / 2;
-    return ConvShape{.N = N,
-                     .C = C,
-                     .H = size,
-                     .W = size,
-                     .K = K,
-                     .R = filter,
-                     .S = filter,
-                     .stride_h = stride,
-                     .stride_w = stride,
-                     .pad_top = pad,
-                     .pad_left = pad,
-                     .pad_bottom = stride == 1 ? pad : 0,
-                     .pad_right = stride == 1 ? pad : 0};
+    const int64_t pad = filter / 2, end = stride == 1 ? pad : 0;
+    return make_shape({N, C, size, size}, {K, filter, filter},
+                      {.stride = stride, .padding = {pad, pad, end, end}});
   };
   const struct {
     ConvShape shape;
@@ -234,7 +227,7 @@ TEST_CASE("choose_window_config: packed x keeps to the workspace") {
                                  &config, &why));
     return config;
   };
-  const ConvShape deep{.N = 128, .C = 4096, .H = 7, .W = 7, .K = 2048, .R = 1, .S = 1};
+  const ConvShape deep = make_shape({128, 4096, 7, 7}, {2048, 1, 1});
   const WindowConfig packed = choose(deep, int64_t{256} << 20);
   CHECK(packed.is_packed);
   // One float16 for each value, and what the last tile reads beyond the images.
@@ -250,22 +243,25 @@ TEST_CASE("choose_window_config: packed x keeps to the workspace") {
 }
 
 TEST_CASE("plan_epilogue: every activation has a chain, with a residual before it, behind it or without") {
-  const ConvShape shape = headline();
-  const Shape out{shape.N, shape.K, shape.P(), shape.Q()};
+  ConvProblem problem{.shape = headline()};
+  const ConvShape& s = problem.shape;
+  const Shape out{s.N, s.K, s.P(), s.Q()};
   // By number: the bias, a residual, another one, a scalar.
-  const std::vector<TensorView> operands{
-      dense_view(nullptr, DType::float32, {shape.K, 1, 1}), dense_view(nullptr, DType::float32, out),
-      dense_view(nullptr, DType::float32, out), dense_view(nullptr, DType::float32, {})};
+  problem.operands = {dense_view(nullptr, DType::float32, {s.K, 1, 1}),
+                      dense_view(nullptr, DType::float32, out), dense_view(nullptr, DType::float32, out),
+                      dense_view(nullptr, DType::float32, {})};
   const auto add = [](uint8_t operand) {
     return Step{.op = Op::add, .source = Source::operand, .index = operand};
   };
+  ConvEpilogue epilogue;
+  const auto fits = [&](std::initializer_list<Step> steps) {
+    problem.epilogue = {.num_operands = 4, .from_result = true};
+    for (const Step& step : steps) problem.epilogue.push(step);
+    problem.epilogue.push({.op = Op::store_output});
+    return plan_epilogue(problem, &epilogue);
+  };
   const auto plan = [&](std::initializer_list<Step> steps) {
-    Program program{.from_result = true};
-    program.num_operands = static_cast<int>(operands.size());
-    for (const Step& step : steps) program.push(step);
-    program.push({.op = Op::store_output});
-    ConvEpilogue epilogue;
-    REQUIRE(plan_epilogue(program, operands, shape, &epilogue));
+    REQUIRE(fits(steps));
     return epilogue;
   };
   const Step mish{.op = Op::mish}, leaky{.op = Op::leaky_relu, .p = 0.2f};
@@ -278,98 +274,160 @@ TEST_CASE("plan_epilogue: every activation has a chain, with a residual before i
                      {mish, ConvChain::mish},
                      {{.op = Op::double_mish}, ConvChain::double_mish}};
   for (const auto& [step, chain] : activations) {
-    INFO(std::string(to_string(chain)));
+    INFO(std::string(to_string(step.op)));
     const ConvEpilogue alone = plan({add(0), step}), before = plan({add(0), add(1), step}),
                        behind = plan({add(0), step, add(2)}), no_bias = plan({step, add(1)});
     CHECK(alone.chain == chain);
-    CHECK(alone.residual_operand == -1);
+    CHECK(alone.activation == chain);
+    CHECK(alone.residual_at == ResidualAt::none);
     for (const ConvEpilogue* residual : {&before, &behind, &no_bias}) {
-      CHECK(residual->chain == ConvChain::residual);
+      CHECK(residual->chain == ConvChain::any);
       CHECK(residual->activation == chain);
-      CHECK(residual->is_residual_last == (residual != &before));
+      CHECK(residual->residual_at == (residual == &before ? ResidualAt::before : ResidualAt::after));
       CHECK(residual->residual_operand == (residual == &behind ? 2 : 1));
       CHECK(residual->bias_operand == (residual == &no_bias ? -1 : 0));
       CHECK(residual->slope == (chain == ConvChain::leaky_relu ? 0.2f : 0.0f));
     }
   }
   const ConvEpilogue plain = plan({add(0), add(1)}), twice = plan({add(1), mish, mish});
-  CHECK(plain.chain == ConvChain::residual);
+  CHECK(plain.chain == ConvChain::any);
   CHECK(plain.activation == ConvChain::bias);
-  CHECK(twice.chain == ConvChain::residual);
+  CHECK(twice.chain == ConvChain::any);
   CHECK(twice.activation == ConvChain::double_mish);
   CHECK(plan({add(0)}).chain == ConvChain::bias);
+  CHECK(plan({}).chain == ConvChain::bias);
+  float bias = 0;
+  void* const addresses[] = {&bias, nullptr, nullptr, nullptr};
+  CHECK(bound_epilogue(plan({add(0)}), addresses).bias == &bias);
 
   // Two residuals, one on each side or both in front; one between two activations; a scalar; a difference.
-  for (const ConvEpilogue& other : {plan({add(0), add(1), mish, add(2)}), plan({add(1), add(2), mish}),
-                                    plan({mish, add(1), mish}), plan({add(0), mish, add(3)}),
-                                    plan({add(0), {.op = Op::sub, .source = Source::operand, .index = 1}})}) {
-    CHECK(other.chain == ConvChain::interpreted);
-    CHECK(other.bias_operand == -1);
-  }
+  CHECK_FALSE(fits({add(0), add(1), mish, add(2)}));
+  CHECK_FALSE(fits({add(1), add(2), mish}));
+  CHECK_FALSE(fits({mish, add(1), mish}));
+  CHECK_FALSE(fits({add(0), mish, add(3)}));
+  CHECK_FALSE(fits({add(0), {.op = Op::sub, .source = Source::operand, .index = 1}}));
+  CHECK(epilogue.chain == ConvChain::bias);
+  CHECK(epilogue.bias_operand == -1);
+  // A residual that is not dense, a bias in 16 bits, two results.
+  problem.operands[1].strides[3] = 2;
+  CHECK_FALSE(fits({add(0), add(1)}));
+  problem.operands[0].dtype = DType::float16;
+  CHECK_FALSE(fits({add(0)}));
+  CHECK_FALSE(fits({{.op = Op::store_output}, mish}));
 }
 
-TEST_CASE("choose_conv_plan: rows, window or im2col, each with its reason") {
-  const ConvShape shape = headline();
-  const Tensor w = uniform({shape.K, shape.C, shape.R, shape.S}, 1);
-  std::vector<std::byte> packed;
-  const auto choose = [&](const ConvProblem& problem, const DeviceInfo& device) {
-    return choose_conv_plan(problem, device, &packed);
-  };
+TEST_CASE("plan_conv on the CPU: the one family there is, and a named one's reason") {
+  const ConvShape shape = make_shape({1, 2, 5, 5}, {3, 3, 3});
+  const ConvProblem problem = problem_of(shape, Math::fp32, {});
+  const auto plan = plan_conv(problem, nullptr, "");
+  CHECK(plan->words == "cpu, loops");
+  CHECK_FALSE(plan->runs_epilogue);
+  CHECK(plan_conv(problem, nullptr, "im2col")->words == "cpu, loops (im2col: runs on a GPU)");
+  CHECK_ERROR(plan_conv(problem, nullptr, "fft"), invalid_argument, "fft", "rows", "cpu");
+}
+
+#if SOLDER_WITH_CUDA
+TEST_CASE("plan_conv on a GPU before Hopper: im2col, or direct for depthwise, and why") {
   DeviceInfo ampere = h100();
   ampere.cc_major = 8;
-  const ConvPlan old_gpu = choose(problem_of(shape, Math::tf32, w.floats()), ampere);
-  CHECK(old_gpu.kind == ConvPlan::Kind::im2col);
-  CHECK(packed.empty());
-  CHECK(old_gpu.needs_pass());
-#if SOLDER_WITH_SM90
-  CHECK(old_gpu.path.find("Hopper") != std::string::npos);
-  const ConvPlan fast = choose(problem_of(shape, Math::tf32, w.floats()), h100());
-  CHECK(fast.kind == ConvPlan::Kind::rows);
-  CHECK(fast.fused_epilogue);
-  CHECK_FALSE(packed.empty());
-  CHECK(choose(problem_of(shape, Math::fp32, w.floats()), h100()).kind == ConvPlan::Kind::rows);
+  const ConvShape shape = headline();
+  const Tensor w = uniform({shape.K, shape.C, shape.R, shape.S}, 1);
+  const auto general = plan_conv(problem_of(shape, Math::tf32, w.floats()), &ampere, "");
+  CHECK(runs_family(general->words, "im2col"));
+  CHECK(general->packed.empty());
+  CHECK_FALSE(general->runs_epilogue);
+  CHECK(general->uses_cublas);
+  const ConvShape depthwise = make_shape({1, 8, 5, 5}, {16, 3, 3}, {.groups = 8});
+  const auto direct = plan_conv(problem_of(depthwise, Math::tf32, w.floats().first(16 * 9)), &ampere, "");
+  CHECK(runs_family(direct->words, "direct"));
+  CHECK_FALSE(direct->uses_cublas);
+  CHECK(direct->scratch_bytes == 0);
+  ConvProblem poor = problem_of(shape, Math::tf32, w.floats());
+  poor.node = "stem";
+  poor.workspace_bytes = 1000;
+  CHECK_ERROR(plan_conv(poor, &ampere, ""), invalid_argument, "stem", "73728", "1000");
+}
+#endif
 
-  CHECK(choose(problem_of(shape, Math::tf32, {}), h100()).path.find("not a parameter") != std::string::npos);
+#if SOLDER_WITH_SM90
+TEST_CASE("plan_conv on Hopper: the fused families, each with its reason") {
+  const ConvShape shape = headline();
+  const Tensor w = uniform({shape.K, shape.C, shape.R, shape.S}, 1);
+  const DeviceInfo device = h100();
+  DeviceInfo ampere = device;
+  ampere.cc_major = 8;
+  const auto words = [&](const ConvProblem& problem, const char* family = "") {
+    return plan_conv(problem, &device, family)->words;
+  };
+  const ConvProblem plain = problem_of(shape, Math::tf32, w.floats());
+  CHECK(plan_conv(plain, &ampere, "")->words.find("Hopper") != std::string::npos);
+  const auto fast = plan_conv(plain, &device, "");
+  CHECK(runs_family(fast->words, "rows"));
+  CHECK(fast->runs_epilogue);
+  CHECK_FALSE(fast->packed.empty());
+  CHECK(fast->predicted_us == doctest::Approx(1320).epsilon(0.1));
+  const auto exact = plan_conv(problem_of(shape, Math::fp32, w.floats()), &device, "");
+  CHECK(runs_family(exact->words, "rows"));
+  CHECK(exact->predicted_us == doctest::Approx(2770).epsilon(0.1));
+  CHECK(plan_conv(problem_of(headline_case(1).shape, Math::tf32, w.floats()), &device, "")->predicted_us ==
+        doctest::Approx(31).epsilon(0.1));
+
+  const std::string unknown = words(problem_of(shape, Math::tf32, {}));
+  CHECK(runs_family(unknown, "im2col"));
+  CHECK(unknown.find("not a parameter") != std::string::npos);
   ConvShape grouped = shape;
   grouped.groups = 2;
-  const ConvPlan groups =
-      choose(problem_of(grouped, Math::tf32, w.floats().first(w.floats().size() / 2)), h100());
-  CHECK(groups.kind == ConvPlan::Kind::im2col);
-  CHECK(groups.path.find("groups") != std::string::npos);
+  const std::string groups = words(problem_of(grouped, Math::tf32, w.floats().first(w.floats().size() / 2)));
+  CHECK(runs_family(groups, "im2col"));
+  CHECK(groups.find("rows+window+packed: groups") != std::string::npos);
   Tensor infinite = uniform({shape.K, shape.C, shape.R, shape.S}, 1);
   infinite.floats()[9] = INFINITY;
-  CHECK(choose(problem_of(shape, Math::tf32, infinite.floats()), h100()).kind == ConvPlan::Kind::im2col);
+  const std::string not_finite = words(problem_of(shape, Math::tf32, infinite.floats()));
+  CHECK(runs_family(not_finite, "im2col"));
+  CHECK(not_finite.find("channel 0 are not finite") != std::string::npos);
 
-  // A chain that would be interpreted in the epilogue runs as a pass of its own.
-  ConvProblem chain = problem_of(shape, Math::tf32, w.floats());
-  chain.program = {};
-  chain.program.push({.op = Op::tanh});
-  chain.program.push({.op = Op::square});
-  chain.program.push({.op = Op::store_output});
-  const ConvPlan split = choose(chain, h100());
-  CHECK(split.kind == ConvPlan::Kind::rows);
-  CHECK(split.needs_pass());
+  // What has no chain runs as a pass of its own, which takes time.
+  ConvProblem chain = plain;
+  chain.epilogue = {.num_operands = 0, .from_result = true};
+  for (const Op op : {Op::tanh, Op::square, Op::store_output}) chain.epilogue.push({.op = op});
+  const auto split = plan_conv(chain, &device, "");
+  CHECK(runs_family(split->words, "rows"));
+  CHECK_FALSE(split->runs_epilogue);
+  CHECK(split->predicted_us > fast->predicted_us + 1000);
 
-  ConvProblem asked = problem_of(shape, Math::tf32, w.floats());
-  asked.algorithm = ConvAlgorithm::im2col;
-  CHECK(choose(asked, h100()).kind == ConvPlan::Kind::im2col);
-  asked.algorithm = ConvAlgorithm::window;
-  const ConvPlan converted = choose(asked, h100());
-  CHECK(converted.kind == ConvPlan::Kind::window);
-  CHECK_FALSE(converted.window.is_packed);
-  asked.algorithm = ConvAlgorithm::packed;
-  CHECK(choose(asked, h100()).kind == ConvPlan::Kind::im2col);  // 537 MB of packed x
-  asked.workspace_bytes = int64_t{1} << 30;
-  const ConvPlan with_packed_x = choose(asked, h100());
-  CHECK(with_packed_x.window.is_packed);
-  CHECK(with_packed_x.scratch_bytes == window_scratch_bytes(shape, with_packed_x.window));
-  CHECK(with_packed_x.scratch_bytes > 2 * shape.N * shape.C * shape.H * shape.W);
+  CHECK(runs_family(words(plain, "im2col"), "im2col"));
+  CHECK(runs_family(words(plain, "window"), "window"));
+  CHECK(runs_family(words(plain, "packed"), "im2col"));  // 537 MB of packed x
+  CHECK(words(plain, "packed").find("packed: packed x") != std::string::npos);
+  ConvProblem roomy = plain;
+  roomy.workspace_bytes = int64_t{1} << 30;
+  const auto packed = plan_conv(roomy, &device, "packed");
+  CHECK(runs_family(packed->words, "packed"));
+  CHECK(packed->scratch_bytes > 2 * shape.N * shape.C * shape.H * shape.W);
 
-  const ConvShape deep{.N = 4, .C = 1024, .H = 7, .W = 7, .K = 512, .R = 1, .S = 1};
+  const ConvShape deep = make_shape({4, 1024, 7, 7}, {512, 1, 1});
   const Tensor deep_w = uniform({deep.K, deep.C, 1, 1}, 1);
-  const ConvPlan by_itself = choose(problem_of(deep, Math::fp32, deep_w.floats()), h100());
-  CHECK(by_itself.kind == ConvPlan::Kind::window);
-  CHECK(by_itself.window.is_packed);
-  CHECK(by_itself.path.starts_with("packed window kernel"));
-#endif
+  CHECK(runs_family(words(problem_of(deep, Math::fp32, deep_w.floats())), "packed"));
 }
+
+TEST_CASE("plan_conv on Hopper: what each shape of conv_shapes.csv runs on") {
+  const DeviceInfo device = h100();
+  std::map<std::string, int> num_shapes;
+  for (const CsvRow& row : read_conformance("conv_shapes.csv")) {
+    const ConvShape s = conv_shape(row);
+    const std::vector<float> w(static_cast<size_t>(s.K * s.gemm_k()), 1.0f);
+    for (const Math math : {Math::tf32, Math::fp32}) {
+      const std::string words = plan_conv(problem_of(s, math, w), &device, "")->words;
+      ++num_shapes[str(to_string(math), " ", words.substr(0, words.find(',')))];
+    }
+  }
+  // What the kernels' times on an H100 were balanced for; a change of the models shows here.
+  const std::map<std::string, int> expected{
+      {"tf32 rows", 1}, {"tf32 window", 175}, {"tf32 packed", 339}, {"tf32 direct", 30}, {"tf32 im2col", 24},
+      {"fp32 rows", 5}, {"fp32 window", 201}, {"fp32 packed", 304}, {"fp32 direct", 31}, {"fp32 im2col", 28}};
+  for (const auto& [name, count] : num_shapes) {
+    CAPTURE(name);
+    CHECK(count == (expected.count(name) == 1 ? expected.at(name) : 0));
+  }
+}
+#endif

@@ -5,7 +5,7 @@
 #include <cstdio>
 #include <functional>
 
-#include "tests/cases/conformance.h"
+#include "tests/cases/conv_cases.h"
 #include "tests/support/oracle.h"
 #include "tests/support/support.h"
 
@@ -26,78 +26,16 @@ Tensor fast_uniform(const Shape& shape, uint64_t seed) {
   return tensor;
 }
 
-double largest_of_image(const ConvShape& s, const Tensor& x, int64_t n) {
-  const auto image =
-      x.floats().subspan(static_cast<size_t>(n * s.C * s.H * s.W), static_cast<size_t>(s.C * s.H * s.W));
-  double largest = 0;
-  for (const float value : image) largest = std::max(largest, std::abs(double{value}));
-  return largest;
+// What is chosen, and the fused kernels wherever they cover the shape.
+const std::vector<std::string> kFamilies{"", "rows", "window", "packed"};
+
+std::string describe(const ConvCase& c, Math math, const std::string& family) {
+  return c.name + ", " + to_string(math) + ", " + family;
 }
 
-// How far `count` sampled outputs (all, when there are fewer) are from float64, as a fraction of the bound.
-double worst_of_samples(const ConvShape& s, Math math, const Tensor& x, const Tensor& w, const Tensor& b,
-                        const Tensor& y, int64_t count) {
-  std::vector<double> largest(static_cast<size_t>(s.N));
-  for (int64_t n = 0; n < s.N; ++n) largest[static_cast<size_t>(n)] = largest_of_image(s, x, n);
-  std::mt19937_64 engine(3);
-  const int64_t total = y.num_elems();
-  double worst = 0;
-  for (int64_t i = 0; i < std::min(count, total); ++i) {
-    int64_t index = count >= total ? i : static_cast<int64_t>(engine() % static_cast<uint64_t>(total));
-    if (count < total && i < 2) index = i * (total - 1);
-    const int64_t q = index % s.Q(), p = index / s.Q() % s.P(), k = index / s.gemm_n() % s.K;
-    const int64_t n = index / s.gemm_n() / s.K;
-    const ConvOutput exact = conv_oracle(s, x.floats(), w.floats(), n, k, p, q);
-    const double value = exact.value + b.floats()[static_cast<size_t>(k)];
-    const double bound = conv_bound(math, s, exact, largest[static_cast<size_t>(n)]) +
-                         0x1p-24 * std::abs(value) +
-                         static_cast<double>(s.gemm_k()) * 0x1p-149;  // float32's own floor
-    const double error = std::abs(y.floats()[static_cast<size_t>(index)] - value) / bound;
-    worst = error <= worst ? worst : error;  // a NaN becomes the worst
-  }
-  return worst;
-}
-
-// What the graph chooses, and the window kernel in both its forms wherever it covers the shape.
-constexpr ConvAlgorithm kAlgorithms[] = {ConvAlgorithm::automatic, ConvAlgorithm::window,
-                                         ConvAlgorithm::packed};
-constexpr const char* kAlgorithmNames[] = {"automatic", "im2col", "rows", "window", "packed"};
-
-std::string describe(const ConvShape& s, Math math, ConvAlgorithm algorithm) {
-  return to_string(s) + " " + to_string(math) + " " + kAlgorithmNames[static_cast<int>(algorithm)];
-}
-
-// A ring of shapes that between them take every fused path.
-std::vector<ConvShape> hard_shapes() {
-  return {{.N = 3, .C = 64, .H = 10, .W = 256, .K = 128, .R = 3, .S = 3},
-          {.N = 2,
-           .C = 24,
-           .H = 20,
-           .W = 22,
-           .K = 40,
-           .R = 3,
-           .S = 3,
-           .stride_h = 2,
-           .stride_w = 2,
-           .pad_top = 1,
-           .pad_left = 1,
-           .pad_bottom = 1,
-           .pad_right = 1},
-          {.N = 4, .C = 128, .H = 7, .W = 7, .K = 64, .R = 1, .S = 1},
-          {.N = 5, .C = 528, .H = 6, .W = 9, .K = 200, .R = 1, .S = 1},
-          {.N = 2,
-           .C = 3,
-           .H = 33,
-           .W = 35,
-           .K = 16,
-           .R = 7,
-           .S = 7,
-           .stride_h = 2,
-           .stride_w = 2,
-           .pad_top = 3,
-           .pad_left = 3,
-           .pad_bottom = 3,
-           .pad_right = 3}};
+double worst_error(const ConvShape& s, Math math, const Tensor& x, const Tensor& w, const Tensor& b,
+                   const Tensor& y, int64_t max_outputs = 20000) {
+  return worst_conv_error(math, s, x.floats(), w.floats(), b.floats(), y.floats(), true, max_outputs);
 }
 
 struct Distribution {
@@ -161,16 +99,15 @@ GPU_TEST_CASE("conv2d: conv_shapes rows on random floats against float64, both m
     const Tensor b = fast_uniform({s.K}, seed + 2);
     for (const Math math : {Math::tf32, Math::fp32})
       for (const bool is_packed : {false, true}) {
-        const ConvAlgorithm algorithm = is_packed ? ConvAlgorithm::packed : ConvAlgorithm::automatic;
+        const std::string family = is_packed ? "packed" : "";
         const Model model = compile(conv_graph(s, true), {{"w", w}, {"b", b}},
-                                    {.device = Device::cuda(0), .math = math, .conv = algorithm});
+                                    {.device = Device::cuda(0), .math = math, .conv = family});
         const std::string& path = model.nodes().back().path;
         // Asked for and refused: im2col, which has its own tests.
-        if (is_packed && path.find("packed") == std::string::npos) continue;
+        if (!runs_family(path, family)) continue;
         const Tensor y = model.session().run({{"x", x}}).at("y");
-        ++paths[str(to_string(math), is_packed ? ", asked for: " : ": ",
-                    path.substr(0, path.find_first_of(",(")))];
-        const double worst = worst_of_samples(s, math, x, w, b, y, is_packed ? 100 : 300);
+        ++paths[str(to_string(math), is_packed ? ", asked for: " : ": ", path.substr(0, path.find(',')))];
+        const double worst = worst_error(s, math, x, w, b, y, is_packed ? 100 : 300);
         if (worst <= 1) continue;
         if (++num_failed <= 8)
           MESSAGE(row.at("name"), ": ", to_string(s), " ", std::string(to_string(math)), ": ", worst,
@@ -186,25 +123,26 @@ GPU_TEST_CASE("conv2d: conv_shapes rows on random floats against float64, both m
 }
 
 GPU_TEST_CASE("conv2d: values that float16 cannot hold, in both math modes, every output") {
-  for (const ConvShape& s : hard_shapes()) {
+  for (const ConvCase& c : hard_conv_cases()) {
+    const ConvShape& s = c.shape;
     const Tensor w = uniform({s.K, s.C, s.R, s.S}, 5),
                  b = Tensor::from({s.K}, std::vector<float>(static_cast<size_t>(s.K)));
     for (const Distribution& distribution : distributions()) {
       if (is_sanitized() && !distribution.is_of_a_kind) continue;
       const Tensor x = draw(s, distribution);
       for (const Math math : {Math::tf32, Math::fp32})
-        for (const ConvAlgorithm algorithm : kAlgorithms) {
+        for (const std::string& family : kFamilies) {
           const Tensor y = run(conv_graph(s, true), {{"w", w}, {"b", b}}, {{"x", x}},
-                               {.device = Device::cuda(0), .math = math, .conv = algorithm});
-          INFO(describe(s, math, algorithm), " ", std::string(distribution.name));
-          CHECK(worst_of_samples(s, math, x, w, b, y, 20000) <= 1);
+                               {.device = Device::cuda(0), .math = math, .conv = family});
+          INFO(describe(c, math, family), " ", std::string(distribution.name));
+          CHECK(worst_error(s, math, x, w, b, y) <= 1);
         }
     }
   }
 }
 
 GPU_TEST_CASE("conv2d: weights from 1e-30 to 1e30, zero channels and one outlier") {
-  const ConvShape s = hard_shapes()[1];
+  const ConvShape s = hard_conv_cases()[1].shape;
   const Tensor x = uniform({s.N, s.C, s.H, s.W}, 6),
                b = Tensor::from({s.K}, std::vector<float>(static_cast<size_t>(s.K)));
   Tensor w = uniform({s.K, s.C, s.R, s.S}, 7);
@@ -225,61 +163,46 @@ GPU_TEST_CASE("conv2d: weights from 1e-30 to 1e30, zero channels and one outlier
     INFO(std::string(to_string(math)));
     // The floor of the contract is relative to the largest weight sum of the channel, which is what A sum|w|
     // is.
-    CHECK(worst_of_samples(s, math, x, w, b, y, 40000) <= 1);
+    CHECK(worst_error(s, math, x, w, b, y, 40000) <= 1);
   }
-  w.floats()[4] = INFINITY;  // the middle tap, which never meets padding
-  Graph g = conv_graph(s, true);
-  const TensorMap weights{{"w", w}, {"b", b}};
-  const Tensor on_gpu = run(g, weights, {{"x", x}}, {.device = Device::cuda(0)});
-  const Tensor on_cpu = run(g, weights, {{"x", x}}, {.device = Device::cpu()});
-  int64_t differ = 0;
-  for (size_t i = 0; i < on_cpu.floats().size(); ++i)
-    differ += std::isfinite(on_cpu.floats()[i]) != std::isfinite(on_gpu.floats()[i]);
-  CHECK(differ == 0);
 }
 
-GPU_TEST_CASE("conv2d: NaN and infinity come out where and as float32 code has them, epilogue included") {
-  for (const ConvShape& s : hard_shapes()) {
+GPU_TEST_CASE("conv2d: NaN and infinity go through the epilogue as on the CPU") {
+  for (const ConvCase& c : hard_conv_cases()) {
+    const ConvShape& s = c.shape;
     const Tensor w = uniform({s.K, s.C, s.R, s.S}, 5), b = uniform({s.K}, 6);
     Tensor x = uniform({s.N, s.C, s.H, s.W}, 7);
-    const int64_t image = s.C * s.H * s.W;
     x.floats()[static_cast<size_t>(5 * s.W + 2)] = INFINITY;  // the first image; the last one has a NaN
-    x.floats()[static_cast<size_t>((s.N - 1) * image + 4 * s.W + 3)] = NAN;
-    Graph g = conv_graph(s, true), with_mish;
-    {
-      const Value xv = with_mish.input("x", x.shape()), wv = with_mish.parameter("w", w.shape());
-      const Conv2dOptions options{.stride = {s.stride_h, s.stride_w},
-                                  .padding = {s.pad_top, s.pad_left, s.pad_bottom, s.pad_right}};
-      with_mish.output("y", with_mish.mish(with_mish.mish(
-                                with_mish.conv2d(xv, wv, with_mish.parameter("b", b.shape()), options))));
-    }
-    for (const Graph* graph : {&g, &with_mish}) {
-      const Tensor expected = run(*graph, {{"w", w}, {"b", b}}, {{"x", x}}, {.device = Device::cpu()});
-      for (const Math math : {Math::tf32, Math::fp32})
-        for (const ConvAlgorithm algorithm : kAlgorithms) {
-          const Tensor y = run(*graph, {{"w", w}, {"b", b}}, {{"x", x}},
-                               {.device = Device::cuda(0), .math = math, .conv = algorithm});
-          int64_t bad = 0;
-          for (size_t i = 0; i < y.floats().size(); ++i) {
-            const float e = expected.floats()[i], v = y.floats()[i];
-            bad += std::isnan(e) != std::isnan(v) || (std::isinf(e) && e != v) ||
-                   (std::isfinite(e) && !(std::abs(e - v) <= 0.05f));
-          }
-          INFO(describe(s, math, algorithm));
-          CHECK(bad == 0);
+    x.floats()[static_cast<size_t>((s.N - 1) * s.C * s.H * s.W + 4 * s.W + 3)] = NAN;
+    Graph g;
+    const Value y = g.conv2d(g.input("x", x.shape()), g.parameter("w", w.shape()),
+                             g.parameter("b", b.shape()), conv_options(s));
+    g.output("y", g.mish(g.mish(y)));
+    const Tensor expected = run(g, {{"w", w}, {"b", b}}, {{"x", x}}, {.device = Device::cpu()});
+    for (const Math math : {Math::tf32, Math::fp32})
+      for (const std::string& family : kFamilies) {
+        const Tensor got = run(g, {{"w", w}, {"b", b}}, {{"x", x}},
+                               {.device = Device::cuda(0), .math = math, .conv = family});
+        int64_t bad = 0;
+        for (size_t i = 0; i < got.floats().size(); ++i) {
+          const float e = expected.floats()[i], v = got.floats()[i];
+          bad += std::isnan(e) != std::isnan(v) || (std::isinf(e) && e != v) ||
+                 (std::isfinite(e) && !(std::abs(e - v) <= 0.05f));
         }
-    }
+        INFO(describe(c, math, family));
+        CHECK(bad == 0);
+      }
   }
 }
 
 GPU_TEST_CASE(
     "conv2d: residual blocks and other epilogues, fused equals unfused bit for bit with Math::fp32") {
-  for (const ConvShape& s : hard_shapes()) {
+  for (const ConvCase& c : hard_conv_cases()) {
+    const ConvShape& s = c.shape;
     Graph g;
     const Value x = g.input("x", {s.N, s.C, s.H, s.W}), w = g.parameter("w", {s.K, s.C, s.R, s.S}),
                 b = g.parameter("b", {s.K});
-    const Conv2dOptions options{.stride = {s.stride_h, s.stride_w},
-                                .padding = {s.pad_top, s.pad_left, s.pad_bottom, s.pad_right}};
+    const Conv2dOptions options = conv_options(s);
     const Shape out{s.N, s.K, s.P(), s.Q()};
     const Value residual = g.input("residual", out), scale = g.parameter("scale", {s.K, 1, 1}),
                 row = g.parameter("row", {s.Q()});
@@ -309,10 +232,10 @@ GPU_TEST_CASE(
                             {"scale", uniform({s.K, 1, 1}, 3)},
                             {"row", uniform({s.Q()}, 4)}};
     const TensorMap inputs{{"x", uniform({s.N, s.C, s.H, s.W}, 5)}, {"residual", uniform(out, 6)}};
-    for (const ConvAlgorithm algorithm : kAlgorithms) {
-      if (is_sanitized() && algorithm != ConvAlgorithm::automatic) continue;
+    for (const std::string& family : kFamilies) {
+      if (is_sanitized() && !family.empty()) continue;
       const auto results = [&](Math math, bool fuse) {
-        const CompileOptions how{.device = Device::cuda(0), .math = math, .fuse = fuse, .conv = algorithm};
+        const CompileOptions how{.device = Device::cuda(0), .math = math, .fuse = fuse, .conv = family};
         const Model model = compile(g, weights, how);
         int64_t num_passes = 0;
         for (const auto& node : model.nodes())
@@ -323,7 +246,7 @@ GPU_TEST_CASE(
       const TensorMap fused = results(Math::fp32, true), plain = results(Math::fp32, false),
                       approximate = results(Math::tf32, true);
       for (const auto& [name, tensor] : plain) {
-        INFO(describe(s, Math::fp32, algorithm), " ", name);
+        INFO(describe(c, Math::fp32, family), " ", name);
         CHECK(same_bits(fused.at(name), tensor));
         double error = 0, norm = 0;
         for (size_t i = 0; i < tensor.floats().size(); ++i) {
@@ -339,13 +262,14 @@ GPU_TEST_CASE(
 
 GPU_TEST_CASE("conv2d: 100 runs give the same bits, and other sessions' inputs leave no trace") {
   for (const Math math : {Math::tf32, Math::fp32})
-    for (const ConvAlgorithm algorithm : kAlgorithms) {
-      for (const ConvShape& s : hard_shapes()) {
+    for (const std::string& family : kFamilies) {
+      for (const ConvCase& c : hard_conv_cases()) {
+        const ConvShape& s = c.shape;
         const TensorMap weights{{"w", uniform({s.K, s.C, s.R, s.S}, 1)}, {"b", uniform({s.K}, 2)}};
         const Tensor x = uniform({s.N, s.C, s.H, s.W}, 3);
         Tensor large = uniform({s.N, s.C, s.H, s.W}, 4, -1e12f, 1e12f);
         large.floats()[7] = INFINITY;
-        const CompileOptions options{.device = Device::cuda(0), .math = math, .conv = algorithm};
+        const CompileOptions options{.device = Device::cuda(0), .math = math, .conv = family};
         Session session = compile(conv_graph(s, true), weights, options).session();
         const Tensor expected = session.run({{"x", x}}).at("y");
         int bad = 0;
@@ -353,8 +277,38 @@ GPU_TEST_CASE("conv2d: 100 runs give the same bits, and other sessions' inputs l
           if (i % 25 == 24) session.run({{"x", large}});
           bad += !same_bits(session.run({{"x", x}}).at("y"), expected);
         }
-        INFO(describe(s, math, algorithm));
+        INFO(describe(c, math, family));
         CHECK(bad == 0);
       }
+    }
+}
+
+GPU_TEST_CASE("conv2d: of many images only those that need it are redone") {
+  const ConvShape s = make_shape({40, 16, 5, 64}, {16, 3, 3});
+  const int64_t image = s.C * s.H * s.W;
+  const size_t out_image = static_cast<size_t>(s.K * s.gemm_n());
+  const Tensor w = uniform({s.K, s.C, s.R, s.S}, 2),
+               b = Tensor::from({s.K}, std::vector<float>(static_cast<size_t>(s.K)));
+  const Tensor x = uniform({s.N, s.C, s.H, s.W}, 1), changed = uniform({s.N, s.C, s.H, s.W}, 1);
+  constexpr int64_t kLarge = 7, kInfinite = 23;
+  changed.floats()[static_cast<size_t>(kLarge * image + 1234)] = 1e9f;
+  changed.floats()[static_cast<size_t>(kInfinite * image + 77)] = INFINITY;
+  for (const Math math : {Math::tf32, Math::fp32})
+    for (const std::string family : {"rows", "window", "packed"}) {
+      INFO(family, ", ", std::string(to_string(math)));
+      const Model model = compile(conv_graph(s, true), {{"w", w}, {"b", b}},
+                                  {.device = Device::cuda(0), .math = math, .conv = family});
+      CHECK(runs_family(model.nodes().back().path, family));
+      Session session = model.session();
+      const Tensor plain = session.run({{"x", x}}).at("y"), y = session.run({{"x", changed}}).at("y");
+      CHECK(worst_error(s, math, changed, w, b, y, y.num_elems()) <= 1);
+      int64_t num_others = 0, num_infinite = 0;
+      for (size_t i = 0; i < y.floats().size(); ++i) {
+        const size_t n = i / out_image;
+        num_infinite += n == kInfinite && std::isinf(y.floats()[i]);
+        num_others += n != kLarge && n != kInfinite && bits_of(y.floats()[i]) != bits_of(plain.floats()[i]);
+      }
+      CHECK(num_infinite > 0);
+      CHECK(num_others == 0);
     }
 }

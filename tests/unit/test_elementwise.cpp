@@ -128,8 +128,7 @@ TEST_CASE("elementwise: the builder takes what the table says, and nothing else"
     CHECK_ERROR(g.binary(none, 1.0f, x), invalid_argument, "(no op)");
     Graph made = g;
     Node node{.kind = NodeKind::elementwise, .name = "y", .inputs = {x}, .outputs = {{{4}}}};
-    node.region = {1, {{none, Arg::operand(0)}}, {Arg::expr(0)}};
-    node.operand_shapes = {{4}};
+    node.epilogue = {{1, {{none, Arg::operand(0)}}, {Arg::expr(0)}}, {{4}}};
     made.output("y", made.append(node));
     CHECK_ERROR(compile(made, {}), invalid_argument, "(no op)");
   }

@@ -4,6 +4,7 @@
 // memory, as the R*S reads of neighbouring threads overlap in the L1 cache.
 
 #include <algorithm>
+#include <cmath>
 
 #include "ops/conv/direct/direct.cuh"
 #include "ops/conv/kernels.h"
@@ -15,25 +16,28 @@ namespace {
 
 constexpr int kThreads = 256;
 
+template <bool kFinite>
 __global__ void __launch_bounds__(kThreads)
     conv_direct_kernel(const __grid_constant__ ConvShape s, int64_t num_outputs, const float* x,
                        const float* w, float* y) {
   const int64_t P = s.P(), Q = s.Q(), step = int64_t{gridDim.x} * kThreads;
   for (int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x; i < num_outputs; i += step) {
     const int64_t q = i % Q, p = i / Q % P, k = i / (Q * P) % s.K, n = i / (Q * P * s.K);
-    y[i] = direct_sum(s, 1, x, w, n, k, p, q);
+    y[i] = direct_sum<kFinite>(s, 1, x, w, n, k, p, q);
   }
 }
 
 struct DirectPlan final : ConvPlan {
   ConvShape shape;
+  bool is_finite = false;  // the weights are known, and are
 
   void enqueue(const Context* context, const ConvTensors& t) const override {
     const int64_t num_outputs = shape.N * shape.K * shape.gemm_n();
     if (num_outputs == 0) return;
     const int64_t blocks = std::min(ceil_div(num_outputs, kThreads), int64_t{context->info().num_sms} * 32);
-    launch(*context, "conv_direct_kernel", conv_direct_kernel, {static_cast<unsigned>(blocks), kThreads},
-           shape, num_outputs, t.x, t.w, t.y);
+    const auto kernel = is_finite ? conv_direct_kernel<true> : conv_direct_kernel<false>;
+    launch(*context, "conv_direct_kernel", kernel, {static_cast<unsigned>(blocks), kThreads}, shape,
+           num_outputs, t.x, t.w, t.y);
   }
 };
 
@@ -45,6 +49,9 @@ std::unique_ptr<ConvPlan> make_direct_conv(const ConvProblem& problem, const Dev
   if (s.C != s.groups) return *why_not = "more than one input channel a group", nullptr;
   auto plan = std::make_unique<DirectPlan>();
   plan->shape = s;
+  const auto is_finite = [](float weight) { return std::isfinite(weight); };
+  plan->is_finite =
+      !problem.weights.empty() && std::all_of(problem.weights.begin(), problem.weights.end(), is_finite);
   plan->words = "a thread an output";
   const double outputs = static_cast<double>(s.N * s.K * s.gemm_n());
   const double bytes = 4 * (static_cast<double>(s.N * s.C * s.H * s.W) + outputs);

@@ -49,16 +49,19 @@ bool plan_epilogue(const ConvProblem& problem, ConvEpilogue* result) {
     steps = steps.subspan(1);
   }
   const Shape y{s.N, s.K, s.P(), s.Q()};
-  const bool is_first = !steps.empty() && adds(steps.front(), y);
-  epilogue.is_residual_last = !is_first && !steps.empty() && adds(steps.back(), y);
-  if (is_first || epilogue.is_residual_last) {
-    epilogue.residual_operand = (is_first ? steps.front() : steps.back()).index;
-    steps = steps.subspan(is_first ? 1 : 0, steps.size() - 1);
+  if (!steps.empty() && adds(steps.front(), y)) {
+    epilogue.residual_at = ResidualAt::before;
+    epilogue.residual_operand = steps.front().index;
+    steps = steps.subspan(1);
+  } else if (!steps.empty() && adds(steps.back(), y)) {
+    epilogue.residual_at = ResidualAt::after;
+    epilogue.residual_operand = steps.back().index;
+    steps = steps.first(steps.size() - 1);
   }
   const auto activation = find_activation(steps, &epilogue.slope);
   if (!activation) return false;
   epilogue.activation = *activation;
-  epilogue.chain = epilogue.residual_operand >= 0 ? ConvChain::residual : *activation;
+  epilogue.chain = epilogue.residual_at == ResidualAt::none ? *activation : ConvChain::any;
   *result = epilogue;
   return true;
 }

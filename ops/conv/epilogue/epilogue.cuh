@@ -122,7 +122,7 @@ __device__ void run_activation(const ConvEpilogue& epilogue, float (&acc)[N]) {
   }
 }
 
-/// The same, of the activation that a residual chain names: one branch for all of acc.
+/// The same, of an activation named at run time: one branch for all of acc.
 template <bool kFast, int N>
 __device__ void run_any_activation(const ConvEpilogue& epilogue, float (&acc)[N]) {
   switch (epilogue.activation) {
@@ -140,12 +140,12 @@ __device__ void run_any_activation(const ConvEpilogue& epilogue, float (&acc)[N]
 /// acc = what follows the bias; then acc remains to be stored.
 template <class Chain, class Place, int N>
 __device__ void run_epilogue(const ConvEpilogue& epilogue, const Place& place, float (&acc)[N]) {
-  if constexpr (Chain::kChain == ConvChain::residual) {
+  if constexpr (Chain::kChain == ConvChain::any) {
     float other[N];
-    place.load(epilogue.residual, other);
-    if (!epilogue.is_residual_last) apply_binary(Op::add, false, acc, other);
+    if (epilogue.residual_at != ResidualAt::none) place.load(epilogue.residual, other);
+    if (epilogue.residual_at == ResidualAt::before) apply_binary(Op::add, false, acc, other);
     run_any_activation<Chain::kFast>(epilogue, acc);
-    if (epilogue.is_residual_last) apply_binary(Op::add, false, acc, other);
+    if (epilogue.residual_at == ResidualAt::after) apply_binary(Op::add, false, acc, other);
   } else {
     run_activation<Chain>(epilogue, acc);
   }

@@ -9,7 +9,7 @@ namespace solder {
 
 struct ConvProblem;
 
-/// The activations, and `residual`: any of them with the `add` of a tensor of y's shape before or after it.
+/// What kernels are compiled for: an activation, or `any` of them, chosen at run time, with or without a residual.
 enum class ConvChain : uint8_t {
   bias,  ///< none
   relu,
@@ -17,18 +17,25 @@ enum class ConvChain : uint8_t {
   silu,
   mish,
   double_mish,  ///< also mish, mish
-  residual,
+  any,
+};
+
+/// Where a tensor of y's shape is added.
+enum class ResidualAt : uint8_t {
+  none,
+  before,  ///< y = activation(conv + bias + residual)
+  after,   ///< y = activation(conv + bias) + residual
 };
 
 /// Plain data, a kernel parameter.
 struct ConvEpilogue {
-  ConvChain chain = ConvChain::bias;
-  ConvChain activation = ConvChain::bias;  ///< the same, or a residual chain's
-  bool is_residual_last = false;           ///< y = activation(conv + bias) + residual
-  float slope = 0;                         ///< of leaky_relu
-  int bias_operand = -1;                   ///< [K,1,1] or [1,K,1,1]; -1: none
-  int residual_operand = -1;               ///< [N,K,P,Q]
-  const float* bias = nullptr;             ///< their addresses, once bound
+  ConvChain chain = ConvChain::bias;  ///< `any` with a residual, otherwise the activation
+  ConvChain activation = ConvChain::bias;
+  ResidualAt residual_at = ResidualAt::none;
+  float slope = 0;              ///< of leaky_relu
+  int bias_operand = -1;        ///< [K,1,1] or [1,K,1,1]; -1: none
+  int residual_operand = -1;    ///< [N,K,P,Q]
+  const float* bias = nullptr;  ///< their addresses, once bound
   const float* residual = nullptr;
 };
 

@@ -34,12 +34,11 @@ inline __device__ void direct_images(const StrictParams& p, const ConvEpilogue& 
          i += int64_t{gridDim.x} * blockDim.x) {
       const int64_t k = i / (p.P * p.Q), pixel = i % (p.P * p.Q);
       float acc[1] = {
-          direct_sum(p.shape, p.shape.C / p.shape.groups, p.x, p.w, n, k, pixel / p.Q, pixel % p.Q)};
+          direct_sum<true>(p.shape, p.shape.C / p.shape.groups, p.x, p.w, n, k, pixel / p.Q, pixel % p.Q)};
       acc[0] += epilogue_bias(epilogue, static_cast<int>(k));
-      const float residual = epilogue.residual != nullptr ? epilogue.residual[n * image_elems + i] : -0.0f;
-      if (!epilogue.is_residual_last) acc[0] += residual;
+      if (epilogue.residual_at == ResidualAt::before) acc[0] += epilogue.residual[n * image_elems + i];
       run_any_activation<false>(epilogue, acc);
-      if (epilogue.is_residual_last) acc[0] += residual;
+      if (epilogue.residual_at == ResidualAt::after) acc[0] += epilogue.residual[n * image_elems + i];
       p.y[n * image_elems + i] = acc[0];
     }
   }

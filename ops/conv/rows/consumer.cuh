@@ -13,12 +13,12 @@ namespace solder::rows {
 /// `desc_x`. A step takes two planes of channels of each operand; with fp32 their low parts lie a plane on,
 /// and `kLow` asks for the two products with one low part, otherwise it is the product of the high parts.
 template <class FilterShape, bool kLow>
-__device__ void multiply_row(const RowsParams& p, uint64_t& desc_w, uint64_t desc_x, bool& accumulate,
+__device__ void multiply_row(const Params& p, uint64_t& desc_w, uint64_t desc_x, bool& accumulate,
                              float (&acc)[kAccs]) {
   constexpr int kPlaneW = kRowsBlockChannels * 16 >> 4, kPlaneX = FilterShape::kPlaneBytes >> 4;
   // NOTE: loops that surely run, so that no path around them makes the compiler serialise the wgmma.
   int s = 0;
-#pragma unroll FilterShape::kUnrollCols
+#pragma unroll FilterShape::kUnrollTaps
   do {
     uint64_t desc = desc_x;
     int k = 0;
@@ -40,7 +40,7 @@ __device__ void multiply_row(const RowsParams& p, uint64_t& desc_w, uint64_t des
 
 /// Starts the products of one part of an output row, whose first input row is at `at`.
 template <class FilterShape>
-__device__ __forceinline__ void multiply_part(const RowsParams& p, const Block& b, RingPosition at, int part,
+__device__ __forceinline__ void multiply_part(const Params& p, const Block& b, RingPosition at, int part,
                                               uint64_t desc_w0, uint64_t desc_x0, float (&acc)[kAccs]) {
   constexpr int kParts = FilterShape::kParts;
   bool accumulate = false;
@@ -50,7 +50,7 @@ __device__ __forceinline__ void multiply_part(const RowsParams& p, const Block& 
     // Opaque: otherwise the descriptors of all taps are hoisted out of the loop, and spill.
     uint64_t desc_w = desc_w0 | sm90::opaque(0);
     int r = 0;
-#pragma unroll FilterShape::kUnrollRows
+#pragma unroll FilterShape::kUnrollTaps
     do {
       const RingPosition row = at.ahead(r * p.dil_h, p.num_slots);
       if (pass == 0) sm90::mbarrier_wait(b.full + 8 * row.slot, row.parity);
@@ -69,7 +69,7 @@ __device__ __forceinline__ void multiply_part(const RowsParams& p, const Block& 
 /// Multiplies parts of output rows (128 columns; two to a row) and runs their epilogues. The consumer
 /// warpgroups, of which this is number `which`, take parts in turns.
 template <class FilterShape, class Chain, int kHalves>
-__device__ void consume(const RowsParams& p, const Block& b, const Segment& first_segment,
+__device__ void consume(const Params& p, const Block& b, const Segment& first_segment,
                         const Channels<kHalves>& channels, int which, int t) {
   const int warp = __shfl_sync(0xffffffffu, t >> 5, 0), lane = t & 31;
   constexpr int kParts = FilterShape::kParts;
@@ -101,7 +101,7 @@ __device__ void consume(const RowsParams& p, const Block& b, const Segment& firs
   Walk walk(p, b.cluster);
   Segment seg = first_segment;
   do {
-    if (skipped(p, FilterShape::kMath, seg)) continue;
+    if (!is_needed(p, FilterShape::kMath, seg)) continue;
     int index = which - turn + (which < turn ? kNumConsumers : 0);  // of the part in the segment
     RingPosition at = RingPosition::of(first_input + index / 2, p.num_slots);
 #pragma unroll 1
@@ -111,7 +111,7 @@ __device__ void consume(const RowsParams& p, const Block& b, const Segment& firs
       const int num_cols = min(min(p.strip_cols - part * kPartCols, kPartCols), p.Q - first_col);
       const int64_t row_offset = seg.image * p.y_image + warp_channel * p.y_plane +
                                  static_cast<int64_t>(seg.first_row + j) * p.Q + first_col;
-      if constexpr (Chain::kChain == ConvChain::residual)
+      if (Chain::kChain == ConvChain::any && p.epilogue.residual_at != ResidualAt::none)
         prefetch_residual(p, row_offset, min(8 * kHalves, p.K - warp_channel), num_cols, lane);
       float acc[kAccs];
       sm90::named_barrier_sync(kTurnBarrier + which, 2 * kWarpgroup);

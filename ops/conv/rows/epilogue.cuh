@@ -61,8 +61,8 @@ __device__ bool needs_tail(const float (&acc)[kAccs], const float (&scale)[kHalv
 }
 
 /// Brings the residual of a warp's channels of a part to L2.
-inline __device__ void prefetch_residual(const RowsParams& p, int64_t row_offset, int num_channels,
-                                         int num_cols, int lane) {
+inline __device__ void prefetch_residual(const Params& p, int64_t row_offset, int num_channels, int num_cols,
+                                         int lane) {
   const int lines = (num_cols + 62) / 32;  // at most, at any alignment
   const float* rows = p.epilogue.residual + row_offset;
 #pragma unroll 1  // or it spills
@@ -94,7 +94,7 @@ struct Channels {
 
 /// Loads them, before the rest of the start-up, which then hides the latency.
 template <class FilterShape>
-__device__ auto load_channels(const RowsParams& p, const Block& b, int t) {
+__device__ auto load_channels(const Params& p, const Block& b, int t) {
   constexpr int kParts = FilterShape::kParts;
   constexpr int kHalves = 2 / kParts;  // of a thread's two channels, those whose outputs it stores
   const int warp = __shfl_sync(0xffffffffu, t >> 5, 0), lane = t & 31, rank = static_cast<int>(b.rank);
@@ -114,7 +114,7 @@ __device__ auto load_channels(const RowsParams& p, const Block& b, int t) {
 /// Runs the epilogue over a part's sums and stores its `num_cols` outputs of each channel, `row_offset` into
 /// y.
 template <class FilterShape, class Chain, int kHalves>
-__device__ __forceinline__ void finish_part(const RowsParams& p, const Channels<kHalves>& channels,
+__device__ __forceinline__ void finish_part(const Params& p, const Channels<kHalves>& channels,
                                             int x_exponent, int64_t row_offset, int num_cols, float* stage,
                                             int lane, float (&acc)[kAccs]) {
   constexpr int kParts = FilterShape::kParts;
@@ -178,10 +178,10 @@ __device__ __forceinline__ void finish_part(const RowsParams& p, const Channels<
       for (int i = 0; i < kAccs / 2; ++i) acc[first_half(i)] = acc[first_half(i) + 2];
     }
   } else {
-    // A window's values are computed while the one before is on its way from the stage to memory. With
-    // fp32, where half of the accumulators are done with, all windows' at once, which hides more latency.
+    // A window's values are computed while the one before is on its way from the stage to memory. With fp32, where
+    // half of the accumulators are done with, all windows' at once, which hides more latency, unless they spill.
     constexpr int kBlock = kRowsStageCols / 4;
-    constexpr int kAtOnce = kParts == 1 ? 1 : kNumWindows;
+    constexpr int kAtOnce = kParts == 1 || !FilterShape::kIsKnown ? 1 : kNumWindows;
 #pragma unroll
     for (int half = 0; half < kHalves; ++half) {
       float computed[kAtOnce * kBlock];
@@ -193,7 +193,7 @@ __device__ __forceinline__ void finish_part(const RowsParams& p, const Channels<
             computed[e] = scale_and_bias<Chain>(acc[first_half(window * kBlock + e) + half * 2], scale[half],
                                                 bias[half]);
           }
-          if constexpr (Chain::kChain == ConvChain::residual) {
+          if constexpr (Chain::kChain == ConvChain::any) {
             place.is_stored = warp_channel + half * 8 < p.K;
           }
           set_pixel(half, window * kRowsStageCols);

@@ -84,7 +84,7 @@ namespace solder::rows {
 
 /// Zeroes the slot columns that the producers never write.
 template <class FilterShape>
-__device__ void clear_padding(const RowsParams& p, const Block& b) {
+__device__ void clear_padding(const Params& p, const Block& b) {
   constexpr int kPlaneBytes = FilterShape::kPlaneBytes;
   constexpr int kPadding = kPlaneBytes / 16 - kRowsTileCols;
   const int num_planes = p.num_slots * (b.slot_bytes / kPlaneBytes);
@@ -98,7 +98,7 @@ __device__ void clear_padding(const RowsParams& p, const Block& b) {
 
 /// Initialises the barriers, each by a thread of its own, and starts the copy of the block's weights.
 template <class FilterShape>
-__device__ void start_block(const RowsParams& p, const Block& b, int weight_bytes) {
+__device__ void start_block(const Params& p, const Block& b, int weight_bytes) {
   const int thread = static_cast<int>(threadIdx.x), i = thread % 32;
   if (thread / 32 == 1) {
     if (i < p.num_slots) {
@@ -126,8 +126,8 @@ __device__ void start_block(const RowsParams& p, const Block& b, int weight_byte
 
 template <class FilterShape, class Chain>
 __global__ void __cluster_dims__(kClusterSize, 1, 1) __launch_bounds__(kNumThreads, 1)
-    conv_rows_kernel(const __grid_constant__ RowsParams p) {
-  if (p.repair) {
+    conv_rows_kernel(const __grid_constant__ Params p) {
+  if (p.is_repair) {
     sm90::dependency_wait();
     if (!any_alarm(p)) return;
   }
@@ -152,7 +152,7 @@ __global__ void __cluster_dims__(kClusterSize, 1, 1) __launch_bounds__(kNumThrea
   b.cluster = global_cluster - b.k_block * p.clusters_per_k_block;
   b.slot_bytes = p.share_channels / 4 * FilterShape::kPlaneBytes;
 
-  if (p.repair) {
+  if (p.is_repair) {
     const Repair repair = gather_ranges(p, FilterShape::kMath, b.cluster);
     if (repair.strict) redo_strict_images(p);
     if (!repair.rescale) return;  // all blocks of the cluster alike
@@ -170,7 +170,7 @@ __global__ void __cluster_dims__(kClusterSize, 1, 1) __launch_bounds__(kNumThrea
   if (role != 0) channels = load_channels<FilterShape>(p, b, t);
   // The rows of all blocks keep the memory busy for 4 us, so the sample is asked for before them, and the
   // scale is known when they come.
-  if (!p.repair) {
+  if (!p.is_repair) {
     Sample<kNumThreads> sample;
     sample.load(p, segment.image, threadIdx.x);
     const uint32_t sampled = sample.warp_maximum();
@@ -181,16 +181,16 @@ __global__ void __cluster_dims__(kClusterSize, 1, 1) __launch_bounds__(kNumThrea
   sm90::dependency_launch();
   // Without a meaning, and unused, in a repair.
   const int exponent = sample_exponent<kRowsNumWarps>(b.sample_maxima, FilterShape::kMath);
-  if (!p.repair && threadIdx.x == 0) b.exponents[0] = exponent;
+  if (!p.is_repair && threadIdx.x == 0) b.exponents[0] = exponent;
 
   FirstRows first{};
   if (role == 0) {
     // NOTE: at once, or the consumers wait for the registers: 1.5 us until this code has arrived.
     sm90::setmaxnreg_decrease<kProducerRegisters>();
-    if (!p.repair) first = fill_first_rows<FilterShape>(p, b, segment, exponent, role, t);
+    if (!p.is_repair) first = fill_first_rows<FilterShape>(p, b, segment, exponent, role, t);
     produce<FilterShape>(p, b, segment, first, t);
   } else {
-    if (!p.repair) {
+    if (!p.is_repair) {
       first = fill_first_rows<FilterShape>(p, b, segment, exponent, role, t);
       give_first_maxima(b, first);
     }
@@ -202,32 +202,24 @@ __global__ void __cluster_dims__(kClusterSize, 1, 1) __launch_bounds__(kNumThrea
   sm90::cluster_wait();
 }
 
-template <class FilterShape, ConvChain kChain>
-constexpr RowsKernel kInstance =
-    conv_rows_kernel<FilterShape, EpilogueChain<kChain, FilterShape::kMath == Math::tf32>>;
-
-/// The instances of a filter shape.
+/// The instances. Filters that are not known are rare, and one chain serves them all.
 template <class FilterShape>
-RowsKernel select_chain(ConvChain chain) {
-  switch (chain) {
-    case ConvChain::bias: return kInstance<FilterShape, ConvChain::bias>;
-    case ConvChain::relu: return kInstance<FilterShape, ConvChain::relu>;
-    case ConvChain::leaky_relu: return kInstance<FilterShape, ConvChain::leaky_relu>;
-    case ConvChain::silu: return kInstance<FilterShape, ConvChain::silu>;
-    case ConvChain::mish: return kInstance<FilterShape, ConvChain::mish>;
-    case ConvChain::double_mish: return kInstance<FilterShape, ConvChain::double_mish>;
-    case ConvChain::residual: return kInstance<FilterShape, ConvChain::residual>;
+Kernel select_kernel(ConvChain chain) {
+  constexpr bool kFast = FilterShape::kMath == Math::tf32;
+  if constexpr (FilterShape::kIsKnown) {
+    switch (chain) {
+      case ConvChain::bias: return conv_rows_kernel<FilterShape, EpilogueChain<ConvChain::bias, kFast>>;
+      case ConvChain::relu: return conv_rows_kernel<FilterShape, EpilogueChain<ConvChain::relu, kFast>>;
+      case ConvChain::leaky_relu:
+        return conv_rows_kernel<FilterShape, EpilogueChain<ConvChain::leaky_relu, kFast>>;
+      case ConvChain::silu: return conv_rows_kernel<FilterShape, EpilogueChain<ConvChain::silu, kFast>>;
+      case ConvChain::mish: return conv_rows_kernel<FilterShape, EpilogueChain<ConvChain::mish, kFast>>;
+      case ConvChain::double_mish:
+        return conv_rows_kernel<FilterShape, EpilogueChain<ConvChain::double_mish, kFast>>;
+      case ConvChain::any: break;
+    }
   }
-  return nullptr;
-}
-
-/// 3x3 of as many channels as a block converts is known at compile time.
-template <int kParts>
-RowsKernel select_kernel(const RowsParams& p) {
-  using Known = Filter<3, 3, 4 / kParts, kParts>;
-  const ConvChain chain = p.epilogue.chain;
-  if (p.R == 3 && p.S == 3 && p.share_channels == Known::kMaxShare) return select_chain<Known>(chain);
-  return select_chain<Filter<0, 0, 0, kParts>>(chain);
+  return conv_rows_kernel<FilterShape, EpilogueChain<ConvChain::any, kFast>>;
 }
 
 }  // namespace solder::rows

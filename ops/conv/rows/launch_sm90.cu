@@ -18,9 +18,9 @@ int64_t num_slots_bytes(const ConvShape& shape, const RowsConfig& config) {
          static_cast<int64_t>(sizeof(RangeSlot));
 }
 
-RowsParams make_params(const ConvShape& shape, const RowsConfig& config, const ConvEpilogue& epilogue,
-                       const ConvTensors& t) {
-  RowsParams p{};
+Params make_params(const ConvShape& shape, const RowsConfig& config, const ConvEpilogue& epilogue,
+                   const ConvTensors& t) {
+  Params p{};
   p.x = t.x;
   p.weights = static_cast<const uint4*>(t.packed);
   const int64_t exponent_bytes = int64_t{config.num_k_blocks} * config.cluster_channels() * 4;
@@ -55,6 +55,14 @@ RowsParams make_params(const ConvShape& shape, const RowsConfig& config, const C
   return p;
 }
 
+template <Math kMath>
+Kernel select(const Params& p) {
+  using Known = Filter<true, kMath>;
+  const bool is_known = p.R == 3 && p.S == 3 && p.share_channels == Known::kMaxShare;
+  return is_known ? select_kernel<Known>(p.epilogue.chain)
+                  : select_kernel<Filter<false, kMath>>(p.epilogue.chain);
+}
+
 struct RowsPlan final : ConvPlan {
   ConvShape shape;
   RowsConfig config;
@@ -67,14 +75,14 @@ struct RowsPlan final : ConvPlan {
 
   // The kernel, then its repair, which ends at once unless an image needs a new scale or float32.
   void enqueue(const Context* context, const ConvTensors& t) const override {
-    RowsParams p = make_params(shape, config, bound_epilogue(epilogue, t.operands), t);
-    const RowsKernel kernel = config.math == Math::tf32 ? select_kernel<1>(p) : select_kernel<2>(p);
+    Params p = make_params(shape, config, bound_epilogue(epilogue, t.operands), t);
+    const Kernel kernel = config.math == Math::tf32 ? select<Math::tf32>(p) : select<Math::fp32>(p);
     const LaunchConfig grid{.grid = dim3(config.num_blocks()),
                             .block = dim3(kNumThreads),
                             .smem_bytes = config.smem_bytes,
                             .overlaps_previous = true};
     launch(*context, "conv_rows_kernel", kernel, grid, p);
-    p.repair = true;
+    p.is_repair = true;
     launch(*context, "conv_rows_kernel (repair)", kernel, grid, p);
   }
 };

@@ -3,8 +3,8 @@
 // ops/conv/rows/consumer.cuh, the range guard in ops/conv/rows/range.cuh, the picture in
 // ops/conv/rows/kernel.cuh.
 
-#include "ops/conv/epilogue/epilogue.cuh"
 #include "ops/conv/range/strict.cuh"
+#include "ops/conv/ring.cuh"
 #include "ops/conv/rows/rows.h"
 #include "ops/ptx/sm90.cuh"
 
@@ -31,7 +31,7 @@ struct alignas(128) RangeSlot {
   int32_t exponent;
 };
 
-struct RowsParams {
+struct Params {
   const float* x;                              // [N,C,H,W]
   const uint4* weights;                        // see pack_rows_weights
   const int32_t* weight_exponents;             // [K], padded
@@ -48,36 +48,37 @@ struct RowsParams {
   int slot_shift;      // slot column of the first pixel that is loaded
   bool paired_loads;   // 8-byte loads of x are aligned
   bool bulk_prefetch;  // rows of x are whole 16-byte pieces
-  bool repair;         // second pass: only images whose range_status is not `good`
+  bool is_repair;      // second pass: only images whose range_status is not `good`
   ConvEpilogue epilogue;
   StrictParams strict;
 };
 
-using RowsKernel = void (*)(RowsParams);
+using Kernel = void (*)(Params);
 
-/// The kernel for p: its filter and chain, with 1 (tf32) or 2 (fp32) float16 parts to an operand.
-template <int kParts>
-RowsKernel select_kernel(const RowsParams& p);
-
-/// The filter's rows, columns and steps of 16 input channels as far as they are known at compile time (0: a
-/// parameter), and the number of float16 parts of an operand, with all that follows from it.
-template <int kRows, int kCols, int kSteps, int kPartsValue>
+/// What differs between the kernel's instances beside the chain: the mode, and whether the filter is 3x3 of as many
+/// channels as a block converts, known at compile time.
+template <bool kIsKnownValue, Math kMathValue>
 struct Filter {
-  static constexpr int kParts = kPartsValue;
-  static constexpr Math kMath = kParts == 1 ? Math::tf32 : Math::fp32;
+  static constexpr bool kIsKnown = kIsKnownValue;
+  static constexpr Math kMath = kMathValue;
+  static constexpr int kParts = kMath == Math::fp32 ? 2 : 1;  // float16 parts of an operand
   static constexpr int kPlaneBytes = rows_plane_bytes(kParts);
   static constexpr int kMaxShare = 32;                         // input channels that a block converts
   static constexpr int kSharePlanes = kMaxShare / 8 * kParts;  // of the ring
   static constexpr int kBlockShares = kParts == 1 ? 2 : 1;     // of which a block multiplies
-  static constexpr int kUnrollRows = kRows > 0 ? kRows : 1;
-  static constexpr int kUnrollCols = kCols > 0 ? kCols : 1;
-  static constexpr int kUnrollSteps = kSteps > 0 ? kSteps : 1;
-  static __device__ int rows(const RowsParams& p) { return kRows > 0 ? kRows : p.R; }
-  static __device__ int cols(const RowsParams& p) { return kCols > 0 ? kCols : p.S; }
-  static __device__ int steps(const RowsParams& p) {
-    return kSteps > 0 ? kSteps : p.share_channels * kBlockShares / 16;
+  static constexpr int kMaxSteps = kMaxShare * kBlockShares / 16;
+  static constexpr int kUnrollTaps = kIsKnown ? 3 : 1;
+  static constexpr int kUnrollSteps = kIsKnown ? kMaxSteps : 1;
+  static __device__ int rows(const Params& p) { return kIsKnown ? 3 : p.R; }
+  static __device__ int cols(const Params& p) { return kIsKnown ? 3 : p.S; }
+  static __device__ int steps(const Params& p) {
+    return kIsKnown ? kMaxSteps : p.share_channels * kBlockShares / 16;
   }
 };
+
+/// The instance for a filter and a chain; each mode has its own in one file.
+template <class FilterShape>
+Kernel select_kernel(ConvChain chain);
 
 /// Shared-memory addresses and this block's place in its cluster.
 struct Block {
@@ -100,17 +101,17 @@ struct Segment {
 };
 
 /// The units of `cluster`: an even, contiguous share; the first `extra_units` clusters have one more.
-inline __device__ int first_unit(const RowsParams& p, int cluster) {
+inline __device__ int first_unit(const Params& p, int cluster) {
   return cluster * p.cluster_units + min(cluster, p.extra_units);
 }
 
-inline __device__ int cluster_of(const RowsParams& p, int unit) {
+inline __device__ int cluster_of(const Params& p, int unit) {
   const int in_larger = p.extra_units * (p.cluster_units + 1);
   return unit < in_larger ? unit / (p.cluster_units + 1)
                           : p.extra_units + (unit - in_larger) / p.cluster_units;
 }
 
-inline __device__ Segment segment_at(const RowsParams& p, int unit, int end_unit) {
+inline __device__ Segment segment_at(const Params& p, int unit, int end_unit) {
   Segment s;
   s.plane = unit / p.P;
   s.first_row = unit - s.plane * p.P;
@@ -124,13 +125,13 @@ inline __device__ Segment segment_at(const RowsParams& p, int unit, int end_unit
 struct Walk {
   int unit, begin, end;
 
-  __device__ Walk(const RowsParams& p, int cluster)
+  __device__ Walk(const Params& p, int cluster)
       : unit(first_unit(p, cluster)), begin(unit), end(first_unit(p, cluster + 1)) {}
-  __device__ Segment segment(const RowsParams& p) const { return segment_at(p, unit, end); }
+  __device__ Segment segment(const Params& p) const { return segment_at(p, unit, end); }
   __device__ bool is_first() const { return unit == begin; }
   __device__ bool is_last(const Segment& seg) const { return unit + seg.num_rows == end; }
   /// Goes on from `seg` to the segment after it; false where there is none.
-  __device__ bool advance(const RowsParams& p, Segment& seg) {
+  __device__ bool advance(const Params& p, Segment& seg) {
     unit += seg.num_rows;
     if (unit == end) return false;
     seg = segment(p);
@@ -138,30 +139,12 @@ struct Walk {
   }
 };
 
+/// Whether a segment is to be computed: all of them, or in the repair those of an image to redo.
 /// NOTE: the shuffle makes the answer provably uniform; in a path that looks divergent wgmma is serialised.
-inline __device__ bool skipped(const RowsParams& p, Math math, const Segment& s) {
-  if (!p.repair) return false;
-  const bool skip = range_status(p.ranges[s.image], math) != RangeStatus::rescale;
-  return __shfl_sync(0xffffffffu, static_cast<int>(skip), 0) != 0;
+inline __device__ bool is_needed(const Params& p, Math math, const Segment& s) {
+  if (!p.is_repair) return true;
+  const bool needed = range_status(p.ranges[s.image], math) == RangeStatus::rescale;
+  return __shfl_sync(0xffffffffu, static_cast<int>(needed), 0) != 0;
 }
-
-/// A position in the ring and the parity of its current phase.
-struct RingPosition {
-  int slot = 0;
-  uint32_t parity = 0;
-
-  /// The position of the `row`th row that went into the ring.
-  static __device__ RingPosition of(int row, int num_slots) {
-    const int turns = row / num_slots;
-    return {row - turns * num_slots, static_cast<uint32_t>(turns) & 1};
-  }
-
-  /// The position `distance` <= num_slots rows on.
-  __device__ RingPosition ahead(int distance, int num_slots) const {
-    RingPosition r{slot + distance, parity};
-    if (r.slot >= num_slots) r.slot -= num_slots, r.parity ^= 1;
-    return r;
-  }
-};
 
 }  // namespace solder::rows

@@ -31,7 +31,7 @@ struct Source {
 
 /// v = the thread's pixels of the block's channels in input row h.
 template <int kMaxShare>
-__device__ void load_row(const RowsParams& p, const Source& src, int h, float2 (&v)[kMaxShare]) {
+__device__ void load_row(const Params& p, const Source& src, int h, float2 (&v)[kMaxShare]) {
   const float* row = src.row0 + static_cast<int64_t>(h) * p.W;
   const bool in_image = h >= 0 && h < p.H;
   if (src.num_channels == kMaxShare && p.paired_loads) {
@@ -62,7 +62,7 @@ __device__ void load_row(const RowsParams& p, const Source& src, int h, float2 (
 
 /// Brings one input row of the block's channels to L2. Exactly one row ahead of the loads is best: two rows
 /// cost 8 percent. A bulk prefetch keeps its warp for some 40 cycles, so the four warps share them.
-inline __device__ void prefetch_row(const RowsParams& p, const float* image, int num_channels, int h, int t) {
+inline __device__ void prefetch_row(const Params& p, const float* image, int num_channels, int h, int t) {
   if (h < 0 || h >= p.H) return;
   const float* row = image + static_cast<int64_t>(h) * p.W;
   if (p.bulk_prefetch) {
@@ -86,7 +86,7 @@ struct RowSource {
   Source src;
   int first_h, num_rows;  // of the input
 
-  __device__ RowSource(const RowsParams& p, const Block& b, const Segment& seg, int t) {
+  __device__ RowSource(const Params& p, const Block& b, const Segment& seg, int t) {
     const int first_channel = static_cast<int>(b.rank) * p.share_channels;
     const int col = seg.strip * p.strip_cols - p.pad_left + p.slot_shift + 2 * t;
     image = p.x + seg.image * p.x_image + first_channel * p.x_plane;
@@ -99,19 +99,18 @@ struct RowSource {
   }
 
   /// v = the thread's pixels of row j of the segment.
-  __device__ void load(const RowsParams& p, int j, float2 (&v)[kMaxShare]) const {
+  __device__ void load(const Params& p, int j, float2 (&v)[kMaxShare]) const {
     load_row(p, src, first_h + j, v);
   }
 
-  __device__ void prefetch(const RowsParams& p, int j, int t) const {
+  __device__ void prefetch(const Params& p, int j, int t) const {
     if (j < num_rows) prefetch_row(p, image, src.num_channels, first_h + j, t);
   }
 
   /// Scales by 2^exponent, rounds, and puts a warpgroup's row into the own ring and (tf32) the peer's, once
   /// the slot is free. `largest` goes up to the row's max |x|.
-  __device__ static void store(const RowsParams& p, const Block& b, int exponent,
-                               const float2 (&v)[kMaxShare], const RingPosition& at, uint32_t barrier, int t,
-                               float (&largest)[4]) {
+  __device__ static void store(const Params& p, const Block& b, int exponent, const float2 (&v)[kMaxShare],
+                               const RingPosition& at, uint32_t barrier, int t, float (&largest)[4]) {
     constexpr int kPlaneBytes = FilterShape::kPlaneBytes;
     const int share_bytes = p.share_channels / 8 * kParts * kPlaneBytes;
     const int own_share = kParts == 1 ? static_cast<int>(b.rank) * share_bytes : 0;
@@ -179,7 +178,7 @@ struct FirstRows {
 
 /// Fills the ring for the first time, a warpgroup a row.
 template <class FilterShape>
-__device__ FirstRows fill_first_rows(const RowsParams& p, const Block& b, const Segment& seg, int exponent,
+__device__ FirstRows fill_first_rows(const Params& p, const Block& b, const Segment& seg, int exponent,
                                      int warpgroup, int t) {
   const RowSource<FilterShape> source(p, b, seg, t);
   FirstRows first{min(min(p.num_slots, kNumFirstRows), source.num_rows), exponent, 0};
@@ -205,8 +204,8 @@ inline __device__ void give_first_maxima(const Block& b, const FirstRows& first)
 
 /// Fills the ring: each input row of the block's share of the channels, scaled and rounded.
 template <class FilterShape>
-__device__ void produce(const RowsParams& p, const Block& b, const Segment& first_segment,
-                        const FirstRows& first, int t) {
+__device__ void produce(const Params& p, const Block& b, const Segment& first_segment, const FirstRows& first,
+                        int t) {
   constexpr Math kMath = FilterShape::kMath;
   const int span = (p.R - 1) * p.dil_h;
   RingPosition at;
@@ -215,8 +214,8 @@ __device__ void produce(const RowsParams& p, const Block& b, const Segment& firs
   Walk walk(p, b.cluster);
   Segment seg = first_segment;
   do {
-    const bool is_started = !p.repair && walk.is_first();
-    if (skipped(p, kMath, seg)) continue;
+    const bool is_started = !p.is_repair && walk.is_first();
+    if (!is_needed(p, kMath, seg)) continue;
     const RowSource<FilterShape> source(p, b, seg, t);
     float largest[4] = {};  // four short chains instead of a long one
     int exponent = 0, j = 0;
@@ -232,7 +231,7 @@ __device__ void produce(const RowsParams& p, const Block& b, const Segment& firs
       float2 v[FilterShape::kMaxShare];
       source.load(p, j, v);
       if (j == 0) {
-        if (p.repair) {
+        if (p.is_repair) {
           exponent = exact_exponent(p.ranges[seg.image].max_bits, kMath);
         } else {
           Sample<kWarpgroup> sample;
@@ -254,7 +253,7 @@ __device__ void produce(const RowsParams& p, const Block& b, const Segment& firs
       sm90::named_barrier_sync(kFirstMaximaBarrier, kNumThreads);
       if (t % 32 >= 4 && t % 32 < kRowsNumWarps) bits = max(bits, b.first_maxima[t % 32]);
     }
-    if (!p.repair && b.k_block == 0) {
+    if (!p.is_repair && b.k_block == 0) {
       RangeSlot& slot = p.slots[b.cluster + seg.plane];
       bits = __reduce_max_sync(0xffffffffu, bits);
       alarm = alarm || may_need_repair({exponent, bits}, kMath);
@@ -266,7 +265,7 @@ __device__ void produce(const RowsParams& p, const Block& b, const Segment& firs
     }
     ++num_segments;
   } while (walk.advance(p, seg));
-  if (!p.repair && b.k_block == 0 && t % 32 == 0)
+  if (!p.is_repair && b.k_block == 0 && t % 32 == 0)
     p.alarms[(b.cluster * kClusterSize + static_cast<int>(b.rank)) * 4 + t / 32] = alarm;
 }
 

@@ -15,7 +15,7 @@ struct Sample {
   static constexpr int kLoads = 1024 / kThreads;
   float values[kLoads];
 
-  __device__ void load(const RowsParams& p, int image, int thread) {
+  __device__ void load(const Params& p, int image, int thread) {
     const float* x = p.x + image * p.x_image;
     const int64_t last = p.x_image - 1;
     // Opaque: otherwise the places of all samples are computed once, ahead of all images, and spill.
@@ -53,7 +53,7 @@ __device__ int sample_exponent(const uint32_t* maxima, Math math) {
 
 /// First step of the repair pass: whether any producer warp has raised an alarm. As little as that, because
 /// every run waits for it: gather_ranges alone takes 3 us.
-inline __device__ bool any_alarm(const RowsParams& p) {
+inline __device__ bool any_alarm(const Params& p) {
   const auto* words = reinterpret_cast<const uint32_t*>(p.alarms);
   bool any = false;
   for (int i = static_cast<int>(threadIdx.x); i < p.clusters_per_k_block * kClusterSize; i += kNumThreads)
@@ -66,7 +66,7 @@ inline __device__ bool any_alarm(const RowsParams& p) {
 struct Repair {
   bool strict, rescale;
 };
-inline __device__ Repair gather_ranges(const RowsParams& p, Math math, int cluster) {
+inline __device__ Repair gather_ranges(const Params& p, Math math, int cluster) {
   const int units_per_image = p.num_strips * p.P, num_images = static_cast<int>(p.strict.shape.N);
   const int begin_image = first_unit(p, cluster) / units_per_image;
   const int end_image = (first_unit(p, cluster + 1) - 1) / units_per_image + 1;
@@ -109,8 +109,8 @@ inline __device__ Repair gather_ranges(const RowsParams& p, Math math, int clust
 /// Out of line: rarely run, and the same for all chains.
 /// NOTE: opaque: once the parameters' address is known to somebody, the kernel reads them again after each asm that
 /// names memory; otherwise it keeps them all in registers, and spills.
-inline __device__ __noinline__ void redo_strict_images(const RowsParams& p) {
-  const RowsParams& params = sm90::opaque_object(p);
+inline __device__ __noinline__ void redo_strict_images(const Params& p) {
+  const Params& params = sm90::opaque_object(p);
   direct_images(params.strict, params.epilogue);
 }
 

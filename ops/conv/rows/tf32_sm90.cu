@@ -4,6 +4,7 @@
 
 namespace solder::rows {
 
-template RowsKernel select_kernel<1>(const RowsParams& p);
+template Kernel select_kernel<Filter<true, Math::tf32>>(ConvChain chain);
+template Kernel select_kernel<Filter<false, Math::tf32>>(ConvChain chain);
 
 }  // namespace solder::rows

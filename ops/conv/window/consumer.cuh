@@ -149,7 +149,7 @@ __device__ void consume(const Params& p, const Smem& smem, int idx, int warp, in
     }
     const int first_k = block * kWindowBlockK;
     const int64_t first_position = first + (Tile::kSplitK ? 0 : idx * Tile::kPositions);
-    if (p.epilogue.chain == ConvChain::residual) prefetch_residual<Tile>(p, self, first_k, first_position);
+    if (p.epilogue.chain == ConvChain::any) prefetch_residual<Tile>(p, self, first_k, first_position);
     float sum[Tile::kPositions / 2];
     multiply_tile<Tile>(p, smem, self, sum);
     finish_tile<Tile>(p, smem, self, first_k, first_position, sum);

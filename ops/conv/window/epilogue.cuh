@@ -12,7 +12,7 @@ struct Consumer {
   int idx;   ///< 0, 1
   int warp;  ///< in the warpgroup
   int lane;
-  Cursor windows, weights;
+  RingPosition windows, weights;
   uint32_t weight_full, weight_empty;  ///< barriers of its ring
 };
 
@@ -32,7 +32,7 @@ struct Place {
 
 /// Channels of one position that go through the program together: as many as the registers hold.
 template <class Chain, class Tile>
-inline constexpr int kEpilogueRows = Chain::kChain == ConvChain::residual || Tile::kPositions > 128 ? 8 : 16;
+inline constexpr int kEpilogueRows = Chain::kChain == ConvChain::any || Tile::kPositions > 128 ? 8 : 16;
 
 /// Where and how one warp finishes its 16 channels x kPositions.
 struct Finish {
@@ -138,8 +138,7 @@ __device__ __forceinline__ void finish_tile(const Params& p, const Smem& smem, c
       return finish_with<EpilogueChain<ConvChain::mish, kFast>, Tile>(p, f, self.lane, sum);
     case ConvChain::double_mish:
       return finish_with<EpilogueChain<ConvChain::double_mish, kFast>, Tile>(p, f, self.lane, sum);
-    case ConvChain::residual:
-      return finish_with<EpilogueChain<ConvChain::residual, kFast>, Tile>(p, f, self.lane, sum);
+    case ConvChain::any: return finish_with<EpilogueChain<ConvChain::any, kFast>, Tile>(p, f, self.lane, sum);
   }
 }
 

@@ -60,7 +60,7 @@ __device__ inline void fill_offsets(const Params& p, const Smem& smem) {
   const int size = c.window * c.num_planes();
   const int cols = (p.S + c.filter_cols - 1) / c.filter_cols;
   const int step_w = c.filter_cols * p.dil_w;
-  for (int i = static_cast<int>(threadIdx.x); i < 2 * kMaxWindowChunkSteps; i += kThreads) {
+  for (int i = static_cast<int>(threadIdx.x); i < 2 * kMaxWindowChunkSteps; i += kNumThreads) {
     const int step = i % kMaxWindowChunkSteps;
     const int steps = i < kMaxWindowChunkSteps ? c.chunk_steps : c.last_steps;
     if (step >= steps) continue;
@@ -73,13 +73,13 @@ __device__ inline void fill_offsets(const Params& p, const Smem& smem) {
 }
 
 template <class Tile>
-__global__ void __launch_bounds__(kThreads, 1) conv_window_kernel(const __grid_constant__ Params p) {
+__global__ void __launch_bounds__(kNumThreads, 1) conv_window_kernel(const __grid_constant__ Params p) {
   extern __shared__ __align__(128) uint8_t smem_base[];
   const WindowConfig& c = p.config;
   if (p.is_repair) {
     sm90::dependency_wait();
     bool found = false;
-    for (int n = static_cast<int>(threadIdx.x); n < p.N; n += kThreads) found |= needs_rescale(p, n);
+    for (int n = static_cast<int>(threadIdx.x); n < p.N; n += kNumThreads) found |= needs_rescale(p, n);
     if (!__syncthreads_or(found)) return;
   }
   const Smem smem = carve(smem_base, c);
@@ -117,6 +117,24 @@ __global__ void __launch_bounds__(kThreads, 1) conv_window_kernel(const __grid_c
     sm90::dependency_wait();
     consume<Tile>(p, smem, warp / 4 - 1, warp % 4, thread % 32);
   }
+}
+
+template <Math kMath>
+Kernel select_kernel(int tile) {
+  switch (tile) {
+    case 1: return conv_window_kernel<Tile<128, true, kMath>>;
+    case 2: return conv_window_kernel<Tile<64, true, kMath>>;
+    case 3: return conv_window_kernel<Tile<32, true, kMath>>;
+    case 5: return conv_window_kernel<Tile<128, false, kMath>>;
+    case 6: return conv_window_kernel<Tile<64, false, kMath>>;
+    case 7: return conv_window_kernel<Tile<32, false, kMath>>;
+    default: break;
+  }
+  if constexpr (kMath == Math::tf32) {
+    if (tile == 0) return conv_window_kernel<Tile<256, true, kMath>>;
+    if (tile == 4) return conv_window_kernel<Tile<256, false, kMath>>;
+  }
+  return nullptr;
 }
 
 }  // namespace solder::window

@@ -3,43 +3,12 @@
 #include <algorithm>
 
 #include "ops/conv/kernels.h"
-#include "ops/conv/window/kernel.cuh"
+#include "ops/conv/window/params.cuh"
 #include "runtime/divide.h"
 #include "runtime/launch.cuh"
 
 namespace solder {
 namespace {
-
-window::Divisor make_divisor(uint32_t divisor) {
-  uint32_t bits = 0;
-  while ((uint64_t{1} << bits) < divisor) ++bits;
-  const uint32_t shift = 31 + bits;
-  return {static_cast<uint32_t>(((uint64_t{1} << shift) + divisor - 1) / divisor), shift};
-}
-
-using Kernel = void (*)(window::Params);
-
-// The instances, by index into kWindowTiles.
-template <Math kMath>
-Kernel find_kernel(int tile) {
-  using window::conv_window_kernel, window::Tile;
-  switch (tile) {
-    case 0:
-      if constexpr (kMath == Math::tf32) return conv_window_kernel<Tile<256, true, kMath>>;
-      break;
-    case 1: return conv_window_kernel<Tile<128, true, kMath>>;
-    case 2: return conv_window_kernel<Tile<64, true, kMath>>;
-    case 3: return conv_window_kernel<Tile<32, true, kMath>>;
-    case 4:
-      if constexpr (kMath == Math::tf32) return conv_window_kernel<Tile<256, false, kMath>>;
-      break;
-    case 5: return conv_window_kernel<Tile<128, false, kMath>>;
-    case 6: return conv_window_kernel<Tile<64, false, kMath>>;
-    case 7: return conv_window_kernel<Tile<32, false, kMath>>;
-    default: break;
-  }
-  fail(ErrorKind::invalid_argument, str("conv_window has no tile ", tile));
-}
 
 window::Params make_params(const ConvShape& s, const WindowConfig& c, const ConvEpilogue& epilogue,
                            const ConvTensors& t) {
@@ -67,10 +36,10 @@ window::Params make_params(const ConvShape& s, const WindowConfig& c, const Conv
   p.pad_top = static_cast<int>(s.pad_top);
   p.pad_left = static_cast<int>(s.pad_left);
   p.is_repair = false;
-  p.by_pitch = make_divisor(static_cast<uint32_t>(c.pitch));
-  p.by_rows = make_divisor(static_cast<uint32_t>(c.rows));
-  p.by_strips = make_divisor(static_cast<uint32_t>(c.num_strips));
-  p.by_window = make_divisor(static_cast<uint32_t>(c.window));
+  p.by_pitch = FastDivisor(static_cast<uint32_t>(c.pitch));
+  p.by_rows = FastDivisor(static_cast<uint32_t>(c.rows));
+  p.by_strips = FastDivisor(static_cast<uint32_t>(c.num_strips));
+  p.by_window = FastDivisor(static_cast<uint32_t>(c.window));
   p.config = c;
   p.epilogue = epilogue;
   return p;
@@ -90,11 +59,11 @@ struct WindowPlan final : ConvPlan {
   // repair.
   void enqueue(const Context* context, const ConvTensors& t) const override {
     window::Params params = make_params(shape, config, bound_epilogue(epilogue, t.operands), t);
-    const Kernel kernel = config.math == Math::tf32 ? find_kernel<Math::tf32>(config.tile)
-                                                    : find_kernel<Math::fp32>(config.tile);
+    const window::Kernel kernel = config.math == Math::tf32 ? window::select_kernel<Math::tf32>(config.tile)
+                                                            : window::select_kernel<Math::fp32>(config.tile);
     const int64_t num_blocks = std::min<int64_t>(config.num_tiles(), context->info().num_sms);
     const LaunchConfig grid{.grid = dim3(static_cast<unsigned>(num_blocks)),
-                            .block = dim3(window::kThreads),
+                            .block = dim3(window::kNumThreads),
                             .smem_bytes = config.smem_bytes,
                             .overlaps_previous = true};
     // What the block does not need is worth more as L1 (see kSmemBudgets).

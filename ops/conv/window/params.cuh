@@ -2,23 +2,17 @@
 // What the roles of conv_window_kernel share: parameters, shared memory, rings and the arithmetic of
 // positions. The kernel and its terms are described in ops/conv/window/kernel.cuh.
 
+#include "ops/conv/epilogue/epilogue.h"
 #include "ops/conv/range/range.h"
+#include "ops/conv/ring.cuh"
 #include "ops/conv/window/window.h"
 #include "ops/ptx/sm90.cuh"
+#include "runtime/divide.h"
 
 namespace solder::window {
 
-inline constexpr int kThreads = 384;
+inline constexpr int kNumThreads = 384;
 inline constexpr int kProducers = kWindowProducers;
-
-/// Division by a runtime constant of a number below 2^31.
-struct Divisor {
-  uint32_t multiplier = 0;
-  uint32_t shift = 0;
-  __device__ uint32_t divide(uint32_t x) const {
-    return static_cast<uint32_t>(static_cast<uint64_t>(x) * multiplier >> shift);
-  }
-};
 
 struct Params {
   const float* x;            // [N,C,H,W]
@@ -30,10 +24,16 @@ struct Params {
   int N, C, H, W, K, P, Q, S;
   int stride_h, stride_w, dil_h, dil_w, pad_top, pad_left;
   bool is_repair;  ///< redo (pack again) the images whose status is rescale, and nothing else
-  Divisor by_pitch, by_rows, by_strips, by_window;
+  FastDivisor by_pitch, by_rows, by_strips, by_window;
   WindowConfig config;
   ConvEpilogue epilogue;
 };
+
+using Kernel = void (*)(Params);
+
+/// The instance for a tile of kWindowTiles; each mode has its own in one file.
+template <Math kMath>
+Kernel select_kernel(int tile);
 
 /// Enqueues the conversion of x to packed x, and its repair: see ops/conv/window/pack_sm90.cu.
 void pack_x(const Context& context, const Params& params);
@@ -49,18 +49,6 @@ struct Tile {
   static constexpr int kBlockPositions = kSplitK ? kPositions : 2 * kPositions;
   static constexpr int kBlocks = kSplitK ? 2 : 1;  ///< of 64 output channels
   static constexpr int kFlushStages = 2;           ///< fp32: stages between moves of the sum
-};
-
-/// A place in a ring; the parity is what a reader waits for, the writer for its opposite.
-struct Cursor {
-  int slot = 0;
-  uint32_t parity = 0;
-  __device__ void advance(int num_slots) {
-    if (++slot == num_slots) {
-      slot = 0;
-      parity ^= 1;
-    }
-  }
 };
 
 /// Shared memory addresses.

@@ -37,7 +37,7 @@ struct Producer {
   int thread;
   int size;       ///< positions of a window, all phases
   int num_turns;  ///< positions of this thread
-  Cursor windows;
+  RingPosition windows;
   bool is_single_image;  ///< all positions of the window lie in one image
   float scale;           ///< of that image
   float max_abs;         ///< of that image, over what this thread has converted
@@ -260,7 +260,7 @@ __device__ void fetch_windows(const Params& p, const Smem& smem, int warp, int l
   const uint32_t run_bytes = c.window * 16;
   const int num_tiles = c.tiles_k * c.tiles_positions;
   const int num_warps = min(kProducers / 32, c.window_stages);
-  Cursor windows;
+  RingPosition windows;
   int turn = 0;
 #pragma unroll 1
   for (int tile = static_cast<int>(blockIdx.x); tile < num_tiles; tile += static_cast<int>(gridDim.x)) {

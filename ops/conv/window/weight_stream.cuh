@@ -10,7 +10,7 @@ struct WeightStream {
   int tile;
   int chunk = 0, first = 0;      ///< the next stage's
   const uint8_t* src = nullptr;  ///< its weights; null: find the next tile first
-  Cursor cursor;
+  RingPosition cursor;
 };
 
 /// Moves on to the next tile of `ring` that is computed; false when there is none.
