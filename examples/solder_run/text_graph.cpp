@@ -181,9 +181,11 @@ class Parser {
       return graph_.cast(argument(0), parse_dtype(*dtype));
     }
     const std::optional<Op> function = op_named(op);
+    if (!function && values_.count(op))
+      syntax_error(quoted(op) + " is a tensor, and the operation goes first, as in `y = add x 1`");
     if (!function)
-      syntax_error(quoted(op) + " is not an operation" + did_you_mean(op, op_names()) +
-                   "; --help-graph lists them");
+      syntax_error(quoted(op) + " is not an operation" +
+                   did_you_mean(op.substr(0, op.find('(')), op_names()) + "; --help-graph lists them");
     return is_unary(*function) ? unary(*function, call) : binary(*function, call);
   }
 

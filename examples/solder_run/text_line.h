@@ -14,8 +14,8 @@ namespace solder_run {
 /// `text` for a message: quoted, printable, and not a page long.
 std::string quoted(std::string_view text);
 
-/// " (did you mean "mish"?)" when one of `names` is close to `word`: another case, a typing error or two, or
-/// more or fewer parts before a dot ("weight" and "conv.weight"); otherwise empty.
+/// " (did you mean "mish"?)" when one of `names` is close to `word`: another case, a typing error or two,
+/// more or fewer parts before a dot ("weight" and "conv.weight"), or its beginning; otherwise empty.
 std::string did_you_mean(std::string_view word, const std::vector<std::string>& names);
 
 /// Whether `text` can name a tensor: what checkpoints call theirs, so anything visible, in UTF-8, but `#`, `=`
@@ -74,6 +74,7 @@ class Call {
   std::string_view name_, op_;
   std::vector<std::string_view> arguments_;
   std::map<std::string_view, std::string_view> keys_;
+  std::vector<std::string> known_keys_;  // those asked for
 };
 
 }  // namespace solder_run
