@@ -1,6 +1,7 @@
 #include "text_graph.h"
 
 #include <algorithm>
+#include <climits>
 #include <optional>
 #include <vector>
 
@@ -27,6 +28,7 @@ OP, with its arguments:
   conv2d X W [BIAS]    X [N,C,H,W], W [K,C/groups,R,S], BIAS [K]; stride=1 dilation=1 (one number or h,w),
                        padding=0 (one number, h,w or top,left,bottom,right), groups=1
   matmul A B           linear X W [BIAS]: X times W transposed
+  slice X axis=A       start=0 stop=END step=1: indices of one axis, as in Python
   add sub mul div pow min max   A B, with numpy's broadcasting; one of them may be a number
   abs neg exp log sqrt rsqrt reciprocal square erf tanh sigmoid softplus relu selu gelu gelu_tanh silu
   hard_sigmoid hard_swish mish double_mish   X
@@ -53,7 +55,7 @@ std::optional<Op> op_named(std::string_view text) {
 }
 
 std::vector<std::string> op_names() {
-  std::vector<std::string> names{"conv2d", "matmul", "linear", "cast"};
+  std::vector<std::string> names{"conv2d", "matmul", "linear", "slice", "cast"};
   for (int i = 0; i < solder::kNumComputeOps; ++i)
     if (const char* name = solder::to_string(static_cast<Op>(i)); op_named(name)) names.emplace_back(name);
   return names;
@@ -158,7 +160,7 @@ class Parser {
       const auto pair = [](const std::vector<int64_t>& v) { return solder::Pair(v.front(), v.back()); };
       options.stride = pair(call.take_integers("stride", 1, {1, 2}));
       options.dilation = pair(call.take_integers("dilation", 1, {1, 2}));
-      options.groups = call.take_integers("groups", 1, {1})[0];
+      options.groups = call.take_integer("groups", 1);
       const std::vector<int64_t> p = call.take_integers("padding", 0, {1, 2, 4});
       options.padding =
           p.size() == 4 ? solder::Padding(p[0], p[1], p[2], p[3]) : solder::Padding(p.front(), p.back());
@@ -173,6 +175,14 @@ class Parser {
     if (op == "matmul") {
       call.require_arguments(2, 2);
       return graph_.matmul(argument(0), argument(1));
+    }
+    if (op == "slice") {
+      call.require_arguments(1, 1);
+      const int64_t step = call.take_integer("step", 1), axis = call.take_integer("axis", {});
+      const int64_t start = call.take_integer("start", step > 0 ? 0 : -1);
+      const int64_t stop = call.take_integer("stop", step > 0 ? INT64_MAX : INT64_MIN);
+      return graph_.slice(argument(0), static_cast<int>(std::clamp<int64_t>(axis, INT_MIN, INT_MAX)), start,
+                          stop, step);
     }
     if (op == "cast") {
       call.require_arguments(1, 1);

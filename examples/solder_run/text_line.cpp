@@ -200,6 +200,12 @@ float Call::take_float(std::string_view key, std::optional<float> fallback) {
   return value;
 }
 
+int64_t Call::take_integer(std::string_view key, std::optional<int64_t> fallback) {
+  const int64_t value = take_integers(key, fallback.value_or(INT64_MIN), {1})[0];
+  if (value == INT64_MIN && !fallback) syntax_error(str(op_, " needs ", key, "=NUMBER"));
+  return value;
+}
+
 std::vector<int64_t> Call::take_integers(std::string_view key, int64_t fallback,
                                          const std::vector<size_t>& counts) {
   const auto text = take(key);

@@ -65,6 +65,7 @@ class Call {
   std::optional<std::string_view> take(std::string_view key);
   /// Error where the key is not given and there is no fallback.
   float take_float(std::string_view key, std::optional<float> fallback);
+  int64_t take_integer(std::string_view key, std::optional<int64_t> fallback);
   /// As many whole numbers as one of `counts` says.
   std::vector<int64_t> take_integers(std::string_view key, int64_t fallback,
                                      const std::vector<size_t>& counts);
