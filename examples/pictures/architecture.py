@@ -9,22 +9,21 @@ LAYERS = [
         ("program", 0.11, 150, ["your program"]), ("tutorial", 0.42, 250, ["tutorial, headline model"]),
         ("cli", 0.72, 150, ["solder-run"])]]),
     ("graph/", "what runs: compile() from left to right, then a session", "#fff6e0", "#d8a84a", [[
-        ("written", 0.05, 84, ["Graph", "as written"]), ("dead", 0.205, 102, ["remove_dead"]),
-        ("fuse", 0.38, 126, ["fuse", "regions, epilogues"]), ("lower", 0.565, 130, ["lower", "programs, choices"]),
-        ("plan", 0.753, 130, ["plan_memory", "offsets in one arena"]),
-        ("*model", 0.93, 118, ["Model", "immutable, shared"])], [
-        ("cpu", 0.2, 130, ["CpuExecutor"]), ("cuda", 0.58, 190, ["CudaExecutor", "recorded into a CUDA graph"]),
+        ("written", 0.05, 84, ["Graph", "as written"]), ("passes", 0.218, 134, ["passes", "remove_dead, fuse"]),
+        ("plan", 0.41, 120, ["plan", "how each runs"]), ("memory", 0.6, 134, ["plan_memory", "offsets in one arena"]),
+        ("prepare", 0.78, 112, ["prepare", "kernels, weights"]), ("*model", 0.934, 112, ["Model", "for all threads"])], [
+        ("cpu", 0.2, 130, ["CPU executor"]), ("cuda", 0.58, 190, ["CUDA executor", "recorded into a CUDA graph"]),
         ("*session", 0.89, 172, ["Session", "stream + arena + launches"])]]),
     ("ops/", "how it runs", "#e8f1fa", "#7aa5d2", [[
-        ("ops_cpu", 0.2, 210, ["conv_cpu, gemm_cpu,", "elementwise_cpu"]),
-        ("conv", 0.53, 250, ["conv_cuda: rows kernel |", "window kernel | im2col + cuBLAS"]),
-        ("rest", 0.85, 200, ["elementwise_cuda,", "mish_cuda, gemm_cuda"])], [
-        ("math", 0.53, 400, ["scalar_math.h: every formula once, host and device"])]]),
+        ("ops_cpu", 0.2, 210, ["convolution, product,", "elementwise on the CPU"]),
+        ("conv", 0.53, 270, ["convolution families: rows, window,", "direct, im2col + cuBLAS"]),
+        ("rest", 0.85, 200, ["product; elementwise:", "generated, interpreted, mish"])], [
+        ("math", 0.53, 400, ["formulas.h: every function once, host and device"])]]),
     ("runtime/", "what any op needs", "#ecf5e5", "#8dba72", [[
         ("errors", 0.1, 130, ["errors"]), ("device", 0.365, 230, ["device, stream, cuBLAS handle"]),
         ("tensors", 0.635, 170, ["memory, tensors"]), ("files", 0.875, 190, [".npy, .safetensors"])]]),
 ]
-ARROWS = ["written>dead", "dead>fuse", "fuse>lower", "lower>plan", "plan>*model", "*model>*session",
+ARROWS = ["written>passes", "passes>plan", "plan>memory", "memory>prepare", "prepare>*model", "*model>*session",
           "*session>cuda", "cuda>cpu:or", "cpu>ops_cpu", "cuda>conv", "cuda>rest", "ops_cpu>math", "conv>math",
           "rest>math"]
 

@@ -1,6 +1,5 @@
 #include <algorithm>
 #include <iomanip>
-#include <sstream>
 #include <vector>
 
 #include "pictures.h"
@@ -190,7 +189,7 @@ class MemoryPicture {
   std::vector<Box> boxes_;
   double column_width_ = 0, width_ = 0, label_space_ = 0;
   bool rotated_ = false;  // the names of the columns
-  std::ostringstream out_;
+  solder::TextStream out_;
 };
 
 }  // namespace

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <iomanip>
-#include <sstream>
 
 namespace solder_run {
 namespace {
@@ -38,7 +37,7 @@ double cpu_flops_per_s() {
 }
 
 std::string json_string(const std::string& text) {
-  std::ostringstream out;
+  solder::TextStream out;
   out << '"';
   for (const char c : text) {
     if (c == '"' || c == '\\')
@@ -83,7 +82,7 @@ std::string profile_table(const solder::Profile& profile) {
   std::vector<size_t> widths(rows[0].size());
   for (const auto& row : rows)
     for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
-  std::ostringstream out;
+  solder::TextStream out;
   for (const auto& row : rows) {
     for (size_t i = 0; i < row.size(); ++i) {
       const bool is_text = i < 2 || i + 1 == row.size();
@@ -105,7 +104,7 @@ std::string profile_table(const solder::Profile& profile) {
 }
 
 std::string summary(const std::string& name, const solder::Tensor& tensor) {
-  std::ostringstream out;
+  solder::TextStream out;
   out << name << " " << to_string(tensor.dtype()) << " " << solder::to_string(tensor.shape());
   if (tensor.num_elems() == 0) return out.str() + ": empty";
   double sum = 0;
@@ -149,7 +148,7 @@ std::string long_run_warning(const solder::Model& model, int num_runs) {
 
 std::string chrome_trace(const std::string& graph, solder::Device device, const std::vector<HostSpan>& host,
                          const solder::Profile& profile, double profile_start_ms) {
-  std::ostringstream out;
+  solder::TextStream out;
   out << std::fixed << std::setprecision(3);
   out << "{\"displayTimeUnit\": \"ms\", \"traceEvents\": [\n";
   const auto meta = [&](const char* what, int track, const std::string& name) {

@@ -64,9 +64,7 @@ std::vector<const Node*> needed_parameters(const Graph& graph) {
 }
 
 // Error that lists every parameter which an output depends on and `weights` lacks.
-void require_parameters(const Graph& graph, const TensorMap& weights,
-                        const std::map<std::string, std::string>& left_out,
-                        const std::vector<std::string>& files) {
+void require_parameters(const Graph& graph, const TensorMap& weights, const std::vector<std::string>& files) {
   const std::vector<const Node*> parameters = needed_parameters(graph);
   std::vector<std::string> names;
   for (const auto& [name, tensor] : weights) names.push_back(name);
@@ -75,11 +73,12 @@ void require_parameters(const Graph& graph, const TensorMap& weights,
   std::string lines;
   for (const Node* parameter : parameters) {
     if (weights.contains(parameter->name) || ++num_missing > kMostLines) continue;
-    const auto other = left_out.find(parameter->name);
-    lines += str("\n  ", quoted(parameter->name), " ", to_string(parameter->outputs[0]), ": ",
-                 other == left_out.end() ? "not there" + did_you_mean(parameter->name, names)
-                                         : str("there as ", other->second,
-                                               "; solder reads F32, F16 and BF16: save tensor.float()"));
+    const auto other = weights.left_out.find(parameter->name);
+    lines +=
+        str("\n  ", quoted(parameter->name), " ", to_string(parameter->outputs[0]), ": ",
+            other == weights.left_out.end()
+                ? "not there" + did_you_mean(parameter->name, names)
+                : str("there as ", other->second, "; solder reads F32, F16 and BF16: save tensor.float()"));
   }
   if (num_missing == 0) return;
   if (num_missing > kMostLines) lines += str("\n  and ", num_missing - kMostLines, " more");
@@ -89,14 +88,14 @@ void require_parameters(const Graph& graph, const TensorMap& weights,
                    "): ", listed(names)));
 }
 
-TensorMap load_weights(const std::vector<std::string>& files, std::map<std::string, std::string>* left_out) {
+TensorMap load_weights(const std::vector<std::string>& files) {
   TensorMap weights;
   std::map<std::string, std::string> source;  // of every tensor
   for (const std::string& file : files) {
     TensorMap part = solder::load_safetensors(file);
     std::vector<std::string> names;
     for (const auto& [name, tensor] : part) names.push_back(name);
-    for (const auto& [name, dtype] : part.left_out) names.push_back(name), (*left_out)[name] = dtype;
+    for (const auto& [name, dtype] : part.left_out) names.push_back(name);
     for (const std::string& name : names) {
       const auto [place, is_new] = source.emplace(name, file);
       SOLDER_REQUIRE(is_new, invalid_argument, "tensor ", quoted(name), " is in ", place->second, " and in ",
@@ -154,9 +153,8 @@ TensorMap inputs_of(const Graph& graph, const Options& options, const Progress& 
 TensorMap weights_of(const Graph& graph, const Options& options, const Progress& progress) {
   TensorMap weights;
   if (!options.weights.empty()) {
-    std::map<std::string, std::string> left_out;
-    weights = load_weights(options.weights, &left_out);
-    require_parameters(graph, weights, left_out, options.weights);
+    weights = load_weights(options.weights);
+    require_parameters(graph, weights, options.weights);
     return weights;
   }
   uint64_t stream = 1000;

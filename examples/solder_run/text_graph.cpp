@@ -1,6 +1,7 @@
 #include "text_graph.h"
 
 #include <algorithm>
+#include <climits>
 #include <optional>
 #include <vector>
 
@@ -27,6 +28,7 @@ OP, with its arguments:
   conv2d X W [BIAS]    X [N,C,H,W], W [K,C/groups,R,S], BIAS [K]; stride=1 dilation=1 (one number or h,w),
                        padding=0 (one number, h,w or top,left,bottom,right), groups=1
   matmul A B           linear X W [BIAS]: X times W transposed
+  slice X axis=A       start=0 stop=END step=1: indices of one axis, as in Python
   cast X dtype=float16
 )";
 
@@ -48,7 +50,7 @@ const solder::OpInfo* function_named(std::string_view text) {
 }
 
 std::vector<std::string> op_names() {
-  std::vector<std::string> names{"conv2d", "matmul", "linear", "cast"};
+  std::vector<std::string> names{"conv2d", "matmul", "linear", "slice", "cast"};
   for (const solder::OpInfo& info : solder::kOps)
     if (info.is_callable) names.emplace_back(info.name);
   return names;
@@ -171,7 +173,7 @@ class Parser {
       const auto pair = [](const std::vector<int64_t>& v) { return solder::Pair(v.front(), v.back()); };
       options.stride = pair(call.take_integers("stride", 1, {1, 2}));
       options.dilation = pair(call.take_integers("dilation", 1, {1, 2}));
-      options.groups = call.take_integers("groups", 1, {1})[0];
+      options.groups = call.take_integer("groups", 1);
       const std::vector<int64_t> p = call.take_integers("padding", 0, {1, 2, 4});
       options.padding =
           p.size() == 4 ? solder::Padding(p[0], p[1], p[2], p[3]) : solder::Padding(p.front(), p.back());
@@ -187,6 +189,14 @@ class Parser {
       call.require_arguments(2, 2);
       return graph_.matmul(argument(0), argument(1));
     }
+    if (op == "slice") {
+      call.require_arguments(1, 1);
+      const int64_t step = call.take_integer("step", 1), axis = call.take_integer("axis", {});
+      const int64_t start = call.take_integer("start", step > 0 ? 0 : -1);
+      const int64_t stop = call.take_integer("stop", step > 0 ? INT64_MAX : INT64_MIN);
+      return graph_.slice(argument(0), static_cast<int>(std::clamp<int64_t>(axis, INT_MIN, INT_MAX)), start,
+                          stop, step);
+    }
     if (op == "cast") {
       call.require_arguments(1, 1);
       const auto dtype = call.take("dtype");
@@ -194,9 +204,11 @@ class Parser {
       return graph_.cast(argument(0), parse_dtype(*dtype));
     }
     const solder::OpInfo* function = function_named(op);
+    if (!function && values_.count(op))
+      syntax_error(quoted(op) + " is a tensor, and the operation goes first, as in `y = add x 1`");
     if (!function)
-      syntax_error(quoted(op) + " is not an operation" + did_you_mean(op, op_names()) +
-                   "; --help-graph lists them");
+      syntax_error(quoted(op) + " is not an operation" +
+                   did_you_mean(op.substr(0, op.find('(')), op_names()) + "; --help-graph lists them");
     return is_unary(function->op) ? unary(*function, call) : binary(function->op, call);
   }
 

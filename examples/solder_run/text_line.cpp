@@ -73,7 +73,8 @@ std::string did_you_mean(std::string_view word, const std::vector<std::string>& 
   size_t least = std::max<size_t>(wanted.size() / 3, 1) + 1;  // more than that is another word
   for (const std::string& name : names) {
     const std::string candidate = lower(name);
-    if (ends_with_part(candidate, wanted) || ends_with_part(wanted, candidate)) {
+    if (ends_with_part(candidate, wanted) || ends_with_part(wanted, candidate) ||
+        (wanted.size() > 2 && candidate.starts_with(wanted))) {
       best = &name;
       break;
     }
@@ -181,6 +182,7 @@ void Call::require_arguments(size_t least, size_t most) const {
 }
 
 std::optional<std::string_view> Call::take(std::string_view key) {
+  known_keys_.emplace_back(key);
   const auto found = keys_.find(key);
   if (found == keys_.end()) return {};
   const std::string_view value = found->second;
@@ -198,6 +200,12 @@ float Call::take_float(std::string_view key, std::optional<float> fallback) {
   return value;
 }
 
+int64_t Call::take_integer(std::string_view key, std::optional<int64_t> fallback) {
+  const int64_t value = take_integers(key, fallback.value_or(INT64_MIN), {1})[0];
+  if (value == INT64_MIN && !fallback) syntax_error(str(op_, " needs ", key, "=NUMBER"));
+  return value;
+}
+
 std::vector<int64_t> Call::take_integers(std::string_view key, int64_t fallback,
                                          const std::vector<size_t>& counts) {
   const auto text = take(key);
@@ -211,7 +219,12 @@ std::vector<int64_t> Call::take_integers(std::string_view key, int64_t fallback,
 }
 
 void Call::finish() const {
-  if (!keys_.empty()) syntax_error(str(op_, " has no ", quoted(keys_.begin()->first)));
+  if (keys_.empty()) return;
+  std::string known;
+  for (const std::string& key : known_keys_) known += (known.empty() ? "" : ", ") + key;
+  syntax_error(str(op_, " has no ", quoted(keys_.begin()->first),
+                   did_you_mean(keys_.begin()->first, known_keys_),
+                   known.empty() ? ", nor any other KEY=VALUE" : "; it has " + known));
 }
 
 }  // namespace solder_run

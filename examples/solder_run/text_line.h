@@ -14,8 +14,8 @@ namespace solder_run {
 /// `text` for a message: quoted, printable, and not a page long.
 std::string quoted(std::string_view text);
 
-/// " (did you mean "mish"?)" when one of `names` is close to `word`: another case, a typing error or two, or
-/// more or fewer parts before a dot ("weight" and "conv.weight"); otherwise empty.
+/// " (did you mean "mish"?)" when one of `names` is close to `word`: another case, a typing error or two,
+/// more or fewer parts before a dot ("weight" and "conv.weight"), or its beginning; otherwise empty.
 std::string did_you_mean(std::string_view word, const std::vector<std::string>& names);
 
 /// Whether `text` can name a tensor: what checkpoints call theirs, so anything visible, in UTF-8, but `#`, `=`
@@ -65,6 +65,7 @@ class Call {
   std::optional<std::string_view> take(std::string_view key);
   /// Error where the key is not given and there is no fallback.
   float take_float(std::string_view key, std::optional<float> fallback);
+  int64_t take_integer(std::string_view key, std::optional<int64_t> fallback);
   /// As many whole numbers as one of `counts` says.
   std::vector<int64_t> take_integers(std::string_view key, int64_t fallback,
                                      const std::vector<size_t>& counts);
@@ -74,6 +75,7 @@ class Call {
   std::string_view name_, op_;
   std::vector<std::string_view> arguments_;
   std::map<std::string_view, std::string_view> keys_;
+  std::vector<std::string> known_keys_;  // those asked for
 };
 
 }  // namespace solder_run

@@ -44,7 +44,8 @@ inline std::vector<ConvCase> conv_cases() {
       {"7x7 stem", make_shape({1, 3, 20, 18}, {8, 7, 7}, {.stride = 2, .padding = 3})},
       {"5x5", make_shape({2, 2, 12, 13}, {3, 5, 5}, {.padding = 2})},
       {"dilation", make_shape({1, 4, 15, 14}, {4, 3, 3}, {.padding = {2, 3}, .dilation = {2, 3}})},
-      {"sides that differ", make_shape({2, 3, 10, 9}, {4, 3, 2}, {.stride = {2, 3}, .padding = {0, 1, 3, 2}})},
+      {"sides that differ",
+       make_shape({2, 3, 10, 9}, {4, 3, 2}, {.stride = {2, 3}, .padding = {0, 1, 3, 2}})},
       {"cropped", make_shape({1, 3, 12, 12}, {4, 3, 3}, {.padding = {-2, -1, 1, -3}})},
       {"groups", make_shape({2, 8, 9, 9}, {12, 3, 3}, {.padding = 1, .groups = 4})},
       {"depthwise", make_shape({2, 6, 11, 10}, {6, 3, 3}, {.stride = {2, 1}, .padding = 1, .groups = 6})},
@@ -66,7 +67,8 @@ inline std::vector<ConvCase> conv_cases() {
       {"window: stride", make_shape({2, 24, 20, 22}, {40, 3, 3}, {.stride = 2, .padding = 1}), true},
       {"window: images share tiles", make_shape({4, 128, 7, 7}, {64, 1, 1}), true},
       {"packed: deep", make_shape({5, 528, 6, 9}, {200, 1, 1}), true},
-      {"window: columns in a step", make_shape({2, 3, 33, 35}, {16, 7, 7}, {.stride = 2, .padding = 3}), true},
+      {"window: columns in a step", make_shape({2, 3, 33, 35}, {16, 7, 7}, {.stride = 2, .padding = 3}),
+       true},
   };
 }
 

@@ -9,7 +9,6 @@
 #include <fstream>
 #include <initializer_list>
 #include <iterator>
-#include <locale>
 #include <span>
 #include <string>
 #include <string_view>
@@ -17,6 +16,7 @@
 
 #include "runtime/check.h"
 #include "runtime/tensor.h"
+#include "tests/support/grouping_locale.h"
 
 namespace solder::file_testing {
 
@@ -44,20 +44,6 @@ class TempFolder {
 
  private:
   std::filesystem::path path_;
-};
-
-/// The program's locale meanwhile: one that groups digits, as desktops set it: 1.000.000,5.
-class GroupingLocale {
- public:
-  GroupingLocale() { std::locale::global(std::locale(std::locale::classic(), new Numbers)); }
-  ~GroupingLocale() { std::locale::global(std::locale::classic()); }
-
- private:
-  struct Numbers : std::numpunct<char> {
-    char do_thousands_sep() const override { return '.'; }
-    char do_decimal_point() const override { return ','; }
-    std::string do_grouping() const override { return "\3"; }
-  };
 };
 
 inline std::string read_file(const std::string& path) {

@@ -16,21 +16,15 @@ example() {
 expect() { awk "$2" "$out" || fail "$name" "expected $1"; }
 
 example 1_hello
-expect "the first four outputs as awk computes them" '
+expect "the four outputs as awk computes them" '
   function mish(v) { u = exp(v); n = u * (u + 2); return v * n / (n + 2) }  # tanh(log(1 + e^v)) = n / (n + 2)
-  function abs(v) { return v < 0 ? -v : v }
-  /first values:/ {
-    split(substr($0, index($0, "first values:") + 13), got, " ")
-    v = 0; for (i = 0; i < 3 * 32 * 32; ++i) { x[i] = v; v = v > 1 ? v - 2 : v + 0.011 }
-    v = -0.9; for (i = 0; i < 27; ++i) { w[i] = v; v = v > 1 ? v - 2 : v + 0.37 }
-    for (q = 0; q < 4; ++q) {
-      sum = 0
-      for (c = 0; c < 3; ++c) for (r = 1; r < 3; ++r) for (s = 0; s < 3; ++s)  # row -1 is padding
-        if (q + s >= 1) sum += x[c * 1024 + (r - 1) * 32 + q + s - 1] * w[c * 9 + r * 3 + s]
-      if (abs(got[q + 1] - mish(mish(sum))) < 1e-4) ++right
-    }
+  BEGIN { split("0.5 -0.5 0.25 -0.125", w, " ") }
+  {
+    x = 3 * int((NR - 1) / 2) + (NR - 1) % 2 + 1  # the upper left of the four, which are 1 to 9 in three rows
+    difference = $1 - mish(x * w[1] + (x + 1) * w[2] + (x + 3) * w[3] + (x + 4) * w[4])
+    if (difference < 1e-5 && difference > -1e-5) ++right
   }
-  END { exit right != 4 }'
+  END { exit !(right == 4 && NR == 4) }'
 
 example 2_own_weights tests/data "$build/check_examples.npy"
 expect "a difference from PyTorch under 1e-6" '/relative difference from PyTorch:/ { ok = $NF > 0 && $NF < 1e-6 } END { exit !ok }'
@@ -58,16 +52,16 @@ expect "bit for bit agreement and less memory" '
 
 example 4_custom_activation
 expect "one fused program that is right" '
-  /^  as a program:/ { ++programs }
+  /: e0 = / { ++programs }
   /worst difference from float64:/ { ok = $NF < 1e-5 }
   /f\(-20\) = -2$/ { far = 1 }
   END { exit !(programs == 1 && ok && far) }'
 
 example 5_profiling
-expect "four nodes whose shares add up" '
+expect "three nodes, the bias inside the product, whose shares add up" '
   $2 ~ /^(conv2d|matmul|elementwise)$/ { ++nodes; share += $4; if ($3 <= 0) bad = 1 }
   $1 == "conv1" && $6 > 0 { conv = 1 }
-  END { exit !(nodes == 4 && share > 99.5 && share < 100.5 && conv && !bad) }'
+  END { exit !(nodes == 3 && share > 99.5 && share < 100.5 && conv && !bad) }'
 
 rm -f "$out" "$build/check_examples.npy"
 echo "examples: ok"

@@ -7,7 +7,8 @@ if [ "$quoted" != "$(cat examples/1_hello.cpp)" ]; then
   echo "README.md does not quote examples/1_hello.cpp as it is" >&2
   exit 1
 fi
-if [ "$(wc -l < examples/1_hello.cpp)" -ge 50 ]; then echo "examples/1_hello.cpp has 50 lines or more" >&2; exit 1; fi
+if [ "$(wc -l < examples/1_hello.cpp)" -gt 20 ]; then echo "examples/1_hello.cpp has over 20 lines" >&2; exit 1; fi
+if [ "$(wc -w < README.md)" -ge 1000 ]; then echo "README.md has 1000 words or more" >&2; exit 1; fi
 if command -v python3 >/dev/null; then
   for picture in "bar_chart.py headline.csv" architecture.py; do
     set -- $picture

@@ -74,7 +74,12 @@ def check_statuses(folder):
     done = run("--nope", status=2)
     assert "--help" in done.stderr and done.stdout == ""
     assert "cuda:99" in run("chain", "--device", "cuda:99", status=1).stderr
-    assert "takes cpu" in run("chain", "--device", "tpu", status=2).stderr
+    headline = os.path.join(os.path.dirname(PROGRAM), "conv_double_mish")
+    for device, status in (("tpu", 2), ("cuda:x", 2), ("cuda:99", 1)):  # one way to name devices in all programs
+        said = "takes cpu, cuda, cuda:N or best" if status == 2 else "cuda:99 cannot be used"
+        assert said in run("gated", "--device", device, status=status).stderr
+        done = subprocess.run([headline, "--device", device], capture_output=True, text=True, check=False)
+        assert done.returncode == status and said in done.stderr, f"conv_double_mish --device {device}: {done.stderr}"
     bad = folder / "bad.txt"
     bad.write_text("input x 4\ny = mosh x\n")
     assert f"{bad}:2: " in run(str(bad), status=1).stderr

@@ -9,6 +9,8 @@
 #include "examples/solder_run/options.h"
 #include "examples/solder_run/pictures.h"
 #include "examples/solder_run/report.h"
+#include "examples/solder_run/text_graph.h"
+#include "tests/support/grouping_locale.h"
 
 using namespace solder_run;
 
@@ -119,4 +121,21 @@ TEST_CASE("solder-run: what will take long on the CPU says so") {
   INFO(warning);
   CHECK(warning.find(" 0.00023 GFLOP a run, ") != std::string::npos);
   CHECK(warning.ends_with(", 1073741824 runs"));
+}
+
+TEST_CASE("solder-run: what it writes does not depend on the locale") {
+  const auto written = [] {
+    const solder::Graph graph = parse_graph("input x 1234567\ny = mul x 1234.5\noutput y\n", "net.txt");
+    const auto model = solder::compile(graph, {}, {.device = solder::Device::cpu()});
+    solder::Profile profile{.copy_bytes_per_s = 1234.5e9};
+    profile.nodes.push_back({.name = "y", .bytes = 9876543, .flops = 1234567, .spans = {{1234.5, 5432.25}}});
+    const std::vector<float> values(1234, 1234.5f);
+    return chrome_trace("net", model.device(), {{"run", 1234.5, 9876.25}}, profile, 1000) +
+           profile_table(profile) + summary("y", solder::Tensor::from({1234}, values)) +
+           memory_svg(model, "net") + graph_dot(graph, model, "net") + human_bytes(1234567);
+  };
+  const std::string classic = written();
+  CHECK(classic.find("1234.5") != std::string::npos);
+  const solder::file_testing::GroupingLocale grouping;
+  CHECK(written() == classic);
 }

@@ -35,7 +35,9 @@ Graph everything() {
   g.output("g", g.name(g.add(y, y), "g"));
   const Value h = g.name(g.cast(half, DType::float32), "h");
   const Value k = g.name(g.mul(x, h), "k");
-  g.output("l", g.name(g.mul(scale, k), "l"));
+  const Value l = g.name(g.mul(scale, k), "l");
+  const Value m = g.name(g.slice(l, 3, 1, 6, 2), "m");
+  g.output("n", g.name(g.slice(m, 1, 7, INT64_MIN, -1), "n"));
   return g;
 }
 
@@ -150,8 +152,17 @@ TEST_CASE("text graphs: errors name the file, the line and what would be right")
       {"input x 4\ny = clip x low=2 high=1\n", "invalid argument: net.txt:2: y: low 2", "must not be above"},
       {"input x 4\ny = leaky_relu x slope=a\n", "invalid argument: net.txt:2: ", "not a number"},
       {"input x 4\ny = leaky_relu slope=1 x\n", "invalid argument: net.txt:2: ", "put it before"},
-      {"input x 4\ny = mish x slope=1\n", "invalid argument: net.txt:2: ", "mish has no \"slope\""},
+      {"input x 4\ny = mish x slope=1\n",
+       "invalid argument: net.txt:2: ", "mish has no \"slope\", nor any other KEY=VALUE"},
+      {"input x 4\ny = elu x slope=1\n",
+       "invalid argument: net.txt:2: ", "elu has no \"slope\"; it has alpha"},
+      {"input x 4\ny = mish(x)\n",
+       "invalid argument: net.txt:2: ", "\"mish(x)\" is not an operation (did you mean \"mish\"?)"},
+      {"input x 4\ny = conv x x\n", "invalid argument: net.txt:2: ", "did you mean \"conv2d\"?"},
+      {"input x 4\ny = x + 1\n", "invalid argument: net.txt:2: ", "the operation goes first"},
       {"input x 4\ny = elu x alpha=1 alpha=1\n", "invalid argument: net.txt:2: ", "given twice"},
+      {"input x 4\ny = slice x start=1\n", "invalid argument: net.txt:2: ", "slice needs axis=NUMBER"},
+      {"input x 4\ny = slice x axis=4294967296\n", "invalid argument: net.txt:2: ", "axis"},
       {"input x 4\ny = cast x\n", "invalid argument: net.txt:2: ", "dtype="},
       {"input x 4\ninput y 5\nz = add x y\n", "shape mismatch: net.txt:3: ", "do not broadcast"},
       {"input x 1,3,8,8\nparameter w 4,3,3,3\ny = conv2d x w stride=0\n",
