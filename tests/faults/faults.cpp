@@ -305,7 +305,9 @@ TEST_CASE("faults: every allocation of host memory fails, once and for good") {
 
 TEST_CASE("faults: a warm session allocates no host memory, and asks the device for none") {
   std::vector<Job> all = jobs();
-  Job many{"many outputs", {}, {}, {}, {.device = Device::cpu()}, ""};
+  Job many;
+  many.name = "many outputs";
+  many.options.device = Device::cpu();
   for (int i = 0; i < 100; ++i) {
     const std::string name = "a name that is longer than a small string " + std::to_string(i);
     many.graph.output(name, many.graph.mish(many.graph.input(name, {3})));

@@ -37,26 +37,26 @@ void check_generated(const Graph& graph, const Node& node, const Program& progra
   };
   const auto run = [&](const ElementwiseKernel* with, bool in_place) {
     std::vector<Tensor> inputs, outputs;
-    NodeBuffers buffers;
+    ElementwiseArgs args = args_of(graph, node);
     for (size_t i = 0; i < node.inputs.size(); ++i) {
       inputs.push_back(padded(graph.type(node.inputs[i]), i + 1));
-      buffers.inputs.push_back(inputs.back().data());
+      args.operands[i].data = inputs.back().data();
     }
     std::vector<bool> taken(inputs.size());
     for (size_t o = 0; o < node.outputs.size(); ++o) {
       outputs.push_back(padded(node.outputs[o], 99));
       for (size_t i = 0; in_place && i < inputs.size(); ++i) {
         if (taken[i] || graph.type(node.inputs[i]).dtype != node.outputs[o].dtype ||
-            node.operand_shapes[i] != node.outputs[o].shape ||
+            node.epilogue.operand_shapes[i] != node.outputs[o].shape ||
             !may_overwrite(program, static_cast<int>(i), static_cast<int>(o)))
           continue;
         taken[i] = true;
         outputs.back() = inputs[i];
         break;
       }
-      buffers.outputs.push_back(outputs.back().data());
+      args.outputs[o].data = outputs.back().data();
     }
-    run_program_on_gpu(program, bind_region(graph, node, buffers), with);
+    run_program_on_gpu(program, args, with);
     std::vector<Tensor> results;
     for (size_t o = 0; o < node.outputs.size(); ++o) {
       const Tensor all = outputs[o].to(Device::cpu());
@@ -83,14 +83,15 @@ void check_generated(const Graph& graph, const Node& node, const Program& progra
 
 GPU_TEST_CASE("elementwise_jit: random programs, generated and interpreted, bit for bit") {
   const CacheFolder cache;
-  for_random_programs(
-      static_cast<int>(num_programs()), [](const Graph& graph, const Node& node, const Program& program) {
-        std::string source = elementwise_source(program, bind_region(graph, node, unbound(node)));
-        // Every other one as if its elements were too many for 32 bits.
-        static int turn = 0;
-        if (++turn % 2 == 0) source.replace(source.find("Index = uint32_t"), 16, "Index = uint64_t");
-        check_generated(graph, node, program, source);
-      });
+  for_random_programs(static_cast<int>(num_programs()),
+                      [](const Graph& graph, const Node& node, const Program& program) {
+                        std::string source = elementwise_source(program, args_of(graph, node));
+                        // Every other one as if its elements were too many for 32 bits.
+                        static int turn = 0;
+                        if (++turn % 2 == 0)
+                          source.replace(source.find("Index = uint32_t"), 16, "Index = uint64_t");
+                        check_generated(graph, node, program, source);
+                      });
 }
 
 GPU_TEST_CASE("elementwise_jit: ragged sizes, every dtype") {
@@ -102,9 +103,8 @@ GPU_TEST_CASE("elementwise_jit: ragged sizes, every dtype") {
       g.output("y", g.mul(g.silu(g.add(x, g.input("z", {size}, dtype))), g.sub(row, x)));
       const Graph fused = fuse(g);
       const Node& node = fused.nodes().back();
-      const Program program = lower(node.region, false);
-      check_generated(fused, node, program,
-                      elementwise_source(program, bind_region(fused, node, unbound(node))));
+      const Program program = lower(node.epilogue.region, false);
+      check_generated(fused, node, program, elementwise_source(program, args_of(fused, node)));
     }
   }
 }
@@ -123,9 +123,8 @@ void check_builds(std::initializer_list<Build> builds, const Shape& a_shape = {3
     g.output("y", build(g, a, b));
     const Graph fused = fuse(g);
     const Node& node = fused.nodes().back();
-    const Program program = lower(node.region, false);
-    check_generated(fused, node, program,
-                    elementwise_source(program, bind_region(fused, node, unbound(node))));
+    const Program program = lower(node.epilogue.region, false);
+    check_generated(fused, node, program, elementwise_source(program, args_of(fused, node)));
   }
 }
 
@@ -197,7 +196,7 @@ GPU_TEST_CASE("elementwise: a table gives what the interpreter gives, for every 
       CHECK(model.weights_bytes() == kTableElems * 2);
       const Tensor by_table = model.session().run({{"x", in}}).at("y");
 
-      const Program program = model.nodes().back().program;
+      const Program program = lower(model.graph().nodes().back().epilogue.region, false);
       const Tensor x_gpu = in.to(gpu), y_gpu = Tensor::empty({size}, to, gpu);
       const std::vector<TensorView> operands{dense_view(x_gpu.data(), from, {size})},
           outputs{dense_view(y_gpu.data(), to, {size})};

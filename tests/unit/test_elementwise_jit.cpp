@@ -76,7 +76,7 @@ TEST_CASE("elementwise_jit: the text has a statement a step, and what the layout
 
 TEST_CASE("elementwise_jit: every program starts with what it reads and stores each output once") {
   for_random_programs(300, [](const Graph& graph, const Node& node, const Program& program) {
-    const std::string text = elementwise_source(program, bind_region(graph, node, unbound(node)));
+    const std::string text = elementwise_source(program, args_of(graph, node));
     const std::string body = text.substr(text.rfind("extern \"C\""));
     CAPTURE(body);
     for (const Step& step : program.view()) {
@@ -114,7 +114,7 @@ TEST_CASE("elementwise: what runs a program on a GPU") {
 NVRTC_TEST_CASE("random programs compile for Hopper") {
   const CacheFolder cache;
   for_random_programs(8, [](const Graph& graph, const Node& node, const Program& program) {
-    const std::string text = elementwise_source(program, bind_region(graph, node, unbound(node)));
+    const std::string text = elementwise_source(program, args_of(graph, node));
     const CompiledCode compiled = compile_cuda(text, "sm_90");
     CHECK_MESSAGE(!compiled.code.empty(), compiled.why_not, "\n", text.substr(text.rfind("extern \"C\"")));
   });
