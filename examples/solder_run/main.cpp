@@ -68,7 +68,7 @@ int run(const Options& options) {
   const auto output_files = named(options.outputs, "--output", output_names);
   solder::CompileOptions compile_options = options.compile;
   const auto device = find_device(options.device);
-  if (!device) throw UsageError{str("--device takes ", kDeviceNames, ", not ", quoted(options.device))};
+  if (!device) throw UsageError{str("--device takes ", kDeviceNames, ", not ", in_quotes(options.device))};
   compile_options.device = *device;
 
   progress.begin("weights");

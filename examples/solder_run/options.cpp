@@ -84,7 +84,7 @@ void add_file(const std::string& option, const std::string& value,
   const size_t equals = value.find('=');
   const std::string name = equals == std::string::npos ? "" : value.substr(0, equals);
   const std::string file = with_end(option, value.substr(equals + 1), {".npy"});
-  if (!files->emplace(name, file).second) throw UsageError{option + " names " + quoted(name) + " twice"};
+  if (!files->emplace(name, file).second) throw UsageError{option + " names " + in_quotes(name) + " twice"};
 }
 
 // "NAME=1,3,224,224".
@@ -94,7 +94,7 @@ void add_shape(const std::string& option, const std::string& value, ShapeOverrid
   if (equals == std::string::npos || !parse_shape(value.substr(equals + 1), &shape))
     throw UsageError{option + " takes NAME=EXTENTS, as in x=1,3,224,224"};
   const std::string name = value.substr(0, equals);
-  if (!shapes->emplace(name, shape).second) throw UsageError{option + " names " + quoted(name) + " twice"};
+  if (!shapes->emplace(name, shape).second) throw UsageError{option + " names " + in_quotes(name) + " twice"};
 }
 
 void check(const Options& options) {

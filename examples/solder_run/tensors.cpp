@@ -45,7 +45,7 @@ std::string listed(const std::vector<std::string>& names) {
   constexpr size_t kMostNames = 12;
   std::string text;
   for (size_t i = 0; i < std::min(names.size(), kMostNames); ++i)
-    text += (i > 0 ? ", " : "") + quoted(names[i]);
+    text += (i > 0 ? ", " : "") + in_quotes(names[i]);
   return names.size() > kMostNames ? str(text, " and ", names.size() - kMostNames, " more") : text;
 }
 
@@ -75,7 +75,7 @@ void require_parameters(const Graph& graph, const TensorMap& weights, const std:
     if (weights.contains(parameter->name) || ++num_missing > kMostLines) continue;
     const auto other = weights.left_out.find(parameter->name);
     lines +=
-        str("\n  ", quoted(parameter->name), " ", to_string(parameter->outputs[0]), ": ",
+        str("\n  ", in_quotes(parameter->name), " ", to_string(parameter->outputs[0]), ": ",
             other == weights.left_out.end()
                 ? "not there" + did_you_mean(parameter->name, names)
                 : str("there as ", other->second, "; solder reads F32, F16 and BF16: save tensor.float()"));
@@ -98,8 +98,8 @@ TensorMap load_weights(const std::vector<std::string>& files) {
     for (const auto& [name, dtype] : part.left_out) names.push_back(name);
     for (const std::string& name : names) {
       const auto [place, is_new] = source.emplace(name, file);
-      SOLDER_REQUIRE(is_new, invalid_argument, "tensor ", quoted(name), " is in ", place->second, " and in ",
-                     file, ": which one is meant?");
+      SOLDER_REQUIRE(is_new, invalid_argument, "tensor ", in_quotes(name), " is in ", place->second,
+                     " and in ", file, ": which one is meant?");
     }
     weights.merge(std::move(part));
   }
@@ -115,13 +115,13 @@ std::map<std::string, std::string> named(std::map<std::string, std::string> file
       throw UsageError{str("the graph has ", names.size(), " ", option.substr(2), "s (", listed(names),
                            "): give ", option, " NAME=FILE")};
     if (!files.emplace(names[0], unnamed->second).second)
-      throw UsageError{str(option, " is given twice for ", quoted(names[0]))};
+      throw UsageError{str(option, " is given twice for ", in_quotes(names[0]))};
     files.erase("");
   }
   for (const auto& [name, file] : files)
     if (std::find(names.begin(), names.end(), name) == names.end())
       throw UsageError{
-          str("the graph has no ", option.substr(2), " ", quoted(name), "; it has ", listed(names))};
+          str("the graph has no ", option.substr(2), " ", in_quotes(name), "; it has ", listed(names))};
   return files;
 }
 

@@ -40,7 +40,7 @@ constexpr size_t kMaxNodeLines = 10000;
 solder::DType parse_dtype(std::string_view text) {
   for (const solder::DType dtype : {solder::DType::float32, solder::DType::float16, solder::DType::bfloat16})
     if (text == to_string(dtype)) return dtype;
-  syntax_error(quoted(text) + " is not a dtype: float32, float16 or bfloat16");
+  syntax_error(in_quotes(text) + " is not a dtype: float32, float16 or bfloat16");
 }
 
 const solder::OpInfo* function_named(std::string_view text) {
@@ -90,7 +90,8 @@ class Parser {
     if (values_.empty()) syntax_error("the graph has no nodes; --help-graph says how to write one");
     for (const auto& [name, shape] : shapes_)
       if (!used_shapes_.count(name))
-        syntax_error("there is no input " + quoted(name) + " to give a shape" + did_you_mean(name, names()));
+        syntax_error("there is no input " + in_quotes(name) + " to give a shape" +
+                     did_you_mean(name, names()));
     if (graph_.outputs().empty()) syntax_error("the graph has no output: add a line `output NAME`");
     return std::move(graph_);
   }
@@ -104,7 +105,7 @@ class Parser {
     const bool is_input = words[0] == "input";
     solder::Shape shape;
     if (!parse_shape(words[2], &shape))
-      syntax_error(quoted(words[2]) + " is not a shape: extents with commas, as in 1,3,224,224");
+      syntax_error(in_quotes(words[2]) + " is not a shape: extents with commas, as in 1,3,224,224");
     const auto given = shapes_.find(name);
     if (is_input && given != shapes_.end()) {
       shape = given->second;
@@ -117,8 +118,8 @@ class Parser {
 
   void require_new(std::string_view name) const {
     if (!is_name(name))
-      syntax_error(quoted(name) + " is not a name: at most 200 bytes, visible, without `#`, `=` and `,`");
-    if (values_.count(name)) syntax_error(quoted(name) + " is defined already");
+      syntax_error(in_quotes(name) + " is not a name: at most 200 bytes, visible, without `#`, `=` and `,`");
+    if (values_.count(name)) syntax_error(in_quotes(name) + " is defined already");
     if (values_.size() == kMaxNodeLines)
       syntax_error("more than " + std::to_string(kMaxNodeLines) + " nodes");
   }
@@ -134,14 +135,14 @@ class Parser {
     if (found != values_.end()) return found->second;
     float number = 0;
     switch (read_number(word, &number)) {
-      case Number::beyond: syntax_error(quoted(word) + kBeyondFloat);
+      case Number::beyond: syntax_error(in_quotes(word) + kBeyondFloat);
       case Number::fits:
-        syntax_error(quoted(word) +
+        syntax_error(in_quotes(word) +
                      " is a number, and an operation needs a tensor here: an input, a parameter "
                      "or the result of a line above");
       case Number::none: break;
     }
-    syntax_error(quoted(word) + " is not defined above this line" + did_you_mean(word, names()));
+    syntax_error(in_quotes(word) + " is not defined above this line" + did_you_mean(word, names()));
   }
 
   std::vector<std::string> names() const {
@@ -205,9 +206,9 @@ class Parser {
     }
     const solder::OpInfo* function = function_named(op);
     if (!function && values_.count(op))
-      syntax_error(quoted(op) + " is a tensor, and the operation goes first, as in `y = add x 1`");
+      syntax_error(in_quotes(op) + " is a tensor, and the operation goes first, as in `y = add x 1`");
     if (!function)
-      syntax_error(quoted(op) + " is not an operation" +
+      syntax_error(in_quotes(op) + " is not an operation" +
                    did_you_mean(op.substr(0, op.find('(')), op_names()) + "; --help-graph lists them");
     return is_unary(function->op) ? unary(*function, call) : binary(function->op, call);
   }

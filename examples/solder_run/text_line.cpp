@@ -57,7 +57,7 @@ bool ends_with_part(const std::string& text, const std::string& end) {
 
 }  // namespace
 
-std::string quoted(std::string_view text) {
+std::string in_quotes(std::string_view text) {
   std::string result = "\"";
   while (!text.empty() && result.size() < 80) {
     const size_t length = character_bytes(text);
@@ -84,7 +84,7 @@ std::string did_you_mean(std::string_view word, const std::vector<std::string>& 
     least = changes;
     best = &name;
   }
-  return best != nullptr ? " (did you mean " + quoted(*best) + "?)" : "";
+  return best != nullptr ? " (did you mean " + in_quotes(*best) + "?)" : "";
 }
 
 bool is_name(std::string_view text) {
@@ -162,17 +162,17 @@ Call::Call(const std::vector<std::string_view>& words) {
   for (size_t i = 1; i < words.size(); ++i) {
     const size_t equals = words[i].find('=');
     if (equals == std::string_view::npos) {
-      if (!keys_.empty()) syntax_error("argument " + quoted(words[i]) + " after KEY=VALUE: put it before");
+      if (!keys_.empty()) syntax_error("argument " + in_quotes(words[i]) + " after KEY=VALUE: put it before");
       arguments_.push_back(words[i]);
       continue;
     }
     const std::string_view key = words[i].substr(0, equals);
-    if (keys_.count(key)) syntax_error(quoted(key) + " is given twice");
+    if (keys_.count(key)) syntax_error(in_quotes(key) + " is given twice");
     keys_[key] = words[i].substr(equals + 1);
   }
   for (const std::string_view argument : arguments_)
     if (argument.find(',') != std::string_view::npos)
-      syntax_error(quoted(argument) + " is not an argument: blanks separate arguments, not commas");
+      syntax_error(in_quotes(argument) + " is not an argument: blanks separate arguments, not commas");
 }
 
 void Call::require_arguments(size_t least, size_t most) const {
@@ -196,7 +196,7 @@ float Call::take_float(std::string_view key, std::optional<float> fallback) {
   float value = fallback.value_or(0);
   const Number number = text ? read_number(*text, &value) : Number::fits;
   if (number != Number::fits)
-    syntax_error(str(key, "=", quoted(*text), number == Number::none ? " is not a number" : kBeyondFloat));
+    syntax_error(str(key, "=", in_quotes(*text), number == Number::none ? " is not a number" : kBeyondFloat));
   return value;
 }
 
@@ -212,17 +212,18 @@ std::vector<int64_t> Call::take_integers(std::string_view key, int64_t fallback,
   if (!text) return {fallback};
   std::vector<int64_t> values;
   if (!parse_numbers(*text, &values))
-    syntax_error(str(key, "=", quoted(*text), " takes whole numbers, with commas where there are several"));
+    syntax_error(
+        str(key, "=", in_quotes(*text), " takes whole numbers, with commas where there are several"));
   for (const size_t count : counts)
     if (values.size() == count) return values;
-  syntax_error(str(key, "=", quoted(*text), " has ", values.size(), " numbers"));
+  syntax_error(str(key, "=", in_quotes(*text), " has ", values.size(), " numbers"));
 }
 
 void Call::finish() const {
   if (keys_.empty()) return;
   std::string known;
   for (const std::string& key : known_keys_) known += (known.empty() ? "" : ", ") + key;
-  syntax_error(str(op_, " has no ", quoted(keys_.begin()->first),
+  syntax_error(str(op_, " has no ", in_quotes(keys_.begin()->first),
                    did_you_mean(keys_.begin()->first, known_keys_),
                    known.empty() ? ", nor any other KEY=VALUE" : "; it has " + known));
 }

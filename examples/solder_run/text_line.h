@@ -12,7 +12,7 @@
 namespace solder_run {
 
 /// `text` for a message: quoted, printable, and not a page long.
-std::string quoted(std::string_view text);
+std::string in_quotes(std::string_view text);
 
 /// " (did you mean "mish"?)" when one of `names` is close to `word`: another case, a typing error or two,
 /// more or fewer parts before a dot ("weight" and "conv.weight"), or its beginning; otherwise empty.

@@ -136,11 +136,13 @@ Value Graph::cast(Value x, DType dtype) {
   if (type.dtype == dtype) return x;
   Node node{
       .kind = NodeKind::elementwise, .name = next_name("cast"), .inputs = {x}, .outputs = {{{}, dtype}}};
-  node.epilogue = {.region = {1, {}, {Arg::operand(0)}}, .operand_shapes = {type.shape}};
+  node.epilogue.operand_shapes = {type.shape};
+  node.epilogue.region.outputs = {Arg::operand(0)};
   // Rounding is spelled out, so that it still happens when the value stays inside a fused region.
   if (dtype != DType::float32) {
     const Op round = dtype == DType::float16 ? Op::to_float16 : Op::to_bfloat16;
-    node.epilogue.region = {1, {{round, Arg::operand(0), {}, 0, 0}}, {Arg::expr(0)}};
+    node.epilogue.region.exprs = {{round, Arg::operand(0), {}, 0, 0}};
+    node.epilogue.region.outputs = {Arg::expr(0)};
   }
   return add_node(std::move(node));
 }

@@ -49,7 +49,8 @@ class Copier {
                 .name = node_of(value).name + "_copy",
                 .inputs = {mine},
                 .outputs = {graph_.type(value)}};
-      node.epilogue = {.region = {1, {}, {Arg::operand(0)}}, .operand_shapes = {graph_.type(value).shape}};
+      node.epilogue.operand_shapes = {graph_.type(value).shape};
+      node.epilogue.region.outputs = {Arg::operand(0)};
       copy->second = result_.append(std::move(node)).node;
     }
     return {copy->second, 0};
