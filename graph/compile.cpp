@@ -9,6 +9,7 @@
 #include "graph/passes/passes.h"
 #include "graph/plan_memory.h"
 #include "ops/conv/kernels.h"
+#include "ops/elementwise/generated.h"
 #include "runtime/check.h"
 #include "runtime/context.h"
 #include "runtime/divide.h"

@@ -85,6 +85,10 @@ Launch EpiloguePass::bind(const BoundNode& node, const Context* context) const {
 
 Value Graph::elementwise(Op op, std::vector<Value> inputs, std::vector<Shape> operand_shapes, Arg a, Arg b,
                          float p, float q, DType dtype) {
+  SOLDER_REQUIRE(b.kind == Arg::Kind::none ? is_unary(op) : is_binary(op), invalid_argument, to_string(op),
+                 is_unary(op)    ? " takes one argument"
+                 : is_binary(op) ? " takes two arguments"
+                                 : " is no function");
   Node node{.kind = NodeKind::elementwise, .name = next_name(to_string(op)), .inputs = std::move(inputs)};
   node.outputs = {{{}, dtype}};
   node.epilogue.region = {static_cast<int>(node.inputs.size()), {{op, a, b, p, q}}, {Arg::expr(0)}};
@@ -100,7 +104,6 @@ Value Graph::unary(Op op, Value x) {
 }
 
 Value Graph::unary(Op op, Value x, float p, float q) {
-  SOLDER_REQUIRE(is_unary(op), invalid_argument, "unary: ", to_string(op), " is no function of one argument");
   SOLDER_REQUIRE(op != Op::clip || p <= q, invalid_argument, next_name(to_string(op)), ": low ", p,
                  " must not be above high ", q);
   const TensorType& type = checked_type(x, to_string(op));
@@ -108,8 +111,6 @@ Value Graph::unary(Op op, Value x, float p, float q) {
 }
 
 Value Graph::binary(Op op, Value a, Value b) {
-  SOLDER_REQUIRE(is_binary(op), invalid_argument, "binary: ", to_string(op),
-                 " is no function of two arguments");
   const TensorType &at = checked_type(a, to_string(op)), &bt = checked_type(b, to_string(op));
   SOLDER_REQUIRE(at.dtype == bt.dtype, invalid_argument, next_name(to_string(op)), ": ", to_string(at),
                  " and ", to_string(bt), " differ in dtype: cast one of them");
@@ -118,15 +119,11 @@ Value Graph::binary(Op op, Value a, Value b) {
 }
 
 Value Graph::binary(Op op, Value a, float b) {
-  SOLDER_REQUIRE(is_binary(op), invalid_argument, "binary: ", to_string(op),
-                 " is no function of two arguments");
   const TensorType& type = checked_type(a, to_string(op));
   return elementwise(op, {a}, {type.shape}, Arg::operand(0), Arg::immediate(b), 0, 0, type.dtype);
 }
 
 Value Graph::binary(Op op, float a, Value b) {
-  SOLDER_REQUIRE(is_binary(op), invalid_argument, "binary: ", to_string(op),
-                 " is no function of two arguments");
   const TensorType& type = checked_type(b, to_string(op));
   return elementwise(op, {b}, {type.shape}, Arg::immediate(a), Arg::operand(0), 0, 0, type.dtype);
 }

@@ -81,8 +81,8 @@ std::string elementwise_source(const Program& program, const ElementwiseArgs& ar
   std::string loads, spread, unpacks;
   bool has_channels = false;
   for (int i = 0; i < program.num_operands; ++i) {
-    if (!reads[static_cast<size_t>(i)]) continue;
-    const Operand& operand = args.operands[static_cast<size_t>(i)];
+    if (!reads[i]) continue;
+    const Operand& operand = args.operands[i];
     const std::string dtype = text_of(operand.dtype);
     const Access access = access_of(args, operand);
     has_channels = has_channels || access == Access::channel;
@@ -128,18 +128,25 @@ ElementwiseKernel::ElementwiseKernel(const std::string& code) {
 
 ElementwiseKernel::~ElementwiseKernel() { cudaLibraryUnload(library_); }
 
-std::shared_ptr<const ElementwiseKernel> make_elementwise_kernel(const std::string& source, Device device,
+std::shared_ptr<const ElementwiseKernel> ElementwiseKernels::get(const std::string& source, Device device,
                                                                  std::string* how) {
-  const DeviceInfo info = device_info(device);
-  const CompiledCode compiled = compile_cuda(source, str("sm_", info.cc_major, info.cc_minor));
-  if (compiled.code.empty()) {
-    *how = str("interpreted (", compiled.why_not, ")");
-    return {};
+  const auto [found, is_new] = made_.try_emplace(source);
+  Made& made = found->second;
+  if (is_new) {
+    const DeviceInfo info = device_info(device);
+    const CompiledCode compiled = compile_cuda(source, str("sm_", info.cc_major, info.cc_minor));
+    if (compiled.code.empty()) {
+      made.how = str("interpreted (", compiled.why_not, ")");
+    } else {
+      made.how = compiled.compile_ms > 0
+                     ? str("generated, compiled in ", std::ceil(compiled.compile_ms), " ms")
+                     : "generated, from the cache";
+      SOLDER_CUDA(cudaSetDevice(device.index));
+      made.kernel = std::make_shared<ElementwiseKernel>(compiled.code);
+    }
   }
-  *how = compiled.compile_ms > 0 ? str("generated, compiled in ", std::ceil(compiled.compile_ms), " ms")
-                                 : "generated, from the cache";
-  SOLDER_CUDA(cudaSetDevice(device.index));
-  return std::make_shared<ElementwiseKernel>(compiled.code);
+  *how = made.how;
+  return made.kernel;
 }
 
 }  // namespace solder

@@ -1,13 +1,20 @@
 #pragma once
-// Kernels of their own for elementwise programs, made at run time: one statement a step, values in registers,
-// from the same formulas, loads and stores as the interpreter (ops/elementwise/interpreter.cu).
+// Kernels of their own for elementwise programs, made at run time: one statement a step, values in registers, from
+// the same formulas, loads and stores as the interpreter.
 //
-// Measured on an H100 over 2^27 or 2^28 elements, times a device copy of the same bytes, interpreted and
-// generated: the 8-op float32 chain 1.95 and 1.00; bias + relu 1.09 and 1.00; scale + bias + mish by
-// channel 1.40 and 0.99; a bias by row + relu 1.54 and 1.00; add + relu 0.99 both. So there are no chains
-// compiled ahead of time. NVRTC takes 80 to 200 ms and 5 to 140 ms to be loaded; a kernel from the cache 0.5
-// ms, with its loading.
+// Measured on an H100 over 2^27 or 2^28 elements, times a device copy of the same bytes:
+//
+//                                     interpreted   generated
+//   8-op float32 chain                1.95          1.00
+//   bias + relu                       1.09          1.00
+//   scale + bias + mish by channel    1.40          0.99
+//   a bias by row + relu              1.54          1.00
+//   add + relu                        0.99          0.99
+//
+// So there are no chains compiled ahead of time. NVRTC takes 80 to 200 ms and 5 to 140 ms to be loaded; a kernel from
+// the cache 0.5 ms, with its loading.
 
+#include <map>
 #include <memory>
 #include <string>
 
@@ -41,9 +48,19 @@ class ElementwiseKernel {
 /// The CUDA text of a kernel for `program` over `args`, of which addresses and extents do not matter.
 std::string elementwise_source(const Program& program, const ElementwiseArgs& args);
 
-/// Makes the kernel of such a text on a CUDA device. Null where NVRTC is missing or refuses it. `how`
-/// receives what runs and why, in words.
-std::shared_ptr<const ElementwiseKernel> make_elementwise_kernel(const std::string& source, Device device,
-                                                                 std::string* how);
+/// The kernels of one compile(), by their text: passes with the same text share one.
+class ElementwiseKernels {
+ public:
+  /// The kernel of a text on a CUDA device, made when it is first asked for. Null where NVRTC is missing or refuses
+  /// it. `how` receives what runs and why, in words.
+  std::shared_ptr<const ElementwiseKernel> get(const std::string& source, Device device, std::string* how);
+
+ private:
+  struct Made {
+    std::shared_ptr<const ElementwiseKernel> kernel;
+    std::string how;
+  };
+  std::map<std::string, Made> made_;
+};
 
 }  // namespace solder

@@ -1,21 +1,26 @@
-// Elementwise programs on a GPU. A program that was given a kernel of its own (ops/elementwise/generated.h) runs as
-// that; this kernel interprets all others: the steps one after the other, each on kElems values a thread, so
-// that the (warp-uniform) switch over ops is paid once for kElems elements.
+// Elementwise programs on a GPU. A program that was given a kernel of its own runs as that; this kernel interprets all
+// others: the steps one after the other, each on kElems values a thread, so that the (warp-uniform) switch over ops is
+// paid once for kElems elements.
 //
-// Index space: the outputs' dense elements, in tiles of kThreads * kElems; a thread holds kElems / kVec
-// vectors of kVec neighbours, kThreads vectors apart (coalesced, all loads of an operand in flight together).
-// Operands are read dense (vector loads), as one scalar, by channel (one value a row of the innermost axis,
-// the bias of a convolution; its place is worked out once a vector for all such operands), or strided (any
-// other broadcast; its place for every element), with multiplications for divisions. Slots live in shared
-// memory, one column a thread: no barrier needed. Shared memory: num_slots * 8 KiB. Bound: issue slots, about
-// 20 a step and element. Preconditions: 32-bit Index needs fewer than 2^31 elements, kVec 4 arrays aligned to
-// 16 bytes.
+// Index space: the outputs' dense elements, in tiles of kThreads * kElems; a thread holds kElems / kVec vectors of kVec
+// neighbours, kThreads vectors apart (coalesced, all loads of an operand in flight together). Operands are read
+//   dense     by vectors
+//   scalar    as one value
+//   channel   one value a row of the innermost axis, the bias of a convolution; its place is worked out once a vector
+//             for all such operands
+//   strided   any other broadcast; its place for every element
+// with multiplications for divisions. Slots live in shared memory, one column a thread: no barrier needed.
+// Shared memory: num_slots * 8 KiB. Bound: issue slots, about 20 a step and element.
+// Preconditions: 32-bit Index needs fewer than 2^31 elements, kVec 4 arrays aligned to 16 bytes.
 
 #include <limits>
 
 #include "ops/elementwise/generated.h"
 #include "ops/elementwise/io.cuh"
 #include "ops/elementwise/mish.h"
+#include "ops/elementwise/pass.h"
+#include "ops/elementwise/table.h"
+#include "runtime/divide.h"
 #include "runtime/launch.cuh"
 
 namespace solder {
@@ -92,9 +97,10 @@ KernelParams params_of(const ElementwiseArgs& args) {
 
 }  // namespace
 
-void elementwise_cuda(const Context& context, const Program& program, const ElementwiseArgs& args,
-                      const ElementwiseKernel* kernel) {
-  if (args.num_elems == 0) return;
+Launch bind_elementwise_cuda(const Context& context, ElementwisePath path, const Program& program,
+                             const ElementwiseArgs& args, std::shared_ptr<const ElementwiseKernel> kernel,
+                             const void* constants) {
+  if (args.num_elems == 0) return [] {};
   const KernelParams params = params_of(args);
   const auto is_aligned = [](const void* data) { return reinterpret_cast<uintptr_t>(data) % 16 == 0; };
   bool aligned = true;
@@ -102,22 +108,30 @@ void elementwise_cuda(const Context& context, const Program& program, const Elem
     aligned = aligned && (params.access[i] != Access::dense || is_aligned(args.operands[i].data));
   for (int i = 0; i < args.num_outputs; ++i) aligned = aligned && is_aligned(args.outputs[i].data);
 
-  if (aligned && choose_elementwise_path(program, args) == ElementwisePath::hand_written) {
-    const auto run = program.steps[0].op == Op::mish ? mish_cuda : double_mish_cuda;
-    return run(context, static_cast<const float*>(args.operands[0].data),
-               static_cast<float*>(args.outputs[0].data), args.num_elems);
-  }
+  const void* x = args.operands[0].data;
+  void* y = args.outputs[0].data;
+  if (aligned && path == ElementwisePath::hand_written)
+    return [&context, run = program.steps[0].op == Op::mish ? mish_cuda : double_mish_cuda, x, y,
+            n = args.num_elems] { run(context, static_cast<const float*>(x), static_cast<float*>(y), n); };
+  if (aligned && path == ElementwisePath::table)
+    return [&context, table = static_cast<const uint16_t*>(constants), x, y, n = args.num_elems] {
+      lookup_cuda(context, table, static_cast<const uint16_t*>(x), static_cast<uint16_t*>(y), n);
+    };
 
-  const int64_t num_tiles = (args.num_elems + kThreads * kElems - 1) / (kThreads * kElems);
+  const int64_t num_tiles = ceil_div(args.num_elems, kThreads * kElems);
   SOLDER_REQUIRE(num_tiles <= std::numeric_limits<int32_t>::max(), unsupported, args.num_elems,
                  " elements are more than one elementwise launch takes");
   LaunchConfig config{static_cast<unsigned>(num_tiles), kThreads};
-  if (kernel != nullptr && aligned)
-    return launch(context, ElementwiseKernel::kName, kernel->function(), config, params);
+  if (aligned && kernel != nullptr)
+    return [&context, kernel, config, params] {
+      launch(context, ElementwiseKernel::kName, kernel->function(), config, params);
+    };
   config.smem_bytes = int64_t{program.num_slots} * kElems * kThreads * int64_t{sizeof(float)};
-  const bool narrow = aligned && fits_32_bits(args.num_elems);
-  launch(context, "elementwise_kernel",
-         narrow ? elementwise_kernel<4, uint32_t> : elementwise_kernel<1, uint64_t>, config, params, program);
+  const auto function = aligned && fits_32_bits(args.num_elems) ? elementwise_kernel<4, uint32_t>
+                                                                : elementwise_kernel<1, uint64_t>;
+  return [&context, function, config, params, program] {
+    launch(context, "elementwise_kernel", function, config, params, program);
+  };
 }
 
 }  // namespace solder

@@ -1,6 +1,6 @@
 #pragma once
-// What an elementwise kernel is given. Generated kernels embed this text (ops/elementwise/generated.cpp), so it
-// must compile under NVRTC, which has no standard headers.
+// What an elementwise kernel is given. Generated kernels embed this text, so it must compile under NVRTC, which has
+// no standard headers.
 
 #include <cstdint>
 
@@ -19,6 +19,7 @@ struct Operand {
   void* data = nullptr;
   DType dtype = DType::float32;
   int64_t strides[kMaxDims] = {};
+  bool operator==(const Operand&) const = default;
 };
 
 /// A program bound to memory. Axes are collapsed as far as every operand allows, outermost first.
@@ -30,6 +31,7 @@ struct ElementwiseArgs {
   int num_outputs = 0;
   Operand operands[kMaxOperands];
   Operand outputs[kMaxOutputs];  ///< dense, the full shape
+  bool operator==(const ElementwiseArgs&) const = default;
 };
 
 namespace elementwise {

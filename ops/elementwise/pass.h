@@ -1,65 +1,67 @@
 #pragma once
 
-#include <functional>
-#include <map>
+#include <cstddef>
 #include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "ops/elementwise/program.h"
-#include "runtime/device.h"
+#include "runtime/launch.h"
 
 namespace solder {
 
 class Context;
+class ElementwiseKernel;
+class ElementwiseKernels;
+struct DeviceInfo;
 
-/// Work on fixed addresses, all decided: a call runs or enqueues it.
-using Launch = std::function<void()>;
-
-/// The kernels made during one compile(), by their text: passes that read alike share one.
-class ElementwiseKernels {
- public:
-  struct Made {
-    std::shared_ptr<const ElementwiseKernel> kernel;  ///< null where none could be made
-    std::string how;                                  ///< in words
-  };
-  const Made& get(const std::string& source, Device device);
-
- private:
-  std::map<std::string, Made> made_;
+/// What a program runs as on a GPU.
+enum class ElementwisePath : uint8_t {
+  hand_written,  ///< mish or double_mish of one dense float32 array
+  table,         ///< one 16-bit array to another, by a table of all results
+  generated,     ///< a kernel of its own, made at run time
+  interpreted,   ///< the one kernel for all
 };
 
-/// One elementwise pass over memory: planned from types alone, prepared once on its device, bound to the addresses
-/// of each session.
+/// One elementwise program over memory: planned from types alone, prepared once on its device, bound to addresses as
+/// often as there are sessions.
 class ElementwisePass {
  public:
-  /// Plans `program`, which starts from operand 0, over the index space of the outputs; the views' addresses do not
-  /// matter yet. Null device: the CPU. Throws as bind_elementwise() does.
+  /// Plans `program`, which starts from operand 0, over the index space of the outputs; addresses do not matter yet.
+  /// On a GPU it takes the fastest way, as long as what that saves a run is worth a table's memory or a kernel's
+  /// making; `device` null is the CPU. Errors as of bind_elementwise.
   ElementwisePass(const Program& program, std::span<const TensorView> operands,
                   std::span<const TensorView> outputs, const DeviceInfo* device);
 
-  const std::string& words() const {
-    return words_;
-  }  ///< "hand-written", "generated, compiled in 130 ms", ...
+  /// What runs and why, for logs: "generated, compiled in 130 ms", "table", "hand-written", "interpreted",
+  /// "loops, CPU". Complete after prepare().
+  const std::string& words() const { return words_; }
 
-  /// What it needs on the device: the seed of a table, which prepare() fills in place; empty for other paths.
+  /// What it needs on the device, to be uploaded with the weights, aligned to 16 bytes: mostly nothing.
   std::vector<std::byte> constants() const;
 
-  /// On a GPU, before bind(): makes or finds the kernel, fills the table at `constants`. Enqueues on the context's
-  /// stream and waits for nothing.
+  /// The last step of compile() on a GPU: makes the kernel, or enqueues what completes `constants`, the bytes on the
+  /// device.
   void prepare(const Context& context, ElementwiseKernels& kernels, void* constants);
 
-  /// The pass over these tensors, laid out as the ones it was planned for. Null context: the CPU.
+  /// The pass over these tensors, of the dtypes, shapes and strides that it was planned for; `context` null is the
+  /// CPU. Outputs may alias operands of the same dtype that are dense (in place); other overlap is undefined.
   Launch bind(const Context* context, std::span<const TensorView> operands,
               std::span<const TensorView> outputs, const void* constants) const;
 
  private:
   Program program_;
-  ElementwiseArgs args_;  // without addresses
+  ElementwiseArgs layout_;  // without addresses
   ElementwisePath path_ = ElementwisePath::interpreted;
   std::shared_ptr<const ElementwiseKernel> kernel_;
   std::string words_;
 };
+
+/// The CUDA half of bind(). Without a `kernel`, and where an array that would be read by vectors is not aligned to 16
+/// bytes, the program is interpreted.
+Launch bind_elementwise_cuda(const Context& context, ElementwisePath path, const Program& program,
+                             const ElementwiseArgs& args, std::shared_ptr<const ElementwiseKernel> kernel,
+                             const void* constants);
 
 }  // namespace solder

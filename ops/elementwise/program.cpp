@@ -22,15 +22,15 @@ bool broadcast_strides(const TensorView& view, const Shape& space, Shape* stride
   return true;
 }
 
-// An axis of the index space, and each operand's stride along it.
+// An axis of the index space, with each operand's stride.
 struct Axis {
   int64_t extent;
   Shape strides;
 };
 
-// The axes as few as can be, innermost first: one joins the one inside it when every operand steps over both with one
-// stride.
-std::vector<Axis> collapse(const Shape& space, std::span<const Shape> strides) {
+// The axes, innermost first, as few as the operands' strides allow: one joins the one inside it when every operand
+// steps over both with one stride.
+std::vector<Axis> collapsed(const Shape& space, const std::vector<Shape>& strides) {
   std::vector<Axis> axes;
   for (size_t axis = space.size(); axis-- > 0;) {
     if (space[axis] == 1) continue;
@@ -48,12 +48,6 @@ std::vector<Axis> collapse(const Shape& space, std::span<const Shape> strides) {
   if (axes.empty() || num_elems == 0) axes.assign(1, {num_elems, Shape(strides.size(), 1)});
   return axes;
 }
-
-// Issue slots, measured on an H100: what the interpreter takes an element for a step, for a unary function
-// and for an operand that it does not read dense or as one value; what the GPU issues in the time a byte
-// moves; and, of the whole GPU, in 3 microseconds.
-constexpr int64_t kStepSlots = 16, kFunctionSlots = 40, kSpreadSlots = 40, kSlotsPerByte = 9;
-constexpr double kWorthSlots = 1e8;
 
 }  // namespace
 
@@ -95,11 +89,11 @@ Program as_pass(const Program& epilogue) {
   return pass;
 }
 
-ElementwiseArgs bind_elementwise(const Shape& shape, std::span<const TensorView> operands,
-                                 std::span<const TensorView> outputs) {
-  SOLDER_REQUIRE(operands.size() <= kMaxOperands && outputs.size() <= kMaxOutputs, unsupported,
-                 "an elementwise program takes at most ", kMaxOperands, " operands and ", kMaxOutputs,
-                 " outputs");
+ElementwiseArgs bind_elementwise(std::span<const TensorView> operands, std::span<const TensorView> outputs) {
+  SOLDER_REQUIRE(operands.size() <= kMaxOperands && !outputs.empty() && outputs.size() <= kMaxOutputs,
+                 unsupported, "an elementwise program takes at most ", kMaxOperands, " operands and ",
+                 kMaxOutputs, " outputs");
+  const Shape& shape = outputs[0].shape;
   for (const TensorView& output : outputs) {
     SOLDER_REQUIRE(output.shape == shape && is_dense(output), shape_mismatch,
                    "an elementwise output has shape ", to_string(output.shape), " and strides ",
@@ -111,19 +105,17 @@ ElementwiseArgs bind_elementwise(const Shape& shape, std::span<const TensorView>
     SOLDER_REQUIRE(broadcast_strides(operands[i], shape, &strides[i]), shape_mismatch, "operand ", i,
                    " of shape ", to_string(operands[i].shape), " does not broadcast to ", to_string(shape));
   }
+  const std::vector<Axis> axes = collapsed(shape, strides);
+  SOLDER_REQUIRE(axes.size() <= kMaxDims, unsupported, "broadcasting over ", to_string(shape), " needs ",
+                 axes.size(), " axes after collapsing; at most ", kMaxDims, " are supported");
 
   ElementwiseArgs args;
   args.num_elems = num_elements(shape);
   args.num_operands = static_cast<int>(operands.size());
   args.num_outputs = static_cast<int>(outputs.size());
+  args.rank = static_cast<int>(axes.size());
   for (size_t i = 0; i < operands.size(); ++i) args.operands[i] = {operands[i].data, operands[i].dtype, {}};
   for (size_t i = 0; i < outputs.size(); ++i) args.outputs[i] = {outputs[i].data, outputs[i].dtype, {}};
-
-  const std::vector<Axis> axes = collapse(shape, strides);
-  SOLDER_REQUIRE(axes.size() <= kMaxDims, unsupported, "broadcasting over ", to_string(shape), " needs ",
-                 axes.size(), " axes after collapsing; at most ", kMaxDims, " are supported");
-
-  args.rank = static_cast<int>(axes.size());
   int64_t dense = 1;
   for (size_t d = axes.size(), inner = 0; d-- > 0; ++inner) {
     args.dims[d] = axes[inner].extent;
@@ -138,7 +130,7 @@ bool fits_elementwise(const Shape& space, std::span<const TensorView> operands) 
   std::vector<Shape> strides(operands.size());
   for (size_t i = 0; i < operands.size(); ++i)
     if (!broadcast_strides(operands[i], space, &strides[i])) return false;
-  return operands.size() <= kMaxOperands && collapse(space, strides).size() <= kMaxDims;
+  return operands.size() <= kMaxOperands && collapsed(space, strides).size() <= kMaxDims;
 }
 
 elementwise::Access access_of(const ElementwiseArgs& args, const Operand& operand) {
@@ -157,35 +149,6 @@ elementwise::Access access_of(const ElementwiseArgs& args, const Operand& operan
 
 bool fits_32_bits(int64_t num_elems) {
   return num_elems <= std::numeric_limits<int32_t>::max() - elementwise::kThreads * elementwise::kElems;
-}
-
-const char* to_string(ElementwisePath path) {
-  constexpr std::array kPaths = {"hand-written", "table", "generated", "interpreted"};
-  return kPaths[static_cast<size_t>(path)];
-}
-
-ElementwisePath choose_elementwise_path(const Program& program, const ElementwiseArgs& args) {
-  using elementwise::Access;
-  const bool is_map = program.num_operands == 1 && program.num_outputs == 1 &&
-                      access_of(args, args.operands[0]) == Access::dense;
-  const int64_t in_size = size_of(args.operands[0].dtype), out_size = size_of(args.outputs[0].dtype);
-  const Op first = program.steps[0].op;
-  if (is_map && in_size == 4 && out_size == 4 && program.num_steps == 2 &&
-      (first == Op::mish || first == Op::double_mish))
-    return ElementwisePath::hand_written;
-
-  // What the interpreter issues while memory moves the bytes costs nothing.
-  int64_t slots = 0, bytes = 0;
-  for (const Step& step : program.view()) slots += is_unary(step.op) ? kFunctionSlots : kStepSlots;
-  for (size_t i = 0; i < static_cast<size_t>(args.num_operands); ++i) {
-    const Access access = access_of(args, args.operands[i]);
-    if (access == Access::dense) bytes += size_of(args.operands[i].dtype);
-    if (access == Access::channel || access == Access::strided) slots += kSpreadSlots;
-  }
-  for (size_t i = 0; i < static_cast<size_t>(args.num_outputs); ++i) bytes += size_of(args.outputs[i].dtype);
-  if (static_cast<double>(args.num_elems) * static_cast<double>(slots - kSlotsPerByte * bytes) < kWorthSlots)
-    return ElementwisePath::interpreted;
-  return is_map && in_size == 2 && out_size == 2 ? ElementwisePath::table : ElementwisePath::generated;
 }
 
 }  // namespace solder

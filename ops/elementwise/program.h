@@ -15,9 +15,6 @@
 
 namespace solder {
 
-class Context;
-class ElementwiseKernel;
-
 /// Where a step's second value comes from.
 enum class Source : uint8_t { none, immediate, operand, slot };
 
@@ -60,11 +57,10 @@ std::string params_text(Op op, float p, float q, const char* separator);
 /// An epilogue as a pass of its own over the result in memory, which becomes operand 0; the others follow.
 Program as_pass(const Program& epilogue);
 
-/// Binds tensors to the index space `shape`, to which every operand must broadcast, whatever its strides, and
-/// which every output must equal, dense (Error(shape_mismatch) otherwise; Error(unsupported) when more than
-/// kMaxDims axes remain).
-ElementwiseArgs bind_elementwise(const Shape& shape, std::span<const TensorView> operands,
-                                 std::span<const TensorView> outputs);
+/// Binds a program's tensors over the outputs' one shape. Outputs are dense, an operand broadcasts to them, whatever
+/// its strides (Error(shape_mismatch) otherwise; Error(unsupported) when they are too many, or more than kMaxDims
+/// axes remain).
+ElementwiseArgs bind_elementwise(std::span<const TensorView> operands, std::span<const TensorView> outputs);
 
 /// Whether bind_elementwise() takes these operands.
 bool fits_elementwise(const Shape& space, std::span<const TensorView> operands);
@@ -75,27 +71,7 @@ elementwise::Access access_of(const ElementwiseArgs& args, const Operand& operan
 /// Whether a kernel can count elements, and those that its last tile lacks, in 32 bits.
 bool fits_32_bits(int64_t num_elems);
 
-/// What a program runs as on a GPU.
-enum class ElementwisePath : uint8_t {
-  hand_written,  ///< mish or double_mish of one dense float32 array (ops/elementwise/mish.h)
-  table,         ///< one 16-bit array to another, by a table of all results (ops/elementwise/table.h)
-  generated,     ///< a kernel of its own, made at run time (ops/elementwise/generated.h)
-  interpreted,   ///< the one kernel for all
-};
-
-/// "hand-written", "table", ...
-const char* to_string(ElementwisePath path);
-
-/// The fastest way, as long as what it saves a run is worth a table's memory or a kernel's making.
-ElementwisePath choose_elementwise_path(const Program& program, const ElementwiseArgs& args);
-
 /// Runs `program` on the CPU.
 void elementwise_cpu(const Program& program, const ElementwiseArgs& args);
-
-/// Enqueues `program` on the context's stream, as one kernel: `kernel`, when one was generated for it and
-/// `args`' layout, unless a dense array is not aligned to 16 bytes. Outputs may alias operands of the same
-/// dtype that are dense (in place); other overlap is undefined.
-void elementwise_cuda(const Context& context, const Program& program, const ElementwiseArgs& args,
-                      const ElementwiseKernel* kernel = nullptr);
 
 }  // namespace solder

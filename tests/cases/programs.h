@@ -9,6 +9,8 @@
 
 #include "graph/lower.h"
 #include "graph/passes/passes.h"
+#include "ops/elementwise/generated.h"
+#include "ops/elementwise/pass.h"
 #include "tests/cases/random_graph.h"
 #include "tests/support/support.h"
 
@@ -43,20 +45,25 @@ class CacheFolder {
   fs::path root_;
 };
 
-// An elementwise node's tensors, without memory, bound over its outputs.
-inline ElementwiseArgs args_of(const Graph& graph, const Node& node) {
-  std::vector<TensorView> operands, outputs;
-  for (size_t i = 0; i < node.inputs.size(); ++i)
-    operands.push_back(
-        dense_view(nullptr, graph.type(node.inputs[i]).dtype, node.epilogue.operand_shapes[i]));
-  for (const TensorType& type : node.outputs) outputs.push_back(dense_view(nullptr, type.dtype, type.shape));
-  return bind_elementwise(node.outputs[0].shape, operands, outputs);
-}
-
+// A program and the tensors it is for, without addresses.
 struct Bound {
   Program program;
-  ElementwiseArgs args;
+  std::vector<TensorView> operands, outputs;
+
+  ElementwiseArgs args() const { return bind_elementwise(operands, outputs); }
+  std::string source() const { return elementwise_source(program, args()); }
+  ElementwisePass pass(const DeviceInfo* device) const { return {program, operands, outputs, device}; }
 };
+
+inline Bound bound(const Graph& graph, const Node& node) {
+  Bound result;
+  for (size_t i = 0; i < node.inputs.size(); ++i)
+    result.operands.push_back(dense_view(nullptr, graph.type(node.inputs[i]).dtype, node.epilogue.operand_shapes[i]));
+  for (const TensorType& type : node.outputs)
+    result.outputs.push_back(dense_view(nullptr, type.dtype, type.shape));
+  result.program = lower(node.epilogue.region, false);
+  return result;
+}
 
 // `build`'s graph as one program over float32 or other inputs "x0", "x1", ...
 inline Bound bound(const std::vector<TensorType>& inputs, Value (*build)(Graph&, const std::vector<Value>&)) {
@@ -66,9 +73,8 @@ inline Bound bound(const std::vector<TensorType>& inputs, Value (*build)(Graph&,
     values.push_back(g.input("x" + std::to_string(values.size()), type.shape, type.dtype));
   g.output("y", build(g, values));
   const Graph fused = fuse(g);
-  const Node& node = fused.nodes().back();
   REQUIRE(fused.nodes().size() == inputs.size() + 1);
-  return {lower(node.epilogue.region, false), args_of(fused, node)};
+  return bound(fused, fused.nodes().back());
 }
 
 // The elementwise nodes of random graphs from seed 1 on, `count` of them.
@@ -80,7 +86,7 @@ void for_random_programs(int count, Check check) {
       if (node.kind != NodeKind::elementwise || num_elements(node.outputs[0].shape) == 0 || count == 0)
         continue;
       CAPTURE(seed);
-      check(graph, node, lower(node.epilogue.region, false));
+      check(bound(graph, node));
       --count;
     }
   }

@@ -218,7 +218,7 @@ TEST_CASE("bind_elementwise: axes collapse, and what does not fit is refused") {
     std::vector<TensorView> operands;
     for (Shape& shape : shapes) operands.push_back(dense_view(nullptr, DType::float32, shape));
     const std::vector<TensorView> outputs{dense_view(nullptr, DType::float32, space)};
-    return bind_elementwise(space, operands, outputs);
+    return bind_elementwise(operands, outputs);
   };
   CHECK(bind({2, 3, 4, 5}, {{2, 3, 4, 5}}).rank == 1);
   const ElementwiseArgs bias = bind({2, 3, 4, 5}, {{2, 3, 4, 5}, {3, 1, 1}});
@@ -249,7 +249,7 @@ GPU_TEST_CASE("elementwise: arrays that start off a 16-byte line, and the bytes 
             dense_view(static_cast<float*>(memory.data()) + offset, DType::float32, {size})};
         const std::vector<TensorView> out{
             dense_view(static_cast<float*>(result.data()) + 4 + offset / 2, DType::float32, {size})};
-        run_program_on_gpu(program, bind_elementwise({size}, in, out));
+        run_program_on_gpu(program, bind_elementwise(in, out));
         const Tensor back = result.to(Device::cpu());
         int64_t bad = 0;
         for (int64_t i = 0; i < size + 16; ++i) {

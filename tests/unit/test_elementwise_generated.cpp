@@ -5,7 +5,6 @@
 #if SOLDER_WITH_CUDA
 #include <cstdlib>
 
-#include "ops/elementwise/generated.h"
 #include "ops/elementwise/table.h"
 #include "tests/cases/programs.h"
 #include "tests/support/gpu.h"
@@ -22,55 +21,53 @@ int64_t num_programs() {
 
 // Runs the program by the interpreter, by `source`, and by that in place, where the program allows it;
 // compares every output, and what lies behind it.
-void check_generated(const Graph& graph, const Node& node, const Program& program,
-                     const std::string& source) {
+void check_generated(const Bound& b, const std::string& source) {
   const Device gpu = Device::cuda(0);
   std::string how;
-  const auto kernel = make_elementwise_kernel(source, gpu, &how);
+  const auto kernel = ElementwiseKernels().get(source, gpu, &how);
   REQUIRE_MESSAGE(kernel != nullptr, how);
-  // Tensors of `type`, special values first, with 64 more elements behind them.
-  const auto padded = [&](const TensorType& type, uint64_t seed) {
-    const Tensor values = uniform({num_elements(type.shape) + 64}, seed, -3, 3);
+  // Tensors like `view`, special values first, with 64 more elements behind them.
+  const auto padded = [&](const TensorView& view, uint64_t seed) {
+    const Tensor values = uniform({num_elements(view.shape) + 64}, seed, -3, 3);
     const float special[] = {NAN, INFINITY, -INFINITY, -0.0f, 1e-40f, -70.0f, 90.0f};
     std::copy(std::begin(special), std::end(special), values.floats().begin());
-    return values.to(type.dtype).to(gpu);
+    return values.to(view.dtype).to(gpu);
   };
-  const auto run = [&](const ElementwiseKernel* with, bool in_place) {
+  const auto run = [&](const std::shared_ptr<const ElementwiseKernel>& with, bool in_place) {
+    Bound here = b;
     std::vector<Tensor> inputs, outputs;
-    ElementwiseArgs args = args_of(graph, node);
-    for (size_t i = 0; i < node.inputs.size(); ++i) {
-      inputs.push_back(padded(graph.type(node.inputs[i]), i + 1));
-      args.operands[i].data = inputs.back().data();
+    for (TensorView& operand : here.operands) {
+      inputs.push_back(padded(operand, inputs.size() + 1));
+      operand.data = inputs.back().data();
     }
     std::vector<bool> taken(inputs.size());
-    for (size_t o = 0; o < node.outputs.size(); ++o) {
-      outputs.push_back(padded(node.outputs[o], 99));
+    for (size_t o = 0; o < b.outputs.size(); ++o) {
+      outputs.push_back(padded(b.outputs[o], 99));
       for (size_t i = 0; in_place && i < inputs.size(); ++i) {
-        if (taken[i] || graph.type(node.inputs[i]).dtype != node.outputs[o].dtype ||
-            node.epilogue.operand_shapes[i] != node.outputs[o].shape ||
-            !may_overwrite(program, static_cast<int>(i), static_cast<int>(o)))
+        if (taken[i] || b.operands[i] != b.outputs[o] ||
+            !may_overwrite(b.program, static_cast<int>(i), static_cast<int>(o)))
           continue;
         taken[i] = true;
         outputs.back() = inputs[i];
         break;
       }
-      args.outputs[o].data = outputs.back().data();
+      here.outputs[o].data = outputs.back().data();
     }
-    run_program_on_gpu(program, args, with);
+    run_program_on_gpu(b.program, here.args(), with);
     std::vector<Tensor> results;
-    for (size_t o = 0; o < node.outputs.size(); ++o) {
+    for (size_t o = 0; o < b.outputs.size(); ++o) {
       const Tensor all = outputs[o].to(Device::cpu());
-      const int64_t count = num_elements(node.outputs[o].shape);
+      const int64_t count = num_elements(b.outputs[o].shape);
       Tensor result = Tensor::empty({count + (in_place ? 0 : 64)}, all.dtype());
       std::memcpy(result.data(), all.data(), static_cast<size_t>(result.num_bytes()));
       results.push_back(std::move(result));
     }
     return results;
   };
-  const std::vector<Tensor> expected = run(nullptr, false), generated = run(kernel.get(), false),
-                            in_place = run(kernel.get(), true), expected_in_place = run(nullptr, true);
-  for (size_t o = 0; o < node.outputs.size(); ++o) {
-    INFO("output ", o, " of ", to_string(program), "\n", source.substr(source.rfind("extern \"C\"")));
+  const std::vector<Tensor> expected = run(nullptr, false), generated = run(kernel, false),
+                            in_place = run(kernel, true), expected_in_place = run(nullptr, true);
+  for (size_t o = 0; o < b.outputs.size(); ++o) {
+    INFO("output ", o, " of ", to_string(b.program), "\n", source.substr(source.rfind("extern \"C\"")));
     CHECK(same_bits(expected[o], generated[o]));
     CHECK(same_bits(expected_in_place[o], in_place[o]));
     Tensor whole = Tensor::empty(in_place[o].shape(), in_place[o].dtype());
@@ -83,15 +80,13 @@ void check_generated(const Graph& graph, const Node& node, const Program& progra
 
 GPU_TEST_CASE("elementwise_jit: random programs, generated and interpreted, bit for bit") {
   const CacheFolder cache;
-  for_random_programs(static_cast<int>(num_programs()),
-                      [](const Graph& graph, const Node& node, const Program& program) {
-                        std::string source = elementwise_source(program, args_of(graph, node));
-                        // Every other one as if its elements were too many for 32 bits.
-                        static int turn = 0;
-                        if (++turn % 2 == 0)
-                          source.replace(source.find("Index = uint32_t"), 16, "Index = uint64_t");
-                        check_generated(graph, node, program, source);
-                      });
+  for_random_programs(static_cast<int>(num_programs()), [](const Bound& b) {
+    std::string source = b.source();
+    // Every other one as if its elements were too many for 32 bits.
+    static int turn = 0;
+    if (++turn % 2 == 0) source.replace(source.find("Index = uint32_t"), 16, "Index = uint64_t");
+    check_generated(b, source);
+  });
 }
 
 GPU_TEST_CASE("elementwise_jit: ragged sizes, every dtype") {
@@ -102,9 +97,8 @@ GPU_TEST_CASE("elementwise_jit: ragged sizes, every dtype") {
       const Value x = g.input("x", {size}, dtype), row = g.input("row", {1}, dtype);
       g.output("y", g.mul(g.silu(g.add(x, g.input("z", {size}, dtype))), g.sub(row, x)));
       const Graph fused = fuse(g);
-      const Node& node = fused.nodes().back();
-      const Program program = lower(node.epilogue.region, false);
-      check_generated(fused, node, program, elementwise_source(program, args_of(fused, node)));
+      const Bound b = bound(fused, fused.nodes().back());
+      check_generated(b, b.source());
     }
   }
 }
@@ -122,9 +116,8 @@ void check_builds(std::initializer_list<Build> builds, const Shape& a_shape = {3
     const Value a = g.input("a", a_shape, dtype), b = g.input("b", b_shape, dtype);
     g.output("y", build(g, a, b));
     const Graph fused = fuse(g);
-    const Node& node = fused.nodes().back();
-    const Program program = lower(node.epilogue.region, false);
-    check_generated(fused, node, program, elementwise_source(program, args_of(fused, node)));
+    const Bound made = bound(fused, fused.nodes().back());
+    check_generated(made, made.source());
   }
 }
 
@@ -196,11 +189,11 @@ GPU_TEST_CASE("elementwise: a table gives what the interpreter gives, for every 
       CHECK(model.weights_bytes() == kTableElems * 2);
       const Tensor by_table = model.session().run({{"x", in}}).at("y");
 
-      const Program program = lower(model.graph().nodes().back().epilogue.region, false);
+      const Program program = model.nodes().back().program;
       const Tensor x_gpu = in.to(gpu), y_gpu = Tensor::empty({size}, to, gpu);
       const std::vector<TensorView> operands{dense_view(x_gpu.data(), from, {size})},
           outputs{dense_view(y_gpu.data(), to, {size})};
-      run_program_on_gpu(program, bind_elementwise({size}, operands, outputs));
+      run_program_on_gpu(program, bind_elementwise(operands, outputs));
       CHECK(same_bits(by_table, y_gpu.to(Device::cpu())));
     }
   }

@@ -9,7 +9,6 @@
 #include <fstream>
 #include <thread>
 
-#include "ops/elementwise/generated.h"
 #include "runtime/nvrtc.h"
 #include "tests/cases/programs.h"
 
@@ -40,7 +39,7 @@ bool has_nvrtc() {
 
 TEST_CASE("elementwise_jit: the text has a statement a step, and what the layout fixes") {
   const Bound channels = bound({{{2, 3, 5, 7}}, {{3, 1, 1}}, {{3, 1, 1}}}, scale_bias_mish);
-  const std::string text = elementwise_source(channels.program, channels.args);
+  const std::string text = channels.source();
   CAPTURE(text);
   CHECK(has(text, "load_words<kVec, 4>(p.args.operands[0].data"));
   CHECK(has(text, "load_spread<kVec>(p, 1, Access::channel, DType::float32, 3,"));
@@ -55,7 +54,7 @@ TEST_CASE("elementwise_jit: the text has a statement a step, and what the layout
   CHECK(!has(text, "#include"));
 
   const Bound clip = bound({{{int64_t{1} << 31}, DType::float16}}, two_sub_clip);
-  const std::string wide = elementwise_source(clip.program, clip.args);
+  const std::string wide = clip.source();
   CHECK(has(wide, "using Index = uint64_t;"));
   CHECK(has(wide, "kVec = 8;"));
   CHECK(has(wide, "fill(__uint_as_float(1073741824u), number); apply_binary(Op::sub, true, acc, number);"));
@@ -67,7 +66,7 @@ TEST_CASE("elementwise_jit: the text has a statement a step, and what the layout
   const auto of = [](int64_t size, DType dtype, const Shape& second) {
     const Bound b = bound({{{size, 3}, dtype}, {second, dtype}},
                           [](Graph& g, const std::vector<Value>& v) { return g.add(v[0], v[1]); });
-    return elementwise_source(b.program, b.args);
+    return b.source();
   };
   CHECK(of(100, DType::float32, {3}) == of(200, DType::float32, {3}));
   CHECK(of(100, DType::float32, {3}) != of(100, DType::float32, {100, 3}));
@@ -75,15 +74,15 @@ TEST_CASE("elementwise_jit: the text has a statement a step, and what the layout
 }
 
 TEST_CASE("elementwise_jit: every program starts with what it reads and stores each output once") {
-  for_random_programs(300, [](const Graph& graph, const Node& node, const Program& program) {
-    const std::string text = elementwise_source(program, args_of(graph, node));
+  for_random_programs(300, [](const Bound& b) {
+    const std::string text = b.source();
     const std::string body = text.substr(text.rfind("extern \"C\""));
     CAPTURE(body);
-    for (const Step& step : program.view()) {
+    for (const Step& step : b.program.view()) {
       if (step.source == Source::operand) CHECK(has(body, str("float x", int{step.index}, "[kElems];")));
       if (step.op == Op::store_slot) CHECK(has(body, str(", s", int{step.index}, "[kElems]")));
     }
-    for (int i = 0; i < program.num_outputs; ++i) {
+    for (int i = 0; i < b.program.num_outputs; ++i) {
       const std::string store = str("store_output<kVec>(p.args.outputs[", i, "]");
       CHECK(has(body, store));
       CHECK(body.find(store) == body.rfind(store));
@@ -91,30 +90,10 @@ TEST_CASE("elementwise_jit: every program starts with what it reads and stores e
   });
 }
 
-TEST_CASE("elementwise: what runs a program on a GPU") {
-  const auto path = [&](const Bound& b) { return choose_elementwise_path(b.program, b.args); };
-  const auto unary = [&](int64_t size, DType dtype) { return path(bound({{{size}, dtype}}, gate)); };
-  CHECK(unary(int64_t{1} << 24, DType::float32) == ElementwisePath::generated);
-  CHECK(unary(int64_t{1} << 24, DType::float16) == ElementwisePath::table);
-  CHECK(unary(int64_t{1} << 24, DType::bfloat16) == ElementwisePath::table);
-  CHECK(unary(4096, DType::float32) == ElementwisePath::interpreted);
-  CHECK(unary(4096, DType::float16) == ElementwisePath::interpreted);
-  const auto mish = [](Graph& g, const std::vector<Value>& v) { return g.mish(v[0]); };
-  CHECK(path(bound({{{5}}}, mish)) == ElementwisePath::hand_written);
-  CHECK(path(bound({{{int64_t{1} << 24}, DType::float16}}, mish)) == ElementwisePath::table);
-  // Memory takes as long as the interpreter.
-  CHECK(path(bound({{{int64_t{1} << 28}}}, [](Graph& g, const std::vector<Value>& v) {
-          return g.add(v[0], 1);
-        })) == ElementwisePath::interpreted);
-  const int64_t n = int64_t{1} << 20;
-  CHECK(path(bound({{{n, 8}, DType::float16}, {{8}, DType::float16}, {{8}, DType::float16}},
-                   scale_bias_mish)) == ElementwisePath::generated);
-}
-
 NVRTC_TEST_CASE("random programs compile for Hopper") {
   const CacheFolder cache;
-  for_random_programs(8, [](const Graph& graph, const Node& node, const Program& program) {
-    const std::string text = elementwise_source(program, args_of(graph, node));
+  for_random_programs(8, [](const Bound& b) {
+    const std::string text = b.source();
     const CompiledCode compiled = compile_cuda(text, "sm_90");
     CHECK_MESSAGE(!compiled.code.empty(), compiled.why_not, "\n", text.substr(text.rfind("extern \"C\"")));
   });

@@ -333,7 +333,7 @@ TEST_CASE("lower: programs compute what their regions say, whatever is parked") 
     const std::vector<TensorView> operands{dense_view(xp, DType::float32, {4}),
                                            dense_view(yp, DType::float32, {4})};
     const std::vector<TensorView> outputs{dense_view(result.data(), DType::float32, {4})};
-    elementwise_cpu(program, bind_elementwise({4}, operands, outputs));
+    elementwise_cpu(program, bind_elementwise(operands, outputs));
     for (size_t i = 0; i < 4; ++i) CHECK(result[i] == (x[i] + y[i]) * (x[i] - y[i]) / (x[i] + y[i]));
     int reads = 0;
     for (const Step& step : program.view()) reads += step.source == Source::operand && step.index == 0;

@@ -17,7 +17,7 @@ float run_to(const Program& program, int num_steps, float x) {
   part.push({.op = Op::store_output});
   float y = 0;
   const TensorView input = dense_view(&x, DType::float32, {1}), output = dense_view(&y, DType::float32, {1});
-  elementwise_cpu(part, bind_elementwise({1}, {&input, 1}, {&output, 1}));
+  elementwise_cpu(part, bind_elementwise({&input, 1}, {&output, 1}));
   return y;
 }
 
