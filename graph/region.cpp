@@ -1,5 +1,7 @@
 #include "graph/region.h"
 
+#include "ops/elementwise/program.h"
+
 #include "runtime/check.h"
 
 namespace solder {

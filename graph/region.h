@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "ops/elementwise/program.h"
+#include "ops/elementwise/op_info.h"
 
 namespace solder {
 

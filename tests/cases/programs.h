@@ -58,7 +58,8 @@ struct Bound {
 inline Bound bound(const Graph& graph, const Node& node) {
   Bound result;
   for (size_t i = 0; i < node.inputs.size(); ++i)
-    result.operands.push_back(dense_view(nullptr, graph.type(node.inputs[i]).dtype, node.epilogue.operand_shapes[i]));
+    result.operands.push_back(
+        dense_view(nullptr, graph.type(node.inputs[i]).dtype, node.epilogue.operand_shapes[i]));
   for (const TensorType& type : node.outputs)
     result.outputs.push_back(dense_view(nullptr, type.dtype, type.shape));
   result.program = lower(node.epilogue.region, false);
