@@ -45,7 +45,7 @@ std::string follow_links(std::string path) {
       return path;  // no link, or nothing yet
     }
     const std::string link(text.data(), size);
-    path = link.starts_with('/') ? link : path.substr(0, path.rfind('/') + 1) + link;
+    path = link.starts_with('/') ? link : path.substr(0, path.rfind('/') + 1).append(link);
   }
   return path;
 }
