@@ -294,13 +294,13 @@ $(BUILD)/fuzz_%: tests/fuzz/fuzz_%.cpp tests/fuzz/fuzz_memory.h $$(FUZZ_$$*) $(c
 
 # Branches in the sense of llvm-cov: each condition of the source, taken and not taken; edges that only an exception
 # takes are none. Everything but the CUDA half of the errors, which `make faults` goes through.
-COVERED := runtime/file.cpp runtime/npy.cpp runtime/safetensors.cpp runtime/text_reader.cpp \
+COVERED := runtime/file.cpp runtime/npy.cpp runtime/safetensors.cpp runtime/text_reader.cpp runtime/tensor_map.cpp \
            runtime/shape.cpp graph/graph.cpp ops/conv/conv.cpp runtime/check.cpp runtime/check.h
 coverage:  ## branch coverage of loaders, shape inference and errors by their tests; at least 95 percent (needs clang)
 	@tests/tools/need_package.sh llvm 'llvm-cov --version'
 	@$(MAKE) CUDA=0 BUILD=$(BUILD)/coverage CXX=clang++ WARNINGS=-w \
 	  SANITIZE='-fprofile-instr-generate -fcoverage-mapping -O1' CLI_PARTS= $(BUILD)/coverage/solder_tests \
-	  TEST_SRC='tests/support/main.cpp tests/support/gpu.cpp $(patsubst %,tests/unit/test_%.cpp,npy safetensors runtime graph conv errors)'
+	  TEST_SRC='tests/support/main.cpp tests/support/gpu.cpp $(patsubst %,tests/unit/test_%.cpp,file npy safetensors runtime graph conv errors)'
 	@LLVM_PROFILE_FILE=$(BUILD)/coverage/tests.profraw $(BUILD)/coverage/solder_tests >/dev/null
 	@llvm-profdata merge $(BUILD)/coverage/tests.profraw -o $(BUILD)/coverage/tests.profdata
 	@llvm-cov export -summary-only $(BUILD)/coverage/solder_tests -instr-profile=$(BUILD)/coverage/tests.profdata $(COVERED) | \

@@ -24,6 +24,12 @@ constexpr int64_t kMaxTransferBytes = int64_t{1} << 30;  // Linux moves less tha
 
 std::string system_reason(int error) { return std::generic_category().message(error); }
 
+// After a system call: Error with its reason unless `succeeded`.
+void require(bool succeeded, const std::string& path, const char* what) {
+  SOLDER_REQUIRE(succeeded, io, path, ": ", what, ": ", system_reason(errno));
+}
+
+constexpr const char *kNotWritten = "cannot be written", *kNotReplaced = "cannot be replaced";
 constexpr std::string_view kDescriptors = "/proc/self/fd/";
 
 // What `path` leads to, there or not; a name of one of this process's descriptors is left as it is.
@@ -35,12 +41,11 @@ std::string follow_links(std::string path) {
     if (path.starts_with(kDescriptors)) break;
     const ssize_t size = ::readlink(path.c_str(), text.data(), text.size());
     if (size < 0) {
-      SOLDER_REQUIRE(errno == EINVAL || errno == ENOENT, io, path,
-                     ": is a link that cannot be read: ", system_reason(errno));
+      require(errno == EINVAL || errno == ENOENT, path, "is a link that cannot be read");
       return path;  // no link, or nothing yet
     }
     const std::string link(text.data(), size);
-    path = link.starts_with('/') ? link : path.substr(0, path.rfind('/') + 1) + link;
+    path = link.starts_with('/') ? link : path.substr(0, path.rfind('/') + 1).append(link);
   }
   return path;
 }
@@ -66,7 +71,7 @@ FileSource::FileSource(const std::string& path) {
   name_ = path;
   // O_NONBLOCK: opening a pipe that nobody writes to would block; on a regular file it changes nothing.
   fd_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  SOLDER_REQUIRE(fd_ >= 0, io, path, ": cannot be opened: ", system_reason(errno));
+  require(fd_ >= 0, path, "cannot be opened");
   struct stat info {};
   const int error = ::fstat(fd_, &info) == 0 ? 0 : errno;
   if (error != 0 || !S_ISREG(info.st_mode)) {
@@ -111,22 +116,18 @@ OutputFile::OutputFile(const std::string& path) : OutputFile() {
   path_ = path;
   struct stat old {};
   const bool exists = ::stat(path.c_str(), &old) == 0;
-  SOLDER_REQUIRE(exists || errno == ENOENT, io, path, ": cannot be written: ", system_reason(errno));
-  if (exists && !S_ISREG(old.st_mode)) {
+  require(exists || errno == ENOENT, path, kNotWritten);
+  const bool is_file = !exists || S_ISREG(old.st_mode);
+  if (is_file) target_ = follow_links(path);
+  if (!is_file) {
     fd_ = ::open(path.c_str(), O_WRONLY | O_CLOEXEC | O_NOCTTY);
-    SOLDER_REQUIRE(fd_ >= 0, io, path, ": cannot be written: ", system_reason(errno));
-    return;
-  }
-  target_ = follow_links(path);
-  // Opened anew, a file that stdout goes to would have a second position to write at.
-  if (target_.starts_with(kDescriptors)) {
+  } else if (target_.starts_with(kDescriptors)) {  // opened anew it would have a position of its own
     fd_ = ::fcntl(std::atoi(target_.c_str() + kDescriptors.size()), F_DUPFD_CLOEXEC, 0);
-    SOLDER_REQUIRE(fd_ >= 0, io, path, ": cannot be written: ", system_reason(errno));
-    return;
+  } else {
+    require(!exists || ::euidaccess(target_.c_str(), W_OK) == 0, path, kNotReplaced);
+    open_temporary(exists ? &old : nullptr);
   }
-  SOLDER_REQUIRE(!exists || ::euidaccess(target_.c_str(), W_OK) == 0, io, path,
-                 ": cannot be replaced: ", system_reason(errno));
-  open_temporary(exists ? &old : nullptr);
+  require(fd_ >= 0, path, kNotWritten);
 }
 
 // In the target's folder, with the owner and mode of the `old` file. Another user's becomes this one's where
@@ -143,16 +144,14 @@ void OutputFile::open_temporary(const struct stat* old) {
     else if (errno != EEXIST)
       break;
   }
-  SOLDER_REQUIRE(fd_ >= 0, io, path_, ": a new file cannot be made in its folder: ", system_reason(errno));
+  require(fd_ >= 0, path_, "a new file cannot be made in its folder");
   if (old == nullptr) return;
   struct stat made {};
-  SOLDER_REQUIRE(::fstat(fd_, &made) == 0, io, path_, ": cannot be written: ", system_reason(errno));
-  const bool keeps_group = (made.st_uid == old->st_uid && made.st_gid == old->st_gid) ||
-                           ::fchown(fd_, old->st_uid, old->st_gid) == 0 ||
-                           ::fchown(fd_, made.st_uid, old->st_gid) == 0;
-  static_cast<void>(keeps_group);
-  SOLDER_REQUIRE(((made.st_mode ^ old->st_mode) & 0777) == 0 || ::fchmod(fd_, old->st_mode & 0777) == 0, io,
-                 path_, ": the new file cannot have the old one's mode: ", system_reason(errno));
+  require(::fstat(fd_, &made) == 0, path_, kNotWritten);
+  static_cast<void>(::fchown(fd_, old->st_uid, old->st_gid) == 0 ||
+                    ::fchown(fd_, made.st_uid, old->st_gid) == 0);
+  require(((made.st_mode ^ old->st_mode) & 0777) == 0 || ::fchmod(fd_, old->st_mode & 0777) == 0, path_,
+          "the new file cannot have the old one's mode");
 }
 
 OutputFile::~OutputFile() {
@@ -165,8 +164,8 @@ void OutputFile::write(const void* data, int64_t count_bytes) {
   while (count_bytes > 0) {
     const ssize_t put_bytes = write_unsignalled(fd_, from, std::min(count_bytes, kMaxTransferBytes));
     if (put_bytes < 0 && errno == EINTR) continue;
-    SOLDER_REQUIRE(put_bytes > 0, io, path_,
-                   ": cannot be written: ", system_reason(put_bytes < 0 ? errno : ENOSPC));
+    if (put_bytes == 0) errno = ENOSPC;
+    require(put_bytes > 0, path_, kNotWritten);
     from += put_bytes;
     count_bytes -= put_bytes;
   }
@@ -176,10 +175,9 @@ void OutputFile::commit() {
   // Some file systems report a full disk only here. The descriptor is gone whatever close() returns.
   const int closed = ::close(fd_);
   fd_ = -1;
-  SOLDER_REQUIRE(closed == 0, io, path_, ": cannot be written: ", system_reason(errno));
+  require(closed == 0, path_, kNotWritten);
   if (temporary_path_.empty()) return;
-  SOLDER_REQUIRE(std::rename(temporary_path_.c_str(), target_.c_str()) == 0, io, path_,
-                 ": cannot be replaced: ", system_reason(errno));
+  require(std::rename(temporary_path_.c_str(), target_.c_str()) == 0, path_, kNotReplaced);
   temporary_path_.clear();
 }
 

@@ -33,28 +33,13 @@ struct FileDType {
   std::optional<DType> dtype = {};  // what solder reads it as
 };
 
-constexpr std::array<FileDType, 22> kFileDTypes = {{{"F32", 32, DType::float32},
-                                                    {"F16", 16, DType::float16},
-                                                    {"BF16", 16, DType::bfloat16},
-                                                    {"F64", 64},
-                                                    {"C64", 64},
-                                                    {"I64", 64},
-                                                    {"U64", 64},
-                                                    {"I32", 32},
-                                                    {"U32", 32},
-                                                    {"I16", 16},
-                                                    {"U16", 16},
-                                                    {"I8", 8},
-                                                    {"U8", 8},
-                                                    {"BOOL", 8},
-                                                    {"F8_E4M3", 8},
-                                                    {"F8_E5M2", 8},
-                                                    {"F8_E4M3FNUZ", 8},
-                                                    {"F8_E5M2FNUZ", 8},
-                                                    {"F8_E8M0", 8},
-                                                    {"F6_E2M3", 6},
-                                                    {"F6_E3M2", 6},
-                                                    {"F4", 4}}};
+// clang-format off
+constexpr FileDType kFileDTypes[] = {
+    {"F32", 32, DType::float32}, {"F16", 16, DType::float16}, {"BF16", 16, DType::bfloat16},
+    {"F64", 64}, {"C64", 64}, {"I64", 64}, {"U64", 64}, {"I32", 32}, {"U32", 32}, {"I16", 16}, {"U16", 16},
+    {"I8", 8}, {"U8", 8}, {"BOOL", 8}, {"F8_E4M3", 8}, {"F8_E5M2", 8}, {"F8_E4M3FNUZ", 8},
+    {"F8_E5M2FNUZ", 8}, {"F8_E8M0", 8}, {"F6_E2M3", 6}, {"F6_E3M2", 6}, {"F4", 4}};
+// clang-format on
 
 // One tensor of the header. Kept small, and pointing into the header, so that a header full of empty tensors
 // costs little more than its own bytes.
@@ -71,7 +56,7 @@ std::string where(const ByteSource& source, const Entry& entry) {
 
 const FileDType* find_dtype(std::string_view name, const std::string& where) {
   const auto* const found = std::ranges::find(kFileDTypes, name, &FileDType::name);
-  SOLDER_REQUIRE(found != kFileDTypes.end(), io, where, ": ", quote_name(name),
+  SOLDER_REQUIRE(found != std::end(kFileDTypes), io, where, ": ", quote_name(name),
                  " is not a safetensors dtype");
   return found;
 }

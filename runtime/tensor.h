@@ -26,8 +26,6 @@ class Floats {
   size_t size() const { return elements_.size(); }
   bool empty() const { return elements_.empty(); }
   float& operator[](size_t idx) const { return elements_[idx]; }
-  float& front() const { return elements_.front(); }
-  float& back() const { return elements_.back(); }
 
  private:
   std::shared_ptr<void> storage_;

@@ -1,6 +1,7 @@
 #include "runtime/text_reader.h"
 
 #include <array>
+#include <charconv>
 
 #include "runtime/check.h"
 
@@ -12,24 +13,12 @@ constexpr std::string_view kEscapedChars = "\"\\/\b\f\n\r\t";
 
 // UTF-8 takes at most as many bytes as the \u escape it replaces: 3 for 6, 4 for the 12 of a surrogate pair.
 size_t encode_utf8(uint32_t code, char* out) {
-  const auto put = [&](size_t idx, uint32_t byte) {
-    out[idx] = static_cast<char>(static_cast<uint8_t>(byte));
-  };
-  const auto tail = [&](uint32_t shift) { return 0x80u | ((code >> shift) & 0x3fu); };
-  if (code < 0x80) {
-    put(0, code);
-    return 1;
-  }
-  if (code < 0x800) {
-    put(0, 0xc0u | (code >> 6)), put(1, tail(0));
-    return 2;
-  }
-  if (code < 0x10000) {
-    put(0, 0xe0u | (code >> 12)), put(1, tail(6)), put(2, tail(0));
-    return 3;
-  }
-  put(0, 0xf0u | (code >> 18)), put(1, tail(12)), put(2, tail(6)), put(3, tail(0));
-  return 4;
+  constexpr std::array<uint32_t, 4> kLeads = {0, 0xc0, 0xe0, 0xf0};  // by number of continuation bytes
+  const size_t num_tails = code < 0x80 ? 0 : code < 0x800 ? 1 : code < 0x10000 ? 2 : 3;
+  for (size_t tail = num_tails; tail > 0; --tail, code >>= 6)
+    out[tail] = static_cast<char>(0x80u | (code & 0x3fu));
+  out[0] = static_cast<char>(kLeads[num_tails] | code);
+  return num_tails + 1;
 }
 
 }  // namespace
@@ -41,7 +30,7 @@ void TextReader::skip_space() {
 
 bool TextReader::consume(std::string_view token) {
   skip_space();
-  if (!std::string_view(text_.data(), text_.size()).substr(position_).starts_with(token)) return false;
+  if (!rest().starts_with(token)) return false;
   position_ += token.size();
   return true;
 }
@@ -63,18 +52,12 @@ bool TextReader::more(std::string_view close) {
 
 int64_t TextReader::integer() {
   skip_space();
-  const size_t begin = position_;
   int64_t value = 0;
-  bool overflow = false;
-  for (; !at_end() && text_[position_] >= '0' && text_[position_] <= '9'; ++position_) {
-    overflow |= __builtin_mul_overflow(value, 10, &value);
-    overflow |= __builtin_add_overflow(value, text_[position_] - '0', &value);
-  }
-  const size_t num_digits = position_ - begin;
-  if (num_digits == 0 || overflow || (num_digits > 1 && text_[begin] == '0')) {
-    position_ = begin;
+  const auto [end, error] = std::from_chars(rest().begin(), rest().end(), value);
+  const std::string_view digits(rest().begin(), end);
+  if (error != std::errc() || digits.starts_with('-') || (digits.size() > 1 && digits.starts_with('0')))
     fail_expected("an integer from 0 to 2^63 - 1");
-  }
+  position_ += digits.size();
   return value;
 }
 
@@ -120,16 +103,11 @@ void TextReader::decode_escape(size_t* end) {
 }
 
 uint32_t TextReader::hex4() {
+  const std::string_view digits = rest().substr(0, 4);
   uint32_t value = 0;
-  for (int digit = 0; digit < 4; ++digit, ++position_) {
-    const char next = at_end() ? '\0' : text_[position_];
-    if (next >= '0' && next <= '9')
-      value = value * 16 + static_cast<uint32_t>(next - '0');
-    else if ((next | 0x20) >= 'a' && (next | 0x20) <= 'f')
-      value = value * 16 + static_cast<uint32_t>((next | 0x20) - 'a' + 10);
-    else
-      fail_expected("four hexadecimal digits");
-  }
+  const auto num_digits = std::from_chars(digits.begin(), digits.end(), value, 16).ptr - digits.begin();
+  position_ += num_digits;
+  if (num_digits < 4) fail_expected("four hexadecimal digits");
   return value;
 }
 
@@ -143,8 +121,7 @@ std::string_view TextReader::python_string() {
 }
 
 void TextReader::fail_expected(std::string_view expected) const {
-  const std::string_view rest(text_.data() + position_, text_.size() - position_);
-  const std::string found = rest.empty() ? "the end of the header" : quote_name(rest.substr(0, 24));
+  const std::string found = at_end() ? "the end of the header" : quote_name(rest().substr(0, 24));
   fail(ErrorKind::io, str(file_, ": malformed header at byte ", file_offset_bytes_ + position_, ": expected ",
                           expected, ", found ", found));
 }

@@ -42,6 +42,7 @@ class TextReader {
  private:
   void skip_space();
   bool at_end() const { return position_ == text_.size(); }
+  std::string_view rest() const { return {text_.data() + position_, text_.size() - position_}; }
   void decode_escape(size_t* out);
   uint32_t hex4();
 
