@@ -9,8 +9,10 @@ namespace solder {
 
 /// A convolution's geometry; the one place where its letters are defined. As in PyTorch this is
 /// cross-correlation:
-///   y[n,k,p,q] = sum_{c,r,s} x[n, c, p*stride_h + r*dil_h - pad_top, q*stride_w + s*dil_w - pad_left] * w[k,c,r,s]
-/// with x = 0 outside the image: an infinite weight that meets padding makes NaN, on every device.
+///   y[n,k,p,q] = sum_{c,r,s} w[k,c,r,s] * x[n,c,i,j],
+///                i = p * stride_h + r * dil_h - pad_top,  j = q * stride_w + s * dil_w - pad_left,
+/// with x = 0 outside the image: an infinite weight that meets padding makes NaN, on every device. Math says how
+/// exact it is.
 struct ConvShape {
   int64_t N = 0;  ///< images
   int64_t C = 0;  ///< input channels

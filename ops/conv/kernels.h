@@ -64,8 +64,8 @@ class ConvPlan {
   double predicted_us = 0;  ///< of the whole node, that pass included: comparable between families
 };
 
-/// Plans the problem for `device` (null: the CPU), `packed` left empty; null, with the reason, where the family does
-/// not cover it.
+/// Plans the problem for `device` (null: the CPU), `packed` left empty; null, with the reason, where the
+/// family does not cover it.
 using MakeConvPlan = std::unique_ptr<ConvPlan>(const ConvProblem& problem, const DeviceInfo* device,
                                                std::string* why_not);
 
@@ -78,9 +78,9 @@ struct ConvFamily {
 /// All families, the most general ones last.
 std::span<const ConvFamily> conv_families();
 
-/// The plan predicted to be fastest on `device` (null: the CPU); of equals the first in the list. A `family` that is
-/// named is taken where it covers the problem, elsewhere the last in the list that does, with the reason in `words`.
-/// Error(invalid_argument) when `family` is unknown or no plan keeps to `workspace_bytes`.
+/// The plan predicted to be fastest on `device` (null: the CPU); of equals the first in the list. A `family`
+/// that is named is taken where it covers the problem, elsewhere the last in the list that does, with the
+/// reason in `words`. Error(invalid_argument) when `family` is unknown or no plan keeps to `workspace_bytes`.
 std::unique_ptr<ConvPlan> plan_conv(const ConvProblem& problem, const DeviceInfo* device,
                                     std::string_view family);
 

@@ -4,8 +4,8 @@
 
 namespace solder {
 
-/// A place in a ring of shared memory and the parity of its current phase, for which a reader waits; a writer waits
-/// for the opposite.
+/// A place in a ring of shared memory and the parity of its current phase, for which a reader waits; a writer
+/// waits for the opposite.
 struct RingPosition {
   int slot = 0;
   uint32_t parity = 0;

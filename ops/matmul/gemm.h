@@ -23,7 +23,7 @@ GemmShape packed_gemm(int64_t m, int64_t n, int64_t k, bool transpose_b = false)
 /// On the CPU, in float32, each dot product summed in order of k.
 void gemm_cpu(const GemmShape& shape, const float* a, const float* b, float* c);
 
-/// Enqueues cuBLAS on the context's stream, in float32 or TF32 as `math` says. k = 0 gives zeros.
+/// Enqueues cuBLAS on the context's stream, as exact as Math says. k = 0 gives zeros.
 void gemm_cuda(const Context& context, const GemmShape& shape, Math math, const float* a, const float* b,
                float* c);
 

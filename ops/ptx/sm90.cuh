@@ -1,32 +1,11 @@
 #pragma once
-// Hopper's own instructions (sm_90a), one PTX instruction per function and nothing else: what to do with them
-// is the kernels' business. Addresses named `*_smem` are 32-bit shared-memory addresses (see smem_address);
-// those named `*_cluster` may lie in another block of the cluster (see map_to_rank).
-
-#include <cuda_fp16.h>
+// Hopper's own instructions (sm_90a), one PTX instruction a function and nothing else. Addresses named
+// `*_cluster` may lie in another block of the cluster (see map_to_rank), those named `*_smem` lie in the
+// block's own.
 
 #include <cstdint>
 
 namespace solder::sm90 {
-
-inline __device__ uint32_t smem_address(const void* pointer) {
-  return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
-}
-
-/// `value`, of which the compiler knows nothing: what is computed from it is not hoisted and kept in
-/// registers.
-inline __device__ uint32_t opaque(uint32_t value) {
-  asm volatile("" : "+r"(value));
-  return value;
-}
-
-/// `object`, of whose address the compiler knows nothing.
-template <class T>
-__device__ const T& opaque_object(const T& object) {
-  const T* address = &object;
-  asm volatile("" : "+l"(address));
-  return *address;
-}
 
 // ---- clusters ------------------------------------------------------------------------------------------
 
@@ -114,16 +93,6 @@ inline __device__ void mbarrier_wait(uint32_t bar_smem, uint32_t parity) {
 #endif
 }
 
-// ---- named barriers (0 is __syncthreads) ---------------------------------------------------------------
-
-inline __device__ void named_barrier_sync(uint32_t id, uint32_t num_threads) {
-  asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(num_threads) : "memory");
-}
-
-inline __device__ void named_barrier_arrive(uint32_t id, uint32_t num_threads) {
-  asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(num_threads) : "memory");
-}
-
 // ---- bulk copies and fences ----------------------------------------------------------------------------
 
 /// What this thread stored to shared memory becomes visible to wgmma and bulk copies that are ordered after a
@@ -165,25 +134,6 @@ inline __device__ void bulk_prefetch_l2(const void* src, uint32_t num_bytes) {
   asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(src), "r"(num_bytes) : "memory");
 }
 
-/// Brings the line that holds `src` to the L2 cache: any alignment.
-inline __device__ void prefetch_l2(const void* src) {
-  asm volatile("prefetch.global.L2 [%0];" ::"l"(src) : "memory");
-}
-
-/// One float to shared memory, without a register on the way; zero where not `is_valid` (nothing is read).
-inline __device__ void copy_async(uint32_t dst_smem, const float* src, bool is_valid) {
-  asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(dst_smem), "l"(src), "r"(is_valid ? 4 : 0)
-               : "memory");
-}
-
-inline __device__ void copy_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
-
-/// Waits until at most `kPending` of this thread's committed groups are unfinished.
-template <int kPending>
-__device__ void copy_async_wait() {
-  asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
-}
-
 // ---- registers and dependent launches ------------------------------------------------------------------
 
 /// NOTE: over all warps the sum must not exceed registers at launch x threads, or the increase hangs.
@@ -203,80 +153,6 @@ inline __device__ void dependency_wait() { asm volatile("griddepcontrol.wait;" :
 
 /// Allows the next kernel of the stream to start its prologue.
 inline __device__ void dependency_launch() { asm volatile("griddepcontrol.launch_dependents;" ::: "memory"); }
-
-// ---- loads and special functions -----------------------------------------------------------------------
-
-/// Two floats that no one writes meanwhile, 8-byte aligned. Volatile: a row of these is issued together.
-/// NOTE: without L1::no_allocate, which also makes lines leave L2 early.
-inline __device__ float2 load_pair(const float2* src) {
-  float2 value;
-  asm volatile("ld.global.nc.v2.f32 {%0, %1}, [%2];" : "=f"(value.x), "=f"(value.y) : "l"(src));
-  return value;
-}
-
-/// One predicated store each, of what leaves L2 before anything else: a convolution's output would push out
-/// the input that the next run reads again. Written as an `if`, the address arithmetic becomes a branch
-/// around it.
-inline __device__ void store_if(bool condition, float2* dst, float2 value) {
-  asm volatile("{ .reg .pred p; setp.ne.b32 p, %3, 0; @p st.global.cs.v2.f32 [%0], {%1, %2}; }" ::"l"(dst),
-               "f"(value.x), "f"(value.y), "r"(static_cast<int>(condition))
-               : "memory");
-}
-
-inline __device__ void store_if(bool condition, float* dst, float value) {
-  asm volatile("{ .reg .pred p; setp.ne.b32 p, %2, 0; @p st.global.cs.f32 [%0], %1; }" ::"l"(dst), "f"(value),
-               "r"(static_cast<int>(condition))
-               : "memory");
-}
-
-/// One predicated load each, 0 otherwise.
-inline __device__ float2 load_if(bool condition, const float2* src) {
-  float2 value{0, 0};
-  asm volatile("{ .reg .pred p; setp.ne.b32 p, %3, 0; @p ld.global.v2.f32 {%0, %1}, [%2]; }"
-               : "+f"(value.x), "+f"(value.y)
-               : "l"(src), "r"(static_cast<int>(condition)));
-  return value;
-}
-
-inline __device__ float load_if(bool condition, const float* src) {
-  float value = 0;
-  asm volatile("{ .reg .pred p; setp.ne.b32 p, %2, 0; @p ld.global.f32 %0, [%1]; }"
-               : "+f"(value)
-               : "l"(src), "r"(static_cast<int>(condition)));
-  return value;
-}
-
-/// The larger of two; NaN if either is.
-inline __device__ float max_nan(float a, float b) {
-  float result;
-  asm("max.NaN.f32 %0, %1, %2;" : "=f"(result) : "f"(a), "f"(b));
-  return result;
-}
-
-/// base + a * b bytes. As an instruction of its own it keeps a row of addresses independent; the compiler
-/// would make each from the one before it.
-template <class T>
-__device__ T* advance_bytes(T* base, uint32_t a, uint32_t b) {
-  T* result;
-  asm("mad.wide.u32 %0, %1, %2, %3;" : "=l"(result) : "r"(a), "r"(b), "l"(base));
-  return result;
-}
-
-/// Two floats to shared memory, 8-byte aligned. As an instruction of its own it also keeps the compiler from
-/// merging the stores of different branches, which would put their sources, whole accumulators, into memory.
-inline __device__ void store_shared(uint32_t dst_smem, float a, float b) {
-  asm volatile("st.shared.v2.f32 [%0], {%1, %2};" ::"r"(dst_smem), "f"(a), "f"(b) : "memory");
-}
-
-/// Four floats from shared memory, 16-byte aligned.
-inline __device__ float4 load_shared(uint32_t src_smem) {
-  float4 value;
-  asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];"
-               : "=f"(value.x), "=f"(value.y), "=f"(value.z), "=f"(value.w)
-               : "r"(src_smem)
-               : "memory");
-  return value;
-}
 
 // ---- wgmma ---------------------------------------------------------------------------------------------
 

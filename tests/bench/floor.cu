@@ -1,4 +1,5 @@
-// The memory floor of a convolution: a kernel that reads x once and writes y once and does nothing else.
+// What a card can do: the memory floor of a convolution, a kernel that reads x once and writes y once and does nothing
+// else; and the rate of its tensor cores.
 
 #include <algorithm>
 
@@ -46,6 +47,22 @@ double floor_median_ms(int64_t x_bytes, int64_t y_bytes, void* stream) {
                                              static_cast<float4*>(y.get()), x_bytes / 16, y_bytes / 16);
     SOLDER_CUDA(cudaGetLastError());
   });
+}
+
+double half_gemm_flops_per_s(const Context& context) {
+  constexpr int kExtent = 8192;
+  const size_t bytes = size_t{kExtent} * kExtent * 2;
+  const Device gpu = context.device();
+  const auto a = allocate(gpu, bytes), b = allocate(gpu, bytes), c = allocate(gpu, 2 * bytes);
+  for (const auto& operand : {a, b})
+    fill_random(Tensor::view(operand.get(), {kExtent, kExtent}, DType::float16, gpu), 7);
+  const float one = 1, zero = 0;
+  const double ms = median_ms(context.stream(), [&] {
+    SOLDER_CUBLAS(cublasGemmEx(context.cublas(), CUBLAS_OP_T, CUBLAS_OP_N, kExtent, kExtent, kExtent, &one,
+                               a.get(), CUDA_R_16F, kExtent, b.get(), CUDA_R_16F, kExtent, &zero, c.get(),
+                               CUDA_R_32F, kExtent, CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT));
+  });
+  return 2e3 * kExtent * kExtent * kExtent / ms;
 }
 
 }  // namespace solder::bench

@@ -1,5 +1,6 @@
 #pragma once
-// The convolutions that unit tests, GPU tests and benchmarks run: one list, and a sample of real networks' shapes.
+// The convolutions that unit tests, GPU tests and benchmarks run: one list, and a sample of real networks'
+// shapes.
 
 #include <algorithm>
 #include <array>
@@ -30,7 +31,8 @@ inline ConvShape make_shape(const std::array<int64_t, 4>& x, const std::array<in
   return s;
 }
 
-/// x [64,64,256,256] -> conv 3x3 to 128 channels: the model that README's figures are of, and its batch of one.
+/// x [64,64,256,256] -> conv 3x3 to 128 channels: the model that README's figures are of, and its batch of
+/// one.
 inline ConvCase headline_case(int64_t batch = 64) {
   return {"headline, batch " + std::to_string(batch), make_shape({batch, 64, 256, 256}, {128, 3, 3})};
 }
@@ -78,8 +80,8 @@ inline std::vector<ConvCase> hard_conv_cases() {
   return cases;
 }
 
-/// Every sixth distinct shape of conv_shapes.csv that has one group and at least 0.5 GMAC (smaller ones measure
-/// launches): a systematic sample, so that nobody picks favourites.
+/// Every sixth distinct shape of conv_shapes.csv that has one group and at least 0.5 GMAC (smaller ones
+/// measure launches): a systematic sample, so that nobody picks favourites.
 inline std::vector<ConvCase> network_conv_cases() {
   constexpr size_t kEvery = 6;
   std::vector<ConvCase> cases;

@@ -15,3 +15,21 @@ def median_ms(function, runs=30):
         torch.cuda.synchronize()
         times.append(start.elapsed_time(end))
     return sorted(times)[runs // 2]
+
+
+def sustained_median_ms(function, seconds):
+    """Median milliseconds from the end of one call to the end of the next, over the second half of `seconds` of calls
+    back to back."""
+    ends, times, elapsed = [], [], 0
+    while elapsed < seconds * 1e3:
+        function()
+        ends.append(torch.cuda.Event(enable_timing=True))
+        ends[-1].record()
+        if len(ends) > 16:
+            ends[1].synchronize()
+            times.append(ends[0].elapsed_time(ends[1]))
+            elapsed += times[-1]
+            ends.pop(0)
+    torch.cuda.synchronize()
+    late = sorted(times[len(times) // 2:])
+    return late[len(late) // 2]

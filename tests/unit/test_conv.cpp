@@ -1,5 +1,5 @@
-// Convolutions on every device by every family: each output within the bound of its mode, special values where the
-// formula has them, bad arguments refused.
+// Convolutions on every device by every family: each output within the bound of its mode, special values
+// where the formula has them, bad arguments refused.
 
 #include <cstdio>
 #include <map>
@@ -28,7 +28,8 @@ Data draw(const ConvShape& s, uint64_t seed) {
           uniform({s.K}, seed + 2)};
 }
 
-// Runs every case by every family that covers it, on every device and in every mode; `check` gets each result.
+// Runs every case by every family that covers it, on every device and in every mode; `check` gets each
+// result.
 template <class Check>
 void run_cases(const std::vector<ConvCase>& cases, Data (*draw_data)(const ConvShape&, uint64_t),
                const Check& check) {

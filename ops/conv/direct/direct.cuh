@@ -5,8 +5,8 @@
 namespace solder {
 
 /// One output of a convolution before its bias, on CUDA cores in float32: the terms in order of c, r, s.
-/// x [N,C,H,W], w [K,channels,R,S] with `channels` = C / groups; output row `p`, column `q`. `kFinite`: the weights
-/// are finite, so that padding may be left out.
+/// x [N,C,H,W], w [K,channels,R,S] with `channels` = C / groups; output row `p`, column `q`. `kFinite`: the
+/// weights are finite, so that padding may be left out.
 template <bool kFinite>
 __device__ float direct_sum(const ConvShape& shape, int64_t channels, const float* x, const float* w,
                             int64_t n, int64_t k, int64_t p, int64_t q) {

@@ -6,17 +6,17 @@
 //
 // `place` says where the block lies, in whatever layout the kernel holds it; it needs
 //   template <int N> void load(const float* tensor, float (&values)[N]) const;
-//     // values[i] = tensor's element at acc[i]'s position in y [N,K,P,Q]; anything where acc[i] is not stored
+//     // values[i] = tensor's element at acc[i]'s position in y [N,K,P,Q]; anything where acc[i] is not
+//     stored
 
 #include "ops/conv/epilogue/epilogue.h"
 #include "ops/elementwise/apply.h"
-#include "ops/ptx/sm90.cuh"
 
 namespace solder {
 
 /// A chain as a type. kFast, for Math::tf32: activations by special-function units, relative error below
-/// 2^-18 wherever the result is a normal number; otherwise the formulas of ops/elementwise/formulas.h, bit for bit
-/// what a pass of its own would give on the same sum.
+/// 2^-18 wherever the result is a normal number; otherwise the formulas of an elementwise pass, bit for bit
+/// what such a pass would give on the same sum.
 template <ConvChain kChainValue, bool kFastValue, bool kTailFreeValue = false>
 struct EpilogueChain {
   static constexpr ConvChain kChain = kChainValue;

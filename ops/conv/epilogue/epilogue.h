@@ -1,6 +1,7 @@
 #pragma once
 // What a fused convolution does with its sums before they leave the registers: a bias, an activation and a
-// residual, each optional, with kernels compiled ahead of time. Every other program runs as a pass of its own.
+// residual, each optional, with kernels compiled ahead of time. Every other program runs as a pass of its
+// own.
 
 #include <cstdint>
 #include <span>
@@ -9,7 +10,8 @@ namespace solder {
 
 struct ConvProblem;
 
-/// What kernels are compiled for: an activation, or `any` of them, chosen at run time, with or without a residual.
+/// What kernels are compiled for: an activation, or `any` of them, chosen at run time, with or without a
+/// residual.
 enum class ConvChain : uint8_t {
   bias,  ///< none
   relu,
@@ -39,8 +41,8 @@ struct ConvEpilogue {
   const float* residual = nullptr;
 };
 
-/// Plans the problem's epilogue into a fused kernel. False when there is no chain for it, or an operand is not
-/// float32, not dense, or broadcast in another way; then `result` is the store alone.
+/// Plans the problem's epilogue into a fused kernel. False when there is no chain for it, or an operand is
+/// not float32, not dense, or broadcast in another way; then `result` is the store alone.
 bool plan_epilogue(const ConvProblem& problem, ConvEpilogue* result);
 
 /// With the operands' addresses.

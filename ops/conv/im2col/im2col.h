@@ -21,9 +21,9 @@ struct Im2colConfig {
 
 std::string to_string(const Im2colConfig& config);
 
-/// Chooses chunks that stay within `workspace_bytes`, and near `target_bytes` where that is smaller: columns that
-/// fit in the L2 cache never reach DRAM. At least one 32-pixel chunk is needed; nullopt, with the bytes it would
-/// take in `why_not`, when the budget is below that.
+/// Chooses chunks that stay within `workspace_bytes`, and near `target_bytes` where that is smaller: columns
+/// that fit in the L2 cache never reach DRAM. At least one 32-pixel chunk is needed; nullopt, with the bytes
+/// it would take in `why_not`, when the budget is below that.
 std::optional<Im2colConfig> choose_im2col_config(const ConvShape& shape, int64_t workspace_bytes,
                                                  int64_t target_bytes, std::string* why_not);
 

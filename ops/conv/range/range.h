@@ -1,13 +1,13 @@
 #pragma once
-// The range guard of the fused convolutions. They multiply float16 operands, which have float32's spirit but
-// not its exponents, so every image of x is scaled by a power of two, 2^exponent, while it is converted:
+// The range guard of the fused convolutions. They multiply float16 operands, which are as fine as TF32's but
+// lack float32's range, so every image of x is scaled by a power of two, 2^exponent, while it is converted:
 //
-//   conv_range_guess   reads a small fixed sample of each image and places the exponent low in the legal
-//   window; the fused kernel   converts with that exponent and records the image's true maximum of |x| on the
-//   way; the repair         redoes what range_status finds: `rescale` images by the fused kernel again, with
+//   conv_range_guess  reads a small fixed sample of each image and places the exponent low in the legal
+//   window; the fused kernel  converts with that exponent and notes the image's true maximum of |x| on the
+//   way; the repair        redoes what range_status finds: `rescale` images by the fused kernel again, with
 //   the
-//                      exponent that is now known exactly, `strict` ones (NaN, infinity, below 2^-120) by
-//                      conv_strict, in plain float32. Its launches exit at once where no image needs them.
+//                     exponent that is now known exactly, `strict` ones (NaN, infinity, below 2^-120) by
+//                     conv_strict, in plain float32. Its launches exit at once where no image needs them.
 //
 // Everything is a function of x alone, so results repeat bit for bit.
 
@@ -17,7 +17,6 @@
 
 #include "ops/conv/conv.h"
 #include "ops/conv/epilogue/epilogue.h"
-#include "ops/elementwise/formulas.h"
 #include "ops/math_mode.h"
 
 namespace solder {
@@ -26,8 +25,8 @@ class Context;
 struct ConvProblem;
 
 /// For the weights of a family that multiplies float16: the exponents [K] that put the largest of each output
-/// channel into [2^14, 2^15). False, with the reason, when there is nothing to compute, fp32's bound needs more terms,
-/// or the weights are not known or not finite.
+/// channel into [2^14, 2^15). False, with the reason, when there is nothing to compute, fp32's bound needs
+/// more terms, or the weights are not known or not finite.
 bool weight_exponents(const ConvProblem& problem, std::vector<int32_t>* exponents, std::string* why_not);
 
 /// One image's state, in device memory: an array of N in scratch, written anew by each call.
@@ -42,38 +41,36 @@ inline constexpr uint32_t kNonFiniteBits = 0x7f800000u;
 
 /// Where floor(log2(max|x|)) + exponent may lie, in float16's 40 binary digits (2^-24 .. 2^15, subnormals
 /// included). `high`: 2^15 is the largest power of two. `low`: conversion errs by 2^-25 (half a subnormal
-/// step), which the contract of ops/conv/window/window.h allows to be 2^-24 max|x| (tf32) or 2^-32 max|x| (fp32).
-/// `guess`: where the sample's maximum is put; the image's own is at least that.
+/// step), which Math allows to be 2^-24 max|x| (tf32) or 2^-32 max|x| (fp32). `guess`: where the sample's
+/// maximum is put; the image's own is at least that.
 struct RangeWindow {
   int low;
   int guess;
   int high;
 };
 
-SOLDER_HD constexpr RangeWindow range_window(Math math) {
+constexpr RangeWindow range_window(Math math) {
   return math == Math::tf32 ? RangeWindow{-1, 3, 14} : RangeWindow{7, 7, 14};
 }
 
 /// floor(log2 |x|) of a finite normal x from its bits; -127 for zero and subnormals.
-SOLDER_HD constexpr int exponent_of_bits(uint32_t bits) {
-  return static_cast<int>((bits & 0x7fffffffu) >> 23) - 127;
-}
+constexpr int exponent_of_bits(uint32_t bits) { return static_cast<int>((bits & 0x7fffffffu) >> 23) - 127; }
 
 inline constexpr int kMaxRangeExponent = 127;  ///< 2^exponent is a float
 
 /// The exponent that puts a maximum of `max_bits` at `position`, or as near as kMaxRangeExponent allows.
-SOLDER_HD constexpr int range_exponent(uint32_t max_bits, int position) {
+constexpr int range_exponent(uint32_t max_bits, int position) {
   const int exponent = position - exponent_of_bits(max_bits);
   return exponent > kMaxRangeExponent ? kMaxRangeExponent : exponent;
 }
 
 /// The exponent of a repair: the maximum is known, so it goes to the top of the window.
-SOLDER_HD constexpr int exact_exponent(uint32_t max_bits, Math math) {
+constexpr int exact_exponent(uint32_t max_bits, Math math) {
   return range_exponent(max_bits, range_window(math).high);
 }
 
 /// What the image needs after the fused kernel has seen all of it. Zero images are always good.
-SOLDER_HD constexpr RangeStatus range_status(ImageRange range, Math math) {
+constexpr RangeStatus range_status(ImageRange range, Math math) {
   if (range.max_bits == 0) return RangeStatus::good;
   if (range.max_bits >= kNonFiniteBits) return RangeStatus::strict;
   const RangeWindow window = range_window(math);
@@ -88,7 +85,7 @@ SOLDER_HD constexpr RangeStatus range_status(ImageRange range, Math math) {
 /// maximum is at least the guess's, and can lie below the window only where the exponent was limited. (Where
 /// padding crops the image the guess may have been too large; the contract, with A over all of it, still
 /// holds.)
-SOLDER_HD constexpr bool may_need_repair(ImageRange part, Math math) {
+constexpr bool may_need_repair(ImageRange part, Math math) {
   if (part.max_bits == 0) return false;
   if (part.max_bits >= kNonFiniteBits) return true;
   return exponent_of_bits(part.max_bits) + part.exponent > range_window(math).high ||

@@ -1,9 +1,11 @@
-// The range guard's own kernels: see ops/conv/range/range.h.
+// The range guard's own kernels.
 // All launches of a convolution overlap: each kernel lets the next one start early and waits for the ones
 // before it (programmatic dependent launch), which saves about 3 us a call.
 
+#include "ops/conv/epilogue/epilogue.h"
 #include "ops/conv/range/range.h"
 #include "ops/conv/range/strict.cuh"
+#include "ops/ptx/sm90.cuh"
 #include "runtime/launch.cuh"
 
 namespace solder {

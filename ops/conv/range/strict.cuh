@@ -1,6 +1,5 @@
 #pragma once
-// The direct convolution of the images that float16 operands cannot hold: see conv_strict in
-// ops/conv/range/range.h.
+// The direct convolution of the images that float16 operands cannot hold.
 
 #include "ops/conv/direct/direct.cuh"
 #include "ops/conv/epilogue/epilogue.cuh"

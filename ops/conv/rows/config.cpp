@@ -10,7 +10,8 @@
 namespace solder {
 namespace {
 
-// A model of the run time: each cluster walks its rows one by one. Fitted to the headline model and its batch of one.
+// A model of the run time: each cluster walks its rows one by one. Fitted to the headline model and its batch
+// of one.
 void predict(const ConvShape& s, int64_t num_units, RowsConfig* c) {
   const double num_taps = static_cast<double>(s.R * s.S), in_channels = 2.0 * c->share_channels;
   const double executed = static_cast<double>(num_units) * kRowsTileCols * c->num_k_blocks *

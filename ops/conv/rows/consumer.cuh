@@ -1,10 +1,12 @@
 #pragma once
-// The consumer role of conv_rows_kernel: matrix products, epilogue, stores. The picture is in
-// ops/conv/rows/kernel.cuh.
+// The consumer role of conv_rows_kernel: matrix products, epilogue, stores.
 
+#include "ops/conv/epilogue/epilogue.h"
+#include "ops/conv/ring.cuh"
 #include "ops/conv/rows/epilogue.cuh"
 #include "ops/conv/rows/exchange.cuh"
 #include "ops/conv/rows/params.cuh"
+#include "ops/ptx/sm80.cuh"
 #include "ops/ptx/sm90.cuh"
 
 namespace solder::rows {
@@ -48,7 +50,7 @@ __device__ __forceinline__ void multiply_part(const Params& p, const Block& b, R
 #pragma unroll
   for (int pass = 0; pass < kParts; ++pass) {
     // Opaque: otherwise the descriptors of all taps are hoisted out of the loop, and spill.
-    uint64_t desc_w = desc_w0 | sm90::opaque(0);
+    uint64_t desc_w = desc_w0 | sm80::opaque(0);
     int r = 0;
 #pragma unroll FilterShape::kUnrollTaps
     do {
@@ -88,12 +90,12 @@ __device__ void consume(const Params& p, const Block& b, const Segment& first_se
   const uint64_t desc_w0 = sm90::matrix_descriptor(b.weights, kParts * kRowsBlockChannels * 16, 128);
   const uint64_t desc_x0 = sm90::matrix_descriptor(b.ring, kParts * FilterShape::kPlaneBytes, 128);
   float* const stage = b.stage + (which * 4 + warp) * (rows_stage_bytes(kParts) / 4);
-  SumExchange exchange{sm90::smem_address(stage), b.sums_full + 8 * (which * 4 + warp),
+  SumExchange exchange{sm80::smem_address(stage), b.sums_full + 8 * (which * 4 + warp),
                        b.sums_empty + 8 * (which * 4 + warp), b.rank ^ 1};
 
   static_assert(kNumConsumers == 3);  // see the end of the loop over parts
   // Consumer 0 begins.
-  if (which == kNumConsumers - 1) sm90::named_barrier_arrive(kTurnBarrier, 2 * kWarpgroup);
+  if (which == kNumConsumers - 1) sm80::named_barrier_arrive(kTurnBarrier, 2 * kWarpgroup);
   sm90::mbarrier_wait(b.weights_ready, 0);
   int first_input = 0;  // of the segment's input rows, among all that went into the ring
   int turn = 0;         // whose part is the segment's first
@@ -114,11 +116,11 @@ __device__ void consume(const Params& p, const Block& b, const Segment& first_se
       if (Chain::kChain == ConvChain::any && p.epilogue.residual_at != ResidualAt::none)
         prefetch_residual(p, row_offset, min(8 * kHalves, p.K - warp_channel), num_cols, lane);
       float acc[kAccs];
-      sm90::named_barrier_sync(kTurnBarrier + which, 2 * kWarpgroup);
+      sm80::named_barrier_sync(kTurnBarrier + which, 2 * kWarpgroup);
       sm90::mbarrier_wait(b.full + 8 * at.slot, at.parity);
       const int x_exponent = b.exponents[num_segments % (2 * kRowsMaxSlots)];
       multiply_part<FilterShape>(p, b, at, part, desc_w0, desc_x0, acc);
-      sm90::named_barrier_arrive(kTurnBarrier + (which == kNumConsumers - 1 ? 0 : which + 1), 2 * kWarpgroup);
+      sm80::named_barrier_arrive(kTurnBarrier + (which == kNumConsumers - 1 ? 0 : which + 1), 2 * kWarpgroup);
       sm90::wgmma_wait<0>();
       if (releases) {
         const int count = (release_counts & 0xff) + (j == 0 ? release_counts >> 8 & 0xff : 0) +

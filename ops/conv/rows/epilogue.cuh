@@ -1,12 +1,12 @@
 #pragma once
-// How a consumer warp of conv_rows_kernel turns the sums of a part into outputs. The consumer is in
-// ops/conv/rows/consumer.cuh.
+// How a consumer warp of conv_rows_kernel turns the sums of a part into outputs.
 
 #include "ops/conv/epilogue/epilogue.cuh"
+#include "ops/conv/range/range.h"
 #include "ops/conv/rows/exchange.cuh"
 #include "ops/conv/rows/params.cuh"
 #include "ops/conv/rows/store.cuh"
-#include "ops/ptx/sm90.cuh"
+#include "ops/ptx/sm80.cuh"
 
 namespace solder::rows {
 
@@ -21,7 +21,7 @@ struct RowPlace {
 #pragma unroll
     for (int i = 0; i < N; i += 2) {
       const auto at = reinterpret_cast<const float2*>(tensor + offset + i * 4);
-      const float2 pair = sm90::load_if(is_stored && i * 4 < num_cols, at);
+      const float2 pair = sm80::load_if(is_stored && i * 4 < num_cols, at);
       values[i] = pair.x, values[i + 1] = pair.y;
     }
   }
@@ -68,7 +68,7 @@ inline __device__ void prefetch_residual(const Params& p, int64_t row_offset, in
 #pragma unroll 1  // or it spills
   for (int i = lane; i < num_channels * lines; i += 32) {
     const int channel = i / lines;
-    sm90::prefetch_l2(rows + channel * p.y_plane + min((i - channel * lines) * 32, num_cols - 1));
+    sm80::prefetch_l2(rows + channel * p.y_plane + min((i - channel * lines) * 32, num_cols - 1));
   }
 }
 
@@ -178,8 +178,9 @@ __device__ __forceinline__ void finish_part(const Params& p, const Channels<kHal
       for (int i = 0; i < kAccs / 2; ++i) acc[first_half(i)] = acc[first_half(i) + 2];
     }
   } else {
-    // A window's values are computed while the one before is on its way from the stage to memory. With fp32, where
-    // half of the accumulators are done with, all windows' at once, which hides more latency, unless they spill.
+    // A window's values are computed while the one before is on its way from the stage to memory. With fp32,
+    // where half of the accumulators are done with, all windows' at once, which hides more latency, unless
+    // they spill.
     constexpr int kBlock = kRowsStageCols / 4;
     constexpr int kAtOnce = kParts == 1 || !FilterShape::kIsKnown ? 1 : kNumWindows;
 #pragma unroll

@@ -3,6 +3,7 @@
 // whole sums.
 
 #include "ops/conv/rows/params.cuh"
+#include "ops/ptx/sm80.cuh"
 #include "ops/ptx/sm90.cuh"
 
 namespace solder::rows {
@@ -42,7 +43,7 @@ struct SumExchange {
       parity ^= 1;
 #pragma unroll
       for (int i = 0; i < kRound; i += 4) {
-        const float4 got = sm90::load_shared(inbox + lane * 16 + i / 4 * 32 * 16);
+        const float4 got = sm80::load_shared(inbox + lane * 16 + i / 4 * 32 * 16);
         acc[first_half(round * kRound + i)] += got.x;
         acc[first_half(round * kRound + i + 1)] += got.y;
         acc[first_half(round * kRound + i + 2)] += got.z;

@@ -51,7 +51,7 @@
 // Columns that are padding are zeroed once and never written again; rows that are padding are stored as
 // zeros. Garbage in columns beyond the image only reaches outputs that are not stored.
 //
-// Range guard (ops/conv/rows/range.cuh): the first row of an image waits for a maximum over a sample of it,
+// Range guard: the first row of an image waits for a maximum over a sample of it,
 // which sets the scale of the image; the producers note the maximum that they see, per cluster and image
 // (RangeSlot: no atomics, nothing to clear), and whether it raises an alarm. The repair launch looks at the
 // alarms. If there is one it gathers the maxima, writes the ImageRange array, and redoes the images whose
@@ -77,8 +77,11 @@
 // Preconditions: choose_rows_config took the shape; compute capability 9.0; grid of whole clusters, all
 // resident.
 
+#include "ops/conv/epilogue/epilogue.cuh"
 #include "ops/conv/rows/consumer.cuh"
 #include "ops/conv/rows/producer.cuh"
+#include "ops/ptx/sm80.cuh"
+#include "ops/ptx/sm90.cuh"
 
 namespace solder::rows {
 
@@ -135,7 +138,7 @@ __global__ void __cluster_dims__(kClusterSize, 1, 1) __launch_bounds__(kNumThrea
   const RowsSmem layout = rows_smem(p.R * p.S, p.share_channels, FilterShape::kParts, p.num_slots);
   Block b;
   b.smem = smem;
-  b.weights = sm90::smem_address(smem);
+  b.weights = sm80::smem_address(smem);
   b.ring = b.weights + layout.ring;
   b.stage = reinterpret_cast<float*>(smem + layout.stage);
   b.exponents = reinterpret_cast<int32_t*>(smem + layout.control);

@@ -1,6 +1,8 @@
-// The family "rows": its plan and its launches. How it works: ops/conv/rows/kernel.cuh.
+// The family "rows": its plan and its launches.
 
+#include "ops/conv/epilogue/epilogue.h"
 #include "ops/conv/kernels.h"
+#include "ops/conv/range/strict.cuh"
 #include "ops/conv/rows/params.cuh"
 #include "runtime/launch.cuh"
 

@@ -1,12 +1,9 @@
 #pragma once
-// What the parts of conv_rows_kernel share. The producer is in ops/conv/rows/producer.cuh, the consumer in
-// ops/conv/rows/consumer.cuh, the range guard in ops/conv/rows/range.cuh, the picture in
-// ops/conv/rows/kernel.cuh.
+// What the roles of conv_rows_kernel share: parameters, shared memory and the walk through the units.
 
+#include "ops/conv/epilogue/epilogue.h"
 #include "ops/conv/range/strict.cuh"
-#include "ops/conv/ring.cuh"
 #include "ops/conv/rows/rows.h"
-#include "ops/ptx/sm90.cuh"
 
 namespace solder::rows {
 
@@ -55,8 +52,8 @@ struct Params {
 
 using Kernel = void (*)(Params);
 
-/// What differs between the kernel's instances beside the chain: the mode, and whether the filter is 3x3 of as many
-/// channels as a block converts, known at compile time.
+/// What differs between the kernel's instances beside the chain: the mode, and whether the filter is 3x3 of
+/// as many channels as a block converts, known at compile time.
 template <bool kIsKnownValue, Math kMathValue>
 struct Filter {
   static constexpr bool kIsKnown = kIsKnownValue;

@@ -1,9 +1,13 @@
 #pragma once
-// The producer role of conv_rows_kernel: x from memory, through scale and rounding, to the ring. The picture
-// is in ops/conv/rows/kernel.cuh.
+// The producer role of conv_rows_kernel: x from memory, through scale and rounding, to the ring.
 
+#include <cuda_fp16.h>
+
+#include "ops/conv/range/range.h"
+#include "ops/conv/ring.cuh"
 #include "ops/conv/rows/params.cuh"
 #include "ops/conv/rows/range.cuh"
+#include "ops/ptx/sm80.cuh"
 #include "ops/ptx/sm90.cuh"
 
 namespace solder::rows {
@@ -38,7 +42,7 @@ __device__ void load_row(const Params& p, const Source& src, int h, float2 (&v)[
     if (in_image && src.inside0) {
 #pragma unroll
       for (int c = 0; c < kMaxShare; ++c, row += p.x_plane) {
-        v[c] = sm90::load_pair(reinterpret_cast<const float2*>(row));
+        v[c] = sm80::load_pair(reinterpret_cast<const float2*>(row));
       }
     } else {
 #pragma unroll
@@ -74,7 +78,7 @@ inline __device__ void prefetch_row(const Params& p, const float* image, int num
   const int lines = (p.W + 62) / 32;  // at most, at any alignment
   for (int i = t; i < num_channels * lines; i += kWarpgroup) {
     const int c = i / lines;
-    sm90::prefetch_l2(row + c * p.x_plane + min((i - c * lines) * 32, p.W - 1));
+    sm80::prefetch_l2(row + c * p.x_plane + min((i - c * lines) * 32, p.W - 1));
   }
 }
 
@@ -120,8 +124,8 @@ struct RowSource {
 #pragma unroll
     for (int c = 0; c < kMaxShare; c += 2) {
       float& seen = largest[c / 2 % 4];
-      seen = sm90::max_nan(sm90::max_nan(seen, fabsf(v[c].x)), fabsf(v[c + 1].x));
-      seen = sm90::max_nan(sm90::max_nan(seen, fabsf(v[c].y)), fabsf(v[c + 1].y));
+      seen = sm80::max_nan(sm80::max_nan(seen, fabsf(v[c].x)), fabsf(v[c + 1].x));
+      seen = sm80::max_nan(sm80::max_nan(seen, fabsf(v[c].y)), fabsf(v[c + 1].y));
       float2 rest0 = make_float2(v[c].x * scale, v[c + 1].x * scale);
       float2 rest1 = make_float2(v[c].y * scale, v[c + 1].y * scale);
 #pragma unroll
@@ -145,7 +149,7 @@ struct RowSource {
       *reinterpret_cast<uint4*>(dst + plane * kPlaneBytes + at1) = second_first ? a : b;
     }
     sm90::fence_proxy_async();
-    sm90::named_barrier_sync(barrier, kWarpgroup);
+    sm80::named_barrier_sync(barrier, kWarpgroup);
     if (t == 0) {
       const uint32_t full = b.full + 8 * at.slot;
       if constexpr (kParts == 1) {
@@ -161,7 +165,7 @@ struct RowSource {
 };
 
 inline __device__ float largest_of(const float (&v)[4]) {
-  return sm90::max_nan(sm90::max_nan(v[0], v[1]), sm90::max_nan(v[2], v[3]));
+  return sm80::max_nan(sm80::max_nan(v[0], v[1]), sm80::max_nan(v[2], v[3]));
 }
 
 /// Rows that a block converts at its start, a warpgroup each: a batch of one has no more than six rows in a
@@ -199,7 +203,7 @@ __device__ FirstRows fill_first_rows(const Params& p, const Block& b, const Segm
 inline __device__ void give_first_maxima(const Block& b, const FirstRows& first) {
   const uint32_t bits = __reduce_max_sync(0xffffffffu, __float_as_uint(first.largest));
   if (threadIdx.x % 32 == 0) b.first_maxima[threadIdx.x / 32] = bits;
-  sm90::named_barrier_arrive(kFirstMaximaBarrier, kNumThreads);
+  sm80::named_barrier_arrive(kFirstMaximaBarrier, kNumThreads);
 }
 
 /// Fills the ring: each input row of the block's share of the channels, scaled and rounded.
@@ -238,9 +242,9 @@ __device__ void produce(const Params& p, const Block& b, const Segment& first_se
           sample.load(p, seg.image, t);
           const uint32_t sampled = sample.warp_maximum();
           // The maxima of the image before have been read.
-          sm90::named_barrier_sync(kStoredBarrier, kWarpgroup);
+          sm80::named_barrier_sync(kStoredBarrier, kWarpgroup);
           if (t % 32 == 0) b.sample_maxima[t / 32] = sampled;
-          sm90::named_barrier_sync(kStoredBarrier, kWarpgroup);
+          sm80::named_barrier_sync(kStoredBarrier, kWarpgroup);
           exponent = sample_exponent<4>(b.sample_maxima, kMath);
         }
         if (t == 0) b.exponents[num_segments % (2 * kRowsMaxSlots)] = exponent;
@@ -250,7 +254,7 @@ __device__ void produce(const Params& p, const Block& b, const Segment& first_se
     }
     uint32_t bits = __float_as_uint(largest_of(largest));
     if (is_started) {
-      sm90::named_barrier_sync(kFirstMaximaBarrier, kNumThreads);
+      sm80::named_barrier_sync(kFirstMaximaBarrier, kNumThreads);
       if (t % 32 >= 4 && t % 32 < kRowsNumWarps) bits = max(bits, b.first_maxima[t % 32]);
     }
     if (!p.is_repair && b.k_block == 0) {

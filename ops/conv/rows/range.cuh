@@ -1,9 +1,9 @@
 #pragma once
-// The range guard (ops/conv/range/range.h) inside conv_rows_kernel: the sample that sets an image's scale, and the
-// repair's decision.
+// The range guard inside conv_rows_kernel: the sample that sets an image's scale, and the repair's decision.
 
+#include "ops/conv/range/strict.cuh"
 #include "ops/conv/rows/params.cuh"
-#include "ops/ptx/sm90.cuh"
+#include "ops/ptx/sm80.cuh"
 
 namespace solder::rows {
 
@@ -19,7 +19,7 @@ struct Sample {
     const float* x = p.x + image * p.x_image;
     const int64_t last = p.x_image - 1;
     // Opaque: otherwise the places of all samples are computed once, ahead of all images, and spill.
-    thread = static_cast<int>(sm90::opaque(static_cast<uint32_t>(thread)));
+    thread = static_cast<int>(sm80::opaque(static_cast<uint32_t>(thread)));
 #pragma unroll
     for (int i = 0; i < kLoads; ++i) {
       const uint32_t n = static_cast<uint32_t>(i * kThreads + thread) / 8;
@@ -107,10 +107,10 @@ inline __device__ Repair gather_ranges(const Params& p, Math math, int cluster) 
 }
 
 /// Out of line: rarely run, and the same for all chains.
-/// NOTE: opaque: once the parameters' address is known to somebody, the kernel reads them again after each asm that
-/// names memory; otherwise it keeps them all in registers, and spills.
+/// NOTE: opaque: once the parameters' address is known to somebody, the kernel reads them again after each
+/// asm that names memory; otherwise it keeps them all in registers, and spills.
 inline __device__ __noinline__ void redo_strict_images(const Params& p) {
-  const Params& params = sm90::opaque_object(p);
+  const Params& params = sm80::opaque_object(p);
   direct_images(params.strict, params.epilogue);
 }
 

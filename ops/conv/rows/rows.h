@@ -1,9 +1,7 @@
 #pragma once
 // Fused convolution for wide images and many output channels (Hopper): whole output rows at a time by
-// clusters of blocks, float16 operands under the range guard, the elementwise chain in the epilogue. How it
-// works: ops/conv/rows/kernel.cuh.
-//
-// Here: how a problem is cut up and its weights packed, pure host code, and the tile that it shares with the kernel.
+// clusters of blocks, float16 operands under the range guard. Here: how a problem is cut up and its weights
+// packed, pure host code, and the tile that it shares with conv_rows_kernel.
 
 #include <cstddef>
 #include <cstdint>
@@ -13,8 +11,6 @@
 #include <vector>
 
 #include "ops/conv/conv.h"
-#include "ops/conv/epilogue/epilogue.h"
-#include "ops/conv/range/range.h"
 #include "ops/math_mode.h"
 #include "runtime/device.h"
 
@@ -93,7 +89,7 @@ struct RowsSmem {
   int total;
 };
 
-SOLDER_HD constexpr RowsSmem rows_smem(int num_taps, int share_channels, int num_parts, int num_slots) {
+constexpr RowsSmem rows_smem(int num_taps, int share_channels, int num_parts, int num_slots) {
   const int num_planes = share_channels / 4;  // of a block: two shares, or the high and low parts of one
   RowsSmem smem{};
   smem.weights = 0;

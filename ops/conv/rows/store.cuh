@@ -2,7 +2,7 @@
 // How a consumer warp of conv_rows_kernel writes its part of an output row: whole 128-byte lines.
 
 #include "ops/conv/rows/params.cuh"
-#include "ops/ptx/sm90.cuh"
+#include "ops/ptx/sm80.cuh"
 
 namespace solder::rows {
 
@@ -55,7 +55,7 @@ struct RowStore {
       const int pixel = window * 32 + col - shift;
       float* dst = first + (r * plane + col - shift) + window * 32;
       const bool valid = (window > 0 || current) && (!is_last || !current) && pixel < num_cols;
-      sm90::store_if(valid, reinterpret_cast<float2*>(dst), is_last || !current ? carry[i] : staged[i]);
+      sm80::store_if(valid, reinterpret_cast<float2*>(dst), is_last || !current ? carry[i] : staged[i]);
       carry[i] = staged[i];
     }
   }

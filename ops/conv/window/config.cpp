@@ -223,7 +223,7 @@ bool make_window_config(const ConvShape& shape, Math math, int num_sms, int tile
   c.is_packed = input == WindowInput::packed;
   plan_terms(shape, math, &c);
   c.tile = tile;
-  // fp32 keeps its sums twice (see ops/conv/window/kernel.cuh): at most 128 positions fit the registers.
+  // fp32 keeps its sums twice (see conv_window_kernel): at most 128 positions fit the registers.
   if (math == Math::fp32 && kWindowTiles[tile].positions > 128)
     return refuse(why_not, "no such tile for fp32");
   plan_positions(shape, num_strips, &c);

@@ -1,8 +1,9 @@
 #pragma once
-// The consuming half of conv_window_kernel: two warpgroups multiply tiles, and finish them with what is in
-// ops/conv/window/epilogue.cuh. See ops/conv/window/kernel.cuh.
+// The consuming half of conv_window_kernel: two warpgroups multiply tiles and finish them.
 
+#include "ops/conv/epilogue/epilogue.h"
 #include "ops/conv/window/epilogue.cuh"
+#include "ops/ptx/sm80.cuh"
 #include "ops/ptx/sm90.cuh"
 
 namespace solder::window {
@@ -64,9 +65,9 @@ __device__ __forceinline__ void multiply_tile(const Params& p, const Smem& smem,
   const int size = c.window * c.num_planes();
   const uint32_t ring = self.idx * c.weight_stages * kWindowWeightStageBytes;
   const uint64_t a0 =
-      sm90::matrix_descriptor(sm90::smem_address(smem.weights) + ring, kWindowBlockK * 16, 128);
+      sm90::matrix_descriptor(sm80::smem_address(smem.weights) + ring, kWindowBlockK * 16, 128);
   const uint32_t shift = Tile::kSplitK ? 0 : self.idx * Tile::kPositions * 16;
-  const uint64_t b0 = sm90::matrix_descriptor(sm90::smem_address(smem.windows) + shift, size * 16, 128);
+  const uint64_t b0 = sm90::matrix_descriptor(sm80::smem_address(smem.windows) + shift, size * 16, 128);
   const uint64_t low_b = static_cast<uint64_t>(c.window_stage_bytes / 2 / 16);
   // tf32 multiplies into `sum` itself; fp32 into `part`, which moves to `sum` now and then.
   float part[Tile::kParts == 2 ? kAcc : 1];

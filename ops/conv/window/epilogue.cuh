@@ -1,9 +1,11 @@
 #pragma once
-// How a consumer warpgroup of conv_window_kernel turns the sums of a tile into outputs. See
-// ops/conv/window/kernel.cuh.
+// How a consumer warpgroup of conv_window_kernel turns the sums of a tile into outputs.
 
 #include "ops/conv/epilogue/epilogue.cuh"
+#include "ops/conv/range/range.h"
+#include "ops/conv/ring.cuh"
 #include "ops/conv/window/params.cuh"
+#include "ops/ptx/sm80.cuh"
 
 namespace solder::window {
 
@@ -62,7 +64,7 @@ __device__ __forceinline__ void finish_with(const Params& p, const Finish& f, in
 #pragma unroll
       for (int i = 0; i < 8; ++i) {
         const int half = i % 2, group = i / 2, at = (s * 4 + group) * 4 + half * 2;
-        sm90::store_shared(
+        sm80::store_shared(
             f.staging_smem + static_cast<uint32_t>(half * 8 * kWindowStagingPitch + group * 8) * 4, sum[at],
             sum[at + 1]);
       }
@@ -89,7 +91,7 @@ __device__ __forceinline__ void finish_with(const Params& p, const Finish& f, in
       if (is_stored) {
 #pragma unroll
         for (int i = 0; i < kRows; ++i) {
-          if (i < num_rows) *sm90::advance_bytes(dst, plane_bytes, i) = values[i];
+          if (i < num_rows) *sm80::advance_bytes(dst, plane_bytes, i) = values[i];
         }
       }
     }
@@ -119,7 +121,7 @@ __device__ __forceinline__ void finish_tile(const Params& p, const Smem& smem, c
   const int2 images = images_of(p, first_position, Tile::kPositions);
   const Finish f{.warp_k = warp_k,
                  .first_position = first_position,
-                 .staging_smem = sm90::smem_address(staging + row * kWindowStagingPitch + column),
+                 .staging_smem = sm80::smem_address(staging + row * kWindowStagingPitch + column),
                  .staging = staging + self.lane,
                  .biases = biases,
                  .is_single_image = images.x >= images.y,
@@ -153,7 +155,7 @@ __device__ void prefetch_residual(const Params& p, const Consumer& self, int fir
     const int64_t position = first_position + slice * 32 + self.lane / 16 * 31;
     const Position at = locate(p, static_cast<uint32_t>(position));
     const int image = min(at.image, p.N - 1), row = min(at.row, p.P - 1), column = min(at.column, p.Q - 1);
-    sm90::prefetch_l2(p.epilogue.residual + ((int64_t{image} * p.K + k) * p.P + row) * p.Q + column);
+    sm80::prefetch_l2(p.epilogue.residual + ((int64_t{image} * p.K + k) * p.P + row) * p.Q + column);
   }
 }
 

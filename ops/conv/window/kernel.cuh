@@ -32,11 +32,10 @@
 //   warps 8-11  .          | taps      | taps      | epilogue  | taps
 //
 // Packed x. Where several blocks of output channels would convert the same x, or the layer is deep and has
-// few tiles, three producer warps are the bottleneck. There window_pack_kernel (ops/conv/window/pack_sm90.cu)
-// converts x once, into [part][channels/8][phase][position][8] float16 of the whole batch in global scratch.
-// A window is then one run of it for each part, 8 channels and phase; warps 0-2 only issue bulk copies, the
-// producers' shared memory goes to more stages, and the images' exponents are final before this kernel
-// starts.
+// few tiles, three producer warps are the bottleneck. There window_pack_kernel converts x once, into
+// [part][channels/8][phase][position][8] float16 of the whole batch in global scratch. A window is then one
+// run of it for each part, 8 channels and phase; warps 0-2 only issue bulk copies, the producers' shared
+// memory goes to more stages, and the images' exponents are final before this kernel starts.
 //
 // The consumers have a weight ring each and may drift apart by the window ring's depth: then one's epilogue
 // hides behind the other's wgmma.
@@ -51,6 +50,7 @@
 #include "ops/conv/window/consumer.cuh"
 #include "ops/conv/window/producer.cuh"
 #include "ops/conv/window/weight_stream.cuh"
+#include "ops/ptx/sm90.cuh"
 
 namespace solder::window {
 

@@ -1,8 +1,10 @@
-// The families "window" and "packed": their plan and its launches. How they work: ops/conv/window/kernel.cuh.
+// The families "window" and "packed": their plan and its launches.
 
 #include <algorithm>
 
+#include "ops/conv/epilogue/epilogue.h"
 #include "ops/conv/kernels.h"
+#include "ops/conv/range/range.h"
 #include "ops/conv/window/params.cuh"
 #include "runtime/divide.h"
 #include "runtime/launch.cuh"
@@ -55,8 +57,8 @@ struct WindowPlan final : ConvPlan {
     packed = pack_window_weights(shape, config, problem.weights.data(), exponents);
   }
 
-  // Guess, kernel, repair, strict repair; with packed x: guess, pack, repair of what was packed, kernel, strict
-  // repair.
+  // Guess, kernel, repair, strict repair; with packed x: guess, pack, repair of what was packed, kernel,
+  // strict repair.
   void enqueue(const Context* context, const ConvTensors& t) const override {
     window::Params params = make_params(shape, config, bound_epilogue(epilogue, t.operands), t);
     const window::Kernel kernel = config.math == Math::tf32 ? window::select_kernel<Math::tf32>(config.tile)

@@ -8,7 +8,10 @@
 
 #include <algorithm>
 
+#include "ops/conv/range/range.h"
 #include "ops/conv/window/producer.cuh"
+#include "ops/ptx/sm80.cuh"
+#include "ops/ptx/sm90.cuh"
 #include "runtime/divide.h"
 #include "runtime/launch.cuh"
 
@@ -49,7 +52,7 @@ __device__ __forceinline__ void load_group(const Params& p, const Pixel& pixel, 
 #pragma unroll
     for (int i = 0; i < kGroup; ++i) {
       const bool is_valid = is_inside && first + i < p.C;
-      values[i] = is_valid ? __ldg(sm90::advance_bytes(src, plane_elems * 4, i)) : 0.0f;
+      values[i] = is_valid ? __ldg(sm80::advance_bytes(src, plane_elems * 4, i)) : 0.0f;
     }
   }
 }

@@ -1,12 +1,11 @@
 #pragma once
 // What the roles of conv_window_kernel share: parameters, shared memory, rings and the arithmetic of
-// positions. The kernel and its terms are described in ops/conv/window/kernel.cuh.
+// positions. The terms are explained at conv_window_kernel.
 
 #include "ops/conv/epilogue/epilogue.h"
 #include "ops/conv/range/range.h"
-#include "ops/conv/ring.cuh"
 #include "ops/conv/window/window.h"
-#include "ops/ptx/sm90.cuh"
+#include "ops/ptx/sm80.cuh"
 #include "runtime/divide.h"
 
 namespace solder::window {
@@ -35,7 +34,7 @@ using Kernel = void (*)(Params);
 template <Math kMath>
 Kernel select_kernel(int tile);
 
-/// Enqueues the conversion of x to packed x, and its repair: see ops/conv/window/pack_sm90.cu.
+/// Enqueues the conversion of x to packed x, and its repair.
 void pack_x(const Context& context, const Params& params);
 
 /// What differs between the kernel's instances.
@@ -71,7 +70,7 @@ struct Smem {
 
 __device__ inline Smem carve(uint8_t* base, const WindowConfig& c) {
   Smem s;
-  s.window_full = sm90::smem_address(base);
+  s.window_full = sm80::smem_address(base);
   s.window_empty = s.window_full + 8 * kMaxWindowStages;
   s.weight_full = s.window_empty + 8 * kMaxWindowStages;
   s.weight_empty = s.weight_full + 8 * 2 * kMaxWindowWeightStages;
@@ -80,7 +79,7 @@ __device__ inline Smem carve(uint8_t* base, const WindowConfig& c) {
   const int size = c.window * c.num_planes();
   const int entries = (size + kProducers - 1) / kProducers * kProducers;
   s.raw_values = reinterpret_cast<const float*>(base + kWindowFixedBytes);
-  s.raw = sm90::smem_address(s.raw_values);
+  s.raw = sm80::smem_address(s.raw_values);
   s.origins = reinterpret_cast<int64_t*>(base + kWindowFixedBytes + kWindowRawBytes);
   s.scales = reinterpret_cast<float*>(s.origins + entries);
   s.maxima = s.scales + entries;

@@ -1,7 +1,13 @@
 #pragma once
-// Warps 0-2 of conv_window_kernel convert windows of x, or fetch packed ones. See ops/conv/window/kernel.cuh.
+// The producing half of conv_window_kernel: warps 0-2 convert windows of x, or fetch packed ones.
 
+#include <cuda_fp16.h>
+
+#include "ops/conv/range/range.h"
+#include "ops/conv/ring.cuh"
 #include "ops/conv/window/params.cuh"
+#include "ops/ptx/sm80.cuh"
+#include "ops/ptx/sm90.cuh"
 
 namespace solder::window {
 
@@ -105,13 +111,13 @@ __device__ __forceinline__ void load_unit(const Params& p, const Smem& smem, con
       const int column = first_column + shift;
       const bool is_valid = is_read && channel < p.C && column >= 0 && column < p.W;
       const int64_t offset = channel * int64_t{plane_elems} + shift;
-      sm90::copy_async(raw + e * kProducers * 4, src + offset, is_valid);
+      sm80::copy_async(raw + e * kProducers * 4, src + offset, is_valid);
     }
   } else {
     const int num_channels = is_read ? p.C - unit.channel : 0;
 #pragma unroll
     for (int e = 0; e < kUnit; ++e) {
-      sm90::copy_async(raw + e * kProducers * 4, sm90::advance_bytes(src, plane_elems * 4, e),
+      sm80::copy_async(raw + e * kProducers * 4, sm80::advance_bytes(src, plane_elems * 4, e),
                        e < num_channels);
     }
   }
@@ -167,11 +173,11 @@ __device__ __forceinline__ void store_unit(const Params& p, const Smem& smem, co
   }
   float partial[4] = {};  // four short chains
 #pragma unroll
-  for (int e = 0; e < kUnit; ++e) partial[e % 4] = sm90::max_nan(partial[e % 4], fabsf(values[e]));
+  for (int e = 0; e < kUnit; ++e) partial[e % 4] = sm80::max_nan(partial[e % 4], fabsf(values[e]));
   const float max_abs =
-      sm90::max_nan(sm90::max_nan(partial[0], partial[1]), sm90::max_nan(partial[2], partial[3]));
-  self.max_abs = sm90::max_nan(self.max_abs, max_abs);
-  if (!self.is_single_image) smem.maxima[i] = sm90::max_nan(smem.maxima[i], max_abs);
+      sm80::max_nan(sm80::max_nan(partial[0], partial[1]), sm80::max_nan(partial[2], partial[3]));
+  self.max_abs = sm80::max_nan(self.max_abs, max_abs);
+  if (!self.is_single_image) smem.maxima[i] = sm80::max_nan(smem.maxima[i], max_abs);
   if (unit.turn == self.num_turns - 1 && unit.step == unit.num_steps - 1) {
     sm90::fence_proxy_async();
     __syncwarp();
@@ -197,10 +203,10 @@ __device__ __forceinline__ void produce_units(const Params& p, const Smem& smem,
       load_unit<kColumns>(p, smem, self, next, raw + slot * kRawStageBytes);
       next.advance(c, self.num_turns, last_steps);
     }
-    sm90::copy_async_commit();
+    sm80::copy_async_commit();
     slot = slot == kInFlight ? 0 : slot + 1;
     if (n >= kInFlight) {
-      sm90::copy_async_wait<kInFlight>();
+      sm80::copy_async_wait<kInFlight>();
       store_unit<Tile>(p, smem, now, raw_values + slot * (kRawStageBytes / 4), self);
       now.advance(c, self.num_turns, last_steps);
     }
@@ -270,7 +276,7 @@ __device__ void fetch_windows(const Params& p, const Smem& smem, int warp, int l
       if (turn == warp) {
         const int runs = chunk == c.num_chunks - 1 ? last_runs : full_runs;
         const uint32_t full = smem.window_full + 8 * windows.slot;
-        const uint32_t dst = sm90::smem_address(smem.windows) + windows.slot * c.window_stage_bytes;
+        const uint32_t dst = sm80::smem_address(smem.windows) + windows.slot * c.window_stage_bytes;
         sm90::mbarrier_wait(smem.window_empty + 8 * windows.slot, windows.parity ^ 1);
         if (lane == 0) sm90::mbarrier_arrive_expect(full, runs * Tile::kParts * run_bytes);
         __syncwarp();

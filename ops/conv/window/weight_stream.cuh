@@ -1,7 +1,10 @@
 #pragma once
-// One thread of conv_window_kernel's warp 3 streams packed weights. See ops/conv/window/kernel.cuh.
+// One thread of conv_window_kernel's warp 3 streams packed weights.
 
+#include "ops/conv/ring.cuh"
 #include "ops/conv/window/params.cuh"
+#include "ops/ptx/sm80.cuh"
+#include "ops/ptx/sm90.cuh"
 
 namespace solder::window {
 
@@ -40,7 +43,7 @@ __device__ bool advance_weights(const Params& p, const Smem& smem, int ring, Wei
   const uint32_t num_bytes = min(Tile::kStageSteps, steps - s.first) * kStepBytes;
   const int offset = (ring * c.weight_stages + s.cursor.slot) * kWindowWeightStageBytes;
   sm90::mbarrier_arrive_expect(smem.weight_full + 8 * slot, num_bytes);
-  sm90::bulk_load(sm90::smem_address(smem.weights) + offset, s.src, num_bytes, smem.weight_full + 8 * slot);
+  sm90::bulk_load(sm80::smem_address(smem.weights) + offset, s.src, num_bytes, smem.weight_full + 8 * slot);
   s.cursor.advance(c.weight_stages);
   s.src += num_bytes;
   s.first += Tile::kStageSteps;

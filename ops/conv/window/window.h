@@ -1,7 +1,7 @@
 #pragma once
-// The general fused convolution for Hopper: any stride, dilation, padding and size, groups = 1. Pure host
-// code: how a problem is cut up (choose_window_config) and how its weights are packed; the kernel, whose
-// words these are, is in ops/conv/window/kernel.cuh.
+// The general fused convolution for Hopper: any stride, dilation, padding and size, one group. Here: how a
+// problem is cut up and its weights packed, pure host code in the words of conv_window_kernel, where they are
+// explained.
 
 #include <cstddef>
 #include <cstdint>
@@ -59,7 +59,7 @@ inline constexpr int kWindowRawBytes = kWindowProducers * (kWindowInFlight + 1) 
 inline constexpr int kWindowFixedBytes =
     kWindowBarrierBytes + 2 * kMaxWindowChunkSteps * 4 + 8 * kWindowStagingBytes;
 
-/// How one convolution is cut up. All positions are virtual: see "Positions" in ops/conv/window/kernel.cuh.
+/// How one convolution is cut up. All positions are virtual: see "Positions" at conv_window_kernel.
 struct WindowConfig {
   Math math = Math::fp32;
   int tile = 0;            ///< index into kWindowTiles
@@ -129,8 +129,9 @@ bool make_window_config(const ConvShape& shape, Math math, int num_sms, int tile
 /// Bytes of the packed weights, to be uploaded at a multiple of 16 bytes.
 int64_t packed_window_bytes(const ConvShape& shape, const WindowConfig& config);
 
-/// Packs w [K,C,R,S]: one scale exponent per output channel (int32, K rounded up to 64; see weight_exponents), then
-/// for every 64 output channels and every step a block [part][k half][64 channels][8 terms] of float16.
+/// Packs w [K,C,R,S]: one scale exponent per output channel (int32, K rounded up to 64; see
+/// weight_exponents), then for every 64 output channels and every step a block [part][k half][64 channels][8
+/// terms] of float16.
 std::vector<std::byte> pack_window_weights(const ConvShape& shape, const WindowConfig& config, const float* w,
                                            std::span<const int32_t> exponents);
 
