@@ -1,8 +1,7 @@
 // The headline model: x [N,64,S,S] -> Conv2d(64, 128, kernel 3, bias) -> mish -> mish, timed and checked.
 //
-// The road from here to the GPU: build_graph() below -> compile() in graph/model.cpp -> the passes in
-// graph/passes/fuse.cpp -> bind() in graph/executor_cuda.cpp -> conv_cuda() in ops/conv/kernels_cuda.cpp ->
-// conv_rows(), whose kernel is in ops/conv/rows/kernel.cuh.
+// The road from here to the GPU: build_graph() below -> compile() -> fuse() -> the plan of the conv2d node ->
+// plan_conv(), which chooses the family of convolutions -> the rows kernel.
 #include <solder/solder.h>
 
 #include <algorithm>
