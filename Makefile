@@ -226,8 +226,8 @@ $(BUILD)/headers/%.ok: % $(BUILD)/flags
 	$(call say,HEADER $<) echo '#include "$<"' | $(CXX) $(CPPFLAGS) $(CXXFLAGS) -fsyntax-only -x c++ -
 	@touch $@
 
-layers:  ## includes point one way only, and README quotes 1_hello.cpp as it is
-	@tests/tools/check_layers.sh
+layers:  ## includes one way, PTX in one place, no file over 500 lines; README quotes 1_hello.cpp as it is
+	@tests/tools/check_layers.sh $(KERNEL_TEXT)
 	@tests/tools/check_readme.sh
 
 FORMATTED = $(shell git ls-files '*.h' '*.cpp' '*.cu' '*.cuh')
