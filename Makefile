@@ -8,8 +8,8 @@
 ifeq ($(MAKELEVEL),0)
   MAKEFLAGS += -j$(shell nproc) --no-print-directory
 endif
-ifneq ($(word 2,$(MAKECMDGOALS)),)
-# Several goals: one after the other (`make clean run`, `make run test`), each on all cores.
+# Several goals one after the other (`make clean run`, `make run test`), each on all cores; files all at once.
+ifneq ($(and $(word 2,$(MAKECMDGOALS)),$(strip $(foreach goal,$(MAKECMDGOALS),$(if $(findstring /,$(goal)),,x)))),)
 .NOTPARALLEL:
 .PHONY: $(MAKECMDGOALS)
 $(sort $(MAKECMDGOALS)):
