@@ -226,7 +226,7 @@ $(BUILD)/headers/%.ok: % $(BUILD)/flags
 	$(call say,HEADER $<) echo '#include "$<"' | $(CXX) $(CPPFLAGS) $(CXXFLAGS) -fsyntax-only -x c++ -
 	@touch $@
 
-layers:  ## includes one way, PTX in one place, no file over 500 lines; README quotes 1_hello.cpp as it is
+layers:  ## includes one way, node kinds and PTX in one place, no file over 500 lines; README quotes 1_hello.cpp as it is
 	@tests/tools/check_layers.sh $(KERNEL_TEXT)
 	@tests/tools/check_readme.sh
 

@@ -10,6 +10,8 @@ faults=$(
   grep -nE '#include ("|<solder/)' examples/*.cpp | grep -vE "$seen"
   # solder-run is of several files, which see one another.
   grep -nE '#include (".*/|<solder/)' examples/solder_run/* | grep -vE "$seen"
+  # What differs between node kinds stands in their files and the table of those.
+  grep -rn 'case NodeKind::' runtime ops graph examples | grep -v '^graph/nodes/'
   # PTX has one place.
   grep -rnE '\b(asm|__asm__)( volatile)? *\(' runtime ops graph | grep -vE "^ops/ptx/|^($(echo "$@" | tr ' ' '|')):"
   find runtime ops graph examples tests -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' -o -name '*.py' |
