@@ -8,8 +8,8 @@
 ifeq ($(MAKELEVEL),0)
   MAKEFLAGS += -j$(shell nproc) --no-print-directory
 endif
-ifneq ($(word 2,$(MAKECMDGOALS)),)
-# Several goals: one after the other (`make clean run`, `make run test`), each on all cores.
+# Several goals one after the other (`make clean run`, `make run test`), each on all cores; files all at once.
+ifneq ($(and $(word 2,$(MAKECMDGOALS)),$(strip $(foreach goal,$(MAKECMDGOALS),$(if $(findstring /,$(goal)),,x)))),)
 .NOTPARALLEL:
 .PHONY: $(MAKECMDGOALS)
 $(sort $(MAKECMDGOALS)):
@@ -226,8 +226,8 @@ $(BUILD)/headers/%.ok: % $(BUILD)/flags
 	$(call say,HEADER $<) echo '#include "$<"' | $(CXX) $(CPPFLAGS) $(CXXFLAGS) -fsyntax-only -x c++ -
 	@touch $@
 
-layers:  ## includes point one way only, and README quotes 1_hello.cpp as it is
-	@tests/tools/check_layers.sh
+layers:  ## includes one way, node kinds and PTX in one place, no file over 500 lines; README quotes 1_hello.cpp as it is
+	@tests/tools/check_layers.sh $(KERNEL_TEXT)
 	@tests/tools/check_readme.sh
 
 FORMATTED = $(shell git ls-files '*.h' '*.cpp' '*.cu' '*.cuh')

@@ -1,5 +1,7 @@
 #include "runtime/check_cuda.h"
 
+#include <cublas_v2.h>
+
 namespace solder {
 namespace {
 
@@ -69,12 +71,13 @@ void fail_cuda(cudaError_t status, const char* call, const char* file, int line)
                             cudaGetErrorString(status), ") from ", call, " at ", file, ":", line));
 }
 
-void fail_cublas(cublasStatus_t status, const char* call, const char* file, int line) {
+void fail_cublas(int status, const char* call, const char* file, int line) {
   // What made cuBLAS fail, a fault of an earlier kernel say, is known to the runtime below it.
   const cudaError_t beneath = cudaGetLastError();
   if (beneath != cudaSuccess) fail_cuda(beneath, call, file, line);
-  fail(status == CUBLAS_STATUS_ALLOC_FAILED ? ErrorKind::out_of_memory : ErrorKind::cuda,
-       str(cublasGetStatusName(status), " from ", call, " at ", file, ":", line));
+  fail(
+      status == CUBLAS_STATUS_ALLOC_FAILED ? ErrorKind::out_of_memory : ErrorKind::cuda,
+      str(cublasGetStatusName(static_cast<cublasStatus_t>(status)), " from ", call, " at ", file, ":", line));
 }
 
 }  // namespace solder

@@ -1,7 +1,6 @@
 #pragma once
 // The CUDA half of check.h; only files of the CUDA build include it.
 
-#include <cublas_v2.h>
 #include <cuda_runtime.h>
 
 #include "runtime/check.h"
@@ -19,7 +18,8 @@ std::string advice(cudaError_t status);
 /// Throws Error(kind_of(status)) with the call's text, CUDA's name and description of `status`, the source
 /// line and advice. Clears CUDA's last error when it can be cleared.
 [[noreturn]] void fail_cuda(cudaError_t status, const char* call, const char* file, int line);
-[[noreturn]] void fail_cublas(cublasStatus_t status, const char* call, const char* file, int line);
+/// Likewise of a cublasStatus_t; an int, as kernels need none of cuBLAS's large header.
+[[noreturn]] void fail_cublas(int status, const char* call, const char* file, int line);
 
 }  // namespace solder
 
@@ -32,7 +32,7 @@ std::string advice(cudaError_t status);
 
 #define SOLDER_CUBLAS(call)                                             \
   do {                                                                  \
-    const cublasStatus_t solder_status_ = (call);                       \
-    if (solder_status_ != CUBLAS_STATUS_SUCCESS) [[unlikely]]           \
+    const int solder_status_ = (call);                                  \
+    if (solder_status_ != 0) [[unlikely]]                               \
       ::solder::fail_cublas(solder_status_, #call, __FILE__, __LINE__); \
   } while (0)

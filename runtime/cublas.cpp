@@ -1,5 +1,7 @@
 #include "runtime/cublas.h"
 
+#include <cublas_v2.h>
+
 #include "runtime/check_cuda.h"
 #include "runtime/stream.h"
 

@@ -1,3 +1,5 @@
+#include <cublas_v2.h>
+
 #include "ops/matmul/gemm.h"
 #include "runtime/check_cuda.h"
 #include "runtime/context.h"

@@ -1,18 +1,24 @@
 #!/bin/sh
-# Includes point one way only: examples -> graph -> ops -> runtime, and examples see solder.h alone, and what they share.
+# check_layers.sh FILE...: rules of the layout. The FILEs are what NVRTC compiles without headers.
 cd "$(dirname "$0")/../.." || exit 1
 seen='<solder/solder.h>|"(\.\./)?device_option.h"'
-found=$(
+faults=$(
+  # examples -> graph -> ops -> runtime; examples see solder.h alone, and what they share.
   grep -rnE '#include "(ops|graph|examples|tests)/' runtime
   grep -rnE '#include "(graph|examples|tests)/' ops
   grep -rnE '#include "(examples|tests)/' graph
-  grep -nE '#include ["<]' examples/*.cpp /dev/null | grep -E '"|<solder/' | grep -vE "$seen"
+  grep -nE '#include ("|<solder/)' examples/*.cpp | grep -vE "$seen"
   # solder-run is of several files, which see one another.
-  grep -nE '#include ["<]' examples/solder_run/* | grep -E '".*/|<solder/' | grep -vE "$seen"
+  grep -nE '#include (".*/|<solder/)' examples/solder_run/* | grep -vE "$seen"
+  # What differs between node kinds stands in their files and the table of those.
+  grep -rn 'case NodeKind::' runtime ops graph examples | grep -v '^graph/nodes/'
+  # PTX has one place.
+  grep -rnE '\b(asm|__asm__)( volatile)? *\(' runtime ops graph | grep -vE "^ops/ptx/|^($(echo "$@" | tr ' ' '|')):"
+  find runtime ops graph examples tests -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' -o -name '*.py' |
+    xargs wc -l | awk '$1 > 500 && $2 != "total" { print $2 ": " $1 " lines, over 500" }'
 )
-if [ -n "$found" ]; then
-  echo "includes against the layers:" >&2
-  echo "$found" >&2
+if [ -n "$faults" ]; then
+  printf 'against the layout, as check_layers.sh has it:\n%s\n' "$faults" >&2
   exit 1
 fi
 echo "layers: ok"
