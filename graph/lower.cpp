@@ -12,8 +12,11 @@ namespace {
 // Turns a region into steps, keeping track of what the accumulator and the slots hold.
 class Lowering {
  public:
-  Lowering(const Region& region, bool from_result)
-      : region_(region), start_(from_result ? Arg::result() : Arg::operand(0)), uses_(region.exprs.size()) {
+  Lowering(const Region& region, bool from_result, std::span<const TensorType> outputs)
+      : region_(region),
+        outputs_(outputs),
+        start_(from_result ? Arg::result() : Arg::operand(0)),
+        uses_(region.exprs.size()) {
     for (const Expr& expr : region.exprs) count_use(expr.a), count_use(expr.b);
     for (const Arg& output : region.outputs) count_use(output);
   }
@@ -82,20 +85,31 @@ class Lowering {
     acc_ = arg;
   }
 
-  // One use of `arg` is behind us; its slot is free after the last.
-  void release(const Arg& arg) {
+  // One use of `arg` is behind us; its slot is free after the last. True while others are ahead.
+  bool release(const Arg& arg) {
     int* uses = arg.kind == Arg::Kind::expr ? &uses_[static_cast<size_t>(arg.index)]
                 : arg == start_             ? &start_uses_
                                             : nullptr;
-    if (uses == nullptr || --*uses > 0) return;
+    if (uses == nullptr || --*uses > 0) return uses != nullptr;
     if (const std::optional<int> slot = slot_of(arg)) slots_[static_cast<size_t>(*slot)] = {};
+    return false;
   }
 
+  // Stores the accumulator, which holds `value`, in 16 bits first: whatever follows reads what was stored. An operand
+  // is read as it was stored before.
   void store_outputs_of(const Arg& value) {
-    for (size_t i = 0; i < region_.outputs.size(); ++i) {
-      if (region_.outputs[i] != value) continue;
-      push({.op = Op::store_output, .index = static_cast<uint8_t>(i)});
-      release(value);
+    Op rounded =
+        value.kind == Arg::Kind::expr ? region_.exprs[static_cast<size_t>(value.index)].op : Op::load;
+    for (const bool is_narrow : {true, false}) {
+      for (size_t i = 0; i < region_.outputs.size(); ++i) {
+        const DType dtype = outputs_.empty() ? DType::float32 : outputs_[i].dtype;
+        if (region_.outputs[i] != value || (dtype != DType::float32) != is_narrow) continue;
+        push({.op = Op::store_output, .index = static_cast<uint8_t>(i)});
+        const Op round = dtype == DType::float16 ? Op::to_float16 : Op::to_bfloat16;
+        if (!release(value) || !is_narrow || value.kind == Arg::Kind::operand || round == rounded) continue;
+        push({.op = round});
+        rounded = round;
+      }
     }
   }
 
@@ -139,6 +153,7 @@ class Lowering {
   }
 
   const Region& region_;
+  const std::span<const TensorType> outputs_;
   const Arg start_;
   std::vector<int> uses_;  // uses ahead, by expression
   int start_uses_ = 0;
@@ -207,12 +222,12 @@ Region contract_mish(const Region& region) {
   return result;
 }
 
-bool fits_program(const Region& region, bool from_result) {
-  return Lowering(region, from_result).run().has_value();
+bool fits_program(const Region& region, bool from_result, std::span<const TensorType> outputs) {
+  return Lowering(region, from_result, outputs).run().has_value();
 }
 
-Program lower(const Region& region, bool from_result) {
-  const std::optional<Program> program = Lowering(region, from_result).run();
+Program lower(const Region& region, bool from_result, std::span<const TensorType> outputs) {
+  const std::optional<Program> program = Lowering(region, from_result, outputs).run();
   SOLDER_REQUIRE(program.has_value(), unsupported, "an elementwise region takes at most ", kMaxSteps,
                  " steps, ", kMaxSlots, " values parked, ", kMaxOperands, " operands and ", kMaxOutputs,
                  " outputs; this one is ", to_string(region));

@@ -1,9 +1,10 @@
 #pragma once
 // What the passes do with regions, and what becomes of one: an accumulator program.
 
+#include <span>
 #include <vector>
 
-#include "graph/region.h"
+#include "graph/graph.h"
 #include "ops/elementwise/program.h"
 
 namespace solder {
@@ -19,12 +20,13 @@ Region merge(const Region& producer, const Region& consumer, const std::vector<i
 Region contract_mish(const Region& region);
 
 /// Whether lower() would succeed.
-bool fits_program(const Region& region, bool from_result);
+bool fits_program(const Region& region, bool from_result, std::span<const TensorType> outputs);
 
-/// The region as an accumulator program. With `from_result` it is an epilogue's: the result exists only as the
-/// initial accumulator and is parked in a slot if it is needed again. Throws Error(unsupported) when the
-/// region needs more steps, slots or operands than a Program has.
-Program lower(const Region& region, bool from_result);
+/// The region as an accumulator program that stores these outputs (none given: all in float32). What is stored in 16
+/// bits is rounded from then on: what reads the value later reads what was stored. With `from_result` it is an
+/// epilogue's: the result exists only as the initial accumulator and is parked in a slot if it is needed again.
+/// Throws Error(unsupported) when the region needs more steps, slots or operands than a Program has.
+Program lower(const Region& region, bool from_result, std::span<const TensorType> outputs);
 
 /// True when output `output` may overwrite operand `operand` in place: every read of the operand comes before
 /// the store.

@@ -67,7 +67,7 @@ class Conv2dRun final : public NodeRun {
     ConvProblem problem{.node = node.name,
                         .shape = conv_shape(node, std::array{x, w}),
                         .math = request.math,
-                        .epilogue = lower(node.epilogue.region, true),
+                        .epilogue = lower(node.epilogue.region, true, node.outputs),
                         .operands = {request.inputs.begin() + 2, request.inputs.end()},
                         .weights = weights.floats(),
                         .workspace_bytes = request.workspace_bytes};

@@ -23,7 +23,7 @@ std::vector<TensorType> infer(const Node& node, std::span<const TensorType>) {
 class ElementwiseRun final : public NodeRun {
  public:
   explicit ElementwiseRun(const PlanRequest& request)
-      : program_(lower(request.node.epilogue.region, false)),
+      : program_(lower(request.node.epilogue.region, false, request.node.outputs)),
         pass_(program_, request.inputs, request.outputs, request.device) {
     plan.path = "one pass: " + pass_.words();
     constants = pass_.constants();
@@ -67,8 +67,8 @@ EpiloguePass::EpiloguePass(const PlanRequest& request) {
   operands.insert(operands.end(), request.inputs.begin() + static_cast<std::ptrdiff_t>(num_own),
                   request.inputs.end());
   num_own_inputs_ = num_own;
-  pass_ = std::make_shared<ElementwisePass>(as_pass(lower(region, true)), operands, request.outputs,
-                                            request.device);
+  pass_ = std::make_shared<ElementwisePass>(as_pass(lower(region, true, request.node.outputs)), operands,
+                                            request.outputs, request.device);
 }
 
 std::string EpiloguePass::words() const { return pass_ ? "; then one pass: " + pass_->words() : ""; }
@@ -85,10 +85,9 @@ Launch EpiloguePass::bind(const BoundNode& node, const Context* context) const {
 
 Value Graph::elementwise(Op op, std::vector<Value> inputs, std::vector<Shape> operand_shapes, Arg a, Arg b,
                          float p, float q, DType dtype) {
-  SOLDER_REQUIRE(b.kind == Arg::Kind::none ? is_unary(op) : is_binary(op), invalid_argument, to_string(op),
-                 is_unary(op)    ? " takes one argument"
-                 : is_binary(op) ? " takes two arguments"
-                                 : " is no function");
+  const bool is_call_of_one = b.kind == Arg::Kind::none;
+  SOLDER_REQUIRE(is_call_of_one ? is_unary(op) : is_binary(op), invalid_argument, to_string(op),
+                 " is no function of ", is_call_of_one ? "one argument" : "two arguments");
   Node node{.kind = NodeKind::elementwise, .name = next_name(to_string(op)), .inputs = std::move(inputs)};
   node.outputs = {{{}, dtype}};
   node.epilogue.region = {static_cast<int>(node.inputs.size()), {{op, a, b, p, q}}, {Arg::expr(0)}};

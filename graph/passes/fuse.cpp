@@ -97,7 +97,7 @@ class Fuser {
       return false;
 
     Node merged = merged_node(producer, consumer, producer_index, kept);
-    if (!fits_program(merged.epilogue.region, !is_elementwise) ||
+    if (!fits_program(merged.epilogue.region, !is_elementwise, merged.outputs) ||
         (space.size() > kMaxDims && !fits_elementwise(space, operand_views(merged))))
       return false;
     if (!kept.empty() && !make_way(producer_index, consumer_index)) return false;

@@ -62,7 +62,7 @@ inline Bound bound(const Graph& graph, const Node& node) {
         dense_view(nullptr, graph.type(node.inputs[i]).dtype, node.epilogue.operand_shapes[i]));
   for (const TensorType& type : node.outputs)
     result.outputs.push_back(dense_view(nullptr, type.dtype, type.shape));
-  result.program = lower(node.epilogue.region, false);
+  result.program = lower(node.epilogue.region, false, node.outputs);
   return result;
 }
 

@@ -189,7 +189,7 @@ GPU_TEST_CASE("elementwise: a table gives what the interpreter gives, for every 
       CHECK(model.weights_bytes() == kTableElems * 2);
       const Tensor by_table = model.session().run({{"x", in}}).at("y");
 
-      const Program program = lower(model.graph().nodes().back().epilogue.region, false);
+      const Program program = bound(model.graph(), model.graph().nodes().back()).program;
       const Tensor x_gpu = in.to(gpu), y_gpu = Tensor::empty({size}, to, gpu);
       const std::vector<TensorView> operands{dense_view(x_gpu.data(), from, {size})},
           outputs{dense_view(y_gpu.data(), to, {size})};

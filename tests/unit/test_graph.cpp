@@ -94,14 +94,14 @@ TEST_CASE("fuse: mish of mish after a convolution is one node, double_mish in it
   const Node& conv = f.nodes().back();
   CHECK(conv.kind == NodeKind::conv2d);
   CHECK(conv.epilogue.operand_shapes == std::vector<Shape>{{4, 1, 1}});
-  CHECK(to_string(lower(conv.epilogue.region, true)) == "add %0, double_mish, store_output 0");
+  CHECK(to_string(lower(conv.epilogue.region, true, {})) == "add %0, double_mish, store_output 0");
 }
 
 TEST_CASE("fuse: three mishes leave one over; a mish that is read elsewhere stays") {
   Graph g;
   const Value x = g.input("x", {9});
   g.output("y", g.mish(g.mish(g.mish(x))));
-  CHECK(to_string(lower(fused(g).nodes().back().epilogue.region, false)) ==
+  CHECK(to_string(lower(fused(g).nodes().back().epilogue.region, false, {})) ==
         "double_mish, mish, store_output 0");
   Graph kept;
   const Value inner = kept.mish(kept.input("x", {9}));
@@ -110,7 +110,7 @@ TEST_CASE("fuse: three mishes leave one over; a mish that is read elsewhere stay
   const Graph f = fused(kept);
   CHECK(count_nodes(f, NodeKind::elementwise) == 1);
   CHECK(f.nodes().back().outputs.size() == 2);
-  CHECK(to_string(lower(f.nodes().back().epilogue.region, false)) ==
+  CHECK(to_string(lower(f.nodes().back().epilogue.region, false, {})) ==
         "mish, store_output 1, mish, store_output 0");
 }
 
@@ -326,7 +326,7 @@ TEST_CASE("lower: programs compute what their regions say, whatever is parked") 
     for (Arg* arg : {&expr.a, &expr.b})
       if (arg->kind == Arg::Kind::operand) *arg = arg->index == 0 ? Arg::result() : Arg::operand(0);
   for (const bool in_registers : {false, true}) {
-    const Program program = in_registers ? as_pass(lower(epilogue, true)) : lower(region, false);
+    const Program program = in_registers ? as_pass(lower(epilogue, true, {})) : lower(region, false, {});
     std::vector<float> result(4);
     auto* xp = const_cast<float*>(x.data());
     auto* yp = const_cast<float*>(y.data());
@@ -343,6 +343,56 @@ TEST_CASE("lower: programs compute what their regions say, whatever is parked") 
       lower({2,
              {{Op::add, Arg::operand(0), Arg::operand(1)}, {Op::mul, Arg::expr(0), Arg::operand(1)}},
              {Arg::expr(0), Arg::expr(1)}},
-            false),
+            false, {}),
       1, 0));
+}
+
+TEST_CASE("lower: what reads a value after it was stored in 16 bits reads what was stored") {
+  const auto steps = [](const Region& region, bool from_result, const std::vector<DType>& dtypes) {
+    std::vector<TensorType> outputs;
+    for (const DType dtype : dtypes) outputs.push_back({{4}, dtype});
+    CHECK(fits_program(region, from_result, outputs));
+    return to_string(lower(region, from_result, outputs));
+  };
+  constexpr DType f32 = DType::float32, f16 = DType::float16, bf16 = DType::bfloat16;
+  const Expr add{Op::add, Arg::operand(0), Arg::immediate(1)}, sub{Op::sub, Arg::expr(0), Arg::operand(0)};
+  const Region kept{1, {add, sub}, {Arg::expr(1), Arg::expr(0)}};
+  CHECK(steps(kept, false, {f16, f16}) == "add 1, store_output 1, to_float16, sub %0, store_output 0");
+  CHECK(steps(kept, false, {f16, bf16}) == "add 1, store_output 1, to_bfloat16, sub %0, store_output 0");
+  CHECK(steps(kept, false, {f16, f32}) == "add 1, store_output 1, sub %0, store_output 0");
+  CHECK(steps({1, {add, sub}, {Arg::expr(1)}}, false, {f16}) == "add 1, sub %0, store_output 0");
+  // Stored twice, in 16 bits and (a cast of that) in 32; parked.
+  CHECK(steps({1, {add}, {Arg::expr(0), Arg::expr(0)}}, false, {f32, f16}) ==
+        "add 1, store_output 1, to_float16, store_output 0");
+  CHECK(steps({1, {add, {Op::mul, Arg::expr(0), Arg::expr(0)}}, {Arg::expr(1), Arg::expr(0)}}, false,
+              {f16, f16}) == "add 1, store_output 1, to_float16, store_slot 0, mul slot0, store_output 0");
+  // Rounded already, never read again, or read from memory: nothing to add.
+  CHECK(steps({1, {{Op::to_float16, Arg::operand(0)}, {Op::neg, Arg::expr(0)}}, {Arg::expr(1), Arg::expr(0)}},
+              false, {f16, f16}) == "to_float16, store_output 1, neg, store_output 0");
+  CHECK(steps({1, {add}, {Arg::expr(0), Arg::expr(0)}}, false, {f16, f16}) ==
+        "add 1, store_output 0, to_float16, store_output 1");
+  CHECK(steps({1, {add}, {Arg::operand(0), Arg::expr(0)}}, false, {f16, f16}) ==
+        "store_output 0, add 1, store_output 1");
+  // An epilogue's result.
+  CHECK(steps({0, {{Op::neg, Arg::result()}}, {Arg::result(), Arg::expr(0)}}, true, {f16, f16}) ==
+        "store_output 0, to_float16, neg, store_output 1");
+}
+
+TEST_CASE("fusion: a 16-bit value that is given out is the one that its readers used") {
+  for (const DType dtype : {DType::float16, DType::bfloat16}) {
+    Graph g;
+    const Value x = g.input("x", {1}, dtype), a = g.add(x, 1.0f);
+    g.output("a", a);
+    g.output("a - x", g.sub(a, x));
+    g.output("a as float32", g.cast(a, DType::float32));
+    const float large = 2048;  // float16 and bfloat16 have no 2049
+    for (const bool fuse : {false, true}) {
+      const Model model = compile(g, {}, {.device = Device::cpu(), .fuse = fuse});
+      if (fuse) CHECK(model.graph().nodes().size() == 2);
+      const TensorMap y = model.session().run({{"x", Tensor::from({1}, {&large, 1}).to(dtype)}});
+      CHECK(y.at("a").to(DType::float32).floats()[0] == 2048);
+      CHECK(y.at("a - x").to(DType::float32).floats()[0] == 0);
+      CHECK(y.at("a as float32").floats()[0] == 2048);
+    }
+  }
 }
