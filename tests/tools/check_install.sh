@@ -14,9 +14,9 @@ install_to() {
   make -C "$root" install PREFIX="$1" DESTDIR="$2" > "$work/log" 2>&1 || { cat "$work/log" >&2; fail "PREFIX=$1 DESTDIR=$2"; }
 }
 
-# build_sample PREFIX C++: with PREFIX's solder.pc, which may be under PKG_CONFIG_SYSROOT_DIR.
+# build_sample PREFIX C++ [OPTION]: with PREFIX's solder.pc; OPTION is one more of pkg-config's.
 build_sample() {
-  flags=$(PKG_CONFIG_PATH="$PKG_CONFIG_SYSROOT_DIR$1/lib/pkgconfig" pkg-config --cflags --libs solder) || fail "no solder.pc for $1"
+  flags=$(PKG_CONFIG_PATH="$1/lib/pkgconfig" pkg-config ${3:+"$3"} --cflags --libs solder) || fail "no solder.pc for $1"
   project=$(mktemp -d) || exit 1
   cp "$tests/install_sample.cpp" "$project/"
   # pkg-config quotes what the shell would take apart. Its flags come last: they may not change the user's C++.
@@ -25,7 +25,7 @@ build_sample() {
   echo "$said" | grep -q "^C++$2: mish(1) = 0.8650" || fail "the sample says: $said"
   # Each installed header must be of use to it.
   sed 's/\\ /%20/g' "$project"/*.d | tr -d '\\' | tr ' ' '\n' | grep -c 'include/solder/' > "$project/used"
-  find "$PKG_CONFIG_SYSROOT_DIR$1/include" -type f | wc -l | cmp -s - "$project/used" || fail "headers that solder.h does not include"
+  find "$1/include" -type f | wc -l | cmp -s - "$project/used" || fail "headers that solder.h does not include"
   rm -rf "$project"
 }
 
@@ -39,7 +39,9 @@ install_to "$(realpath --relative-to="$root" "$work/relative")"
 build_sample "$work/relative" 23
 
 install_to /opt/solder "$work/stage"
-PKG_CONFIG_SYSROOT_DIR=$work/stage build_sample /opt/solder 20
+# A sysroot would move CUDA's libraries too, so the staged files are found by their prefix.
+grep -q '^prefix=/opt/solder$' "$work/stage/opt/solder/lib/pkgconfig/solder.pc" || fail "solder.pc names the stage"
+build_sample "$work/stage/opt/solder" 20 "--define-variable=prefix=$work/stage/opt/solder"
 
 rm -rf "$work"
 echo "install: ok"
