@@ -114,6 +114,7 @@ __device__ __forceinline__ void finish_tile(const Params& p, const Smem& smem, c
   // them beside the sums.
 #pragma unroll
   for (int i = 0; i < kAcc; ++i) sum[i] *= scales[i / 2 % 2];
+  __syncwarp();  // the last tile's biases have been read
   if (self.lane < 16) {
     const int k = min(warp_k + self.lane, p.K - 1);
     biases[self.lane] = epilogue_bias(p.epilogue, k);
