@@ -8,7 +8,9 @@
 // differently in glibc and in CUDA: the CPU and the GPU agree to the stated bounds, not to the bit.
 //
 // Conventions: NaN in gives NaN out, everywhere. A bound in ULP holds for float32 results that are normal numbers;
-// x is any float32. Worst inputs: ACCURACY.md of the tests.
+// x is any float32. Worst inputs: ACCURACY.md of the tests. All of it in C's default floating-point environment (round
+// to nearest, subnormals kept), which a GPU has always and the CPU backend sets while it runs: in others sqrt is not
+// correctly rounded, exp does not overflow, and the rounding to whole in gelu goes wrong.
 //
 // Formulas are straight lines, so that long chains keep up with memory. Those that need another one for very
 // negative x, the tail, are written for a block of values, float (&x)[N], with one branch a block; a Range that is
