@@ -4,8 +4,9 @@
 
 namespace solder {
 
-/// While it lives, the calling thread computes as C starts a program: rounding to nearest, subnormal numbers kept, no
-/// traps. A caller may have set another mode, flush subnormals (-ffast-math does) or trap what is no error here.
+/// While it lives, the calling thread computes as C starts a program: rounding to nearest, subnormal numbers
+/// kept, no traps. A caller may have set another mode, flush subnormals (-ffast-math does) or trap what is no
+/// error here.
 class DefaultFloatEnvironment {
  public:
   DefaultFloatEnvironment() {
