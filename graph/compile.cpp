@@ -13,6 +13,7 @@
 #include "runtime/check.h"
 #include "runtime/context.h"
 #include "runtime/divide.h"
+#include "runtime/float_environment.h"
 #include "runtime/memory.h"
 
 namespace solder {
@@ -174,6 +175,7 @@ void prepare_nodes(ModelData& model) {
 }  // namespace
 
 Model compile(const Graph& graph, const TensorMap& weights, const CompileOptions& options) try {
+  const DefaultFloatEnvironment environment;  // weights are converted, and ranges worked out
   SOLDER_REQUIRE(!graph.outputs().empty(), invalid_argument, "compile: the graph has no output");
   SOLDER_REQUIRE(options.workspace_bytes >= 0, invalid_argument, "compile: workspace_bytes is ",
                  options.workspace_bytes, "; it must not be negative");

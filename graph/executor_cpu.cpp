@@ -1,6 +1,7 @@
 #include <chrono>
 
 #include "graph/executor.h"
+#include "runtime/float_environment.h"
 #include "runtime/memory.h"
 
 namespace solder {
@@ -23,10 +24,12 @@ class CpuExecutor final : public Executor {
   }
 
   void execute(const std::vector<Launch>& launches, bool) override {
+    const DefaultFloatEnvironment environment;
     for (const Launch& launch : launches) launch();
   }
 
   std::vector<double> execute_timed(const std::vector<Launch>& launches, bool) override {
+    const DefaultFloatEnvironment environment;
     const auto start = std::chrono::steady_clock::now();
     std::vector<double> marks{0};
     for (const Launch& launch : launches) {

@@ -95,8 +95,8 @@ class Lowering {
     return false;
   }
 
-  // Stores the accumulator, which holds `value`, in 16 bits first: whatever follows reads what was stored. An operand
-  // is read as it was stored before.
+  // Stores the accumulator, which holds `value`, in 16 bits first: whatever follows reads what was stored. An
+  // operand is read as it was stored before.
   void store_outputs_of(const Arg& value) {
     Op rounded =
         value.kind == Arg::Kind::expr ? region_.exprs[static_cast<size_t>(value.index)].op : Op::load;

@@ -22,10 +22,11 @@ Region contract_mish(const Region& region);
 /// Whether lower() would succeed.
 bool fits_program(const Region& region, bool from_result, std::span<const TensorType> outputs);
 
-/// The region as an accumulator program that stores these outputs (none given: all in float32). What is stored in 16
-/// bits is rounded from then on: what reads the value later reads what was stored. With `from_result` it is an
-/// epilogue's: the result exists only as the initial accumulator and is parked in a slot if it is needed again.
-/// Throws Error(unsupported) when the region needs more steps, slots or operands than a Program has.
+/// The region as an accumulator program that stores these outputs (none given: all in float32). What is
+/// stored in 16 bits is rounded from then on: what reads the value later reads what was stored. With
+/// `from_result` it is an epilogue's: the result exists only as the initial accumulator and is parked in a
+/// slot if it is needed again. Throws Error(unsupported) when the region needs more steps, slots or operands
+/// than a Program has.
 Program lower(const Region& region, bool from_result, std::span<const TensorType> outputs);
 
 /// True when output `output` may overwrite operand `operand` in place: every read of the operand comes before

@@ -8,8 +8,8 @@ namespace solder {
 constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 constexpr int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
 
-/// Division by a number that is known only at run time, as a multiplication (Granlund and Montgomery 1994). For
-/// the host, for kernels, and for the text of those made at run time.
+/// Division by a number that is known only at run time, as a multiplication (Granlund and Montgomery 1994).
+/// For the host, for kernels, and for the text of those made at run time.
 struct FastDivisor {
   uint32_t multiplier = 0;
   uint32_t shift = 0;

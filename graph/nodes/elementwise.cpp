@@ -85,9 +85,10 @@ Launch EpiloguePass::bind(const BoundNode& node, const Context* context) const {
 
 Value Graph::elementwise(Op op, std::vector<Value> inputs, std::vector<Shape> operand_shapes, Arg a, Arg b,
                          float p, float q, DType dtype) {
-  const bool is_call_of_one = b.kind == Arg::Kind::none;
-  SOLDER_REQUIRE(is_call_of_one ? is_unary(op) : is_binary(op), invalid_argument, to_string(op),
-                 " is no function of ", is_call_of_one ? "one argument" : "two arguments");
+  SOLDER_REQUIRE(b.kind == Arg::Kind::none ? is_unary(op) : is_binary(op), invalid_argument, to_string(op),
+                 is_unary(op)    ? " takes one argument"
+                 : is_binary(op) ? " takes two arguments"
+                                 : " is no function");
   Node node{.kind = NodeKind::elementwise, .name = next_name(to_string(op)), .inputs = std::move(inputs)};
   node.outputs = {{{}, dtype}};
   node.epilogue.region = {static_cast<int>(node.inputs.size()), {{op, a, b, p, q}}, {Arg::expr(0)}};

@@ -1,10 +1,9 @@
 #pragma once
 // From an op to its formula, over a block of N values: the CPU, the elementwise kernels and the convolutions'
-// epilogues all run this. With a constant op the switch folds away, which is how chains known at compile time are
-// made.
+// epilogues all run this. With a constant op the switch folds away, which is how chains known at compile time
+// are made.
 
 #include "ops/elementwise/formulas.h"
-#include "ops/elementwise/program.h"
 
 namespace solder {
 

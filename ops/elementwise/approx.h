@@ -1,7 +1,7 @@
 #pragma once
-// What the formulas need beyond C's math functions: the special-function unit, bits, the check for rare operands.
-// On the GPU one instruction each, PTX of every architecture; on the host the same with correctly rounded values.
-// Generated kernels embed this text, which is why its PTX stands here.
+// What the formulas need beyond C's math functions: the special-function unit, bits, the check for rare
+// operands. On the GPU one instruction each, PTX of every architecture; on the host the same with correctly
+// rounded values. Generated kernels embed this text, which is why its PTX stands here.
 
 #if !defined(__CUDACC_RTC__)
 #include <cmath>

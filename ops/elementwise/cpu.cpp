@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "ops/elementwise/apply.h"
+#include "ops/elementwise/program.h"
 
 namespace solder {
 namespace {

@@ -1,28 +1,32 @@
 #pragma once
-// Each scalar formula of solder, once, for host and device, under the name that it has in op_info.h. Longer than
-// other files: it is one table of formulas with what is known of each.
+// Each scalar formula of solder, once, for host and device, under the name that it has in op_info.h. Longer
+// than other files: it is one table of formulas with what is known of each.
 //
-// Compile with contraction off (-ffp-contract=off, --fmad=false): a fused multiply-add is written out as fmaf, so
-// that a formula rounds the same wherever it is inlined, and a fused chain equals the unfused one bit for bit.
-// Where the GPU has an instruction for 2^x or 1/x (approx.h) the host rounds correctly, and C's math functions round
-// differently in glibc and in CUDA: the CPU and the GPU agree to the stated bounds, not to the bit.
+// Compile with contraction off (-ffp-contract=off, --fmad=false): a fused multiply-add is written out as
+// fmaf, so that a formula rounds the same wherever it is inlined, and a fused chain equals the unfused one
+// bit for bit. Where the GPU has an instruction for 2^x or 1/x (approx.h) the host rounds correctly, and C's
+// math functions round differently in glibc and in CUDA: the CPU and the GPU agree to the stated bounds, not
+// to the bit.
 //
-// Conventions: NaN in gives NaN out, everywhere. A bound in ULP holds for float32 results that are normal numbers;
-// x is any float32. Worst inputs: ACCURACY.md of the tests.
+// Conventions: NaN in gives NaN out, everywhere. A bound in ULP holds for float32 results that are normal
+// numbers; x is any float32. Worst inputs: ACCURACY.md of the tests. All of it in C's default floating-point
+// environment (round to nearest, subnormals kept), which a GPU has always and the CPU backend sets while it
+// runs: in others sqrt is not correctly rounded, exp does not overflow, and the rounding to whole in gelu
+// goes wrong.
 //
 // Formulas are straight lines, so that long chains keep up with memory. Those that need another one for very
-// negative x, the tail, are written for a block of values, float (&x)[N], with one branch a block; a Range that is
-// known to the compiler leaves out what cannot happen.
+// negative x, the tail, are written for a block of values, float (&x)[N], with one branch a block; a Range
+// that is known to the compiler leaves out what cannot happen.
 //
-// Instructions an element on sm_90a, in brackets those of the special-function unit; the tail's check is about 1
-// more where there is one.
+// Instructions an element on sm_90a, in brackets those of the special-function unit; the tail's check is
+// about 1 more where there is one.
 //
 //   mish 12 (2)    sigmoid 17 (2)    silu 14 (2)         softplus 16 (1)     tanh 13 (2)
 //   gelu 47 (2)    gelu_tanh 27 (1)  mish, x > 0: 9 (2)  sigmoid, x > -1: 12 (2)
 //   near zero alone: tanh 6, sigmoid 5
 //
-// In the time in which an H100 reads and writes a float32 it issues 89, at most 11 of them of the special-function
-// unit; in long chains one of those costs as much as 6 others.
+// In the time in which an H100 reads and writes a float32 it issues 89, at most 11 of them of the
+// special-function unit; in long chains one of those costs as much as 6 others.
 
 #include "ops/elementwise/approx.h"
 #include "ops/elementwise/op_info.h"
@@ -143,9 +147,10 @@ SOLDER_HD void tanh(float (&x)[N], Range known = {}) {
   for (int i = 0; i < N; ++i) x[i] = all_near ? tanh_near_zero(x[i]) : tanh(x[i]);
 }
 
-/// 1 / (1 + e^-x). Up to 1 from zero 1/2 and an odd polynomial. Beyond, with E = e^x, it is E - E^2 / (1 + E)
-/// for x < 0, where E leads and its quotient only corrects, and 1 - 1 / (1 + E) for x > 0, where E may be
-/// coarse: both are b - b^2 / (1 + E), b = min(E, 1). At most 4 ULP. sigmoid(-inf) = 0, sigmoid(+inf) = 1.
+/// 1 / (1 + e^-x). Up to 1 from zero it is 1/2 and an odd polynomial. Beyond, with E = e^x,
+///   x < 0:   E - E^2 / (1 + E)   where E leads and its quotient only corrects
+///   x > 0:   1 - 1 / (1 + E)     where E may be coarse
+/// which are both b - b^2 / (1 + E), b = min(E, 1). At most 4 ULP. sigmoid(-inf) = 0, sigmoid(+inf) = 1.
 inline constexpr float kSigmoidFar = 1.0f;
 SOLDER_HD float sigmoid_near_zero(float x) {
   const float z = x * x;
@@ -209,8 +214,9 @@ SOLDER_HD float selu(float x) {
   return x > 0.0f ? kScale * x : (kScale * kAlpha) * expm1f(x);
 }
 
-/// x * Phi(x), Phi the normal distribution function (Hendrycks and Gimpel 2016): at most 4 ULP. Near zero
-/// Phi is 1/2 and an odd polynomial. Elsewhere, with a = |x|, Phi(-a) = e^(-a^2 / 2) S(a) / (k + 1.25 k a),
+/// x * Phi(x), Phi the normal distribution function (Hendrycks and Gimpel 2016): at most 4 ULP. Near zero Phi
+/// is 1/2 and an odd polynomial. Elsewhere, with a = |x|,
+///   Phi(-a) = e^(-a^2 / 2) S(a) / (k + 1.25 k a)
 /// where S, nearly constant, is a polynomial in 1 / (1 + 0.28 a); the exponent keeps what a^2 rounds away and
 /// the division what its divisor does. All of it 2^24 times as large for the sake of subnormal results.
 /// gelu(-inf) = NaN (-inf * 0), as in PyTorch.
@@ -247,9 +253,10 @@ SOLDER_HD float gelu(float x) {
   return a < 0.5f ? near : far;
 }
 
-/// GELU's tanh form, 0.5 x (1 + tanh(u)) with u = sqrt(2/pi) (x + 0.044715 x^3), written as x / (1 + e^-2u)
-/// so that nothing cancels: at most 4 ULP. 2u log2(e) = x (A + B x^2) is worked out in two floats each. e^-2u
-/// is held 2^-32 times as large for the sake of subnormal results. gelu_tanh(-inf) = NaN, as in PyTorch.
+/// GELU's tanh form, 0.5 x (1 + tanh(u)) with u = sqrt(2/pi) (x + 0.044715 x^3), at most 4 ULP, written as
+///   x / (1 + e^-2u)
+/// so that nothing cancels. 2u log2(e) = x (A + B x^2) is worked out in two floats each. e^-2u is held 2^-32
+/// times as large for the sake of subnormal results. gelu_tanh(-inf) = NaN, as in PyTorch.
 SOLDER_HD float gelu_tanh(float x) {
   constexpr float kA = 2.30220795f, kALow = 2.51366981e-7f;  // kA - w below is exact
   constexpr float kB = 0.10294324f, kBLow = -2.01619844e-9f;
@@ -285,10 +292,12 @@ SOLDER_HD float hard_sigmoid(float x) {
 /// x * hard_sigmoid(x) (Howard et al. 2019): at most 2.5 ULP. hard_swish(-inf) = NaN, as in PyTorch.
 SOLDER_HD float hard_swish(float x) { return x * hard_sigmoid(x); }
 
-/// x * tanh(log(1 + e^x)) (Misra 2019), without the logarithm: with E = e^x the factor is n / (n + 2), n = E
-/// (E + 2). As for sigmoid: E - E^2 (E + 1) / (n + 2) for x <= 0 and 1 - 2 / (n + 2) for x > 0 are both
-/// b - b^2 (b + 1) / (n + 2), b = min(E, 1). At most 4 ULP. mish(-inf) = NaN (-inf * 0), mish(+inf) = +inf,
-/// as in PyTorch.
+/// x * tanh(log(1 + e^x)) (Misra 2019), without the logarithm: with E = e^x the factor is n / (n + 2), where
+/// n = E (E + 2). As for sigmoid,
+///   x <= 0:   E - E^2 (E + 1) / (n + 2)
+///   x > 0:    1 - 2 / (n + 2)
+/// are both b - b^2 (b + 1) / (n + 2), b = min(E, 1). At most 4 ULP. mish(-inf) = NaN (-inf * 0),
+/// mish(+inf) = +inf, as in PyTorch.
 SOLDER_HD float mish_body(float x, Range known = {}) {
   const float e = exp_near_zero(x);
   const float b = fminf(e, 1.0f);

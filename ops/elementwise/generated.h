@@ -1,6 +1,6 @@
 #pragma once
-// Kernels of their own for elementwise programs, made at run time: one statement a step, values in registers, from
-// the same formulas, loads and stores as the interpreter.
+// Kernels of their own for elementwise programs, made at run time: one statement a step, values in registers,
+// from the same formulas, loads and stores as the interpreter.
 //
 // Measured on an H100 over 2^27 or 2^28 elements, times a device copy of the same bytes:
 //
@@ -11,8 +11,8 @@
 //   a bias by row + relu              1.54          1.00
 //   add + relu                        0.99          0.99
 //
-// So there are no chains compiled ahead of time. NVRTC takes 80 to 200 ms and 5 to 140 ms to be loaded; a kernel from
-// the cache 0.5 ms, with its loading.
+// So there are no chains compiled ahead of time. NVRTC takes 80 to 200 ms and 5 to 140 ms to be loaded; a
+// kernel from the cache 0.5 ms, with its loading.
 
 #include <map>
 #include <memory>
@@ -51,8 +51,8 @@ std::string elementwise_source(const Program& program, const ElementwiseArgs& ar
 /// The kernels of one compile(), by their text: passes with the same text share one.
 class ElementwiseKernels {
  public:
-  /// The kernel of a text on a CUDA device, made when it is first asked for. Null where NVRTC is missing or refuses
-  /// it. `how` receives what runs and why, in words.
+  /// The kernel of a text on a CUDA device, made when it is first asked for. Null where NVRTC is missing or
+  /// refuses it. `how` receives what runs and why, in words.
   std::shared_ptr<const ElementwiseKernel> get(const std::string& source, Device device, std::string* how);
 
  private:

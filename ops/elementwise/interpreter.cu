@@ -1,13 +1,14 @@
-// Elementwise programs on a GPU. A program that was given a kernel of its own runs as that; this kernel interprets all
-// others: the steps one after the other, each on kElems values a thread, so that the (warp-uniform) switch over ops is
-// paid once for kElems elements.
+// Elementwise programs on a GPU. A program that was given a kernel of its own runs as that; this kernel
+// interprets all others: the steps one after the other, each on kElems values a thread, so that the
+// (warp-uniform) switch over ops is paid once for kElems elements.
 //
-// Index space: the outputs' dense elements, in tiles of kThreads * kElems; a thread holds kElems / kVec vectors of kVec
-// neighbours, kThreads vectors apart (coalesced, all loads of an operand in flight together). Operands are read
+// Index space: the outputs' dense elements, in tiles of kThreads * kElems; a thread holds kElems / kVec
+// vectors of kVec neighbours, kThreads vectors apart (coalesced, all loads of an operand in flight together).
+// Operands are read
 //   dense     by vectors
 //   scalar    as one value
-//   channel   one value a row of the innermost axis, the bias of a convolution; its place is worked out once a vector
-//             for all such operands
+//   channel   one value a row of the innermost axis, the bias of a convolution; its place is worked out once
+//             a vector for all such operands
 //   strided   any other broadcast; its place for every element
 // with multiplications for divisions. Slots live in shared memory, one column a thread: no barrier needed.
 // Shared memory: num_slots * 8 KiB. Bound: issue slots, about 20 a step and element.

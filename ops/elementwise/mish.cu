@@ -11,7 +11,6 @@
 
 #include "ops/elementwise/apply.h"
 #include "ops/elementwise/mish.h"
-
 #include "runtime/launch.cuh"
 
 namespace solder {

@@ -1,7 +1,7 @@
 #pragma once
-// Every elementwise function, a row each. Its formula goes by the same name (formulas.h), and whatever else knows
-// the functions reads this table: builder, dumps, text graphs, value ranges, generated kernels, tests. A new
-// function is a row here and a formula there.
+// Every elementwise function, a row each. Its formula goes by the same name (formulas.h), and whatever else
+// knows the functions reads this table: builder, dumps, text graphs, value ranges, generated kernels, tests.
+// A new function is a row here and a formula there.
 //
 // Generated kernels embed this text, so it must compile under NVRTC, which has no standard headers.
 

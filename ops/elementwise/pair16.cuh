@@ -1,6 +1,6 @@
 #pragma once
-// Pairs of 16-bit numbers, packed in 32 bits with the first in the low half, to and from floats. Generated kernels
-// embed this text, which is why its PTX stands here.
+// Pairs of 16-bit numbers, packed in 32 bits with the first in the low half, to and from floats. Generated
+// kernels embed this text, which is why its PTX stands here.
 
 #include "runtime/dtype.h"
 

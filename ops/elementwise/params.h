@@ -1,6 +1,6 @@
 #pragma once
-// What an elementwise kernel is given. Generated kernels embed this text, so it must compile under NVRTC, which has
-// no standard headers.
+// What an elementwise kernel is given. Generated kernels embed this text, so it must compile under NVRTC,
+// which has no standard headers.
 
 #include <cstdint>
 

@@ -24,13 +24,13 @@ enum class ElementwisePath : uint8_t {
   interpreted,   ///< the one kernel for all
 };
 
-/// One elementwise program over memory: planned from types alone, prepared once on its device, bound to addresses as
-/// often as there are sessions.
+/// One elementwise program over memory: planned from types alone, prepared once on its device, bound to
+/// addresses as often as there are sessions.
 class ElementwisePass {
  public:
-  /// Plans `program`, which starts from operand 0, over the index space of the outputs; addresses do not matter yet.
-  /// On a GPU it takes the fastest way, as long as what that saves a run is worth a table's memory or a kernel's
-  /// making; `device` null is the CPU. Errors as of bind_elementwise.
+  /// Plans `program`, which starts from operand 0, over the index space of the outputs; addresses do not
+  /// matter yet. On a GPU it takes the fastest way, as long as what that saves a run is worth a table's
+  /// memory or a kernel's making; `device` null is the CPU. Errors as of bind_elementwise.
   ElementwisePass(const Program& program, std::span<const TensorView> operands,
                   std::span<const TensorView> outputs, const DeviceInfo* device);
 
@@ -41,12 +41,13 @@ class ElementwisePass {
   /// What it needs on the device, to be uploaded with the weights, aligned to 16 bytes: mostly nothing.
   std::vector<std::byte> constants() const;
 
-  /// The last step of compile() on a GPU: makes the kernel, or enqueues what completes `constants`, the bytes on the
-  /// device.
+  /// The last step of compile() on a GPU: makes the kernel, or enqueues what completes `constants`, the bytes
+  /// on the device.
   void prepare(const Context& context, ElementwiseKernels& kernels, void* constants);
 
-  /// The pass over these tensors, of the dtypes, shapes and strides that it was planned for; `context` null is the
-  /// CPU. Outputs may alias operands of the same dtype that are dense (in place); other overlap is undefined.
+  /// The pass over these tensors, of the dtypes, shapes and strides that it was planned for; `context` null
+  /// is the CPU. Outputs may alias operands of the same dtype that are dense (in place); other overlap is
+  /// undefined.
   Launch bind(const Context* context, std::span<const TensorView> operands,
               std::span<const TensorView> outputs, const void* constants) const;
 
@@ -58,8 +59,8 @@ class ElementwisePass {
   std::string words_;
 };
 
-/// The CUDA half of bind(). Without a `kernel`, and where an array that would be read by vectors is not aligned to 16
-/// bytes, the program is interpreted.
+/// The CUDA half of bind(). Without a `kernel`, and where an array that would be read by vectors is not
+/// aligned to 16 bytes, the program is interpreted.
 Launch bind_elementwise_cuda(const Context& context, ElementwisePath path, const Program& program,
                              const ElementwiseArgs& args, std::shared_ptr<const ElementwiseKernel> kernel,
                              const void* constants);

@@ -28,8 +28,8 @@ struct Axis {
   Shape strides;
 };
 
-// The axes, innermost first, as few as the operands' strides allow: one joins the one inside it when every operand
-// steps over both with one stride.
+// The axes, innermost first, as few as the operands' strides allow: one joins the one inside it when every
+// operand steps over both with one stride.
 std::vector<Axis> collapsed(const Shape& space, const std::vector<Shape>& strides) {
   std::vector<Axis> axes;
   for (size_t axis = space.size(); axis-- > 0;) {

@@ -18,7 +18,8 @@ namespace solder {
 /// Where a step's second value comes from.
 enum class Source : uint8_t { none, immediate, operand, slot };
 
-/// One step of a program. `p`, `q` are the op's parameters (see OpInfo); `p` is also the value of an immediate source.
+/// One step of a program. `p`, `q` are the op's parameters (see OpInfo); `p` is also the value of an
+/// immediate source.
 struct Step {
   Op op = Op::load;
   Source source = Source::none;
@@ -32,8 +33,8 @@ struct Step {
 inline constexpr int kMaxSteps = 48;
 inline constexpr int kMaxSlots = 4;
 
-/// A program starts with acc = operand 0, or in an epilogue with acc = the result that it follows, and runs its
-/// steps in order; each output is stored once. Plain data: it travels to the GPU as a kernel parameter.
+/// A program starts with acc = operand 0, or in an epilogue with acc = the result that it follows, and runs
+/// its steps in order; each output is stored once. Plain data: it travels to the GPU as a kernel parameter.
 struct Program {
   int num_steps = 0;
   int num_operands = 1;
@@ -57,9 +58,9 @@ std::string params_text(Op op, float p, float q, const char* separator);
 /// An epilogue as a pass of its own over the result in memory, which becomes operand 0; the others follow.
 Program as_pass(const Program& epilogue);
 
-/// Binds a program's tensors over the outputs' one shape. Outputs are dense, an operand broadcasts to them, whatever
-/// its strides (Error(shape_mismatch) otherwise; Error(unsupported) when they are too many, or more than kMaxDims
-/// axes remain).
+/// Binds a program's tensors over the outputs' one shape. Outputs are dense, an operand broadcasts to them,
+/// whatever its strides (Error(shape_mismatch) otherwise; Error(unsupported) when they are too many, or more
+/// than kMaxDims axes remain).
 ElementwiseArgs bind_elementwise(std::span<const TensorView> operands, std::span<const TensorView> outputs);
 
 /// Whether bind_elementwise() takes these operands.

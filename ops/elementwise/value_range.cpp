@@ -41,8 +41,8 @@ Range image(const Step& step, Range x) {
   return {std::max(y.low, rule.within.low), std::min(y.high, rule.within.high)};
 }
 
-// What a binary function makes of a and b: of each end with each. One that is NaN (infinity less infinity) lies
-// between others that are not.
+// What a binary function makes of a and b: of each end with each. One that is NaN (infinity less infinity)
+// lies between others that are not.
 Range image(const Step& step, Range a, Range b) {
   if (!op_info(step.op).image.is_known) return {};
   float values[4] = {a.low, a.low, a.high, a.high};

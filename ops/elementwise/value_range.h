@@ -4,7 +4,6 @@
 
 #include <vector>
 
-#include "ops/elementwise/formulas.h"
 #include "ops/elementwise/program.h"
 
 namespace solder {

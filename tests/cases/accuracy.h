@@ -1,6 +1,6 @@
 #pragma once
-// The accuracy contract as the tests read it: the bounds that the formulas' docstrings state, and each function's
-// exact value in double, naive and independent of the formulas. Host and device.
+// The accuracy contract as the tests read it: the bounds that the formulas' docstrings state, and each
+// function's exact value in double, naive and independent of the formulas. Host and device.
 
 #include <algorithm>
 #include <cmath>
@@ -13,11 +13,12 @@
 
 namespace solder::test {
 
-/// What formulas.h says of each function: 0 where it is exact, 0.5 where it is correctly rounded, else "at most N ULP".
+/// What formulas.h says of each function: 0 where it is exact, 0.5 where it is correctly rounded, else "at
+/// most N ULP".
 std::map<std::string, double> stated_bounds();
 
-/// A unary function with parameters. Its normal results are within `max_ulp`, the stated bound, of the exact value,
-/// the subnormal ones within `max_steps` steps of 2^-149.
+/// A unary function with parameters. Its normal results are within `max_ulp`, the stated bound, of the exact
+/// value, the subnormal ones within `max_steps` steps of 2^-149.
 struct AccuracyCase {
   Op op;
   float p = 0, q = 0;
@@ -74,8 +75,9 @@ SOLDER_TEST_HD double rounded_to(double x, int digits, int min_exponent, double 
   return fabs(rounded) > largest ? copysign(HUGE_VAL, x) : rounded;
 }
 
-/// The function by its definition; NaN for one that is missing here. Where the definition cancels or overflows in double, double's own log1p,
-/// expm1 and erfc step in. double_mish is stepwise: its exact value is that of mish at mish(x) as float32.
+/// The function by its definition; NaN for one that is missing here. Where the definition cancels or
+/// overflows in double, double's own log1p, expm1 and erfc step in. double_mish is stepwise: its exact value
+/// is that of mish at mish(x) as float32.
 SOLDER_TEST_HD double exact_value(Op op, double p, double q, double x) {
   const double hard_sigmoid = (x + 3 < 0 ? 0 : x + 3 > 6 ? 6 : x + 3) / 6;
   const double gelu_tanh_u = sqrt(2 / M_PI) * (x + 0.044715 * x * x * x);

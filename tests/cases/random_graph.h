@@ -16,8 +16,8 @@ struct RandomGraph {
 
 /// Up to 40 calls over one base shape (empty and ragged ones too) and the shapes that broadcast to it:
 /// fan-out, x op x, one tensor given as two inputs, scalars on both sides, casts, several outputs, among them
-/// inputs, parameters and one value under two names, matrix products and views, and in rank 4 convolutions that
-/// keep the shape.
+/// inputs, parameters and one value under two names, matrix products and views, and in rank 4 convolutions
+/// that keep the shape.
 class GraphGenerator {
  public:
   explicit GraphGenerator(uint64_t seed) : engine_(seed) {

@@ -5,6 +5,7 @@
 #include "tests/cases/accuracy.h"
 
 #include <atomic>
+#include <cfenv>
 #include <cstdio>
 #include <fstream>
 #include <map>
@@ -187,6 +188,51 @@ TEST_CASE("accuracy: special values, and the same at subnormal inputs on the CPU
     INFO(name_of(c));
     CHECK(most_apart <= (c.op == Op::log || c.op == Op::erf ? 1 : 0));
   }
+}
+
+TEST_CASE("accuracy: the caller's floating-point environment changes no bit, and stays") {
+  constexpr int64_t kSize = 1 << 12;
+  const Tensor x = Tensor::empty({kSize});
+  for (uint32_t i = 0; i < kSize; ++i) x.floats()[i] = spread_input(i << 12);
+  const Tensor image = uniform({2, 3, 9, 9}, 1), filter = uniform({4, 3, 3, 3}, 2), a = uniform({7, 33}, 3),
+               b = uniform({33, 5}, 4);
+  Graph g;
+  const Value in = g.input("x", {kSize});
+  for (const AccuracyCase& c : accuracy_cases()) g.output(name_of(c), g.unary(c.op, in, c.p, c.q));
+  g.output("half", g.cast(in, DType::float16));
+  g.output("conv2d", g.conv2d(g.input("image", image.shape()), g.parameter("filter", filter.shape())));
+  g.output("matmul", g.matmul(g.input("a", a.shape()), g.parameter("b", b.shape())));
+  const auto results = [&] {
+    const Model model = compile(g, {{"filter", filter}, {"b", b}}, {.device = Device::cpu()});
+    return model.session().run({{"x", x}, {"image", image}, {"a", a}});
+  };
+  const TensorMap expected = results();
+  const auto check = [&](const char* what, auto set) {
+    std::fenv_t before;
+    std::fegetenv(&before);
+    set();
+    const int mode = std::fegetround();
+    const TensorMap found = results();
+    const Tensor half = x.to(DType::float16);
+    const bool is_kept = std::fegetround() == mode;
+    std::fesetenv(&before);
+    INFO(std::string(what));
+    CHECK(is_kept);
+    CHECK(same_bits(half, x.to(DType::float16)));
+    for (const auto& [name, tensor] : expected) {
+      INFO(name);
+      CHECK(same_bits(tensor, found.at(name)));
+    }
+  };
+  check("upward", [] { std::fesetround(FE_UPWARD); });
+  check("downward", [] { std::fesetround(FE_DOWNWARD); });
+  check("toward zero", [] { std::fesetround(FE_TOWARDZERO); });
+#if defined(__SSE__)
+  check("subnormals flushed", [] { __builtin_ia32_ldmxcsr(__builtin_ia32_stmxcsr() | 0x8040); });
+#endif
+#if defined(__GLIBC__)
+  check("traps", [] { ::feenableexcept(FE_INVALID | FE_DIVBYZERO | FE_OVERFLOW); });
+#endif
 }
 
 TEST_CASE("accuracy: 2^24 spread inputs on the CPU") {
