@@ -35,7 +35,9 @@ void run_cases(const std::vector<ConvCase>& cases, Data (*draw_data)(const ConvS
                const Check& check) {
   std::map<std::string, int> num_runs;
   uint64_t seed = 100;
-  for (const auto& [name, s, is_hard] : cases) {
+  for (const ConvCase& c : cases) {
+    const std::string& name = c.name;
+    const ConvShape& s = c.shape;
     const Data data = draw_data(s, seed += 3);
     const TensorMap weights{{"w", data.w}, {"b", data.b}};
     for (const Device device : devices())
@@ -79,7 +81,9 @@ TEST_CASE("conv2d: every case by every family, within its mode's bound, and the 
 }
 
 TEST_CASE("conv2d: without a bias, and a bias of zeros, are the same") {
-  for (const auto& [name, s, is_hard] : conv_cases()) {
+  for (const ConvCase& c : conv_cases()) {
+    const std::string& name = c.name;
+    const ConvShape& s = c.shape;
     const Data data = draw(s, 7);
     const Tensor zeros = Tensor::from({s.K}, std::vector<float>(static_cast<size_t>(s.K)));
     for (const Device device : devices()) {
@@ -132,7 +136,9 @@ TEST_CASE("conv2d: NaN and infinity in x come out where float32 has them, by eve
 TEST_CASE(
     "conv2d: weights that are not finite, padding included: x is 0 outside the image, and 0 times infinity "
     "NaN") {
-  for (const auto& [name, s, is_hard] : conv_cases()) {
+  for (const ConvCase& c : conv_cases()) {
+    const std::string& name = c.name;
+    const ConvShape& s = c.shape;
     Data data = draw(s, 11);
     const std::span<float> w = data.w.floats();
     w[0] = INFINITY;              // the first tap, which meets the padding on top
@@ -159,7 +165,9 @@ TEST_CASE(
 }
 
 GPU_TEST_CASE("conv2d: a small workspace cuts the columns into chunks and changes nothing") {
-  for (const auto& [name, s, is_hard] : conv_cases()) {
+  for (const ConvCase& c : conv_cases()) {
+    const std::string& name = c.name;
+    const ConvShape& s = c.shape;
     if (s.gemm_k() > 300) continue;
     const Data data = draw(s, 300);
     for (const int64_t workspace : {200 << 10, 1 << 20}) {
