@@ -88,10 +88,10 @@ TEST_CASE("errors: shapes and dtypes that do not fit are refused by every kind o
               "bias must be float32 [6]");
   CHECK_ERROR(g.add(x, y), shape_mismatch, "broadcast");
   CHECK_ERROR(g.add(x, half), invalid_argument, "differ in dtype");
-  CHECK_ERROR(g.unary(Op::add, x), invalid_argument, "one argument");
-  CHECK_ERROR(g.binary(Op::exp, x, x), invalid_argument, "two arguments");
-  CHECK_ERROR(g.binary(Op::exp, x, 1.0f), invalid_argument, "two arguments");
-  CHECK_ERROR(g.binary(Op::exp, 1.0f, x), invalid_argument, "two arguments");
+  CHECK_ERROR(g.unary(Op::add, x), invalid_argument, "two arguments");
+  CHECK_ERROR(g.binary(Op::exp, x, x), invalid_argument, "one argument");
+  CHECK_ERROR(g.binary(Op::exp, x, 1.0f), invalid_argument, "one argument");
+  CHECK_ERROR(g.binary(Op::exp, 1.0f, x), invalid_argument, "one argument");
   CHECK_ERROR(g.clip(x, 1, 0), invalid_argument, "low 1");
   CHECK_ERROR(g.type({.node = 99}), invalid_argument, "not of this graph");
   CHECK_ERROR(g.type({.node = x.node, .output = 1}), invalid_argument, "no output 1");

@@ -35,8 +35,8 @@ TEST_CASE("builder: names are unique, values must exist, dtypes must agree") {
   CHECK_ERROR(g.add(x, g.input("other", {2, 4})), shape_mismatch, "[2, 3]", "[2, 4]", "broadcast");
   CHECK_ERROR(g.clip(x, 1, -1), invalid_argument, "clip");
   CHECK_ERROR(g.clip(x, NAN, 1), invalid_argument, "clip");
-  CHECK_ERROR(g.unary(Op::add, x), invalid_argument, "one argument");
-  CHECK_ERROR(g.binary(Op::mish, x, x), invalid_argument, "two arguments");
+  CHECK_ERROR(g.unary(Op::add, x), invalid_argument, "two arguments");
+  CHECK_ERROR(g.binary(Op::mish, x, x), invalid_argument, "one argument");
   CHECK_ERROR(g.mish(Value{}), invalid_argument, "not of this graph");
   CHECK_ERROR(g.mish(Value{0, 1}), invalid_argument, "output 1");
   g.output("y", x);
