@@ -42,26 +42,24 @@ struct Attempt {
 };
 
 Attempt attempt(const ConvFamily& family, const ConvProblem& problem, const DeviceInfo* device) {
-  Attempt result{family.name, nullptr, {}};
+  std::string why_not = "not in this build (ARCHS in the Makefile)";
   if (family.on_gpu != (device != nullptr))
-    result.why_not = family.on_gpu ? "runs on a GPU" : "runs on the CPU";
-  else if (family.make == nullptr)
-    result.why_not = "not in this build (ARCHS in the Makefile)";
-  else
-    result.plan = family.make(problem, device, &result.why_not);
-  return result;
+    return {family.name, nullptr, family.on_gpu ? "runs on a GPU" : "runs on the CPU"};
+  if (family.make == nullptr) return {family.name, nullptr, why_not};
+  auto plan = family.make(problem, device, &why_not);
+  return {family.name, std::move(plan), why_not};
 }
 
-// "rows+packed: stride, direct: ...": why they were not taken.
+// "rows+packed: stride, direct: ...": why those without a plan have none.
 std::string refusals(std::span<const Attempt> attempts) {
-  std::string text;
-  for (size_t i = 0; i < attempts.size(); ++i) {
-    if (attempts[i].why_not.empty()) continue;
-    text += attempts[i].family;
-    const bool is_same = i + 1 < attempts.size() && attempts[i + 1].why_not == attempts[i].why_not;
-    text += is_same ? "+" : ": " + attempts[i].why_not + (i + 1 < attempts.size() ? ", " : "");
+  std::string text, last;
+  for (const Attempt& a : attempts) {
+    if (a.plan) continue;
+    const bool is_same = a.why_not == last;
+    text += (text.empty() ? "" : is_same ? "+" : ": " + last + ", ") + std::string(a.family);
+    last = a.why_not;
   }
-  return text;
+  return text.empty() ? text : text + ": " + last;
 }
 
 }  // namespace

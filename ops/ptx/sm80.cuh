@@ -68,7 +68,7 @@ inline __device__ float2 load_pair(const float2* src) {
   return value;
 }
 
-/// One predicated store each, of what leaves L2 before anything else: a convolution's output would push out
+/// One predicated store, of what leaves L2 before anything else: a convolution's output would push out
 /// the input that the next run reads again. Written as an `if`, the address arithmetic becomes a branch
 /// around it.
 inline __device__ void store_if(bool condition, float2* dst, float2 value) {
@@ -77,25 +77,11 @@ inline __device__ void store_if(bool condition, float2* dst, float2 value) {
                : "memory");
 }
 
-inline __device__ void store_if(bool condition, float* dst, float value) {
-  asm volatile("{ .reg .pred p; setp.ne.b32 p, %2, 0; @p st.global.cs.f32 [%0], %1; }" ::"l"(dst), "f"(value),
-               "r"(static_cast<int>(condition))
-               : "memory");
-}
-
-/// One predicated load each, 0 otherwise.
+/// One predicated load, 0 otherwise.
 inline __device__ float2 load_if(bool condition, const float2* src) {
   float2 value{0, 0};
   asm volatile("{ .reg .pred p; setp.ne.b32 p, %3, 0; @p ld.global.v2.f32 {%0, %1}, [%2]; }"
                : "+f"(value.x), "+f"(value.y)
-               : "l"(src), "r"(static_cast<int>(condition)));
-  return value;
-}
-
-inline __device__ float load_if(bool condition, const float* src) {
-  float value = 0;
-  asm volatile("{ .reg .pred p; setp.ne.b32 p, %2, 0; @p ld.global.f32 %0, [%1]; }"
-               : "+f"(value)
                : "l"(src), "r"(static_cast<int>(condition)));
   return value;
 }

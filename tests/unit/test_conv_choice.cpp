@@ -124,15 +124,16 @@ TEST_CASE("choose_window_config: every real shape gets a config that covers it, 
   for (const CsvRow& row : read_conformance("conv_shapes.csv")) {
     const ConvShape s = conv_shape(row);
     for (const Math math : {Math::tf32, Math::fp32})
-      for (const WindowInput input : {WindowInput::converted, WindowInput::packed}) {
-        WindowConfig config;
+      for (const bool is_packed : {false, true}) {
         std::string why;
         INFO(to_string(s), " ", std::string(to_string(math)));
-        if (!choose_window_config(s, math, kNumSms, input, INT64_MAX, &config, &why)) {
+        const auto chosen = choose_window_config(s, math, kNumSms, is_packed, INT64_MAX, &why);
+        if (!chosen) {
           CHECK_FALSE(why.empty());
           continue;
         }
         ++covered;
+        const WindowConfig& config = *chosen;
         const WindowTile& tile = kWindowTiles[config.tile];
         CHECK(config.smem_bytes <= kSmemBytes);
         CHECK(config.num_parts == (math == Math::fp32 ? 2 : 1));
@@ -142,9 +143,9 @@ TEST_CASE("choose_window_config: every real shape gets a config that covers it, 
         CHECK(int64_t{config.num_strips} * config.strip_w >= s.Q());
         CHECK(config.window_stages >= 2);
         CHECK(int64_t{config.num_steps} * kWindowStepTerms >= s.gemm_k());
-        CHECK(config.is_packed == (input == WindowInput::packed));
+        CHECK(config.is_packed == is_packed);
         CHECK((packed_x_bytes(s, config) > 0) == config.is_packed);
-        CHECK(window_scratch_bytes(s, config) >= packed_x_bytes(s, config) + conv_range_bytes(s.N));
+        CHECK(conv_scratch_bytes(s, config) >= packed_x_bytes(s, config) + conv_range_bytes(s.N));
         // The last window ends where packed x does.
         if (config.is_packed)
           CHECK(config.packed_positions ==
@@ -152,32 +153,6 @@ TEST_CASE("choose_window_config: every real shape gets a config that covers it, 
       }
   }
   CHECK(covered > 2000);
-}
-
-TEST_CASE("choose_window_config: the automatic choice is the cheaper of converting and packing") {
-  constexpr int64_t kWorkspace = int64_t{256} << 20;
-  int64_t num_packed = 0, num_converted = 0;
-  for (const CsvRow& row : read_conformance("conv_shapes.csv")) {
-    const ConvShape s = conv_shape(row);
-    for (const Math math : {Math::tf32, Math::fp32}) {
-      const auto predict = [&](WindowInput input, WindowConfig* config) {
-        std::string why;
-        return choose_window_config(s, math, kNumSms, input, kWorkspace, config, &why) ? config->predicted_us
-                                                                                       : INFINITY;
-      };
-      WindowConfig automatic, converted, packed;
-      INFO(to_string(s), " ", std::string(to_string(math)));
-      const double us = predict(WindowInput::automatic, &automatic);
-      CHECK(us ==
-            std::min(predict(WindowInput::converted, &converted), predict(WindowInput::packed, &packed)));
-      if (us == INFINITY) continue;
-      CHECK(automatic == (automatic.is_packed ? packed : converted));
-      CHECK(packed_x_bytes(s, automatic) <= kWorkspace);
-      ++(automatic.is_packed ? num_packed : num_converted);
-    }
-  }
-  CHECK(num_packed > 100);
-  CHECK(num_converted > 100);
 }
 
 TEST_CASE("choose_window_config: x is packed where an H100 was at least an eighth faster with it") {
@@ -209,37 +184,31 @@ TEST_CASE("choose_window_config: x is packed where an H100 was at least an eight
                   {square(100, 256, 28, 81, 1), Math::fp32, 104, 129},
                   {square(64, 64, 50, 64, 3), Math::fp32, 134, 153}};
   for (const auto& [shape, math, converted, packed] : measured) {
-    WindowConfig config;
-    std::string why;
+    const auto predict = [&, &shape = shape, math = math](bool is_packed) {
+      std::string why;
+      const auto config = choose_window_config(shape, math, kNumSms, is_packed, int64_t{256} << 20, &why);
+      return config ? config->predicted_us : INFINITY;
+    };
     INFO(to_string(shape), " ", std::string(to_string(math)));
-    REQUIRE(choose_window_config(shape, math, kNumSms, WindowInput::automatic, int64_t{256} << 20, &config,
-                                 &why));
-    CHECK(config.is_packed == (packed < converted));
-    CHECK(config.predicted_us == doctest::Approx(std::min(packed, converted)).epsilon(0.25));
+    CHECK((predict(true) < predict(false)) == (packed < converted));
+    CHECK(predict(packed < converted) == doctest::Approx(std::min(packed, converted)).epsilon(0.25));
   }
 }
 
 TEST_CASE("choose_window_config: packed x keeps to the workspace") {
-  const auto choose = [](const ConvShape& shape, int64_t max_packed_bytes) {
-    WindowConfig config;
-    std::string why;
-    REQUIRE(choose_window_config(shape, Math::tf32, kNumSms, WindowInput::automatic, max_packed_bytes,
-                                 &config, &why));
-    return config;
-  };
-  const ConvShape deep = make_shape({128, 4096, 7, 7}, {2048, 1, 1});
-  const WindowConfig packed = choose(deep, int64_t{256} << 20);
-  CHECK(packed.is_packed);
-  // One float16 for each value, and what the last tile reads beyond the images.
-  CHECK(packed_x_bytes(deep, packed) >= 2 * deep.N * deep.C * 49);
-  CHECK(packed_x_bytes(deep, packed) <= 2 * (deep.N * 49 + 512) * deep.C);
-  CHECK_FALSE(choose(deep, packed_x_bytes(deep, packed) / 2).is_packed);
-  CHECK_FALSE(choose(deep, 0).is_packed);
-
-  WindowConfig config;
   std::string why;
-  CHECK_FALSE(choose_window_config(deep, Math::tf32, kNumSms, WindowInput::packed, 1 << 20, &config, &why));
+  const ConvShape deep = make_shape({128, 4096, 7, 7}, {2048, 1, 1});
+  const auto choose = [&](int64_t max_packed_bytes) {
+    return choose_window_config(deep, Math::tf32, kNumSms, true, max_packed_bytes, &why);
+  };
+  const auto packed = choose(int64_t{256} << 20);
+  REQUIRE(packed);
+  // One float16 for each value, and what the last tile reads beyond the images.
+  CHECK(packed_x_bytes(deep, *packed) >= 2 * deep.N * deep.C * 49);
+  CHECK(packed_x_bytes(deep, *packed) <= 2 * (deep.N * 49 + 512) * deep.C);
+  CHECK_FALSE(choose(packed_x_bytes(deep, *packed) / 2));
   CHECK(why.find("workspace") != std::string::npos);
+  CHECK(choose_window_config(deep, Math::tf32, kNumSms, false, 0, &why));
 }
 
 TEST_CASE("plan_epilogue: every activation has a chain, with a residual before it, behind it or without") {

@@ -7,57 +7,27 @@
 namespace solder {
 namespace {
 
-// Output columns whose input column lies inside the image for a filter column `shift` to the right.
-struct Columns {
-  int64_t begin, end;
-
-  Columns(const ConvShape& s, int64_t shift) {
-    const int64_t last = s.W - 1 - shift;
-    begin = shift >= 0 ? 0 : std::min(s.Q(), (-shift + s.stride_w - 1) / s.stride_w);
-    end = last < 0 ? 0 : std::min(s.Q(), last / s.stride_w + 1);
-    if (end < begin) end = begin;
-  }
-};
-
-// y_row[q] += weight * x_row[q * stride] inside the image.
-void add_row(const ConvShape& s, const Columns& columns, float weight, const float* x_row, float* y_row) {
-  if (s.stride_w == 1) {
-    for (int64_t q = columns.begin; q < columns.end; ++q) y_row[q] += weight * x_row[q];
-  } else {
-    for (int64_t q = columns.begin; q < columns.end; ++q) y_row[q] += weight * x_row[q * s.stride_w];
-  }
-}
-
-// y [P,Q] += w [R,S] over one channel x [H,W].
+// y [P,Q] += one channel x [H,W] under its filter w [R,S].
 void add_channel(const ConvShape& s, const float* x, const float* w, float* y) {
-  for (int64_t r = 0; r < s.R; ++r) {
-    for (int64_t column = 0; column < s.S; ++column) {
-      const float weight = w[r * s.S + column];
-      const float outside = weight * 0;  // NaN where the weight is not finite
-      const int64_t shift = column * s.dil_w - s.pad_left;
-      const Columns columns(s, shift);
-      for (int64_t p = 0; p < s.P(); ++p) {
-        const int64_t h = p * s.stride_h + r * s.dil_h - s.pad_top;
-        float* y_row = y + p * s.Q();
-        const bool is_inside = h >= 0 && h < s.H;
-        if (is_inside) add_row(s, columns, weight, x + h * s.W + shift, y_row);
-        if (outside == 0) continue;
-        for (int64_t q = 0; q < s.Q(); ++q)
-          if (!is_inside || q < columns.begin || q >= columns.end) y_row[q] += outside;
+  const int64_t P = s.P(), Q = s.Q();
+  for (int64_t tap = 0; tap < s.R * s.S; ++tap) {
+    const float weight = w[tap], outside = weight * 0;  // NaN where the weight is not finite
+    // Output columns whose input column lies inside the image: begin <= q < end.
+    const int64_t shift = tap % s.S * s.dil_w - s.pad_left, last = s.W - 1 - shift;
+    const int64_t end = last < 0 ? 0 : std::min(Q, last / s.stride_w + 1);
+    const int64_t begin = shift >= 0 ? 0 : std::min(end, (-shift + s.stride_w - 1) / s.stride_w);
+    for (int64_t p = 0; p < P; ++p) {
+      const int64_t h = p * s.stride_h + tap / s.S * s.dil_h - s.pad_top;
+      const bool is_inside = h >= 0 && h < s.H;
+      const float* x_row = x + h * s.W + shift;
+      float* y_row = y + p * Q;
+      if (is_inside && s.stride_w == 1) {
+        for (int64_t q = begin; q < end; ++q) y_row[q] += weight * x_row[q];
+      } else if (is_inside) {
+        for (int64_t q = begin; q < end; ++q) y_row[q] += weight * x_row[q * s.stride_w];
       }
-    }
-  }
-}
-
-// Each output is summed in the order c, r, s.
-void conv_cpu(const ConvShape& s, const float* x, const float* w, float* y) {
-  const int64_t group_c = s.C / s.groups, group_k = s.K / s.groups;
-  for (int64_t n = 0; n < s.N; ++n) {
-    for (int64_t k = 0; k < s.K; ++k, y += s.gemm_n()) {
-      std::fill_n(y, s.gemm_n(), 0.0f);
-      for (int64_t c = 0; c < group_c; ++c)
-        add_channel(s, x + (n * s.C + k / group_k * group_c + c) * s.H * s.W,
-                    w + (k * group_c + c) * s.R * s.S, y);
+      for (int64_t q = 0; outside != 0 && q < Q; ++q)
+        if (!is_inside || q < begin || q >= end) y_row[q] += outside;
     }
   }
 }
@@ -65,7 +35,18 @@ void conv_cpu(const ConvShape& s, const float* x, const float* w, float* y) {
 struct CpuPlan final : ConvPlan {
   ConvShape shape;
 
-  void enqueue(const Context*, const ConvTensors& t) const override { conv_cpu(shape, t.x, t.w, t.y); }
+  // Each output is summed in the order c, r, s.
+  void enqueue(const Context*, const ConvTensors& t) const override {
+    const ConvShape& s = shape;
+    const int64_t group_c = s.C / s.groups;
+    for (int64_t i = 0; i < s.N * s.K; ++i) {
+      const int64_t n = i / s.K, k = i % s.K, first_c = k / (s.K / s.groups) * group_c;
+      float* y = t.y + i * s.gemm_n();
+      std::fill_n(y, s.gemm_n(), 0.0f);
+      for (int64_t c = 0; c < group_c; ++c)
+        add_channel(s, t.x + (n * s.C + first_c + c) * s.H * s.W, t.w + (k * group_c + c) * s.R * s.S, y);
+    }
+  }
 };
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include "ops/conv/epilogue/epilogue.h"
 
 #include <algorithm>
+#include <iterator>
 #include <optional>
 
 #include "ops/conv/kernels.h"
@@ -9,18 +10,12 @@ namespace solder {
 namespace {
 
 // The chain of one activation, or of none.
-std::optional<ConvChain> find_activation(std::span<const Step> steps, float* slope) {
+std::optional<ConvChain> find_activation(std::span<const Step> steps) {
   if (steps.empty()) return ConvChain::bias;
   if (steps.size() == 2 && steps[0].op == Op::mish && steps[1].op == Op::mish) return ConvChain::double_mish;
-  if (steps.size() > 1) return std::nullopt;
-  switch (steps[0].op) {
-    case Op::relu: return ConvChain::relu;
-    case Op::silu: return ConvChain::silu;
-    case Op::mish: return ConvChain::mish;
-    case Op::double_mish: return ConvChain::double_mish;
-    case Op::leaky_relu: *slope = steps[0].p; return ConvChain::leaky_relu;
-    default: return std::nullopt;
-  }
+  const Op* found = std::find(std::begin(kChainOps) + 1, std::end(kChainOps), steps[0].op);
+  if (steps.size() > 1 || found == std::end(kChainOps)) return std::nullopt;
+  return static_cast<ConvChain>(found - std::begin(kChainOps));
 }
 
 }  // namespace
@@ -58,9 +53,10 @@ bool plan_epilogue(const ConvProblem& problem, ConvEpilogue* result) {
     epilogue.residual_operand = steps.back().index;
     steps = steps.first(steps.size() - 1);
   }
-  const auto activation = find_activation(steps, &epilogue.slope);
+  const auto activation = find_activation(steps);
   if (!activation) return false;
   epilogue.activation = *activation;
+  if (!steps.empty()) epilogue.slope = steps[0].p;
   epilogue.chain = epilogue.residual_at == ResidualAt::none ? *activation : ConvChain::any;
   *result = epilogue;
   return true;

@@ -97,29 +97,14 @@ __device__ void fast_activation(float (&acc)[N]) {
   }
 }
 
-/// acc = op(acc), in the chain's form.
-template <class Chain, Op kOp, int N>
-__device__ void apply_activation(float (&acc)[N]) {
-  if constexpr (Chain::kFast)
-    fast_activation<kOp, Chain::kTailFree>(acc);
-  else
-    apply_unary(kOp, 0, 0, acc);
-}
-
 /// acc = the activation of an ahead-of-time chain.
 template <class Chain, int N>
 __device__ void run_activation(const ConvEpilogue& epilogue, float (&acc)[N]) {
-  if constexpr (Chain::kChain == ConvChain::relu) {
-    apply_unary(Op::relu, 0, 0, acc);
-  } else if constexpr (Chain::kChain == ConvChain::leaky_relu) {
-    apply_unary(Op::leaky_relu, epilogue.slope, 0, acc);
-  } else if constexpr (Chain::kChain == ConvChain::silu) {
-    apply_activation<Chain, Op::silu>(acc);
-  } else if constexpr (Chain::kChain == ConvChain::mish) {
-    apply_activation<Chain, Op::mish>(acc);
-  } else if constexpr (Chain::kChain == ConvChain::double_mish) {
-    apply_activation<Chain, Op::double_mish>(acc);
-  }
+  constexpr Op kOp = kChainOps[static_cast<int>(Chain::kChain)];
+  if constexpr (Chain::kHasTail)
+    fast_activation<kOp, Chain::kTailFree>(acc);
+  else if constexpr (Chain::kChain != ConvChain::bias)
+    apply_unary(kOp, epilogue.slope, 0, acc);
 }
 
 /// The same, of an activation named at run time: one branch for all of acc.

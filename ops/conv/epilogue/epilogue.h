@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <span>
 
+#include "ops/elementwise/program.h"
+
 namespace solder {
 
 struct ConvProblem;
@@ -21,6 +23,8 @@ enum class ConvChain : uint8_t {
   double_mish,  ///< also mish, mish
   any,
 };
+
+inline constexpr Op kChainOps[] = {Op::load, Op::relu, Op::leaky_relu, Op::silu, Op::mish, Op::double_mish};
 
 /// Where a tensor of y's shape is added.
 enum class ResidualAt : uint8_t {

@@ -11,9 +11,8 @@
 //
 // Everything is a function of x alone, so results repeat bit for bit.
 
+#include <bit>
 #include <cstdint>
-#include <string>
-#include <vector>
 
 #include "ops/conv/conv.h"
 #include "ops/conv/epilogue/epilogue.h"
@@ -22,12 +21,6 @@
 namespace solder {
 
 class Context;
-struct ConvProblem;
-
-/// For the weights of a family that multiplies float16: the exponents [K] that put the largest of each output
-/// channel into [2^14, 2^15). False, with the reason, when there is nothing to compute, fp32's bound needs
-/// more terms, or the weights are not known or not finite.
-bool weight_exponents(const ConvProblem& problem, std::vector<int32_t>* exponents, std::string* why_not);
 
 /// One image's state, in device memory: an array of N in scratch, written anew by each call.
 struct ImageRange {
@@ -55,6 +48,11 @@ constexpr RangeWindow range_window(Math math) {
 
 /// floor(log2 |x|) of a finite normal x from its bits; -127 for zero and subnormals.
 constexpr int exponent_of_bits(uint32_t bits) { return static_cast<int>((bits & 0x7fffffffu) >> 23) - 127; }
+
+/// 2^exponent, a normal float.
+constexpr float power_of_two(int exponent) {
+  return std::bit_cast<float>(static_cast<uint32_t>(exponent + 127) << 23);
+}
 
 inline constexpr int kMaxRangeExponent = 127;  ///< 2^exponent is a float
 

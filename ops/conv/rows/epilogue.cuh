@@ -79,8 +79,8 @@ struct PowerOfTwo {
   __device__ explicit PowerOfTwo(int exponent) {
     const int main = max(-126, min(127, exponent));
     const int rest = max(-126, min(127, exponent - main));
-    factor = __int_as_float((main + 127) << 23);
-    extra = __int_as_float((rest + 127) << 23);
+    factor = power_of_two(main);
+    extra = power_of_two(rest);
   }
 };
 

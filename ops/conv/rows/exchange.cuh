@@ -13,7 +13,7 @@ __device__ constexpr int first_half(int i) { return i / 2 * 4 + i % 2; }
 
 /// A consumer warp's exchange with the same warp of the partner block, which has multiplied the other half of
 /// the input channels: of a thread's two channels each keeps the first and gives the sums of the second away,
-/// which is the partner's first (pack_rows_weights has swapped them). They travel 16 a thread at a time,
+/// which is the partner's first (pack_weights has swapped them). They travel 16 a thread at a time,
 /// through what is the staging of the epilogue afterwards.
 struct SumExchange {
   uint32_t inbox;  // shared memory, [4][32] float4

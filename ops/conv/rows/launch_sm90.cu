@@ -1,7 +1,6 @@
 // The family "rows": its plan and its launches.
 
-#include "ops/conv/epilogue/epilogue.h"
-#include "ops/conv/kernels.h"
+#include "ops/conv/fused.h"
 #include "ops/conv/range/strict.cuh"
 #include "ops/conv/rows/params.cuh"
 #include "runtime/launch.cuh"
@@ -22,7 +21,7 @@ int64_t num_slots_bytes(const ConvShape& shape, const RowsConfig& config) {
 
 Params make_params(const ConvShape& shape, const RowsConfig& config, const ConvEpilogue& epilogue,
                    const ConvTensors& t) {
-  Params p{};
+  Params p{kernel_shape(shape)};
   p.x = t.x;
   p.weights = static_cast<const uint4*>(t.packed);
   const int64_t exponent_bytes = int64_t{config.num_k_blocks} * config.cluster_channels() * 4;
@@ -38,11 +37,6 @@ Params make_params(const ConvShape& shape, const RowsConfig& config, const ConvE
   p.x_image = shape.C * p.x_plane;
   p.y_plane = shape.P() * shape.Q();
   p.y_image = shape.K * p.y_plane;
-  p.C = static_cast<int>(shape.C), p.H = static_cast<int>(shape.H), p.W = static_cast<int>(shape.W);
-  p.K = static_cast<int>(shape.K), p.P = static_cast<int>(shape.P()), p.Q = static_cast<int>(shape.Q());
-  p.R = static_cast<int>(shape.R), p.S = static_cast<int>(shape.S);
-  p.dil_h = static_cast<int>(shape.dil_h), p.dil_w = static_cast<int>(shape.dil_w);
-  p.pad_top = static_cast<int>(shape.pad_top), p.pad_left = static_cast<int>(shape.pad_left);
   p.num_strips = config.num_strips, p.strip_cols = config.strip_cols;
   const int num_units = static_cast<int>(shape.N * config.num_strips * shape.P());
   p.cluster_units = num_units / config.clusters_per_k_block;
@@ -65,16 +59,7 @@ Kernel select(const Params& p) {
                   : select_kernel<Filter<false, kMath>>(p.epilogue.chain);
 }
 
-struct RowsPlan final : ConvPlan {
-  ConvShape shape;
-  RowsConfig config;
-  ConvEpilogue epilogue;
-  std::vector<int32_t> exponents;  // of the weights, until they are packed
-
-  void pack(const ConvProblem& problem) override {
-    packed = pack_rows_weights(shape, config, problem.weights.data(), exponents);
-  }
-
+struct RowsPlan final : FusedPlan<RowsConfig> {
   // The kernel, then its repair, which ends at once unless an image needs a new scale or float32.
   void enqueue(const Context* context, const ConvTensors& t) const override {
     Params p = make_params(shape, config, bound_epilogue(epilogue, t.operands), t);
@@ -91,24 +76,17 @@ struct RowsPlan final : ConvPlan {
 
 }  // namespace
 
-int64_t rows_scratch_bytes(const ConvShape& shape, const RowsConfig& config) {
+int64_t conv_scratch_bytes(const ConvShape& shape, const RowsConfig& config) {
   return num_slots_bytes(shape, config) + conv_range_bytes(shape.N) +
          config.clusters_per_k_block * kClusterSize * 4;
 }
 
 std::unique_ptr<ConvPlan> make_rows_conv(const ConvProblem& problem, const DeviceInfo* device,
                                          std::string* why_not) {
-  const ConvShape& shape = problem.shape;
   if (device->cc_major != 9) return *why_not = "needs a Hopper GPU (compute capability 9.0)", nullptr;
-  const auto config = choose_rows_config(shape, problem.math, *device, why_not);
+  const auto config = choose_rows_config(problem.shape, problem.math, *device, why_not);
   auto plan = std::make_unique<RowsPlan>();
-  if (!config || !weight_exponents(problem, &plan->exponents, why_not)) return nullptr;
-  plan->shape = shape;
-  plan->config = *config;
-  plan->runs_epilogue = plan_epilogue(problem, &plan->epilogue);
-  plan->scratch_bytes = rows_scratch_bytes(shape, *config);
-  plan->words = to_string(*config);
-  plan->predicted_us = config->predicted_us + (plan->runs_epilogue ? 0 : conv_pass_us(problem));
+  if (!config || !plan->init(problem, *config, why_not)) return nullptr;
   return plan;
 }
 

@@ -1,7 +1,7 @@
 #pragma once
 // What the roles of conv_rows_kernel share: parameters, shared memory and the walk through the units.
 
-#include "ops/conv/epilogue/epilogue.h"
+#include "ops/conv/fused.h"
 #include "ops/conv/range/strict.cuh"
 #include "ops/conv/rows/rows.h"
 
@@ -28,16 +28,15 @@ struct alignas(128) RangeSlot {
   int32_t exponent;
 };
 
-struct Params {
+struct Params : KernelShape {
   const float* x;                              // [N,C,H,W]
-  const uint4* weights;                        // see pack_rows_weights
+  const uint4* weights;                        // see pack_weights
   const int32_t* weight_exponents;             // [K], padded
   float* y;                                    // [N,K,P,Q]
   RangeSlot* slots;                            // [clusters_per_k_block + N * num_strips]
   ImageRange* ranges;                          // [N], written by the repair
   uint8_t* alarms;                             // [clusters_per_k_block][kClusterSize][4]: may_need_repair
   int64_t x_plane, x_image, y_plane, y_image;  // elements
-  int C, H, W, K, P, Q, R, S, dil_h, dil_w, pad_top, pad_left;
   int num_strips, strip_cols;
   int cluster_units, extra_units;  // a unit is one output row of a strip; units are in memory order
   int clusters_per_k_block;

@@ -118,7 +118,7 @@ struct RowSource {
     constexpr int kPlaneBytes = FilterShape::kPlaneBytes;
     const int share_bytes = p.share_channels / 8 * kParts * kPlaneBytes;
     const int own_share = kParts == 1 ? static_cast<int>(b.rank) * share_bytes : 0;
-    const float scale = __int_as_float((exponent + 127) << 23);
+    const float scale = power_of_two(exponent);
     // All arithmetic comes before the wait: from a slot's release to its refill only the stores remain.
     HalfPixel first[FilterShape::kSharePlanes], second[FilterShape::kSharePlanes];
 #pragma unroll

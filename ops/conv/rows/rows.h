@@ -54,8 +54,11 @@ std::optional<RowsConfig> choose_rows_config(const ConvShape& shape, Math math, 
 int64_t rows_weight_bytes(const ConvShape& shape, const RowsConfig& config);
 
 /// Packs w [K,C,R,S], scaled by `exponents` (see weight_exponents).
-std::vector<std::byte> pack_rows_weights(const ConvShape& shape, const RowsConfig& config, const float* w,
-                                         std::span<const int32_t> exponents);
+std::vector<std::byte> pack_weights(const ConvShape& shape, const RowsConfig& config, const float* w,
+                                    std::span<const int32_t> exponents);
+
+/// Device scratch of one call: maxima per cluster and image, then the range guard's state.
+int64_t conv_scratch_bytes(const ConvShape& shape, const RowsConfig& config);
 
 // ---- the kernel's fixed tile, shared by the host's choice and the device code ---------------------------
 

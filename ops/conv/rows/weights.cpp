@@ -8,8 +8,8 @@
 
 namespace solder {
 
-std::vector<std::byte> pack_rows_weights(const ConvShape& s, const RowsConfig& config, const float* w,
-                                         std::span<const int32_t> exponents) {
+std::vector<std::byte> pack_weights(const ConvShape& s, const RowsConfig& config, const float* w,
+                                    std::span<const int32_t> exponents) {
   const int64_t num_taps = s.R * s.S, num_parts = config.num_parts();
   const int64_t block_c = config.block_in_channels();
   const int64_t padded_k = int64_t{config.num_k_blocks} * config.cluster_channels();

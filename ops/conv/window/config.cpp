@@ -27,9 +27,9 @@ int64_t shared_padding(int64_t extent, int64_t outputs, int64_t stride, int64_t 
   return std::min(leading, trailing);
 }
 
-bool refuse(std::string* why_not, const std::string& reason) {
-  if (why_not != nullptr) *why_not = reason;
-  return false;
+std::nullopt_t refuse(std::string* why_not, const std::string& reason) {
+  *why_not = reason;
+  return std::nullopt;
 }
 
 // Fills everything that does not depend on tile and strips.
@@ -197,30 +197,27 @@ void predict(const ConvShape& s, int num_sms, WindowConfig* c) {
   if (is_packed) c->predicted_us += predict_pack_us(s, *c);
 }
 
-bool is_supported(const ConvShape& s, std::string* why_not) {
-  if (s.groups != 1) return refuse(why_not, "groups");
-  if (s.N < 1 || s.K < 1 || s.C < 1 || s.P() < 1 || s.Q() < 1 || s.H < 1 || s.W < 1) {
-    return refuse(why_not, "an empty tensor");
-  }
+// Why the kernel does not cover the shape; null where it does.
+const char* why_unsupported(const ConvShape& s) {
+  if (s.groups != 1) return "groups";
+  if (s.N < 1 || s.K < 1 || s.C < 1 || s.P() < 1 || s.Q() < 1 || s.H < 1 || s.W < 1) return "an empty tensor";
   constexpr int64_t kMaxExtent = 1 << 20;
   for (const int64_t extent : {s.C, s.H, s.W, s.K, s.P(), s.Q(), s.R, s.S, s.stride_h, s.stride_w, s.dil_h,
                                s.dil_w, std::abs(s.pad_top), std::abs(s.pad_left)}) {
-    if (extent > kMaxExtent) return refuse(why_not, "an extent above 2^20");
+    if (extent > kMaxExtent) return "an extent above 2^20";
   }
-  if (s.H * s.W >= (int64_t{1} << 30) || s.P() * s.Q() >= (int64_t{1} << 30)) {
-    return refuse(why_not, "a plane of 2^30 elements");
-  }
-  if (s.K < 8) return refuse(why_not, "fewer than 8 output channels");
-  return true;
+  constexpr int64_t kMaxPlane = int64_t{1} << 30;
+  if (s.H * s.W >= kMaxPlane || s.P() * s.Q() >= kMaxPlane) return "a plane of 2^30 elements";
+  return s.K < 8 ? "fewer than 8 output channels" : nullptr;
 }
 
 }  // namespace
 
-bool make_window_config(const ConvShape& shape, Math math, int num_sms, int tile, int num_strips,
-                        WindowInput input, WindowConfig* config, std::string* why_not) {
-  if (!is_supported(shape, why_not)) return false;
+std::optional<WindowConfig> make_window_config(const ConvShape& shape, Math math, int num_sms, int tile,
+                                               int num_strips, bool is_packed, std::string* why_not) {
+  if (const char* why = why_unsupported(shape)) return refuse(why_not, why);
   WindowConfig c;
-  c.is_packed = input == WindowInput::packed;
+  c.is_packed = is_packed;
   plan_terms(shape, math, &c);
   c.tile = tile;
   // fp32 keeps its sums twice (see conv_window_kernel): at most 128 positions fit the registers.
@@ -232,42 +229,34 @@ bool make_window_config(const ConvShape& shape, Math math, int num_sms, int tile
   c.tiles_k = static_cast<int>(ceil_div(shape.K, kWindowTiles[tile].block_k()));
   c.tiles_positions = static_cast<int>(ceil_div(c.num_positions, kWindowTiles[tile].block_positions()));
   if (c.num_tiles() >= (int64_t{1} << 31) - 65536) return refuse(why_not, "2^31 or more tiles");
-  if (c.is_packed) {
+  if (c.is_packed)
     c.packed_positions = int64_t{c.tiles_positions - 1} * kWindowTiles[tile].block_positions() + c.window;
-  }
   predict(shape, num_sms, &c);
-  *config = c;
-  return true;
+  return c;
 }
 
-bool choose_window_config(const ConvShape& shape, Math math, int num_sms, WindowInput input,
-                          int64_t max_packed_bytes, WindowConfig* config, std::string* why_not) {
-  if (!is_supported(shape, why_not)) return false;
-  bool found = false;
+std::optional<WindowConfig> choose_window_config(const ConvShape& shape, Math math, int num_sms,
+                                                 bool is_packed, int64_t max_packed_bytes,
+                                                 std::string* why_not) {
+  if (const char* why = why_unsupported(shape)) return refuse(why_not, why);
+  std::optional<WindowConfig> best;
   int64_t last_strip = 0;
   for (int64_t strips = 1; strips <= ceil_div(shape.Q(), 14); ++strips) {
     const int64_t strip = ceil_div(shape.Q(), strips);
     if (strip == last_strip) continue;
     last_strip = strip;
-    for (const WindowInput how : {WindowInput::converted, WindowInput::packed}) {
-      if (input != WindowInput::automatic && input != how) continue;
-      for (int tile = 0; tile < kNumWindowTiles; ++tile) {
-        WindowConfig c;
-        if (!make_window_config(shape, math, num_sms, tile, static_cast<int>(strips), how, &c, why_not))
-          continue;
-        if (packed_x_bytes(shape, c) > max_packed_bytes) {
-          refuse(why_not, "packed x that does not fit into the workspace");
-          continue;
-        }
-        if (!found || c.predicted_us < config->predicted_us) *config = c;
-        found = true;
-      }
+    for (int tile = 0; tile < kNumWindowTiles; ++tile) {
+      const auto c =
+          make_window_config(shape, math, num_sms, tile, static_cast<int>(strips), is_packed, why_not);
+      if (c && packed_x_bytes(shape, *c) > max_packed_bytes)
+        refuse(why_not, "packed x that does not fit into the workspace");
+      else if (c && (!best || c->predicted_us < best->predicted_us))
+        best = c;
     }
     // Very wide images: the number of strips matters less and less.
     if (strips > 16) strips += strips / 8;
   }
-  if (found && why_not != nullptr) why_not->clear();
-  return found;
+  return best;
 }
 
 int64_t packed_x_bytes(const ConvShape& shape, const WindowConfig& config) {
@@ -275,7 +264,7 @@ int64_t packed_x_bytes(const ConvShape& shape, const WindowConfig& config) {
   return config.num_parts * terms * 2 * config.num_planes() * config.packed_positions;
 }
 
-int64_t window_scratch_bytes(const ConvShape& shape, const WindowConfig& config) {
+int64_t conv_scratch_bytes(const ConvShape& shape, const WindowConfig& config) {
   const int64_t ranges = conv_range_bytes(shape.N);
   return config.is_packed ? round_up(ranges, 256) + packed_x_bytes(shape, config) : ranges;
 }

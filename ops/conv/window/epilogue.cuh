@@ -33,8 +33,15 @@ struct Place {
 };
 
 /// Channels of one position that go through the program together: as many as the registers hold.
+/// NOTE: what has to be held here also decides whether ptxas keeps the state of multiply_tile in uniform
+/// registers. Where it does not, each wgmma costs two more instructions: whoever changes the epilogue should
+/// look at that loop.
 template <class Chain, class Tile>
-inline constexpr int kEpilogueRows = Chain::kChain == ConvChain::any || Tile::kPositions > 128 ? 8 : 16;
+inline constexpr int kEpilogueRows = (Chain::kChain == ConvChain::any
+                                          ? Tile::kPositions >= 64 && Tile::kPositions * Tile::kParts <= 128
+                                          : Tile::kPositions <= 128)
+                                         ? 16
+                                         : 8;
 
 /// Where and how one warp finishes its 16 channels x kPositions.
 struct Finish {
@@ -85,8 +92,8 @@ __device__ __forceinline__ void finish_with(const Params& p, const Finish& f, in
         values[i] = scale_and_bias<Chain>(f.staging[(r + i) * kWindowStagingPitch], scale, f.biases[r + i]);
       }
       const int num_rows = p.K - f.warp_k - r;
-      run_epilogue<Chain>(p.epilogue,
-                          Place{f.warp_k + r, p.K, pixel + r * plane_elems, plane_elems, is_stored}, values);
+      const Place place{f.warp_k + r, p.K, pixel + r * plane_elems, plane_elems, is_stored};
+      run_epilogue<Chain>(p.epilogue, place, values);
       float* dst = p.y + (pixel + r * plane_elems);
       if (is_stored) {
 #pragma unroll

@@ -2,8 +2,7 @@
 
 #include <algorithm>
 
-#include "ops/conv/epilogue/epilogue.h"
-#include "ops/conv/kernels.h"
+#include "ops/conv/fused.h"
 #include "ops/conv/range/range.h"
 #include "ops/conv/window/params.cuh"
 #include "runtime/divide.h"
@@ -15,29 +14,14 @@ namespace {
 window::Params make_params(const ConvShape& s, const WindowConfig& c, const ConvEpilogue& epilogue,
                            const ConvTensors& t) {
   const int64_t exponent_bytes = round_up(s.K, kWindowBlockK) * 4;
-  window::Params p;
+  window::Params p{kernel_shape(s)};
   p.x = t.x;
   p.exponents = static_cast<const int32_t*>(t.packed);
   p.blocks = static_cast<const uint8_t*>(t.packed) + exponent_bytes;
   p.ranges = static_cast<ImageRange*>(t.scratch);
-  p.packed_x = reinterpret_cast<uint4*>(static_cast<std::byte*>(t.scratch) + window_scratch_bytes(s, c) -
+  p.packed_x = reinterpret_cast<uint4*>(static_cast<std::byte*>(t.scratch) + conv_scratch_bytes(s, c) -
                                         packed_x_bytes(s, c));
   p.y = t.y;
-  p.N = static_cast<int>(s.N);
-  p.C = static_cast<int>(s.C);
-  p.H = static_cast<int>(s.H);
-  p.W = static_cast<int>(s.W);
-  p.K = static_cast<int>(s.K);
-  p.P = static_cast<int>(s.P());
-  p.Q = static_cast<int>(s.Q());
-  p.S = static_cast<int>(s.S);
-  p.stride_h = static_cast<int>(s.stride_h);
-  p.stride_w = static_cast<int>(s.stride_w);
-  p.dil_h = static_cast<int>(s.dil_h);
-  p.dil_w = static_cast<int>(s.dil_w);
-  p.pad_top = static_cast<int>(s.pad_top);
-  p.pad_left = static_cast<int>(s.pad_left);
-  p.is_repair = false;
   p.by_pitch = FastDivisor(static_cast<uint32_t>(c.pitch));
   p.by_rows = FastDivisor(static_cast<uint32_t>(c.rows));
   p.by_strips = FastDivisor(static_cast<uint32_t>(c.num_strips));
@@ -47,16 +31,7 @@ window::Params make_params(const ConvShape& s, const WindowConfig& c, const Conv
   return p;
 }
 
-struct WindowPlan final : ConvPlan {
-  ConvShape shape;
-  WindowConfig config;
-  ConvEpilogue epilogue;
-  std::vector<int32_t> exponents;  // of the weights, until they are packed
-
-  void pack(const ConvProblem& problem) override {
-    packed = pack_window_weights(shape, config, problem.weights.data(), exponents);
-  }
-
+struct WindowPlan final : FusedPlan<WindowConfig> {
   // Guess, kernel, repair, strict repair; with packed x: guess, pack, repair of what was packed, kernel,
   // strict repair.
   void enqueue(const Context* context, const ConvTensors& t) const override {
@@ -83,23 +58,17 @@ struct WindowPlan final : ConvPlan {
   }
 };
 
-std::unique_ptr<ConvPlan> make_window(const ConvProblem& problem, const DeviceInfo& device, WindowInput input,
+std::unique_ptr<ConvPlan> make_window(const ConvProblem& problem, const DeviceInfo& device, bool is_packed,
                                       std::string* why_not) {
   if (device.cc_major != 9) return *why_not = "needs a Hopper GPU (compute capability 9.0)", nullptr;
+  const auto config = choose_window_config(problem.shape, problem.math, device.num_sms, is_packed,
+                                           problem.workspace_bytes, why_not);
   auto plan = std::make_unique<WindowPlan>();
-  if (!choose_window_config(problem.shape, problem.math, device.num_sms, input, problem.workspace_bytes,
-                            &plan->config, why_not) ||
-      !weight_exponents(problem, &plan->exponents, why_not))
-    return nullptr;
+  if (!config || !plan->init(problem, *config, why_not)) return nullptr;
   // So that neither a sum nor its scaling leaves float32.
   const auto [low, high] = std::minmax_element(plan->exponents.begin(), plan->exponents.end());
   if (*low < 14 - 60 || *high > 14 + 100)
     return *why_not = "an output channel's largest weight lies outside [2^-100, 2^60]", nullptr;
-  plan->shape = problem.shape;
-  plan->runs_epilogue = plan_epilogue(problem, &plan->epilogue);
-  plan->scratch_bytes = window_scratch_bytes(problem.shape, plan->config);
-  plan->words = to_string(plan->config);
-  plan->predicted_us = plan->config.predicted_us + (plan->runs_epilogue ? 0 : conv_pass_us(problem));
   return plan;
 }
 
@@ -107,12 +76,12 @@ std::unique_ptr<ConvPlan> make_window(const ConvProblem& problem, const DeviceIn
 
 std::unique_ptr<ConvPlan> make_window_conv(const ConvProblem& problem, const DeviceInfo* device,
                                            std::string* why_not) {
-  return make_window(problem, *device, WindowInput::converted, why_not);
+  return make_window(problem, *device, false, why_not);
 }
 
 std::unique_ptr<ConvPlan> make_packed_conv(const ConvProblem& problem, const DeviceInfo* device,
                                            std::string* why_not) {
-  return make_window(problem, *device, WindowInput::packed, why_not);
+  return make_window(problem, *device, true, why_not);
 }
 
 }  // namespace solder

@@ -1,4 +1,4 @@
-// The pass before conv_window_kernel that converts x once, where x is packed (WindowInput::packed).
+// The pass before conv_window_kernel that converts x once, where x is packed.
 //   x [N,C,H,W] float32 -> packed x [part][C/8][phase][position][8] float16, zeros where a position is
 //   padding
 // Grid: x over blocks of positions, y over the rows' phases and slices of the channels. A thread converts one

@@ -2,7 +2,7 @@
 // What the roles of conv_window_kernel share: parameters, shared memory, rings and the arithmetic of
 // positions. The terms are explained at conv_window_kernel.
 
-#include "ops/conv/epilogue/epilogue.h"
+#include "ops/conv/fused.h"
 #include "ops/conv/range/range.h"
 #include "ops/conv/window/window.h"
 #include "ops/ptx/sm80.cuh"
@@ -13,16 +13,14 @@ namespace solder::window {
 inline constexpr int kNumThreads = 384;
 inline constexpr int kProducers = kWindowProducers;
 
-struct Params {
+struct Params : KernelShape {
   const float* x;            // [N,C,H,W]
   const uint8_t* blocks;     // [K/64][step][part][2][64][8] float16
   const int32_t* exponents;  // [K rounded up to 64]
   ImageRange* ranges;        // [N]
   uint4* packed_x;           // [part][C/8][phase][packed_positions] of 8 float16, where x is packed
   float* y;                  // [N,K,P,Q]
-  int N, C, H, W, K, P, Q, S;
-  int stride_h, stride_w, dil_h, dil_w, pad_top, pad_left;
-  bool is_repair;  ///< redo (pack again) the images whose status is rescale, and nothing else
+  bool is_repair;            ///< redo (pack again) the images whose status is rescale, and nothing else
   FastDivisor by_pitch, by_rows, by_strips, by_window;
   WindowConfig config;
   ConvEpilogue epilogue;
@@ -104,8 +102,6 @@ __device__ inline Position locate(const Params& p, uint32_t position) {
   return {static_cast<int>(image), static_cast<int>(line - strip * static_cast<uint32_t>(p.config.rows)),
           strip_idx * p.config.strip_w + column, column < p.config.strip_w};
 }
-
-__device__ inline float power_of_two(int exponent) { return __int_as_float((exponent + 127) << 23); }
 
 __device__ inline int image_exponent(const Params& p, int image) {
   const ImageRange range = p.ranges[image];

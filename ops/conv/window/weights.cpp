@@ -15,8 +15,8 @@ int64_t packed_window_bytes(const ConvShape& shape, const WindowConfig& config) 
   return blocks * (kWindowBlockK * 4 + int64_t{config.num_steps} * kWindowStepBytes * config.num_parts);
 }
 
-std::vector<std::byte> pack_window_weights(const ConvShape& shape, const WindowConfig& config, const float* w,
-                                           std::span<const int32_t> exponents) {
+std::vector<std::byte> pack_weights(const ConvShape& shape, const WindowConfig& config, const float* w,
+                                    std::span<const int32_t> exponents) {
   const int64_t filter = shape.R * shape.S, terms = shape.C * filter;
   const int64_t blocks = ceil_div(shape.K, kWindowBlockK);
   std::vector<std::byte> packed(static_cast<size_t>(packed_window_bytes(shape, config)));

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -31,13 +32,6 @@ inline constexpr int kNumWindowTiles = 8;
 
 /// Output channels of one packed block of weights: the m of a wgmma.
 inline constexpr int kWindowBlockK = 64;
-/// How x reaches shared memory as float16.
-enum class WindowInput {
-  automatic,  ///< whichever is predicted to be faster
-  converted,  ///< producer warps convert each window of x; every block of output channels does it anew
-  packed,     ///< a pass before the kernel converts x once, into scratch laid out as windows are
-};
-
 /// Terms of one wgmma, and the bytes of its packed weights (one part of them; fp32 has a high and a low
 /// part).
 inline constexpr int kWindowStepTerms = 16;
@@ -62,9 +56,11 @@ inline constexpr int kWindowFixedBytes =
 /// How one convolution is cut up. All positions are virtual: see "Positions" at conv_window_kernel.
 struct WindowConfig {
   Math math = Math::fp32;
-  int tile = 0;            ///< index into kWindowTiles
-  int num_parts = 1;       ///< float16 parts of an operand: 2 for fp32
-  bool is_packed = false;  ///< see WindowInput
+  int tile = 0;       ///< index into kWindowTiles
+  int num_parts = 1;  ///< float16 parts of an operand: 2 for fp32
+  /// A pass before the kernel converts x once, into scratch laid out as windows are; otherwise producer warps
+  /// convert each window, anew for every block of output channels.
+  bool is_packed = false;
 
   // The terms of a sum: chunks of channels, outermost; in a chunk the taps; in a tap steps of 16 terms.
   int filter_cols = 1;     ///< filter columns in one step, for few channels: 16 / filter_cols channels each
@@ -117,14 +113,14 @@ constexpr int weight_stage_steps(Math math) {
 }
 
 /// Cuts the problem up for a device with `num_sms` multiprocessors; packed x may take `max_packed_bytes` of
-/// scratch. False, with the reason in words, when the kernel does not cover it. Pure: no device is asked.
-bool choose_window_config(const ConvShape& shape, Math math, int num_sms, WindowInput input,
-                          int64_t max_packed_bytes, WindowConfig* config, std::string* why_not);
+/// scratch. nullopt, with the reason in words, when the kernel does not cover it. Pure: no device is asked.
+std::optional<WindowConfig> choose_window_config(const ConvShape& shape, Math math, int num_sms,
+                                                 bool is_packed, int64_t max_packed_bytes,
+                                                 std::string* why_not);
 
-/// As above with a given tile, number of strips and input (not automatic), whatever x takes; for tests and
-/// tuning.
-bool make_window_config(const ConvShape& shape, Math math, int num_sms, int tile, int num_strips,
-                        WindowInput input, WindowConfig* config, std::string* why_not);
+/// As above with a given tile and number of strips, whatever packed x takes.
+std::optional<WindowConfig> make_window_config(const ConvShape& shape, Math math, int num_sms, int tile,
+                                               int num_strips, bool is_packed, std::string* why_not);
 
 /// Bytes of the packed weights, to be uploaded at a multiple of 16 bytes.
 int64_t packed_window_bytes(const ConvShape& shape, const WindowConfig& config);
@@ -132,13 +128,13 @@ int64_t packed_window_bytes(const ConvShape& shape, const WindowConfig& config);
 /// Packs w [K,C,R,S]: one scale exponent per output channel (int32, K rounded up to 64; see
 /// weight_exponents), then for every 64 output channels and every step a block [part][k half][64 channels][8
 /// terms] of float16.
-std::vector<std::byte> pack_window_weights(const ConvShape& shape, const WindowConfig& config, const float* w,
-                                           std::span<const int32_t> exponents);
+std::vector<std::byte> pack_weights(const ConvShape& shape, const WindowConfig& config, const float* w,
+                                    std::span<const int32_t> exponents);
 
 /// Bytes of packed x, [part][channels/8][phase][packed_positions][8] float16; 0 where x is converted.
 int64_t packed_x_bytes(const ConvShape& shape, const WindowConfig& config);
 
 /// Device scratch of one call: the range guard's state, then packed x at a multiple of 256 bytes.
-int64_t window_scratch_bytes(const ConvShape& shape, const WindowConfig& config);
+int64_t conv_scratch_bytes(const ConvShape& shape, const WindowConfig& config);
 
 }  // namespace solder

@@ -1,12 +1,20 @@
+#include "ops/conv/fused.h"
+
 #include <algorithm>
 #include <bit>
 #include <cmath>
 
-#include "ops/conv/kernels.h"
 #include "ops/conv/range/range.h"
 #include "runtime/check.h"
 
 namespace solder {
+
+KernelShape kernel_shape(const ConvShape& s) {
+  const auto narrow = [](int64_t extent) { return static_cast<int>(extent); };
+  return {narrow(s.C),        narrow(s.H),        narrow(s.W),     narrow(s.K),       narrow(s.P()),
+          narrow(s.Q()),      narrow(s.R),        narrow(s.S),     narrow(s.dil_h),   narrow(s.dil_w),
+          narrow(s.pad_top),  narrow(s.pad_left), narrow(s.stride_h), narrow(s.stride_w), narrow(s.N)};
+}
 
 bool weight_exponents(const ConvProblem& problem, std::vector<int32_t>* exponents, std::string* why_not) {
   if (problem.weights.empty()) return *why_not = "the weights are not a parameter of the graph", false;
@@ -14,7 +22,6 @@ bool weight_exponents(const ConvProblem& problem, std::vector<int32_t>* exponent
   if (problem.math == Math::fp32 && problem.shape.gemm_k() < 16)
     return *why_not = "fewer than 16 terms, which fp32's bound is too tight for", false;
   const size_t num_terms = static_cast<size_t>(problem.shape.gemm_k());
-  exponents->clear();
   for (size_t first = 0; first < problem.weights.size(); first += num_terms) {
     uint32_t max_bits = 0;
     for (const float w : problem.weights.subspan(first, num_terms))
