@@ -11,9 +11,9 @@ namespace solder {
 
 KernelShape kernel_shape(const ConvShape& s) {
   const auto narrow = [](int64_t extent) { return static_cast<int>(extent); };
-  return {narrow(s.C),        narrow(s.H),        narrow(s.W),     narrow(s.K),       narrow(s.P()),
-          narrow(s.Q()),      narrow(s.R),        narrow(s.S),     narrow(s.dil_h),   narrow(s.dil_w),
-          narrow(s.pad_top),  narrow(s.pad_left), narrow(s.stride_h), narrow(s.stride_w), narrow(s.N)};
+  return {narrow(s.C),       narrow(s.H),        narrow(s.W),        narrow(s.K),        narrow(s.P()),
+          narrow(s.Q()),     narrow(s.R),        narrow(s.S),        narrow(s.dil_h),    narrow(s.dil_w),
+          narrow(s.pad_top), narrow(s.pad_left), narrow(s.stride_h), narrow(s.stride_w), narrow(s.N)};
 }
 
 bool weight_exponents(const ConvProblem& problem, std::vector<int32_t>* exponents, std::string* why_not) {

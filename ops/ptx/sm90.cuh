@@ -80,17 +80,10 @@ inline __device__ bool mbarrier_test_wait(uint32_t bar_smem, uint32_t parity) {
   return done != 0;
 }
 
-/// Waits for the phase of `parity` to complete. With SOLDER_BOUNDED_WAITS a protocol error traps instead of
-/// hanging the device.
+/// Waits for the phase of `parity` to complete.
 inline __device__ void mbarrier_wait(uint32_t bar_smem, uint32_t parity) {
-#ifdef SOLDER_BOUNDED_WAITS
-  for (uint32_t tries = 0; !mbarrier_try_wait(bar_smem, parity); ++tries) {
-    if (tries >= (1u << 10)) __trap();
-  }
-#else
   while (!mbarrier_try_wait(bar_smem, parity)) {
   }
-#endif
 }
 
 // ---- bulk copies and fences ----------------------------------------------------------------------------

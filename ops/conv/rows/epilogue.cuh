@@ -111,8 +111,8 @@ __device__ auto load_channels(const Params& p, const Block& b, int t) {
   return channels;
 }
 
-/// Runs the epilogue over a part's sums and stores its `num_cols` outputs of each channel, `row_offset` into
-/// y.
+/// Runs the epilogue over a part's sums and stores its `num_cols` outputs of each channel, `row_offset` into y.
+/// NOTE: one long function: cut into three, `any` spilled half as much again.
 template <class FilterShape, class Chain, int kHalves>
 __device__ __forceinline__ void finish_part(const Params& p, const Channels<kHalves>& channels,
                                             int x_exponent, int64_t row_offset, int num_cols, float* stage,

@@ -37,11 +37,8 @@
 //           wg 2:                           | MMA p+1 left | epilogue p+1 left               | ...
 //
 // A part of a row (128 columns) is 64 accumulators a thread, which leaves registers for the epilogue to be
-// straight-line code, its windows interleaved, and for a third consumer: an epilogue takes about as long as
-// two products, so three warpgroups keep the tensor cores and the stores busy. On the headline model two
-// consumers took 5 percent more, whole rows by turns (128 accumulators, m64n256) 8, in fp32 2 to 10 (as much
-// as spilled), multiplying the next part during the epilogue of this one (both in registers: spills) 10 to
-// 38, a loop over the windows 8 to 15.
+// straight-line code, its windows interleaved, and for a third consumer: an epilogue takes about as long as two
+// products, so three warpgroups keep the tensor cores and the stores busy.
 //
 // A trade (SumExchange) goes 16 sums a thread at a time, because the inbox is no more than the warp's
 // staging: sums_empty says that the partner may write, sums_full that all its bytes are here.
@@ -51,11 +48,11 @@
 // Columns that are padding are zeroed once and never written again; rows that are padding are stored as
 // zeros. Garbage in columns beyond the image only reaches outputs that are not stored.
 //
-// Range guard: the first row of an image waits for a maximum over a sample of it,
-// which sets the scale of the image; the producers note the maximum that they see, per cluster and image
-// (RangeSlot: no atomics, nothing to clear), and whether it raises an alarm. The repair launch looks at the
-// alarms. If there is one it gathers the maxima, writes the ImageRange array, and redoes the images whose
-// scale did not fit and, in float32, those that float16 cannot hold.
+// Range guard: the first row of an image waits for a maximum over a sample of it, which sets the scale of the
+// image; the producers note the maximum that they see, per cluster and image (RangeSlot: no atomics, nothing to
+// clear), and whether it raises an alarm. The repair launch looks at the alarms. If there is one it gathers the
+// maxima, writes the ImageRange array, and redoes the images whose scale did not fit and, in float32, those that
+// float16 cannot hold.
 //
 // The start decides what a batch of one takes. All warpgroups take part in the sample and convert the first
 // rows (fill_first_rows); registers move before, and what the consumers need of the channels is loaded
@@ -74,8 +71,8 @@
 // parts a block, which by count keep special functions, shared memory and tensor cores each about three
 // quarters busy.
 //
-// Preconditions: choose_rows_config took the shape; compute capability 9.0; grid of whole clusters, all
-// resident.
+// Preconditions: choose_rows_config took the shape; y and a residual are 8-byte aligned, packed weights and scratch
+// 16-byte; compute capability 9.0; grid of whole clusters, all resident.
 
 #include "ops/conv/epilogue/epilogue.cuh"
 #include "ops/conv/rows/consumer.cuh"

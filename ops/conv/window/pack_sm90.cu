@@ -57,11 +57,26 @@ __device__ __forceinline__ void load_group(const Params& p, const Pixel& pixel, 
   }
 }
 
+/// Reports the maxima of a block's positions, of which the first lies in `first_image`. One atomic to memory
+/// for each image of the block: all blocks meet at a few addresses.
+__device__ __forceinline__ void record_max(const Params& p, int image, int first_image, uint32_t max_bits) {
+  __shared__ uint32_t maxima[kPackThreads];  // by image, from the block's first one
+  const uint32_t same_image = __match_any_sync(0xffffffffu, image);
+  max_bits = __reduce_max_sync(same_image, max_bits);
+  const bool is_leader = __ffs(static_cast<int>(same_image)) - 1 == static_cast<int>(threadIdx.x % 32);
+  __syncthreads();
+  maxima[threadIdx.x] = 0;
+  __syncthreads();
+  if (is_leader && max_bits != 0) atomicMax(&maxima[image - first_image], max_bits);
+  __syncthreads();
+  max_bits = maxima[threadIdx.x];
+  if (max_bits != 0) atomicMax(&p.ranges[first_image + static_cast<int>(threadIdx.x)].max_bits, max_bits);
+}
+
 template <int kParts, bool kColumns>
 __global__ void __launch_bounds__(kPackThreads) window_pack_kernel(const __grid_constant__ PackParams pack) {
   const Params& p = pack.window;
   const WindowConfig& c = p.config;
-  __shared__ uint32_t maxima[kPackThreads];  // by image, from the block's first one
   sm90::dependency_launch();
   sm90::dependency_wait();
   if (p.is_repair) {
@@ -112,19 +127,8 @@ __global__ void __launch_bounds__(kPackThreads) window_pack_kernel(const __grid_
         }
       }
     }
-    if (p.is_repair) continue;
-    const uint32_t same_image = __match_any_sync(0xffffffffu, pixel.image);
-    max_bits = __reduce_max_sync(same_image, max_bits);
-    const bool is_leader = __ffs(static_cast<int>(same_image)) - 1 == static_cast<int>(threadIdx.x % 32);
-    // One atomic to memory for each image of the block: all blocks meet at a few addresses.
-    const int first_image = locate_pixel(p, first_plane, static_cast<uint32_t>(first)).image;
-    __syncthreads();
-    maxima[threadIdx.x] = 0;
-    __syncthreads();
-    if (is_leader && max_bits != 0) atomicMax(&maxima[pixel.image - first_image], max_bits);
-    __syncthreads();
-    max_bits = maxima[threadIdx.x];
-    if (max_bits != 0) atomicMax(&p.ranges[first_image + static_cast<int>(threadIdx.x)].max_bits, max_bits);
+    if (!p.is_repair)
+      record_max(p, pixel.image, locate_pixel(p, first_plane, static_cast<uint32_t>(first)).image, max_bits);
   }
 }
 
