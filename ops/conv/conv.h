@@ -11,8 +11,8 @@ namespace solder {
 /// cross-correlation:
 ///   y[n,k,p,q] = sum_{c,r,s} w[k,c,r,s] * x[n,c,i,j],
 ///                i = p * stride_h + r * dil_h - pad_top,  j = q * stride_w + s * dil_w - pad_left,
-/// with x = 0 outside the image: an infinite weight that meets padding makes NaN, on every device. Math says how
-/// exact it is.
+/// with x = 0 outside the image: an infinite weight that meets padding makes NaN, on every device. Math says
+/// how exact it is.
 struct ConvShape {
   int64_t N = 0;  ///< images
   int64_t C = 0;  ///< input channels

@@ -18,8 +18,9 @@ struct KernelShape {
 
 KernelShape kernel_shape(const ConvShape& shape);
 
-/// The exponents [K] that put the largest weight of each output channel into [2^14, 2^15). False, with the reason,
-/// when there is nothing to compute, fp32's bound needs more terms, or the weights are not known or not finite.
+/// The exponents [K] that put the largest weight of each output channel into [2^14, 2^15). False, with the
+/// reason, when there is nothing to compute, fp32's bound needs more terms, or the weights are not known or
+/// not finite.
 bool weight_exponents(const ConvProblem& problem, std::vector<int32_t>* exponents, std::string* why_not);
 
 /// A plan made of a config, for which the family has pack_weights and conv_scratch_bytes.

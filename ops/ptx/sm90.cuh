@@ -159,9 +159,10 @@ __device__ void wgmma_wait() {
   asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kPending) : "memory");
 }
 
-/// Describes a K-major operand without swizzle, made of core matrices of 8 rows x 16 bytes (128 bytes, dense):
-/// `k_stride` bytes from one core matrix to the next along K, `mn_stride` along M or N, all multiples of 16.
-/// Bits: [0,14) address >> 4, [16,30) leading offset >> 4, [32,46) stride offset >> 4, [62,64) swizzle.
+/// Describes a K-major operand without swizzle, made of core matrices of 8 rows x 16 bytes (128 bytes,
+/// dense): `k_stride` bytes from one core matrix to the next along K, `mn_stride` along M or N, all multiples
+/// of 16. Bits: [0,14) address >> 4, [16,30) leading offset >> 4, [32,46) stride offset >> 4, [62,64)
+/// swizzle.
 inline __device__ uint64_t matrix_descriptor(uint32_t smem, uint32_t k_stride, uint32_t mn_stride) {
   return static_cast<uint64_t>((smem & 0x3FFFF) >> 4) | static_cast<uint64_t>(k_stride >> 4) << 16 |
          static_cast<uint64_t>(mn_stride >> 4) << 32;
@@ -188,8 +189,8 @@ inline __device__ uint64_t matrix_descriptor(uint32_t smem, uint32_t k_stride, u
                  : "l"(desc_a), "l"(desc_b), "r"(static_cast<int>(accumulate)));                 \
   }
 
-/// d[64, n] (+)= A[64, 16] * B[16, n], half operands by descriptor; `accumulate` false starts from zero. Row m, column
-/// c of d: thread m%8*4 + c%8/2 of warp m/16 holds it in d[c/8*4 + m/8%2*2 + c%2].
+/// d[64, n] (+)= A[64, 16] * B[16, n], half operands by descriptor; `accumulate` false starts from zero. Row
+/// m, column c of d: thread m%8*4 + c%8/2 of warp m/16 holds it in d[c/8*4 + m/8%2*2 + c%2].
 SOLDER_WGMMA(32, SOLDER_REGS0, "%16", "%17", "%18", SOLDER_ACC16(0))
 SOLDER_WGMMA(64, SOLDER_REGS0 ", " SOLDER_REGS16, "%32", "%33", "%34", SOLDER_ACC16(0), SOLDER_ACC16(16))
 SOLDER_WGMMA(128, SOLDER_REGS0 ", " SOLDER_REGS16 ", " SOLDER_REGS32 ", " SOLDER_REGS48, "%64", "%65", "%66",

@@ -41,8 +41,9 @@ inline double median_ms(void* stream, const std::function<void()>& enqueue, int 
   return times[times.size() / 2];
 }
 
-/// The median after `seconds` of calls back to back: what is left of the speed when the card has warmed up and meets
-/// its power limit. From the end of one call to the end of the next, over the second half of the time.
+/// The median after `seconds` of calls back to back: what is left of the speed when the card has warmed up
+/// and meets its power limit. From the end of one call to the end of the next, over the second half of the
+/// time.
 inline double sustained_median_ms(void* stream, const std::function<void()>& enqueue, double seconds = 10) {
   const auto s = static_cast<cudaStream_t>(stream);
   constexpr size_t kInFlight = 16;
@@ -100,8 +101,8 @@ inline double copy_median_ms(int64_t num_bytes, void* stream) {
 /// Median milliseconds of a kernel that reads x_bytes once and writes y_bytes once.
 double floor_median_ms(int64_t x_bytes, int64_t y_bytes, void* stream);
 
-/// What cuBLAS reaches with float16 operands and float32 sums on this card, measured now: floating-point operations a
-/// second.
+/// What cuBLAS reaches with float16 operands and float32 sums on this card, measured now: floating-point
+/// operations a second.
 double half_gemm_flops_per_s(const Context& context);
 
 /// Whether `result`, the output "y" of a fused session, is what the unfused graph gives: bit for bit in

@@ -1,7 +1,8 @@
 // Convolution + bias + mish on the headline model and 40 real-network shapes: median of CUDA-graph replays,
 // percent of the bound, path, ratio to im2col + cuBLAS and, with --peers, to PyTorch's cuDNN convolution +
-// mish in the same run. x is uniform in [0, 1), as the peers' is; the headline also comes with x of both signs,
-// and with what is left of its speed after ten seconds under load. A shape whose result is wrong prints no time.
+// mish in the same run. x is uniform in [0, 1), as the peers' is; the headline also comes with x of both
+// signs, and with what is left of its speed after ten seconds under load. A shape whose result is wrong
+// prints no time.
 //
 //   bench_conv [--math tf32|fp32] [--peers] [--json FILE] [--headline]
 

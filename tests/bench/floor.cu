@@ -1,5 +1,5 @@
-// What a card can do: the memory floor of a convolution, a kernel that reads x once and writes y once and does nothing
-// else; and the rate of its tensor cores.
+// What a card can do: the memory floor of a convolution, a kernel that reads x once and writes y once and
+// does nothing else; and the rate of its tensor cores.
 
 #include <cublas_v2.h>
 

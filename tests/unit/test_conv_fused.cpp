@@ -134,7 +134,8 @@ GPU_TEST_CASE("conv2d: values that float16 cannot hold, in both math modes, ever
         for (const std::string& family : kFamilies) {
           const Model model = compile(conv_graph(s, true), {{"w", w}, {"b", b}},
                                       {.device = Device::cuda(0), .math = math, .conv = family});
-          // Where the family does not cover the case im2col runs, and cuBLAS reads subnormal numbers as zero in TF32.
+          // Where the family does not cover the case im2col runs, and cuBLAS reads subnormal numbers as zero
+          // in TF32.
           if (!runs_family(model.nodes().back().path, family)) continue;
           const Tensor y = model.session().run({{"x", x}}).at("y");
           INFO(describe(c, math, family), " ", std::string(distribution.name));
@@ -243,7 +244,8 @@ GPU_TEST_CASE(
         int64_t num_passes = 0;
         for (const auto& node : model.nodes())
           num_passes += node.path.find("then one pass") != std::string::npos;
-        // In the kernel all but four: swish by hand, scaled, row and long. Behind im2col everything but "plain".
+        // In the kernel all but four: swish by hand, scaled, row and long. Behind im2col everything but
+        // "plain".
         const bool is_im2col = model.nodes().back().path.starts_with("im2col");
         if (fuse) CHECK(num_passes == (is_im2col ? 17 : 4));
         return model.session().run(inputs);

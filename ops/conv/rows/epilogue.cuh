@@ -111,7 +111,8 @@ __device__ auto load_channels(const Params& p, const Block& b, int t) {
   return channels;
 }
 
-/// Runs the epilogue over a part's sums and stores its `num_cols` outputs of each channel, `row_offset` into y.
+/// Runs the epilogue over a part's sums and stores its `num_cols` outputs of each channel, from y's element
+/// `row_offset` on.
 /// NOTE: one long function: cut into three, `any` spilled half as much again.
 template <class FilterShape, class Chain, int kHalves>
 __device__ __forceinline__ void finish_part(const Params& p, const Channels<kHalves>& channels,

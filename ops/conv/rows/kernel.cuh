@@ -37,8 +37,8 @@
 //           wg 2:                           | MMA p+1 left | epilogue p+1 left               | ...
 //
 // A part of a row (128 columns) is 64 accumulators a thread, which leaves registers for the epilogue to be
-// straight-line code, its windows interleaved, and for a third consumer: an epilogue takes about as long as two
-// products, so three warpgroups keep the tensor cores and the stores busy.
+// straight-line code, its windows interleaved, and for a third consumer: an epilogue takes about as long as
+// two products, so three warpgroups keep the tensor cores and the stores busy.
 //
 // A trade (SumExchange) goes 16 sums a thread at a time, because the inbox is no more than the warp's
 // staging: sums_empty says that the partner may write, sums_full that all its bytes are here.
@@ -49,10 +49,10 @@
 // zeros. Garbage in columns beyond the image only reaches outputs that are not stored.
 //
 // Range guard: the first row of an image waits for a maximum over a sample of it, which sets the scale of the
-// image; the producers note the maximum that they see, per cluster and image (RangeSlot: no atomics, nothing to
-// clear), and whether it raises an alarm. The repair launch looks at the alarms. If there is one it gathers the
-// maxima, writes the ImageRange array, and redoes the images whose scale did not fit and, in float32, those that
-// float16 cannot hold.
+// image; the producers note the maximum that they see, per cluster and image (RangeSlot: no atomics, nothing
+// to clear), and whether it raises an alarm. The repair launch looks at the alarms. If there is one it
+// gathers the maxima, writes the ImageRange array, and redoes the images whose scale did not fit and, in
+// float32, those that float16 cannot hold.
 //
 // The start decides what a batch of one takes. All warpgroups take part in the sample and convert the first
 // rows (fill_first_rows); registers move before, and what the consumers need of the channels is loaded
@@ -71,8 +71,8 @@
 // parts a block, which by count keep special functions, shared memory and tensor cores each about three
 // quarters busy.
 //
-// Preconditions: choose_rows_config took the shape; y and a residual are 8-byte aligned, packed weights and scratch
-// 16-byte; compute capability 9.0; grid of whole clusters, all resident.
+// Preconditions: choose_rows_config took the shape; y and a residual are 8-byte aligned, packed weights and
+// scratch 16-byte; compute capability 9.0; grid of whole clusters, all resident.
 
 #include "ops/conv/epilogue/epilogue.cuh"
 #include "ops/conv/rows/consumer.cuh"

@@ -43,9 +43,9 @@
 // fp32: x = high + low, w = high + low, and a step is low*high + high*low + high*high. Tensor cores truncate
 // when they add to a large accumulator, so every 4 steps the sum moves to a second set of registers.
 //
-// Registers: 384 threads, 168 at launch; producers 120, consumers 192. Shared memory: up to 227 KiB, planned by
-// choose_window_config. Bound: tensor cores at about 600 TFLOP/s (200 for fp32), or memory.
-// Preconditions: those of choose_window_config; x, y 4-byte aligned, packed weights 16-byte aligned.
+// Registers: 384 threads, 168 at launch; producers 120, consumers 192. Shared memory: up to 227 KiB, planned
+// by choose_window_config. Bound: tensor cores at about 600 TFLOP/s (200 for fp32), or memory. Preconditions:
+// those of choose_window_config; x, y 4-byte aligned, packed weights 16-byte aligned.
 
 #include "ops/conv/window/consumer.cuh"
 #include "ops/conv/window/producer.cuh"
