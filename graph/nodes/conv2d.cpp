@@ -47,7 +47,7 @@ std::vector<TensorType> infer(const Node& node, std::span<const TensorType> inpu
 }
 
 std::string attributes(const Node& node) {
-  const auto& [stride, padding, dilation, groups] = std::get<Conv2dAttributes>(node.attributes);
+  const auto& [stride, padding, dilation, groups, is_narrow] = std::get<Conv2dAttributes>(node.attributes);
   std::string text;
   if (stride != Pair(1)) text += str(" stride=", stride.h, ",", stride.w);
   if (padding != Padding(0))

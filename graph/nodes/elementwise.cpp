@@ -53,7 +53,7 @@ extern const NodeDef kElementwiseNode;
 constexpr NodeDef kElementwiseNode{.kind = NodeKind::elementwise,
                                    .name = "elementwise",
                                    .takes_epilogue = true,
-                                   .takes = TakesStrides::any,
+                                   .takes = Strides::any,
                                    .infer = infer,
                                    .plan = [](const PlanRequest& request) -> std::unique_ptr<NodeRun> {
                                      return std::make_unique<ElementwiseRun>(request);
