@@ -18,6 +18,7 @@
 namespace solder {
 
 class Context;
+class ThreadPool;
 
 /// What a node's plan depends on. Views have no addresses yet.
 struct PlanRequest {
@@ -38,6 +39,7 @@ struct BoundNode {
   std::span<const TensorView> inputs, outputs;
   const void* constants = nullptr;  ///< NodeRun::constants, on the device
   void* scratch = nullptr;
+  ThreadPool* pool = nullptr;  ///< on the CPU: shares its loops
 };
 
 /// How a node runs: planned from what is known without a device, prepared once on its device, bound to the
