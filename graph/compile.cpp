@@ -188,6 +188,7 @@ Model compile(const Graph& graph, const TensorMap& weights, const CompileOptions
   if (options.device.is_cuda()) Device::cuda(options.device.index);
   verify(graph);
   auto model = std::make_shared<ModelData>();
+  if (!options.device.is_cuda()) model->pool = std::make_unique<ThreadPool>(num_cpu_threads(options.threads));
   model->options = options;
   model->graph = add_copies(remove_dead(graph));
   if (options.fuse) model->graph = fuse(model->graph);

@@ -9,6 +9,7 @@
 #include "graph/model.h"
 #include "graph/nodes/node_def.h"
 #include "graph/value_view.h"
+#include "runtime/parallel.h"
 
 namespace solder {
 
@@ -24,6 +25,7 @@ struct ModelData {
   int64_t weights_bytes = 0;
   std::vector<int64_t> weight_offsets;  ///< by node: a parameter's, or its constants'; -1: none
   std::unordered_map<std::string, Value> inputs, outputs;
+  std::unique_ptr<ThreadPool> pool;  ///< the CPU's; one session at a time uses it, others run alone meanwhile
 
   const ValueView& view(Value value) const {
     return views[static_cast<size_t>(value.node)][static_cast<size_t>(value.output)];

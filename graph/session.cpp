@@ -75,7 +75,8 @@ SessionData::SessionData(std::shared_ptr<const ModelData> of_model, void* stream
         model->runs[i]->bind({.inputs = inputs,
                               .outputs = outputs,
                               .constants = model->weight_offsets[i] >= 0 ? model->weight(i) : nullptr,
-                              .scratch = arena + model->memory.values_bytes},
+                              .scratch = arena + model->memory.values_bytes,
+                              .pool = model->pool.get()},
                              executor->context());
     if (!launch) continue;
     launches.push_back(std::move(launch));

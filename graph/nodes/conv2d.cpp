@@ -88,7 +88,8 @@ class Conv2dRun final : public NodeRun {
                         .w = static_cast<const float*>(node.inputs[1].data),
                         .packed = node.constants,
                         .y = static_cast<float*>(node.outputs[0].data),
-                        .scratch = node.scratch};
+                        .scratch = node.scratch,
+                        .pool = node.pool};
     for (const TensorView& operand : node.inputs.subspan(2)) tensors.operands.push_back(operand.data);
     if (!pass_) return [conv = conv_, tensors, context] { conv->enqueue(context, tensors); };
     return [conv = conv_, tensors, context, pass = pass_.bind(node, context)] {
