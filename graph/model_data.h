@@ -25,8 +25,7 @@ struct ModelData {
   int64_t weights_bytes = 0;
   std::vector<int64_t> weight_offsets;  ///< by node: a parameter's, or its constants'; -1: none
   std::unordered_map<std::string, Value> inputs, outputs;
-  std::unique_ptr<ThreadPool>
-      pool;  ///< on the CPU; one session at a time uses it, others run alone meanwhile
+  std::unique_ptr<ThreadPool> pool;  ///< the CPU's; one session at a time uses it, others run alone meanwhile
 
   const ValueView& view(Value value) const {
     return views[static_cast<size_t>(value.node)][static_cast<size_t>(value.output)];

@@ -274,20 +274,20 @@ TEST_CASE("threads: workers round to nearest, whatever the thread did that made 
 }
 
 TEST_CASE("threads: SOLDER_THREADS and a limit") {
-  const char* const before = std::getenv("SOLDER_THREADS");
-  const std::string saved = before != nullptr ? before : "";
-  unsetenv("SOLDER_THREADS");
-  CHECK(num_cpu_threads() >= 1);
-  CHECK(num_cpu_threads(1) == 1);
-  CHECK_ERROR(num_cpu_threads(-1), invalid_argument, "threads", "-1");
-  setenv("SOLDER_THREADS", "3", 1);
-  CHECK(num_cpu_threads() == 3);
-  CHECK(num_cpu_threads(2) == 2);
-  CHECK(num_cpu_threads(5) == 3);
+  {
+    const EnvironmentVariable unset("SOLDER_THREADS", nullptr);
+    CHECK(num_cpu_threads() >= 1);
+    CHECK(num_cpu_threads(1) == 1);
+    CHECK_ERROR(num_cpu_threads(-1), invalid_argument, "threads", "-1");
+  }
+  {
+    const EnvironmentVariable three("SOLDER_THREADS", "3");
+    CHECK(num_cpu_threads() == 3);
+    CHECK(num_cpu_threads(2) == 2);
+    CHECK(num_cpu_threads(5) == 3);
+  }
   for (const char* wrong : {"", "0", "-2", "two", "2x", "99999999999999", "1025"}) {
-    setenv("SOLDER_THREADS", wrong, 1);
+    const EnvironmentVariable variable("SOLDER_THREADS", wrong);
     CHECK_ERROR(num_cpu_threads(), invalid_argument, "SOLDER_THREADS", wrong);
   }
-  unsetenv("SOLDER_THREADS");
-  if (before != nullptr) setenv("SOLDER_THREADS", saved.c_str(), 1);
 }
