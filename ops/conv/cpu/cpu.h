@@ -1,7 +1,7 @@
 #pragma once
 
 #include "ops/conv/conv.h"
-#include "ops/matmul/cpu_level.h"
+#include "runtime/cpu_level.h"
 
 namespace solder {
 
