@@ -54,6 +54,7 @@ constexpr NodeDef kElementwiseNode{.kind = NodeKind::elementwise,
                                    .name = "elementwise",
                                    .takes_epilogue = true,
                                    .takes = Strides::any,
+                                   .stores = Strides::any,
                                    .infer = infer,
                                    .plan = [](const PlanRequest& request) -> std::unique_ptr<NodeRun> {
                                      return std::make_unique<ElementwiseRun>(request);
