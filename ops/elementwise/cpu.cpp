@@ -36,30 +36,57 @@ inline void load_run(const Operand& operand, int64_t offset, int64_t stride, int
   });
 }
 
-// values[i] = element begin + i of the index space, as the operand shows it.
-void load_block(const ElementwiseArgs& args, const Operand& operand, int64_t begin, int64_t count,
-                float (&values)[kBlock]) {
+inline void store_run(const Operand& output, int64_t offset, int64_t stride, int64_t count, const float* values) {
+  with_dtype(output.dtype, [=, data = output.data](auto dtype) {
+    if (stride == 1) {
+      for (int64_t j = 0; j < count; ++j) store_from_float(data, dtype, offset + j, values[j]);
+    } else {
+      for (int64_t j = 0; j < count; ++j) store_from_float(data, dtype, offset + j * stride, values[j]);
+    }
+  });
+}
+
+// Calls visit(i, offset, run, stride) for each stretch of elements begin + i, ... of the index space, `run` of them,
+// that lies along the innermost axis: `offset` is where the tensor has its first.
+template <class Visit>
+void for_stretches(const ElementwiseArgs& args, const Operand& tensor, int64_t begin, int64_t count,
+                   const Visit& visit) {
   std::array<int64_t, kMaxDims> coord{};
   int64_t offset = 0, rest = begin;
   for (size_t d = static_cast<size_t>(args.rank); d-- > 0;) {
     coord[d] = rest % args.dims[d];
     rest /= args.dims[d];
-    offset += coord[d] * operand.strides[d];
+    offset += coord[d] * tensor.strides[d];
   }
   const size_t inner = static_cast<size_t>(args.rank) - 1;
-  const int64_t stride = operand.strides[inner];
+  const int64_t stride = tensor.strides[inner];
   for (int64_t i = 0; i < count;) {
     const int64_t run = std::min(count - i, args.dims[inner] - coord[inner]);
-    load_run(operand, offset, stride, run, values + i);
+    visit(i, offset, run, stride);
     i += run;
     coord[inner] += run;
     offset += run * stride;
     for (size_t d = inner; d > 0 && coord[d] == args.dims[d]; --d) {  // carry into the outer axes
-      offset += operand.strides[d - 1] - coord[d] * operand.strides[d];
+      offset += tensor.strides[d - 1] - coord[d] * tensor.strides[d];
       coord[d] = 0;
       ++coord[d - 1];
     }
   }
+}
+
+// values[i] = element begin + i of the index space, as the operand shows it.
+void load_block(const ElementwiseArgs& args, const Operand& operand, int64_t begin, int64_t count,
+                float (&values)[kBlock]) {
+  for_stretches(args, operand, begin, count, [&](int64_t i, int64_t offset, int64_t run, int64_t stride) {
+    load_run(operand, offset, stride, run, values + i);
+  });
+}
+
+void store_block(const ElementwiseArgs& args, const Operand& output, int64_t begin, int64_t count,
+                 const float (&values)[kBlock]) {
+  for_stretches(args, output, begin, count, [&](int64_t i, int64_t offset, int64_t run, int64_t stride) {
+    store_run(output, offset, stride, run, values + i);
+  });
 }
 
 // Elements [first, last) of the index space.
@@ -84,10 +111,7 @@ inline void run_blocks(const Program& program, const ElementwiseArgs& args, int6
       } else if (step.op == Op::store_slot) {
         std::copy(std::begin(acc), std::end(acc), slots[step.index]);
       } else if (step.op == Op::store_output) {
-        const Operand& output = args.outputs[step.index];
-        with_dtype(output.dtype, [&](auto dtype) {
-          for (int64_t i = 0; i < count; ++i) store_from_float(output.data, dtype, begin + i, acc[i]);
-        });
+        store_block(args, args.outputs[step.index], begin, count, acc);
       } else if (is_unary(step.op)) {
         apply_unary(step.op, step.p, step.q, acc);
       } else {
