@@ -78,28 +78,18 @@ class Placer {
 
   // Whether all that reads the value, by itself or through views, can read it as it would lie.
   bool readers_take(Value value, const TensorView& view) const {
-    int num_joins = 0;
     for (const Reader& reader : of(readers_, value)) {
       if (reader.node < 0) return false;
       const Node& by = node(reader.node);
-      const NodeDef& def = node_def(by.kind);
       TensorView seen;
       int64_t offset = 0;
-      num_joins += by.kind == NodeKind::concat;
-      if (def.view != nullptr) {
-        if (!def.view(by, view, &seen, &offset) || !readers_take({reader.node, 0}, seen)) return false;
-      } else if (reader.input < by.num_own_inputs()
-                     ? !allows(def.takes, view)
-                     : by.outputs[0].shape.size() > kMaxDims ||  // a kernel might have to count more axes
-                           !view_as(view, operand_shape(by, reader.input), &seen)) {
-        return false;
+      if (const auto view_of = node_def(by.kind).view) {
+        if (!view_of(by, view, &seen, &offset) || !readers_take({reader.node, 0}, seen)) return false;
+      } else if (!takes(by, reader.input, view) || by.outputs[0].shape.size() > kMaxDims) {
+        return false;  // a kernel might have to count more axes
       }
     }
-    return num_joins <= 1;  // it can lie in one place
-  }
-
-  static const Shape& operand_shape(const Node& node, size_t input) {
-    return node.epilogue.operand_shapes[input - node.num_own_inputs()];
+    return true;
   }
 
   // Where input i is a view of a tensor at the very place that it has in the result: that tensor, computed in the

@@ -98,6 +98,7 @@ constexpr NodeDef kConcatNode{
     .num_inputs = kAnyNumber,
     .attributes_index = index_of<ConcatAttributes>(),
     .takes = Strides::any,
+    .takes_others = Strides::any,
     .stores = Strides::any,
     .infer = infer,
     .attributes = [](const Node& node) -> std::string { return str(" axis=", axis_of(node)); },

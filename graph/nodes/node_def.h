@@ -92,7 +92,8 @@ struct NodeDef {
   size_t num_inputs = 0;        ///< its own, without an epilogue's operands; or kAnyNumber, but at least one
   size_t attributes_index = 0;  ///< of its struct in Attributes
   bool takes_epilogue = false;
-  Strides takes = Strides::dense;   ///< of its own inputs; what lies otherwise is copied first
+  Strides takes = Strides::dense;   ///< of its first input; what lies otherwise is copied first
+  Strides takes_others = Strides::dense;  ///< of its own inputs behind that
   Strides stores = Strides::dense;  ///< of its outputs: a concat's part has the strides of the whole
 
   /// The types of its results, from those of node.inputs and the attributes; throws what is wrong with them,
@@ -110,6 +111,9 @@ struct NodeDef {
 };
 
 const NodeDef& node_def(NodeKind kind);
+
+/// Whether the node can read its input where it lies like this.
+bool takes(const Node& node, size_t input, const TensorView& view);
 std::span<const NodeDef* const> node_defs();
 
 /// The types of node.inputs.

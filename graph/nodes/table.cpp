@@ -56,6 +56,14 @@ bool allows(Strides strides, const TensorView& view) {
   return is_dense(image) && (view.shape[0] == 1 || view.strides[0] > 0);
 }
 
+bool takes(const Node& node, size_t input, const TensorView& view) {
+  const size_t num_own = node.num_own_inputs();
+  TensorView unused;
+  if (input >= num_own) return view_as(view, node.epilogue.operand_shapes[input - num_own], &unused);
+  const NodeDef& def = node_def(node.kind);
+  return allows(input == 0 ? def.takes : def.takes_others, view);
+}
+
 std::unique_ptr<NodeRun> bound_by(std::string words, BoundRun::Bind bind) {
   return std::make_unique<BoundRun>(std::move(words), std::move(bind));
 }

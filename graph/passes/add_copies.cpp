@@ -14,15 +14,8 @@ class Copier {
   Graph run() {
     for (const Node& node : graph_.nodes()) {
       Node mine = node;
-      const NodeDef& def = node_def(node.kind);
-      const size_t num_own = node.num_own_inputs();
-      for (size_t i = 0; i < node.inputs.size(); ++i) {
-        const TensorView& input = at(views_, renumbered(node.inputs[i])).view;
-        TensorView unused;
-        const bool fits = i < num_own ? allows(def.takes, input)
-                                      : view_as(input, node.epilogue.operand_shapes[i - num_own], &unused);
-        mine.inputs[i] = usable(node.inputs[i], !fits);
-      }
+      for (size_t i = 0; i < node.inputs.size(); ++i)
+        mine.inputs[i] = usable(node.inputs[i], !takes(node, i, at(views_, renumbered(node.inputs[i])).view));
       if (!append_views(mine, &views_)) {  // of a dense copy, then
         mine.inputs[0] = usable(node.inputs[0], true);
         append_views(mine, &views_);

@@ -87,7 +87,7 @@ void require_conv_family(std::string_view family) {
 }
 
 ConvStrides ConvProblem::strides() const {
-  const ConvStrides dense{shape.C * shape.H * shape.W, shape.K * shape.gemm_n()};
+  const ConvStrides dense = ConvStrides::dense(shape);
   if (shape.N <= 1) return dense;
   return {x_image_elems == 0 ? dense.x : x_image_elems, y_image_elems == 0 ? dense.y : y_image_elems};
 }

@@ -136,7 +136,7 @@ TEST_CASE("cpu conv: the promised sums, bit for bit, at every level and with 1, 
       CAPTURE(static_cast<int>(level));
       const std::vector<float> expected = conv_in_order(s, level, x.floats(), w.floats());
       check_threads(pools, expected, [&](float* y, ThreadPool* pool) {
-        conv_cpu(s, x.floats().data(), w.floats().data(), y, pool, level);
+        conv_cpu(s, ConvStrides::dense(s), x.floats().data(), w.floats().data(), y, pool, level);
       });
     }
   }
@@ -150,7 +150,7 @@ TEST_CASE("cpu conv: within the bound of Math::fp32, and threads share what is w
     CAPTURE(static_cast<int>(level));
     std::vector<float> y(static_cast<size_t>(s.N * s.K * s.gemm_n()), kNaN);
     const auto run = [&](float* to, ThreadPool* pool) {
-      conv_cpu(s, x.floats().data(), w.floats().data(), to, pool, level);
+      conv_cpu(s, ConvStrides::dense(s), x.floats().data(), w.floats().data(), to, pool, level);
     };
     run(y.data(), nullptr);
     check_threads(pools, y, run);
@@ -175,7 +175,7 @@ TEST_CASE("cpu conv: NaN and infinity pass, and an infinite weight that meets pa
         Tensor x = uniform({1, s.C, s.H, s.W}, 5), w = uniform({s.K, s.C, s.R, s.S}, 6);
         (in_weights ? w : x).floats()[in_weights ? 8 * 18 : 47] = special;  // w[8,0,0,0]; x[0,0,2,7]
         Guarded y(s.K * s.gemm_n());
-        conv_cpu(s, x.floats().data(), w.floats().data(), y.data(), nullptr, level);
+        conv_cpu(s, ConvStrides::dense(s), x.floats().data(), w.floats().data(), y.data(), nullptr, level);
         CHECK(same(y.values(), conv_in_order(s, level, x.floats(), w.floats())));
         const auto at = [&](int64_t k, int64_t p, int64_t q) {
           return y.values()[static_cast<size_t>((k * s.H + p) * s.W + q)];
