@@ -241,9 +241,7 @@ class Graph {
   Value equal(Value a, float b) { return binary(Op::equal, a, b); }
   Value not_equal(Value a, float b) { return binary(Op::not_equal, a, b); }
   /// a where condition is not 0 (NaN is not), b elsewhere, bit for bit; all of one dtype, broadcast.
-  Value where(Value condition, Value a, Value b) {
-    return binary(Op::either, binary(Op::keep_if, a, condition), binary(Op::keep_unless, b, condition));
-  }
+  Value where(Value condition, Value a, Value b);
 
   /// The same by op, for programs that make graphs. Error(invalid_argument) when `op` has another arity or needs
   /// parameters that are not given; p and q are those of its row in op_info.h.
