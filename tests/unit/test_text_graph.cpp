@@ -2,6 +2,7 @@
 // include "graph/...", whose declarations it would repeat.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <random>
 #include <string>
@@ -112,6 +113,19 @@ TEST_CASE("text graphs: every form of a line makes what the builder makes") {
   const Graph calls = parse_graph(kBuilderCalls, "net.txt");
   CHECK(dump(calls) == dump(builder_calls()));
   CHECK(calls == builder_calls());
+
+  solder::TensorMap weights, inputs{{"x", solder::Tensor::empty({1, 4, 6, 6})}};
+  for (size_t i = 0; i < 144; ++i) inputs.at("x").floats()[i] = 1 + static_cast<float>(i % 7);
+  for (const solder::Node& node : calls.nodes()) {
+    if (node.kind != solder::NodeKind::parameter) continue;
+    const solder::Tensor ones = solder::Tensor::empty(node.outputs[0].shape);
+    std::fill_n(static_cast<float*>(ones.data()), ones.num_elems(), 1.0f);
+    weights[node.name] = ones;
+  }
+  const solder::TensorMap results =
+      compile(calls, weights, {.device = solder::Device::cpu()}).session().run(inputs);
+  for (const auto& [name, value] : calls.outputs())
+    CHECK(results.at(name).shape() == calls.type(value).shape);
 
   for (const char* line_end : {"\r\n", "\r"}) {
     std::string text = "\xef\xbb\xbf";  // a byte order mark, as Windows writes it
