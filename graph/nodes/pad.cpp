@@ -32,6 +32,7 @@ std::vector<TensorType> infer(const Node& node, std::span<const TensorType> inpu
                      (interior.empty() || interior.size() == x.size()),
                  invalid_argument, node.name, ": counts ", to_string(Shape(before)), " before and ",
                  to_string(Shape(after)), " after; x ", to_string(x), " needs ", x.size(), " of each");
+  int num_padded = 0;
   for (size_t i = 0; i < x.size(); ++i) {
     const int64_t between = interior.empty() ? 0 : interior[i];
     SOLDER_REQUIRE(between == 0 || (between > 0 && between < INT64_MAX && mode == PadMode::constant),
@@ -47,7 +48,10 @@ std::vector<TensorType> infer(const Node& node, std::span<const TensorType> inpu
                    ": the result would have no extent from 0 to 2^63");
     SOLDER_REQUIRE(mode != PadMode::edge || x[i] > 0 || result.shape[i] == 0, shape_mismatch, node.name,
                    ": axis ", i, " of ", to_string(x), " has no edge");
+    num_padded += before[i] != 0 || after[i] != 0 || between != 0;
   }
+  SOLDER_REQUIRE(num_padded <= kMaxPaddedAxes, unsupported, node.name, ": pads ", num_padded, " axes of ",
+                 to_string(x), "; at most ", kMaxPaddedAxes, " are supported: pad the others first");
   return {result};
 }
 

@@ -27,6 +27,8 @@ std::vector<TensorType> infer(const Node& node, std::span<const TensorType> inpu
   size_t dim = 2;
   for (const PoolAxis& axis : {pool.h, pool.w}) {
     const char* of = dim == 2 ? "rows" : "columns";
+    SOLDER_REQUIRE(x[dim] < (int64_t{1} << 62), unsupported, node.name, ": ", to_string(x), " has 2^62 ", of,
+                   " or more");
     constexpr int64_t kMost = (int64_t{1} << 31) - 1;
     for (const auto& [what, value] :
          {std::pair{"kernel", axis.size}, {"stride", axis.stride}, {"dilation", axis.dilation}})

@@ -10,7 +10,8 @@ namespace solder {
 class Context;
 class ThreadPool;
 
-inline constexpr int kMaxPadDims = 6;
+/// Axes that may be padded, and axes after collapsing: the others of x and y, if those have kMaxDims each.
+inline constexpr int kMaxPaddedAxes = 6, kMaxPadDims = 24;
 
 enum class PadFill : uint8_t {
   value,    ///< the given one
