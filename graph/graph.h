@@ -152,7 +152,9 @@ class Graph {
 
   /// Index i of `axis` of the result is index indices[i] of x; negative ones count from the end.
   Value gather(Value x, int axis, std::vector<int64_t> indices);
-  /// x [N,C,H,W] at another size; ONNX's Resize with its names.
+  /// x [N,C,H,W] at another size; ONNX's Resize with its names, what lies outside the image being its edge. Nearest
+  /// copies bits. Bilinear is within 2^-21 of the largest |x| of its four neighbours, before it is rounded; one of
+  /// weight 0 does not count, infinite or not. Coordinates are exact where the scale is that of the extents.
   Value resize(Value x, const ResizeOptions& options);
   /// x with so many values before and after along each axis: `value`, the mirror image of x without the border (fewer
   /// than its extent), or the border. Negative counts crop what the others have made. Bits are copied.

@@ -11,6 +11,7 @@
 
 #include "ops/elementwise/op_info.h"
 #include "ops/elementwise/params.h"
+#include "runtime/cpu_level.h"
 #include "runtime/tensor_view.h"
 
 namespace solder {
@@ -81,7 +82,9 @@ bool stores_by_vectors(const ElementwiseArgs& args, int length);
 /// Whether a kernel can count elements, and those that its last tile lacks, in 32 bits.
 bool fits_32_bits(int64_t num_elems);
 
-/// Runs `program` on the CPU.
-void elementwise_cpu(const Program& program, const ElementwiseArgs& args, ThreadPool* pool = nullptr);
+/// Runs `program` on the CPU, on the pool's threads (null: the calling one). Bits depend neither on them nor on
+/// the level.
+void elementwise_cpu(const Program& program, const ElementwiseArgs& args, ThreadPool* pool = nullptr,
+                     CpuLevel level = best_cpu_level());
 
 }  // namespace solder
