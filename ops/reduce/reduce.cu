@@ -4,7 +4,7 @@
 //   a lane loads 4 neighbours at a time, by one instruction where they are aligned, so that a unit's lanes read 128
 //   bytes of float32 in a row. The partial results are joined by shuffles.
 // reduce_columns_kernel, where neighbouring rows lie closest (other axes than the last): a thread a unit, 256 a block,
-//   neighbouring threads neighbouring rows; all 8 partial results in registers, 32 loads in flight.
+//   neighbouring threads neighbouring rows; all 8 partial results in registers, 16 loads in flight.
 //
 // Registers under 64, no shared memory. Bound: memory, x once.
 // Preconditions: 32-bit Index needs fewer than 2^31 units and elements a row; kIsVector lines of 4 elements.
@@ -23,6 +23,7 @@ namespace {
 
 constexpr int kThreads = 256;
 constexpr int kStep = kReducePartials * kReduceNeighbours;
+constexpr float kLowest = -std::numeric_limits<float>::infinity();
 
 template <class Index>
 struct PassParams {
@@ -72,25 +73,24 @@ __device__ void store_result(const PassParams<Index>& params, const Unit<Index>&
     static_cast<__nv_bfloat16*>(params.y)[unit.y] = from_float<__nv_bfloat16>(value);
 }
 
-template <class T, bool kIsMax, class Index>
-__global__ void __launch_bounds__(kThreads)
-    reduce_rows_kernel(const __grid_constant__ PassParams<Index> params, const T* x) {
+// Where element i of a row lies in x; kOneAxis: there is one axis to walk.
+template <bool kOneAxis, class Index>
+__device__ int64_t place(const PassParams<Index>& params, Index i) {
+  return kOneAxis ? static_cast<int64_t>(i) * params.rows.x_inner[0] : params.rows.x_offset(i);
+}
+
+// Partial result `lane` of a unit whose row begins at x.
+template <bool kIsMax, bool kOneAxis, class T, class Index>
+__device__ float partial_result(const PassParams<Index>& params, const Unit<Index>& unit, const T* x,
+                                int lane) {
   using Vector = Elements<T, kReduceNeighbours>;
-  const Index idx =
-      static_cast<Index>(blockIdx.x) * (kThreads / kReducePartials) + threadIdx.x / kReducePartials;
-  const bool is_there = idx < params.num_units;
-  const Unit unit = find_unit(params, is_there ? idx : Index{0});
-  const int lane = threadIdx.x % kReducePartials;
-  x += unit.x;
-  float acc = kIsMax ? -std::numeric_limits<float>::infinity() : 0.0f;
+  float acc = kIsMax ? kLowest : 0.0f;
   int i = lane * kReduceNeighbours;
-  const auto place = [&](int element) {
-    return params.rows.x_offset(unit.begin + static_cast<Index>(element));
-  };
   if (params.is_vector) {
 #pragma unroll 8
     for (; i + kReduceNeighbours <= unit.count; i += kStep) {
-      const Vector vector = *reinterpret_cast<const Vector*>(x + place(i));
+      const auto* from = x + place<kOneAxis>(params, unit.begin + static_cast<Index>(i));
+      const Vector vector = *reinterpret_cast<const Vector*>(from);
 #pragma unroll
       for (int e = 0; e < kReduceNeighbours; ++e)
         acc = take<kIsMax>(acc, params.sign_x * to_float(vector.at[e]));
@@ -101,11 +101,49 @@ __global__ void __launch_bounds__(kThreads)
     float values[kReduceNeighbours];
 #pragma unroll
     for (int e = 0; e < kReduceNeighbours; ++e)
-      values[e] = i + e < unit.count ? params.sign_x * to_float(x[place(i + e)]) : 0.0f;
+      if (i + e < unit.count)
+        values[e] =
+            params.sign_x * to_float(x[place<kOneAxis>(params, unit.begin + static_cast<Index>(i + e))]);
 #pragma unroll
     for (int e = 0; e < kReduceNeighbours; ++e)
       if (i + e < unit.count) acc = take<kIsMax>(acc, values[e]);
   }
+  return acc;
+}
+
+// All of them, by one thread.
+template <bool kIsMax, bool kOneAxis, class T, class Index>
+__device__ void partial_results(const PassParams<Index>& params, const Unit<Index>& unit, const T* x,
+                                float (&acc)[kReducePartials]) {
+  constexpr int kInFlight = 16;
+  for (int base = 0; base < unit.count; base += kStep) {
+#pragma unroll
+    for (int first = 0; first < kStep; first += kInFlight) {
+      float values[kInFlight];
+#pragma unroll
+      for (int i = 0; i < kInFlight; ++i)
+        if (base + first + i < unit.count)
+          values[i] = params.sign_x *
+                      to_float(x[place<kOneAxis>(params, unit.begin + static_cast<Index>(base + first + i))]);
+#pragma unroll
+      for (int i = 0; i < kInFlight; ++i) {
+        float& to = acc[(first + i) / kReduceNeighbours];
+        if (base + first + i < unit.count) to = take<kIsMax>(to, values[i]);
+      }
+    }
+  }
+}
+
+template <class T, bool kIsMax, class Index>
+__global__ void __launch_bounds__(kThreads)
+    reduce_rows_kernel(const __grid_constant__ PassParams<Index> params, const T* x) {
+  const Index idx =
+      static_cast<Index>(blockIdx.x) * (kThreads / kReducePartials) + threadIdx.x / kReducePartials;
+  const bool is_there = idx < params.num_units;
+  const Unit unit = find_unit(params, is_there ? idx : Index{0});
+  const int lane = threadIdx.x % kReducePartials;
+  float acc = params.rows.num_inner == 1 ? partial_result<kIsMax, true>(params, unit, x + unit.x, lane)
+                                         : partial_result<kIsMax, false>(params, unit, x + unit.x, lane);
 #pragma unroll
   for (int half = kReducePartials / 2; half > 0; half /= 2)
     acc = take<kIsMax>(acc, __shfl_down_sync(0xffffffffu, acc, half, kReducePartials));
@@ -118,22 +156,13 @@ __global__ void __launch_bounds__(kThreads)
   const Index idx = static_cast<Index>(blockIdx.x) * kThreads + threadIdx.x;
   if (idx >= params.num_units) return;
   const Unit unit = find_unit(params, idx);
-  x += unit.x;
   float acc[kReducePartials];
 #pragma unroll
-  for (float& partial : acc) partial = kIsMax ? -std::numeric_limits<float>::infinity() : 0.0f;
-  for (int base = 0; base < unit.count; base += kStep) {
-    float values[kStep];
-#pragma unroll
-    for (int i = 0; i < kStep; ++i)
-      if (base + i < unit.count)
-        values[i] =
-            params.sign_x * to_float(x[params.rows.x_offset(unit.begin + static_cast<Index>(base + i))]);
-#pragma unroll
-    for (int i = 0; i < kStep; ++i)
-      if (base + i < unit.count)
-        acc[i / kReduceNeighbours] = take<kIsMax>(acc[i / kReduceNeighbours], values[i]);
-  }
+  for (float& partial : acc) partial = kIsMax ? kLowest : 0.0f;
+  if (params.rows.num_inner == 1)
+    partial_results<kIsMax, true>(params, unit, x + unit.x, acc);
+  else
+    partial_results<kIsMax, false>(params, unit, x + unit.x, acc);
 #pragma unroll
   for (int half = kReducePartials / 2; half > 0; half /= 2)
 #pragma unroll

@@ -67,8 +67,7 @@ void for_views(const Shape& shape, const Make& make, const Check& check, float l
         g.output("y", y);
         const Shape y_shape = g.type(y).shape;
         if (!y_shape.empty()) {
-          // A computation of its own, for which the concat alone is a reader; relu on both sides of it changes nothing
-          // but what is stored where.
+          // A computation of its own, which the concat alone reads: it lands in its place there.
           const Value part = make(g, x);
           g.output("joined", g.concat({g.mul(part, 2.0f), part, g.neg(part)}, 0));
         }

@@ -1,6 +1,7 @@
 // Softmax and its logarithm against a naive oracle in double.
 
 #include <algorithm>
+#include <limits>
 
 #include "tests/cases/view_cases.h"
 
@@ -53,7 +54,7 @@ int64_t count_wrong(const Tensor& x, const Tensor& y, int axis, bool log) {
       const double d = largest - load_as_float(x.data(), dtype, place);
       const float found = load_as_float(y.data(), dtype, place);
       const double exact = log ? -d - std::log(sum) : std::exp(-d) / sum;
-      if (is_nan || std::isinf(d)) {
+      if (is_nan || d > std::numeric_limits<float>::max()) {  // x - m is -infinity in float32
         wrong += is_nan ? !std::isnan(found) : !(double{found} == (log ? -INFINITY : 0.0));
         continue;
       }
