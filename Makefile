@@ -22,6 +22,9 @@ BUILD   := build
 PREFIX  ?= /usr/local
 CXX     ?= g++
 VERSION := 0.1.0
+# What `make models` fetches and makes, and the float64 results that networks are compared with.
+MODELS  ?= build/models
+GOLDENS := $(or $(SOLDER_GOLDENS_DIR),tests/data/networks)
 
 # The CUDA toolkit: CUDA_HOME, then PATH, then the usual prefixes.
 ifneq ($(CUDA),0)
@@ -102,7 +105,7 @@ else
   say = @$(eval DONE += x)printf '[%3d/%d] %s\n' $(words $(DONE)) $(NUM_STEPS) '$(1)' &&
 endif
 
-.PHONY: all run test bench accuracy pictures headers layers format format-check sanitize faults tsan asan soak fuzz coverage tidy install loc help clean
+.PHONY: all run test models networks bench accuracy pictures headers layers format format-check sanitize faults tsan asan soak fuzz coverage tidy install loc help clean
 .DELETE_ON_ERROR:
 
 all: $(LIB) $(EXAMPLES) $(CLI)  ## the library, the examples and solder-run (default)
@@ -114,8 +117,15 @@ test: $(LIB) $(TESTS) $(EXAMPLES) $(CLI) $(if $(NVCC),$(BUILD)/faults $(BUILD)/l
 	@tests/tools/check_examples.sh $(BUILD)
 	@CXX='$(CXX)' tests/tools/check_install.sh $(BUILD)
 	@if command -v python3 >/dev/null; then tests/tools/check_solder_run.py $(CLI); else echo 'solder-run: not checked, there is no python3'; fi
+	@tests/networks/prepare.sh $(MODELS) $(GOLDENS)
 	@$(TESTS)
 	@$(if $(NVCC),$(BUILD)/faults)
+
+models:  ## fetches the trained network that tests run (125 MB) and draws the weights of the others, into build/models
+	@tests/networks/prepare.sh $(MODELS) $(GOLDENS) fetch
+
+networks: $(TESTS) models  ## whole networks against float64, every golden at every batch (minutes on a CPU)
+	@SOLDER_NETWORKS=all $(TESTS) -tc='networks:*,*gpu* networks:*'
 
 bench: $(BENCHES)  ## timings on a GPU, each as a ratio to a floor or a peer in the same run; BENCH_ARGS: bench_conv's options
 	@for bench in $(filter-out %/bench_conv,$(BENCHES)); do $$bench || exit 1; done
@@ -214,6 +224,7 @@ $(BUILD)/doctest.ok:
 	@touch $@
 $(TEST_OBJ) $(FAULTS_OBJ): | $(BUILD)/doctest.ok
 $(TEST_OBJ): CPPFLAGS += -DSOLDER_TEST_DATA='"$(CURDIR)/tests/data"'
+$(BUILD)/tests/unit/test_networks.cpp.o: CPPFLAGS += -DSOLDER_MODELS='"$(abspath $(MODELS))"'
 
 -include $(LIB_OBJ:.o=.d) $(USER_OBJ:.o=.d) $(TEST_OBJ:.o=.d) $(FAULTS_OBJ:.o=.d) $(BUILD)/tests/gpu/lost_device.cu.d \
          $(BENCHES:%=%.d) $(BUILD)/include.d
