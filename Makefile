@@ -163,6 +163,9 @@ $(BUILD)/%.cu.o: %.cu $(BUILD)/flags
 	$(call say,NVCC $<) $(NVCC) $(CPPFLAGS) $(NVCCFLAGS) -MMD -MP -c $< -o $@ 2> $@.log || { cat $@.log; exit 1; }
 	@tests/tools/check_spills.sh $@.log
 
+# The CPU's sums of products alone use FMA, which g++ makes of a product and a sum from -O2 on.
+$(BUILD)/ops/matmul/panel_cpu.cpp.o: CXXFLAGS += -O3 -ffp-contract=fast
+
 $(BUILD)/runtime/nvrtc.cpp.o: CPPFLAGS += -DSOLDER_CUDA_LIB='"$(CUDA_LIB)"'
 
 # The text that generated elementwise kernels start with: these headers without comments and includes (NVRTC has no
@@ -267,7 +270,7 @@ faults: $(BUILD)/faults  ## every CUDA, cuBLAS, allocation and file call fails i
 
 tsan:  ## the thread tests of the CPU backend under ThreadSanitizer
 	@$(MAKE) CUDA=0 BUILD=$(BUILD)/tsan SANITIZE='-fsanitize=thread -O1' \
-	  TEST_SRC='tests/support/main.cpp tests/support/gpu.cpp tests/unit/test_threads.cpp' CLI_PARTS= $(BUILD)/tsan/solder_tests
+	  TEST_SRC='tests/support/main.cpp tests/support/gpu.cpp tests/unit/test_threads.cpp tests/unit/test_cpu.cpp' CLI_PARTS= $(BUILD)/tsan/solder_tests
 	@TSAN_OPTIONS=halt_on_error=1 $(BUILD)/tsan/solder_tests
 
 # Random graphs and whole conformance tables say nothing more under a sanitizer and take long. A test asks for more

@@ -59,7 +59,8 @@ void log_plans(const ModelData& model) {
   std::fputs(text.c_str(), stderr);
 }
 
-PlanRequest request_of(const ModelData& model, const Node& node, const TensorMap& weights) {
+PlanRequest request_of(const ModelData& model, int index, const TensorMap& weights) {
+  const Node& node = model.graph.nodes()[static_cast<size_t>(index)];
   PlanRequest request{.node = node, .math = model.options.math, .conv = model.options.conv};
   const size_t num_own = node.num_own_inputs();
   for (size_t i = 0; i < node.inputs.size(); ++i) {
@@ -68,8 +69,12 @@ PlanRequest request_of(const ModelData& model, const Node& node, const TensorMap
     if (i >= num_own) view_as(view, node.epilogue.operand_shapes[i - num_own], &view);
     request.inputs.push_back(std::move(view));
   }
-  for (const TensorType& type : node.outputs)
-    request.outputs.push_back(dense_view(nullptr, type.dtype, type.shape));
+  for (int output = 0; output < static_cast<int>(node.outputs.size()); ++output)
+    request.outputs.push_back(model.view({index, output}).view);
+  request.lies_at = [&model, &node, index](size_t input, int64_t offset_elems) {
+    const ValueView &from = model.view(node.inputs[input]), &to = model.view({index, 0});
+    return from.base == to.base && from.offset_elems == to.offset_elems + offset_elems;
+  };
   request.weight = [&](size_t input) {
     const Node& source = model.graph.nodes()[static_cast<size_t>(node.inputs[input].node)];
     return source.kind == NodeKind::parameter ? weights.find(source.name)->second.to(Device::cpu())
@@ -86,11 +91,11 @@ void plan_nodes(const TensorMap& weights, ModelData& model) {
     info = device_info(options.device);
     cublas_bytes = std::min(Context::kDefaultCublasWorkspaceBytes, options.workspace_bytes / 4);
   }
-  for (const Node& node : model.graph.nodes()) {
+  for (int i = 0; i < static_cast<int>(model.graph.nodes().size()); ++i) {
     model.runs.emplace_back();
-    const auto plan = node_def(node.kind).plan;
+    const auto plan = node_def(model.graph.nodes()[static_cast<size_t>(i)].kind).plan;
     if (plan == nullptr) continue;
-    PlanRequest request = request_of(model, node, weights);
+    PlanRequest request = request_of(model, i, weights);
     request.device = options.device.is_cuda() ? &info : nullptr;
     request.workspace_bytes = options.workspace_bytes - cublas_bytes;
     model.runs.back() = plan(request);
@@ -151,13 +156,14 @@ Model compile(const Graph& graph, const TensorMap& weights, const CompileOptions
   if (options.device.is_cuda()) Device::cuda(options.device.index);
   verify(graph);
   auto model = std::make_shared<ModelData>();
+  if (!options.device.is_cuda()) model->pool = std::make_unique<ThreadPool>(num_cpu_threads(options.threads));
   model->options = options;
   model->graph = add_copies(remove_dead(graph));
   if (options.fuse) model->graph = fuse(model->graph);
   verify(model->graph);
   require_weights(model->graph, weights);
 
-  model->views = value_views(model->graph);
+  model->views = placed_value_views(model->graph);
   plan_nodes(weights, *model);
   model->memory = plan_memory(model->graph, model->views, model->runs);
   place_weights(weights, *model);

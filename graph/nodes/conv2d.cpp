@@ -47,7 +47,7 @@ std::vector<TensorType> infer(const Node& node, std::span<const TensorType> inpu
 }
 
 std::string attributes(const Node& node) {
-  const auto& [stride, padding, dilation, groups] = std::get<Conv2dAttributes>(node.attributes);
+  const auto& [stride, padding, dilation, groups, is_narrow] = std::get<Conv2dAttributes>(node.attributes);
   std::string text;
   if (stride != Pair(1)) text += str(" stride=", stride.h, ",", stride.w);
   if (padding != Padding(0))
@@ -88,7 +88,8 @@ class Conv2dRun final : public NodeRun {
                         .w = static_cast<const float*>(node.inputs[1].data),
                         .packed = node.constants,
                         .y = static_cast<float*>(node.outputs[0].data),
-                        .scratch = node.scratch};
+                        .scratch = node.scratch,
+                        .pool = node.pool};
     for (const TensorView& operand : node.inputs.subspan(2)) tensors.operands.push_back(operand.data);
     if (!pass_) return [conv = conv_, tensors, context] { conv->enqueue(context, tensors); };
     return [conv = conv_, tensors, context, pass = pass_.bind(node, context)] {

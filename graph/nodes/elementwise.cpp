@@ -35,7 +35,7 @@ class ElementwiseRun final : public NodeRun {
   }
 
   Launch bind(const BoundNode& node, const Context* context) const override {
-    return pass_.bind(context, node.inputs, node.outputs, node.constants);
+    return pass_.bind(context, node.inputs, node.outputs, node.constants, node.pool);
   }
 
   bool may_overwrite(size_t input, size_t output) const override {
@@ -53,7 +53,7 @@ extern const NodeDef kElementwiseNode;
 constexpr NodeDef kElementwiseNode{.kind = NodeKind::elementwise,
                                    .name = "elementwise",
                                    .takes_epilogue = true,
-                                   .takes = TakesStrides::any,
+                                   .takes = Strides::any,
                                    .infer = infer,
                                    .plan = [](const PlanRequest& request) -> std::unique_ptr<NodeRun> {
                                      return std::make_unique<ElementwiseRun>(request);
@@ -80,7 +80,7 @@ void EpiloguePass::prepare(const Context& context, ElementwiseKernels& kernels) 
 Launch EpiloguePass::bind(const BoundNode& node, const Context* context) const {
   std::vector<TensorView> operands{node.outputs[0]};
   for (const TensorView& operand : node.inputs.subspan(num_own_inputs_)) operands.push_back(operand);
-  return pass_->bind(context, operands, node.outputs, nullptr);
+  return pass_->bind(context, operands, node.outputs, nullptr, node.pool);
 }
 
 Value Graph::elementwise(Op op, std::vector<Value> inputs, std::vector<Shape> operand_shapes, Arg a, Arg b,

@@ -67,13 +67,14 @@ class MatmulRun final : public NodeRun {
   }
 
   Launch bind(const BoundNode& node, const Context* context) const override {
-    const Launch multiply =
-        [gemm = gemm_, math = math_, context, a = static_cast<const float*>(node.inputs[0].data),
-         b = static_cast<const float*>(node.inputs[1].data), c = static_cast<float*>(node.outputs[0].data)] {
-          if constexpr (kWithCuda)
-            if (context != nullptr) return gemm_cuda(*context, gemm, math, a, b, c);
-          gemm_cpu(gemm, a, b, c);
-        };
+    const Launch multiply = [gemm = gemm_, math = math_, context, pool = node.pool,
+                             a = static_cast<const float*>(node.inputs[0].data),
+                             b = static_cast<const float*>(node.inputs[1].data),
+                             c = static_cast<float*>(node.outputs[0].data)] {
+      if constexpr (kWithCuda)
+        if (context != nullptr) return gemm_cuda(*context, gemm, math, a, b, c);
+      gemm_cpu(gemm, a, b, c, pool);
+    };
     if (!pass_) return multiply;
     return [multiply, pass = pass_.bind(node, context)] { multiply(), pass(); };
   }

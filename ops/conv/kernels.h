@@ -19,6 +19,7 @@
 namespace solder {
 
 class Context;
+class ThreadPool;
 
 /// What the choice depends on.
 struct ConvProblem {
@@ -42,6 +43,7 @@ struct ConvTensors {
   std::vector<void*> operands;   ///< the epilogue's
   float* y = nullptr;            ///< [N,K,P,Q]; overlaps neither x nor an operand
   void* scratch = nullptr;       ///< ConvPlan::scratch_bytes, 256-byte aligned
+  ThreadPool* pool = nullptr;    ///< on the CPU: its threads; null is the calling one
 };
 
 /// How one convolution runs: made by a family, shared by all sessions.

@@ -2,6 +2,8 @@
 
 #include "ops/elementwise/apply.h"
 #include "ops/elementwise/program.h"
+#include "runtime/divide.h"
+#include "runtime/parallel.h"
 
 namespace solder {
 namespace {
@@ -37,14 +39,13 @@ void load_block(const ElementwiseArgs& args, const Operand& operand, int64_t beg
   }
 }
 
-}  // namespace
-
-void elementwise_cpu(const Program& program, const ElementwiseArgs& args) {
+// Elements [first, last) of the index space.
+void run_blocks(const Program& program, const ElementwiseArgs& args, int64_t first, int64_t last) {
   float slots[kMaxSlots][kBlock] = {};
   float acc[kBlock] = {};  // zeros: the tail of the last block is computed too, and never stored
   float source[kBlock] = {};
-  for (int64_t begin = 0; begin < args.num_elems; begin += kBlock) {
-    const int64_t count = std::min<int64_t>(kBlock, args.num_elems - begin);
+  for (int64_t begin = first; begin < last; begin += kBlock) {
+    const int64_t count = std::min<int64_t>(kBlock, last - begin);
     load_block(args, args.operands[0], begin, count, acc);
     for (const Step& step : program.view()) {
       switch (step.source) {
@@ -69,6 +70,15 @@ void elementwise_cpu(const Program& program, const ElementwiseArgs& args) {
       }
     }
   }
+}
+
+}  // namespace
+
+void elementwise_cpu(const Program& program, const ElementwiseArgs& args, ThreadPool* pool) {
+  constexpr int64_t kShare = 32 * kBlock;  // worth waking a thread
+  parallel_for(args.num_elems > kShare ? pool : nullptr, ceil_div(args.num_elems, kShare), [&](int64_t i) {
+    run_blocks(program, args, i * kShare, std::min(args.num_elems, (i + 1) * kShare));
+  });
 }
 
 }  // namespace solder

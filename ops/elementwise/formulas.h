@@ -355,4 +355,18 @@ SOLDER_HD float pow(float a, float b) { return (a != a || b != b) ? a + b : powf
 SOLDER_HD float min(float a, float b) { return (a < b || a != a) ? a : b; }
 SOLDER_HD float max(float a, float b) { return (a > b || a != a) ? a : b; }
 
+/// 1 where it holds and 0 elsewhere; with NaN only not_equal holds.
+SOLDER_HD float less(float a, float b) { return a < b ? 1.0f : 0.0f; }
+SOLDER_HD float less_equal(float a, float b) { return a <= b ? 1.0f : 0.0f; }
+SOLDER_HD float equal(float a, float b) { return a == b ? 1.0f : 0.0f; }
+SOLDER_HD float not_equal(float a, float b) { return a != b ? 1.0f : 0.0f; }
+
+/// The parts of a selection: a where the condition is not 0 (NaN is not), bit for bit, and +0 elsewhere; the
+/// opposite; and two such parts, one of them +0, as one.
+SOLDER_HD float keep_if(float a, float condition) { return condition != 0 ? a : 0.0f; }
+SOLDER_HD float keep_unless(float a, float condition) { return condition != 0 ? 0.0f : a; }
+SOLDER_HD float either(float a, float b) {
+  return __builtin_bit_cast(float, __builtin_bit_cast(uint32_t, a) | __builtin_bit_cast(uint32_t, b));
+}
+
 }  // namespace solder::math

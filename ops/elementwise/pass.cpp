@@ -79,14 +79,15 @@ void ElementwisePass::prepare(const Context& context, ElementwiseKernels& kernel
 }
 
 Launch ElementwisePass::bind(const Context* context, std::span<const TensorView> operands,
-                             std::span<const TensorView> outputs, const void* constants) const {
+                             std::span<const TensorView> outputs, const void* constants,
+                             ThreadPool* pool) const {
   const ElementwiseArgs args = bind_elementwise(operands, outputs);
   SOLDER_REQUIRE(without_addresses(args) == layout_, invalid_argument,
                  "an elementwise pass is bound to tensors unlike those that it was planned for");
   if constexpr (kWithCuda) {
     if (context != nullptr) return bind_elementwise_cuda(*context, path_, program_, args, kernel_, constants);
   }
-  return [program = program_, args] { elementwise_cpu(program, args); };
+  return [program = program_, args, pool] { elementwise_cpu(program, args, pool); };
 }
 
 }  // namespace solder

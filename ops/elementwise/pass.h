@@ -12,6 +12,7 @@
 namespace solder {
 
 class Context;
+class ThreadPool;
 class ElementwiseKernel;
 class ElementwiseKernels;
 struct DeviceInfo;
@@ -49,7 +50,7 @@ class ElementwisePass {
   /// is the CPU. Outputs may alias operands of the same dtype that are dense (in place); other overlap is
   /// undefined.
   Launch bind(const Context* context, std::span<const TensorView> operands,
-              std::span<const TensorView> outputs, const void* constants) const;
+              std::span<const TensorView> outputs, const void* constants, ThreadPool* pool = nullptr) const;
 
  private:
   Program program_;

@@ -15,6 +15,8 @@
 
 namespace solder {
 
+class ThreadPool;
+
 /// Where a step's second value comes from.
 enum class Source : uint8_t { none, immediate, operand, slot };
 
@@ -73,6 +75,6 @@ elementwise::Access access_of(const ElementwiseArgs& args, const Operand& operan
 bool fits_32_bits(int64_t num_elems);
 
 /// Runs `program` on the CPU.
-void elementwise_cpu(const Program& program, const ElementwiseArgs& args);
+void elementwise_cpu(const Program& program, const ElementwiseArgs& args, ThreadPool* pool = nullptr);
 
 }  // namespace solder
