@@ -88,7 +88,14 @@ EXAMPLES  := $(patsubst examples/%.cpp,$(BUILD)/%,$(wildcard examples/*.cpp))
 CLI       := $(BUILD)/solder-run
 CLI_OBJ   := $(patsubst %,$(BUILD)/%.o,$(wildcard examples/solder_run/*.cpp))
 CLI_PARTS := $(filter-out %/main.cpp.o,$(CLI_OBJ))
-USER_OBJ  := $(EXAMPLES:$(BUILD)/%=$(BUILD)/examples/%.cpp.o) $(CLI_OBJ)
+KATAGO_OBJ := $(patsubst %,$(BUILD)/%.o,$(wildcard examples/katago/*.cpp))
+USER_OBJ  := $(EXAMPLES:$(BUILD)/%=$(BUILD)/examples/%.cpp.o) $(CLI_OBJ) $(KATAGO_OBJ)
+# The networks of examples, for programs with a main of their own.
+NETWORKS  := $(patsubst %,$(BUILD)/networks/%.o,resnet50 cspdarknet53_mish)
+NETWORK_PARTS = $(if $(filter %/test_networks.cpp,$(TEST_SRC)),$(NETWORKS) $(KATAGO_OBJ))
+# KataGo's files are gzip. Without zlib's header that example says so when it is run.
+ZLIB      := $(shell $(CXX) -include zlib.h -E -x c++ /dev/null >/dev/null 2>&1 && echo 1 || echo 0)
+LINK_ZLIB  = $(if $(filter %/gzip.cpp.o,$^),$(if $(filter 1,$(ZLIB)),-lz))
 BENCHES   := $(if $(NVCC),$(patsubst tests/bench/%.cpp,$(BUILD)/%,$(wildcard tests/bench/bench_*.cpp)))
 HEADERS   := $(filter-out $(if $(NVCC),,runtime/check_cuda.h),$(call find_lib,*.h))
 PUBLIC    := $(BUILD)/include/solder/solder.h
@@ -194,7 +201,16 @@ $(PUBLIC): graph/solder.h $(BUILD)/flags
 $(USER_OBJ): CPPFLAGS := -I$(BUILD)/include
 $(USER_OBJ): $(PUBLIC)
 $(EXAMPLES): $(BUILD)/%: $(BUILD)/examples/%.cpp.o $(LIB)
-	$(call say,LINK $@) $(CXX) $^ $(LDLIBS) -o $@
+	$(call say,LINK $@) $(CXX) $(filter %.o,$^) $(LIB) $(LDLIBS) $(LINK_ZLIB) -o $@
+$(BUILD)/katago: $(KATAGO_OBJ)
+$(BUILD)/examples/katago/gzip.cpp.o: CPPFLAGS += -DKATAGO_WITH_ZLIB=$(ZLIB)
+$(BUILD)/examples/katago/gzip.cpp.o: $(BUILD)/zlib_$(ZLIB)
+$(BUILD)/zlib_$(ZLIB):
+	@rm -f $(BUILD)/zlib_*
+	@touch $@
+$(NETWORKS): $(BUILD)/networks/%.o: $(BUILD)/examples/%.cpp.o
+	@mkdir -p $(@D)
+	@objcopy --localize-symbol=main $< $@
 $(CLI): $(CLI_OBJ) $(LIB)
 	$(call say,LINK $@) $(CXX) $^ $(LDLIBS) -o $@
 
@@ -214,11 +230,11 @@ $(BUILD)/lost_device: $(BUILD)/tests/gpu/lost_device.cu.o $(LIB)
 	$(call say,LINK $@) $(CXX) $^ $(LDLIBS) -o $@
 
 # solder-run's parts are tested beside the library; those tests see the installed layout.
-CLI_TEST_OBJ := $(patsubst %,$(BUILD)/tests/unit/test_%.cpp.o,solder_run text_graph)
+CLI_TEST_OBJ := $(patsubst %,$(BUILD)/tests/unit/test_%.cpp.o,solder_run text_graph networks)
 $(CLI_TEST_OBJ): CPPFLAGS += -I$(BUILD)/include
 $(CLI_TEST_OBJ): $(PUBLIC)
-$(TESTS): $(TEST_OBJ) $(CLI_PARTS) $(LIB)
-	$(call say,LINK $@) $(CXX) $^ $(LDLIBS) -o $@
+$(TESTS): $(TEST_OBJ) $(CLI_PARTS) $(NETWORK_PARTS) $(LIB)
+	$(call say,LINK $@) $(CXX) $^ $(LDLIBS) $(LINK_ZLIB) -o $@
 
 # doctest is the one package the tests need.
 $(BUILD)/doctest.ok:
@@ -276,7 +292,7 @@ tsan:  ## the thread tests of the CPU backend under ThreadSanitizer
 # Random graphs and whole conformance tables say nothing more under a sanitizer and take long. A test asks for more
 # memory than there is, and AddressSanitizer must let it hear so.
 # -Wmaybe-uninitialized: g++ 12 sees it in std::regex under AddressSanitizer (GCC bug 105562).
-ASAN_SKIP := *conformance*,*random graphs*,*every unary function*,*conv_shapes*
+ASAN_SKIP := *conformance*,networks:*,*random graphs*,*every unary function*,*conv_shapes*
 asan: $(if $(NVCC),$(BUILD)/faults $(TESTS))  ## the CPU tests and the faults under AddressSanitizer and UBSan
 	@$(MAKE) BUILD=$(BUILD)/asan CU_BUILD=$(BUILD) SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=undefined -O1 -Wno-maybe-uninitialized' \
 	  $(BUILD)/asan/solder_tests $(if $(NVCC),$(BUILD)/asan/faults)
