@@ -59,7 +59,7 @@ void log_plans(const ModelData& model) {
   std::fputs(text.c_str(), stderr);
 }
 
-PlanRequest request_of(const ModelData& model, int index, const TensorMap& weights) {
+PlanRequest request_of(const ModelData& model, int index, const Constants& weights) {
   const Node& node = model.graph.nodes()[static_cast<size_t>(index)];
   PlanRequest request{.node = node, .math = model.options.math, .conv = model.options.conv};
   const size_t num_own = node.num_own_inputs();
@@ -77,13 +77,12 @@ PlanRequest request_of(const ModelData& model, int index, const TensorMap& weigh
   };
   request.weight = [&](size_t input) {
     const Node& source = model.graph.nodes()[static_cast<size_t>(node.inputs[input].node)];
-    return source.kind == NodeKind::parameter ? weights.find(source.name)->second.to(Device::cpu())
-                                              : Tensor();
+    return source.kind == NodeKind::parameter ? weights.at(source.name).to(Device::cpu()) : Tensor();
   };
   return request;
 }
 
-void plan_nodes(const TensorMap& weights, ModelData& model) {
+void plan_nodes(const Constants& weights, ModelData& model) {
   const CompileOptions& options = model.options;
   DeviceInfo info;
   int64_t cublas_bytes = 0;
@@ -103,7 +102,7 @@ void plan_nodes(const TensorMap& weights, ModelData& model) {
   }
 }
 
-void place_weights(const TensorMap& weights, ModelData& model) {
+void place_weights(const Constants& weights, ModelData& model) {
   const auto& nodes = model.graph.nodes();
   model.weight_offsets.assign(nodes.size(), -1);
   struct Source {
@@ -118,9 +117,13 @@ void place_weights(const TensorMap& weights, ModelData& model) {
     model.weights_bytes += round_up(source.num_bytes, kArenaAlignment);
     sources.push_back(source);
   };
+  std::vector<bool> is_read(nodes.size());  // a parameter that passes have replaced is not
+  for (const Node& node : nodes)
+    for (const Value& input : node.inputs) is_read[static_cast<size_t>(input.node)] = true;
   for (size_t i = 0; i < nodes.size(); ++i) {
     if (nodes[i].kind == NodeKind::parameter) {
-      const Tensor& tensor = weights.find(nodes[i].name)->second;
+      if (!is_read[i]) continue;
+      const Tensor& tensor = weights.at(nodes[i].name);
       place({i, tensor.data(), tensor.device(), tensor.num_bytes()});
     } else if (model.runs[i] != nullptr && !model.runs[i]->constants.empty()) {
       const std::vector<std::byte>& constants = model.runs[i]->constants;
@@ -145,6 +148,18 @@ void prepare_nodes(ModelData& model) {
   }
 }
 
+Graph run_passes(const Graph& graph, bool fuses, Constants* constants) {
+  Graph result = remove_dead(graph);
+  if (fuses) result = fold_constants(result, constants);
+  result = lower_batch_norm(result, fuses, constants);
+  result = widen(result);
+  if (fuses) result = fold_constants(result, constants);  // casts of weights
+  result = add_copies(result);
+  if (fuses) result = fuse(result);
+  verify(result);
+  return result;
+}
+
 }  // namespace
 
 Model compile(const Graph& graph, const TensorMap& weights, const CompileOptions& options) try {
@@ -158,15 +173,14 @@ Model compile(const Graph& graph, const TensorMap& weights, const CompileOptions
   auto model = std::make_shared<ModelData>();
   if (!options.device.is_cuda()) model->pool = std::make_unique<ThreadPool>(num_cpu_threads(options.threads));
   model->options = options;
-  model->graph = add_copies(remove_dead(graph));
-  if (options.fuse) model->graph = fuse(model->graph);
-  verify(model->graph);
-  require_weights(model->graph, weights);
+  require_weights(graph, weights);
+  Constants constants(graph, weights);
+  model->graph = run_passes(graph, options.fuse, &constants);
 
   model->views = placed_value_views(model->graph);
-  plan_nodes(weights, *model);
+  plan_nodes(constants, *model);
   model->memory = plan_memory(model->graph, model->views, model->runs);
-  place_weights(weights, *model);
+  place_weights(constants, *model);
   if (options.device.is_cuda()) prepare_nodes(*model);
 
   for (const auto& run : model->runs) model->plans.push_back(run != nullptr ? run->plan : NodePlan());

@@ -130,9 +130,10 @@ class Graph {
   Value concat(const std::vector<Value>& values, int axis);
 
   /// Pools of x [N,C,H,W] -> [N,C,P,Q], P = (H + top + bottom - dilation.h * (kernel.h - 1) - 1) / stride.h + 1, rounded
-  /// up with ceil_mode. NaN in a window is its maximum. A window without any element is -infinity, its average NaN.
+  /// up with ceil_mode, of which the last window must start before the padding behind. NaN in a window is its maximum.
+  /// A window without any element is -infinity, its average NaN. Errors name the axis on which no window fits.
   Value max_pool2d(Value x, const Pool2dOptions& options);
-  /// Sums are float32; no dilation.
+  /// Sums are float32, row by row; T elements: within (T + 1) 2^-24 of the mean of |x|, before it is rounded.
   Value avg_pool2d(Value x, const Pool2dOptions& options);
   /// x [N,C,...] -> [N,C,1,...].
   Value global_avg_pool(Value x);
@@ -153,8 +154,8 @@ class Graph {
   Value gather(Value x, int axis, std::vector<int64_t> indices);
   /// x [N,C,H,W] at another size; ONNX's Resize with its names.
   Value resize(Value x, const ResizeOptions& options);
-  /// x with so many values before and after along each axis: `value`, the mirror image without the border, or the
-  /// border. Negative counts crop.
+  /// x with so many values before and after along each axis: `value`, the mirror image of x without the border (fewer
+  /// than its extent), or the border. Negative counts crop what the others have made. Bits are copied.
   Value pad(Value x, std::vector<int64_t> before, std::vector<int64_t> after, PadMode mode = PadMode::constant,
             float value = 0);
   /// [N,C,H,W] -> [N, C / block^2, H * block, W * block], ONNX's DCR or CRD; PyTorch's pixel_shuffle is crd.
