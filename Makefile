@@ -229,8 +229,8 @@ $(BUILD)/faults: $(FAULTS_OBJ) $(LIB)
 $(BUILD)/lost_device: $(BUILD)/tests/gpu/lost_device.cu.o $(LIB)
 	$(call say,LINK $@) $(CXX) $^ $(LDLIBS) -o $@
 
-# solder-run's parts are tested beside the library; those tests see the installed layout.
-CLI_TEST_OBJ := $(patsubst %,$(BUILD)/tests/unit/test_%.cpp.o,solder_run text_graph networks)
+# solder-run's parts and the examples' networks are tested beside the library; those tests see the installed layout.
+CLI_TEST_OBJ := $(patsubst %,$(BUILD)/tests/unit/test_%.cpp.o,solder_run text_graph networks katago) $(BUILD)/tests/support/networks.cpp.o
 $(CLI_TEST_OBJ): CPPFLAGS += -I$(BUILD)/include
 $(CLI_TEST_OBJ): $(PUBLIC)
 $(TESTS): $(TEST_OBJ) $(CLI_PARTS) $(NETWORK_PARTS) $(LIB)
@@ -243,7 +243,7 @@ $(BUILD)/doctest.ok:
 	@touch $@
 $(TEST_OBJ) $(FAULTS_OBJ): | $(BUILD)/doctest.ok
 $(TEST_OBJ): CPPFLAGS += -DSOLDER_TEST_DATA='"$(CURDIR)/tests/data"'
-$(BUILD)/tests/unit/test_networks.cpp.o: CPPFLAGS += -DSOLDER_MODELS='"$(abspath $(MODELS))"'
+$(BUILD)/tests/support/networks.cpp.o: CPPFLAGS += -DSOLDER_MODELS='"$(abspath $(MODELS))"'
 
 -include $(LIB_OBJ:.o=.d) $(USER_OBJ:.o=.d) $(TEST_OBJ:.o=.d) $(FAULTS_OBJ:.o=.d) $(BUILD)/tests/gpu/lost_device.cu.d \
          $(BENCHES:%=%.d) $(BUILD)/include.d

@@ -51,8 +51,7 @@ int main(int argc, char** argv) {
     const solder::Tensor images = solder::load_npy(line.files[1]).to(line.dtype);
     const auto graph = networks::resnet50(images.shape(), line.dtype);
     const auto model = solder::compile(graph, networks::converted(weights, line.dtype), line.compile);
-    std::cout << graph.nodes().size() << " nodes as written, " << model.graph().nodes().size()
-              << " as run on " << solder::to_string(model.device()) << "; " << (model.weights_bytes() >> 20)
+    std::cout << "on " << solder::to_string(model.device()) << ", " << (model.weights_bytes() >> 20)
               << " MiB of weights, " << (model.session_bytes() >> 20) << " MiB a session\n";
 
     const solder::Tensor logits =
