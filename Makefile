@@ -170,6 +170,9 @@ $(BUILD)/%.cu.o: %.cu $(BUILD)/flags
 	$(call say,NVCC $<) $(NVCC) $(CPPFLAGS) $(NVCCFLAGS) -MMD -MP -c $< -o $@ 2> $@.log || { cat $@.log; exit 1; }
 	@tests/tools/check_spills.sh $@.log
 
+# Nobody looks at floating-point exceptions or errno; with either, loops with a choice or a root are not vectorised.
+$(BUILD)/ops/elementwise/cpu.cpp.o: CXXFLAGS += -fno-trapping-math -fno-math-errno
+
 # The CPU's sums of products alone use FMA, which g++ makes of a product and a sum from -O2 on.
 $(BUILD)/ops/matmul/panel_cpu.cpp.o: CXXFLAGS += -O3 -ffp-contract=fast
 

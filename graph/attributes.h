@@ -7,6 +7,7 @@
 #include <variant>
 #include <vector>
 
+#include "ops/reduction.h"
 #include "runtime/shape.h"
 
 namespace solder {
@@ -110,8 +111,6 @@ struct ResizeOptions {
 };
 
 enum class PadMode : uint8_t { constant, reflect, edge };
-
-enum class Reduction : uint8_t { mean, sum, max, min };
 
 /// What a node is told besides its inputs; kinds without attributes have none.
 struct Conv2dAttributes {  ///< inputs x [N,C,H,W], w [K,C/groups,R,S]

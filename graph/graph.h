@@ -152,7 +152,9 @@ class Graph {
 
   /// Index i of `axis` of the result is index indices[i] of x; negative ones count from the end.
   Value gather(Value x, int axis, std::vector<int64_t> indices);
-  /// x [N,C,H,W] at another size; ONNX's Resize with its names.
+  /// x [N,C,H,W] at another size; ONNX's Resize with its names, what lies outside the image being its edge. Nearest
+  /// copies bits. Bilinear is within 2^-21 of the largest |x| of its four neighbours, before it is rounded; one of
+  /// weight 0 does not count, infinite or not. Coordinates are exact where the scale is that of the extents.
   Value resize(Value x, const ResizeOptions& options);
   /// x with so many values before and after along each axis: `value`, the mirror image of x without the border (fewer
   /// than its extent), or the border. Negative counts crop what the others have made. Bits are copied.
@@ -239,9 +241,7 @@ class Graph {
   Value equal(Value a, float b) { return binary(Op::equal, a, b); }
   Value not_equal(Value a, float b) { return binary(Op::not_equal, a, b); }
   /// a where condition is not 0 (NaN is not), b elsewhere, bit for bit; all of one dtype, broadcast.
-  Value where(Value condition, Value a, Value b) {
-    return binary(Op::either, binary(Op::keep_if, a, condition), binary(Op::keep_unless, b, condition));
-  }
+  Value where(Value condition, Value a, Value b);
 
   /// The same by op, for programs that make graphs. Error(invalid_argument) when `op` has another arity or needs
   /// parameters that are not given; p and q are those of its row in op_info.h.

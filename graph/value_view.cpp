@@ -88,8 +88,10 @@ class Placer {
       num_joins += by.kind == NodeKind::concat;
       if (def.view != nullptr) {
         if (!def.view(by, view, &seen, &offset) || !readers_take({reader.node, 0}, seen)) return false;
-      } else if (reader.input < by.num_own_inputs() ? !allows(def.takes, view)
-                                                    : !view_as(view, operand_shape(by, reader.input), &seen)) {
+      } else if (reader.input < by.num_own_inputs()
+                     ? !allows(def.takes, view)
+                     : by.outputs[0].shape.size() > kMaxDims ||  // a kernel might have to count more axes
+                           !view_as(view, operand_shape(by, reader.input), &seen)) {
         return false;
       }
     }

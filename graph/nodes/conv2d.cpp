@@ -71,7 +71,9 @@ class Conv2dRun final : public NodeRun {
                         .epilogue = lower(node.epilogue.region, true, node.outputs),
                         .operands = {request.inputs.begin() + 2, request.inputs.end()},
                         .weights = weights.floats(),
-                        .workspace_bytes = request.workspace_bytes};
+                        .workspace_bytes = request.workspace_bytes,
+                        .x_image_elems = request.inputs[0].strides[0],
+                        .y_image_elems = request.outputs[0].strides[0]};
     conv_ = plan_conv(problem, request.device, request.conv);
     if (!conv_->runs_epilogue) pass_ = EpiloguePass(request);
     plan = {conv_->words + pass_.words(), conv_->scratch_bytes};
@@ -113,6 +115,8 @@ constexpr NodeDef kConv2dNode{
     .num_inputs = 2,
     .attributes_index = index_of<Conv2dAttributes>(),
     .takes_epilogue = true,
+    .takes = Strides::images,
+    .stores = Strides::images,
     .infer = infer,
     .attributes = attributes,
     .plan = [](const PlanRequest& request) -> std::unique_ptr<NodeRun> {

@@ -54,6 +54,7 @@ constexpr NodeDef kElementwiseNode{.kind = NodeKind::elementwise,
                                    .name = "elementwise",
                                    .takes_epilogue = true,
                                    .takes = Strides::any,
+                                   .stores = Strides::any,
                                    .infer = infer,
                                    .plan = [](const PlanRequest& request) -> std::unique_ptr<NodeRun> {
                                      return std::make_unique<ElementwiseRun>(request);
@@ -126,6 +127,21 @@ Value Graph::binary(Op op, Value a, float b) {
 Value Graph::binary(Op op, float a, Value b) {
   const TensorType& type = checked_type(b, to_string(op));
   return elementwise(op, {b}, {type.shape}, Arg::immediate(a), Arg::operand(0), 0, 0, type.dtype);
+}
+
+Value Graph::where(Value condition, Value a, Value b) {
+  const TensorType &ct = checked_type(condition, "where"), &at = checked_type(a, "where"),
+                   &bt = checked_type(b, "where");
+  Shape shape;
+  SOLDER_REQUIRE(ct.dtype == at.dtype && at.dtype == bt.dtype, invalid_argument, next_name("where"), ": ",
+                 to_string(ct), ", ", to_string(at), " and ", to_string(bt),
+                 " differ in dtype: cast some of them");
+  SOLDER_REQUIRE(broadcast(ct.shape, at.shape, &shape) && broadcast(shape, bt.shape, &shape), shape_mismatch,
+                 next_name("where"), ": shapes ", to_string(ct.shape), ", ", to_string(at.shape), " and ",
+                 to_string(bt.shape),
+                 " do not broadcast: aligned at the last axis, extents must be equal or 1");
+  const Value kept = binary(Op::keep_if, a, condition), other = binary(Op::keep_unless, b, condition);
+  return binary(Op::either, kept, other);
 }
 
 Value Graph::cast(Value x, DType dtype) {

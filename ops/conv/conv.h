@@ -41,6 +41,14 @@ struct ConvShape {
   bool operator==(const ConvShape&) const = default;
 };
 
+/// How far apart images lie, in elements: more than they have where a tensor is part of a wider one. Each is
+/// dense.
+struct ConvStrides {
+  int64_t x = 0;  ///< images [C,H,W]
+  int64_t y = 0;  ///< images [K,P,Q]
+  bool operator==(const ConvStrides&) const = default;
+};
+
 /// "x [N,C,H,W] w [K,C/g,R,S] stride 2 pad 1,1,1,1 dil 1 groups 1": for errors and logs.
 std::string to_string(const ConvShape& shape);
 

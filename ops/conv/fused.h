@@ -27,6 +27,7 @@ bool weight_exponents(const ConvProblem& problem, std::vector<int32_t>* exponent
 template <class Config>
 struct FusedPlan : ConvPlan {
   ConvShape shape;
+  ConvStrides strides;
   Config config;
   ConvEpilogue epilogue;
   std::vector<int32_t> exponents;  // of the weights, until they are packed
@@ -34,6 +35,7 @@ struct FusedPlan : ConvPlan {
   bool init(const ConvProblem& problem, const Config& chosen, std::string* why_not) {
     if (!weight_exponents(problem, &exponents, why_not)) return false;
     shape = problem.shape;
+    strides = problem.strides();
     config = chosen;
     runs_epilogue = plan_epilogue(problem, &epilogue);
     scratch_bytes = conv_scratch_bytes(shape, config);

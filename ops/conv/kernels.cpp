@@ -62,6 +62,17 @@ std::string refusals(std::span<const Attempt> attempts) {
   return text.empty() ? text : text + ": " + last;
 }
 
+// Images of x may overlap, those of y may not; offsets in bytes stay below 2^63.
+void require_strides(const ConvProblem& problem) {
+  const ConvShape& s = problem.shape;
+  const auto [x, y] = problem.strides();
+  const int64_t least_y = s.K * s.gemm_n(), most = (int64_t{1} << 61) / std::max<int64_t>(s.N, 1);
+  SOLDER_REQUIRE(x >= 0 && x <= most, invalid_argument, problem.node, ": images of x cannot lie ", x,
+                 " elements apart (", to_string(s), ")");
+  SOLDER_REQUIRE(y >= least_y && y <= most, invalid_argument, problem.node, ": images of y cannot lie ", y,
+                 " elements apart: each has ", least_y, " (", to_string(s), ")");
+}
+
 }  // namespace
 
 std::span<const ConvFamily> conv_families() { return kFamilies; }
@@ -73,6 +84,12 @@ void require_conv_family(std::string_view family) {
     names += (names.empty() ? "" : ", ") + std::string(known.name);
   }
   fail(ErrorKind::invalid_argument, str("there is no convolution \"", family, "\"; there are: ", names));
+}
+
+ConvStrides ConvProblem::strides() const {
+  const ConvStrides dense{shape.C * shape.H * shape.W, shape.K * shape.gemm_n()};
+  if (shape.N <= 1) return dense;
+  return {x_image_elems == 0 ? dense.x : x_image_elems, y_image_elems == 0 ? dense.y : y_image_elems};
 }
 
 double conv_pass_us(const ConvProblem& problem) {
@@ -87,6 +104,7 @@ double conv_pass_us(const ConvProblem& problem) {
 std::unique_ptr<ConvPlan> plan_conv(const ConvProblem& problem, const DeviceInfo* device,
                                     std::string_view family) {
   require_conv_family(family);
+  require_strides(problem);
   std::vector<Attempt> attempts;
   for (const ConvFamily& f : kFamilies)
     if (family.empty() ? f.on_gpu == (device != nullptr) : family == f.name)

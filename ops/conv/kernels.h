@@ -30,18 +30,24 @@ struct ConvProblem {
   std::vector<TensorView> operands;  ///< the epilogue's; data may be null
   std::span<const float> weights;    ///< [K,C/groups,R,S]; empty when not known before the run
   int64_t workspace_bytes = 0;       ///< bound on ConvPlan::scratch_bytes
+  // Elements from one image to the next, which themselves are dense: more than an image has where x is a
+  // slice of channels or y part of a concatenation. 0: the whole tensor is dense.
+  int64_t x_image_elems = 0, y_image_elems = 0;
+
+  /// Both, filled in; with one image dense, as nothing lies a stride away.
+  ConvStrides strides() const;
 
   /// Whether anything follows the convolution.
   bool has_epilogue() const { return epilogue.num_steps > 1; }
 };
 
-/// Memory of one call, dense float32, on the plan's device.
+/// Memory of one call, float32, on the plan's device.
 struct ConvTensors {
-  const float* x = nullptr;      ///< [N,C,H,W]
-  const float* w = nullptr;      ///< [K,C/groups,R,S]
+  const float* x = nullptr;      ///< [N,C,H,W], images ConvProblem::x_image_elems apart
+  const float* w = nullptr;      ///< [K,C/groups,R,S], dense
   const void* packed = nullptr;  ///< ConvPlan::packed, 256-byte aligned
-  std::vector<void*> operands;   ///< the epilogue's
-  float* y = nullptr;            ///< [N,K,P,Q]; overlaps neither x nor an operand
+  std::vector<void*> operands;   ///< the epilogue's, with the strides of ConvProblem::operands
+  float* y = nullptr;            ///< [N,K,P,Q], images y_image_elems apart; overlaps neither x nor an operand
   void* scratch = nullptr;       ///< ConvPlan::scratch_bytes, 256-byte aligned
   ThreadPool* pool = nullptr;    ///< on the CPU: its threads; null is the calling one
 };
@@ -82,7 +88,8 @@ std::span<const ConvFamily> conv_families();
 
 /// The plan predicted to be fastest on `device` (null: the CPU); of equals the first in the list. A `family`
 /// that is named is taken where it covers the problem, elsewhere the last in the list that does, with the
-/// reason in `words`. Error(invalid_argument) when `family` is unknown or no plan keeps to `workspace_bytes`.
+/// reason in `words`. Error(invalid_argument) when `family` is unknown, no plan keeps to `workspace_bytes`, or
+/// images of y would overlap.
 std::unique_ptr<ConvPlan> plan_conv(const ConvProblem& problem, const DeviceInfo* device,
                                     std::string_view family);
 

@@ -3,7 +3,7 @@
 #include <cstdint>
 
 #include "ops/math_mode.h"
-#include "ops/matmul/cpu_level.h"
+#include "runtime/cpu_level.h"
 
 namespace solder {
 

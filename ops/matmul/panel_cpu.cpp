@@ -94,15 +94,6 @@ void multiply_portable(const PanelProduct& p) { multiply_all<Vectors<4, 8>>(p); 
 
 }  // namespace
 
-CpuLevel best_cpu_level() {
-#if defined(__x86_64__)
-  __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-    return __builtin_cpu_supports("avx512f") ? CpuLevel::avx512 : CpuLevel::avx2;
-#endif
-  return CpuLevel::portable;
-}
-
 void multiply_panel([[maybe_unused]] CpuLevel level, const PanelProduct& product) {
 #if defined(__x86_64__)
   if (level == CpuLevel::avx512) return multiply_avx512(product);

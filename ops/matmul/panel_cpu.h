@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <cstdint>
 
-#include "ops/matmul/cpu_level.h"
+#include "runtime/cpu_level.h"
 #include "runtime/divide.h"
 #include "runtime/parallel.h"
 

@@ -94,4 +94,46 @@ inline std::vector<PadCase> pad_cases() {
   };
 }
 
+struct ResizeCase {
+  std::string name;
+  Shape x;
+  ResizeOptions options;
+};
+
+/// Those of every coordinate mode, and of nearest every rounding.
+inline std::vector<ResizeCase> resize_cases() {
+  using enum ResizeCoordinates;
+  using enum ResizeRounding;
+  std::vector<ResizeCase> cases = {
+      {"nearest, 2x", {2, 3, 4, 6}, {.scale = 2}},
+      {"nearest, 4x: vectors", {2, 2, 3, 8}, {.scale = 4}},
+      {"nearest, 3x by 5x", {1, 3, 4, 5}, {.scale = {3, 5}}},
+      {"nearest, 8x", {1, 2, 2, 3}, {.scale = 8}},
+      {"bilinear, 2x", {2, 3, 4, 6}, {.scale = 2, .mode = ResizeMode::bilinear}},
+      {"from one pixel", {2, 3, 1, 1}, {.size = {5, 7}, .mode = ResizeMode::bilinear}},
+      {"nothing to do", {1, 2, 3, 4}, {.size = {3, 4}, .mode = ResizeMode::bilinear}},
+      {"rows alone", {1, 2, 3, 5}, {.size = {7, 0}, .scale = {0, 1}, .mode = ResizeMode::bilinear}},
+      {"a size and other coordinates", {1, 2, 6, 6}, {.size = 5, .scale = 0.9, .mode = ResizeMode::bilinear}},
+      {"no images", {0, 3, 4, 4}, {.scale = 2}},
+      {"no columns", {2, 3, 4, 0}, {.scale = 2}},
+  };
+  const Pair sizes[] = {{9, 14}, {3, 4}, {1, 2}, {12, 7}};
+  for (const ResizeCoordinates coordinates :
+       {half_pixel, half_pixel_symmetric, pytorch_half_pixel, align_corners, asymmetric}) {
+    const std::string name = "coordinates " + std::to_string(static_cast<int>(coordinates));
+    for (const Pair size : sizes) {
+      cases.push_back(
+          {name, {1, 2, 6, 7}, {.size = size, .mode = ResizeMode::bilinear, .coordinates = coordinates}});
+      for (const ResizeRounding rounding : {floor, ceil, round_prefer_floor, round_prefer_ceil})
+        cases.push_back(
+            {name, {1, 2, 6, 7}, {.size = size, .coordinates = coordinates, .rounding = rounding}});
+    }
+    for (const double scale : {0.6, 1.3, 2.7})
+      for (const ResizeMode mode : {ResizeMode::nearest, ResizeMode::bilinear})
+        cases.push_back(
+            {name, {1, 2, 6, 7}, {.scale = {scale, 1}, .mode = mode, .coordinates = coordinates}});
+  }
+  return cases;
+}
+
 }  // namespace solder::test

@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "ops/conv/cpu/cpu.h"
+#include "ops/elementwise/program.h"
 #include "ops/matmul/gemm.h"
 #include "runtime/parallel.h"
 #include "tests/cases/conv_cases.h"
@@ -234,6 +235,48 @@ TEST_CASE("cpu matmul: the promised sums, bit for bit, at every level and with 1
   }
 }
 
+TEST_CASE(
+    "cpu elementwise: each function gives the same bits at every level and with 1, 2, 3 and 8 threads") {
+  // Every exponent with both signs, and bits that look random; NaN is compared as NaN.
+  constexpr int64_t kElems = 70'001;
+  Tensor x = Tensor::empty({kElems});
+  uint32_t bits = 1;
+  for (float& value : x.floats()) value = std::bit_cast<float>(bits = bits * 1664525u + 1013904223u);
+  for (size_t i = 0;
+       const float special : {0.0f, -0.0f, kInf, -kInf, kNaN, 127.99f, 128.0f, -126.0f, -149.5f})
+    x.floats()[i++] = special;
+  ThreadPool pools[] = {ThreadPool(1), ThreadPool(2), ThreadPool(3), ThreadPool(8)};
+  for (const DType dtype : {DType::float32, DType::float16, DType::bfloat16}) {
+    CAPTURE(to_string(dtype));
+    const Tensor source = x.to(dtype);
+    const auto view = [&](Tensor& tensor) { return dense_view(tensor.data(), dtype, {kElems}); };
+    for (int op = 0; op < kNumUnaryOps + kNumBinaryOps; ++op) {
+      CAPTURE(op_info(static_cast<Op>(op)).name);
+      Program program{.num_operands = 2};
+      const Source other = is_binary(static_cast<Op>(op)) ? Source::operand : Source::none;
+      program.push({static_cast<Op>(op), other, op % 2 == 0, 1, -0.75f, 1.5f});
+      program.push({.op = Op::store_output});
+      Tensor a = source, b = Tensor::empty({kElems}, dtype), y = Tensor::empty({kElems}, dtype);
+      std::memcpy(b.data(), static_cast<const char*>(source.data()) + size_of(dtype) * 1000,
+                  static_cast<size_t>(size_of(dtype) * (kElems - 1000)));
+      const TensorView operands[] = {view(a), view(b)};
+      const auto run = [&](Tensor& to, ThreadPool* pool, CpuLevel level) {
+        const TensorView output = view(to);
+        elementwise_cpu(program, bind_elementwise(operands, {&output, 1}), pool, level);
+      };
+      Tensor expected = Tensor::empty({kElems}, dtype);
+      run(expected, nullptr, CpuLevel::portable);
+      for (const CpuLevel level : levels()) {
+        CAPTURE(static_cast<int>(level));
+        for (ThreadPool& pool : pools) {
+          run(y, &pool, level);
+          CHECK(same_bits(y, expected));
+        }
+      }
+    }
+  }
+}
+
 TEST_CASE("threads: a loop runs each index once, inside another and from two callers as well") {
   for (const int num_threads : {0, 1, 2, 5}) {
     ThreadPool pool(num_threads);
@@ -274,20 +317,20 @@ TEST_CASE("threads: workers round to nearest, whatever the thread did that made 
 }
 
 TEST_CASE("threads: SOLDER_THREADS and a limit") {
-  const char* const before = std::getenv("SOLDER_THREADS");
-  const std::string saved = before != nullptr ? before : "";
-  unsetenv("SOLDER_THREADS");
-  CHECK(num_cpu_threads() >= 1);
-  CHECK(num_cpu_threads(1) == 1);
-  CHECK_ERROR(num_cpu_threads(-1), invalid_argument, "threads", "-1");
-  setenv("SOLDER_THREADS", "3", 1);
-  CHECK(num_cpu_threads() == 3);
-  CHECK(num_cpu_threads(2) == 2);
-  CHECK(num_cpu_threads(5) == 3);
+  {
+    const EnvironmentVariable unset("SOLDER_THREADS", nullptr);
+    CHECK(num_cpu_threads() >= 1);
+    CHECK(num_cpu_threads(1) == 1);
+    CHECK_ERROR(num_cpu_threads(-1), invalid_argument, "threads", "-1");
+  }
+  {
+    const EnvironmentVariable three("SOLDER_THREADS", "3");
+    CHECK(num_cpu_threads() == 3);
+    CHECK(num_cpu_threads(2) == 2);
+    CHECK(num_cpu_threads(5) == 3);
+  }
   for (const char* wrong : {"", "0", "-2", "two", "2x", "99999999999999", "1025"}) {
-    setenv("SOLDER_THREADS", wrong, 1);
+    const EnvironmentVariable variable("SOLDER_THREADS", wrong);
     CHECK_ERROR(num_cpu_threads(), invalid_argument, "SOLDER_THREADS", wrong);
   }
-  unsetenv("SOLDER_THREADS");
-  if (before != nullptr) setenv("SOLDER_THREADS", saved.c_str(), 1);
 }

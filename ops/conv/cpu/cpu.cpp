@@ -20,13 +20,14 @@ struct Run {
 
 struct Operands {
   ConvShape s;
+  ConvStrides strides;
   int64_t Q, gemm_k, gemm_n;
   const float* x;
   const float* w;
   float* y;
 
   const float* a(int64_t i) const { return w + i % s.groups * s.gemm_m() * gemm_k; }
-  float* c(int64_t i) const { return y + i * s.gemm_m() * gemm_n; }
+  float* c(int64_t i) const { return y + i / s.groups * strides.y + i % s.groups * s.gemm_m() * gemm_n; }
 
   // Row k = (c, r, t) of the panel is what tap (r, t) of channel c sees from each output; zeros are padding.
   void pack(int64_t i, int64_t k_begin, int64_t k_end, int64_t column, int64_t columns, float* panel) const {
@@ -37,7 +38,8 @@ struct Operands {
       runs[num_runs++] = {at, count, p * s.stride_h - s.pad_top, q * s.stride_w - s.pad_left};
       at += count;
     }
-    const float* image = x + (i * (s.C / s.groups) + k_begin / (s.R * s.S)) * s.H * s.W;
+    const int64_t c = i % s.groups * (s.C / s.groups) + k_begin / (s.R * s.S);
+    const float* image = x + i / s.groups * strides.x + c * s.H * s.W;
     int64_t r = k_begin / s.S % s.R, t = k_begin % s.S;
     for (int64_t k = k_begin; k < k_end; ++k, panel += kPanelColumns) {
       for (const Run* run = runs; run < runs + num_runs; ++run)
@@ -77,16 +79,17 @@ struct Operands {
 
 struct CpuPlan final : ConvPlan {
   ConvShape shape;
+  ConvStrides strides;
 
   void enqueue(const Context*, const ConvTensors& t) const override {
-    conv_cpu(shape, t.x, t.w, t.y, t.pool);
+    conv_cpu(shape, strides, t.x, t.w, t.y, t.pool);
   }
 };
 
 }  // namespace
 
-void conv_cpu(const ConvShape& shape, const float* x, const float* w, float* y, ThreadPool* pool,
-              CpuLevel level) {
+void conv_cpu(const ConvShape& shape, const ConvStrides& strides, const float* x, const float* w, float* y,
+              ThreadPool* pool, CpuLevel level) {
   ConvShape s = shape;
   const bool is_product = s.R == 1 && s.S == 1 && s.stride_h == 1 && s.stride_w == 1 && s.pad_top == 0 &&
                           s.pad_left == 0 && s.pad_bottom == 0 && s.pad_right == 0;
@@ -97,12 +100,13 @@ void conv_cpu(const ConvShape& shape, const float* x, const float* w, float* y, 
                    .k = s.gemm_k(),
                    .ld_a = s.gemm_k(),
                    .ld_c = s.gemm_n()},
-                  Operands{s, s.Q(), s.gemm_k(), s.gemm_n(), x, w, y}, pool, level);
+                  Operands{s, strides, s.Q(), s.gemm_k(), s.gemm_n(), x, w, y}, pool, level);
 }
 
 std::unique_ptr<ConvPlan> make_cpu_conv(const ConvProblem& problem, const DeviceInfo*, std::string*) {
   auto plan = std::make_unique<CpuPlan>();
   plan->shape = problem.shape;
+  plan->strides = problem.strides();
   plan->words = "loops";
   return plan;
 }

@@ -1,7 +1,7 @@
 #pragma once
 
 #include "ops/conv/conv.h"
-#include "ops/matmul/cpu_level.h"
+#include "runtime/cpu_level.h"
 
 namespace solder {
 
@@ -11,7 +11,7 @@ class ThreadPool;
 /// [K,C/groups,R,S], y [N,K,P,Q]. Each element is summed in the order c, r, s, zeros outside the image
 /// included, with one rounding a term where the processor has FMA and two elsewhere: bits depend on nothing
 /// else.
-void conv_cpu(const ConvShape& shape, const float* x, const float* w, float* y, ThreadPool* pool = nullptr,
-              CpuLevel level = best_cpu_level());
+void conv_cpu(const ConvShape& shape, const ConvStrides& strides, const float* x, const float* w, float* y,
+              ThreadPool* pool = nullptr, CpuLevel level = best_cpu_level());
 
 }  // namespace solder

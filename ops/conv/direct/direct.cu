@@ -18,17 +18,19 @@ constexpr int kThreads = 256;
 
 template <bool kFinite>
 __global__ void __launch_bounds__(kThreads)
-    conv_direct_kernel(const __grid_constant__ ConvShape s, int64_t num_outputs, const float* x,
-                       const float* w, float* y) {
+    conv_direct_kernel(const __grid_constant__ ConvShape s, ConvStrides strides, int64_t num_outputs,
+                       const float* x, const float* w, float* y) {
   const int64_t P = s.P(), Q = s.Q(), step = int64_t{gridDim.x} * kThreads;
+  const int64_t y_gap = strides.y - s.K * P * Q;  // between images
   for (int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x; i < num_outputs; i += step) {
     const int64_t q = i % Q, p = i / Q % P, k = i / (Q * P) % s.K, n = i / (Q * P * s.K);
-    y[i] = direct_sum<kFinite>(s, 1, x, w, n, k, p, q);
+    y[i + n * y_gap] = direct_sum<kFinite>(s, 1, x + n * strides.x, w, k, p, q);
   }
 }
 
 struct DirectPlan final : ConvPlan {
   ConvShape shape;
+  ConvStrides strides;
   bool is_finite = false;  // the weights are known, and are
 
   void enqueue(const Context* context, const ConvTensors& t) const override {
@@ -36,7 +38,7 @@ struct DirectPlan final : ConvPlan {
     if (num_outputs == 0) return;
     const int64_t blocks = std::min(ceil_div(num_outputs, kThreads), int64_t{context->info().num_sms} * 32);
     const auto kernel = is_finite ? conv_direct_kernel<true> : conv_direct_kernel<false>;
-    launch(*context, "conv_direct_kernel", kernel, {static_cast<unsigned>(blocks), kThreads}, shape,
+    launch(*context, "conv_direct_kernel", kernel, {static_cast<unsigned>(blocks), kThreads}, shape, strides,
            num_outputs, t.x, t.w, t.y);
   }
 };
@@ -49,6 +51,7 @@ std::unique_ptr<ConvPlan> make_direct_conv(const ConvProblem& problem, const Dev
   if (s.C != s.groups) return *why_not = "more than one input channel a group", nullptr;
   auto plan = std::make_unique<DirectPlan>();
   plan->shape = s;
+  plan->strides = problem.strides();
   const auto is_finite = [](float weight) { return std::isfinite(weight); };
   plan->is_finite =
       !problem.weights.empty() && std::all_of(problem.weights.begin(), problem.weights.end(), is_finite);

@@ -23,15 +23,20 @@ std::optional<ConvChain> find_activation(std::span<const Step> steps) {
 bool plan_epilogue(const ConvProblem& problem, ConvEpilogue* result) {
   *result = {};
   const ConvShape& s = problem.shape;
-  // Whether the step adds an operand that is `full`, with any number of axes of extent 1 before it.
+  // Whether the step adds an operand that is `full`, with any number of axes of extent 1 before it, and dense
+  // but for the first of `full`.
   const auto adds = [&](const Step& step, const Shape& full) {
     if (step.op != Op::add || step.source != Source::operand) return false;
-    const TensorView& operand = problem.operands[step.index];
-    if (operand.shape.size() > full.size() || operand.dtype != DType::float32 || !is_dense(operand))
-      return false;
+    TensorView operand = problem.operands[step.index];
+    if (operand.shape.size() > full.size() || operand.dtype != DType::float32) return false;
     Shape padded(full.size() - operand.shape.size(), 1);
     padded.insert(padded.end(), operand.shape.begin(), operand.shape.end());
-    return padded == full;
+    if (padded != full) return false;
+    if (operand.shape.size() == full.size()) {
+      operand.shape.erase(operand.shape.begin());
+      operand.strides.erase(operand.strides.begin());
+    }
+    return is_dense(operand);
   };
   std::span<const Step> steps = problem.epilogue.view();
   const auto is_store = [](const Step& step) { return step.op == Op::store_output; };
@@ -44,13 +49,16 @@ bool plan_epilogue(const ConvProblem& problem, ConvEpilogue* result) {
     steps = steps.subspan(1);
   }
   const Shape y{s.N, s.K, s.P(), s.Q()};
+  const auto set_residual = [&](ResidualAt at, int operand) {
+    epilogue.residual_at = at;
+    epilogue.residual_operand = operand;
+    if (s.N > 1) epilogue.residual_image = problem.operands[static_cast<size_t>(operand)].strides[0];
+  };
   if (!steps.empty() && adds(steps.front(), y)) {
-    epilogue.residual_at = ResidualAt::before;
-    epilogue.residual_operand = steps.front().index;
+    set_residual(ResidualAt::before, steps.front().index);
     steps = steps.subspan(1);
   } else if (!steps.empty() && adds(steps.back(), y)) {
-    epilogue.residual_at = ResidualAt::after;
-    epilogue.residual_operand = steps.back().index;
+    set_residual(ResidualAt::after, steps.back().index);
     steps = steps.first(steps.size() - 1);
   }
   const auto activation = find_activation(steps);

@@ -43,10 +43,12 @@ struct ConvEpilogue {
   int residual_operand = -1;    ///< [N,K,P,Q]
   const float* bias = nullptr;  ///< their addresses, once bound
   const float* residual = nullptr;
+  int64_t residual_image = 0;  ///< elements from one image of the residual to the next; each is dense
 };
 
 /// Plans the problem's epilogue into a fused kernel. False when there is no chain for it, or an operand is
-/// not float32, not dense, or broadcast in another way; then `result` is the store alone.
+/// not float32, not dense (a residual: an image of it), or broadcast in another way; then `result` is the
+/// store alone.
 bool plan_epilogue(const ConvProblem& problem, ConvEpilogue* result);
 
 /// With the operands' addresses.

@@ -97,13 +97,14 @@ constexpr int64_t conv_range_bytes(int64_t N) { return N * static_cast<int64_t>(
 inline constexpr int kRangeSampleElems = 4096;
 
 /// Enqueues the guess: fills ranges[N] with an exponent and max_bits = 0. x: [N,C,H,W] float32 on the device.
-void conv_range_guess(const Context& context, const ConvShape& shape, Math math, const float* x,
-                      ImageRange* ranges);
+void conv_range_guess(const Context& context, const ConvShape& shape, const ConvStrides& strides, Math math,
+                      const float* x, ImageRange* ranges);
 
 /// Enqueues the redoing of the images whose status is `strict`: direct float32 convolution on CUDA cores, for
 /// every ConvShape (groups too) and every planned epilogue, at any speed. Exits at once where there are none.
 /// x: [N,C,H,W], w: [K,C/groups,R,S], y: [N,K,P,Q], float32 on the device; y must not overlap an operand.
-void conv_strict(const Context& context, const ConvShape& shape, Math math, const float* x, const float* w,
-                 const ImageRange* ranges, const ConvEpilogue& epilogue, float* y);
+void conv_strict(const Context& context, const ConvShape& shape, const ConvStrides& strides, Math math,
+                 const float* x, const float* w, const ImageRange* ranges, const ConvEpilogue& epilogue,
+                 float* y);
 
 }  // namespace solder

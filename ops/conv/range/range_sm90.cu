@@ -17,14 +17,15 @@ constexpr int kSegmentElems = 32;  // one 128-byte line
 constexpr int kNumSegments = kRangeSampleElems / kSegmentElems;
 
 // Places one image's exponent from a fixed sample of it.
-//   x [N, image_elems] -> ranges [N]; block n: image n. Images of at most kRangeSampleElems are read whole;
+//   x [N, image_elems], images x_image apart -> ranges [N]; block n: image n. Images of at most kRangeSampleElems are read whole;
 //   of others each warp reads 16 lines, one from each 128th of the image, at a place that no stride can
 //   resonate with (a hash of the line's number). Bound by latency: two trips to memory.
 __global__ void __launch_bounds__(kGuessThreads)
-    conv_range_guess_kernel(const float* x, int64_t image_elems, Math math, ImageRange* ranges) {
+    conv_range_guess_kernel(const float* x, int64_t x_image, int64_t image_elems, Math math,
+                            ImageRange* ranges) {
   sm90::dependency_launch();
   sm90::dependency_wait();
-  const float* image = x + blockIdx.x * image_elems;
+  const float* image = x + blockIdx.x * x_image;
   const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
   uint32_t max_bits = 0;
   if (image_elems <= kRangeSampleElems) {
@@ -74,22 +75,23 @@ __global__ void __launch_bounds__(kStrictThreads)
 
 }  // namespace
 
-void conv_range_guess(const Context& context, const ConvShape& shape, Math math, const float* x,
-                      ImageRange* ranges) {
+void conv_range_guess(const Context& context, const ConvShape& shape, const ConvStrides& strides, Math math,
+                      const float* x, ImageRange* ranges) {
   const int64_t image_elems = shape.C * shape.H * shape.W;
   launch(
       context, "conv_range_guess_kernel", conv_range_guess_kernel,
       {.grid = dim3(static_cast<unsigned>(shape.N)), .block = dim3(kGuessThreads), .overlaps_previous = true},
-      x, image_elems, math, ranges);
+      x, strides.x, image_elems, math, ranges);
 }
 
-void conv_strict(const Context& context, const ConvShape& shape, Math math, const float* x, const float* w,
-                 const ImageRange* ranges, const ConvEpilogue& epilogue, float* y) {
+void conv_strict(const Context& context, const ConvShape& shape, const ConvStrides& strides, Math math,
+                 const float* x, const float* w, const ImageRange* ranges, const ConvEpilogue& epilogue,
+                 float* y) {
   launch(context, "conv_strict_kernel", conv_strict_kernel,
          {.grid = dim3(static_cast<unsigned>(context.info().num_sms)),
           .block = dim3(kStrictThreads),
           .overlaps_previous = true},
-         strict_params(shape, math, x, w, ranges, y), epilogue);
+         strict_params(shape, strides, math, x, w, ranges, y), epilogue);
 }
 
 }  // namespace solder

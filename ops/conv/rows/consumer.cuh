@@ -111,10 +111,15 @@ __device__ void consume(const Params& p, const Block& b, const Segment& first_se
       const int j = index / 2, part = index & 1;
       const int first_col = seg.strip * p.strip_cols + part * kPartCols;
       const int num_cols = min(min(p.strip_cols - part * kPartCols, kPartCols), p.Q - first_col);
-      const int64_t row_offset = seg.image * p.y_image + warp_channel * p.y_plane +
+      // Opaque: otherwise places in y and the residual are kept apart all along the segment, and spill.
+      int image = seg.image;
+      if constexpr (Chain::kChain == ConvChain::any)
+        image = static_cast<int>(sm80::opaque(static_cast<uint32_t>(image)));
+      const int64_t row_offset = image * p.y_image + warp_channel * p.y_plane +
                                  static_cast<int64_t>(seg.first_row + j) * p.Q + first_col;
       if (Chain::kChain == ConvChain::any && p.epilogue.residual_at != ResidualAt::none)
-        prefetch_residual(p, row_offset, min(8 * kHalves, p.K - warp_channel), num_cols, lane);
+        prefetch_residual(p, row_offset + image * p.residual_shift, min(8 * kHalves, p.K - warp_channel),
+                          num_cols, lane);
       float acc[kAccs];
       sm80::named_barrier_sync(kTurnBarrier + which, 2 * kWarpgroup);
       sm90::mbarrier_wait(b.full + 8 * at.slot, at.parity);
@@ -136,7 +141,8 @@ __device__ void consume(const Params& p, const Block& b, const Segment& first_se
 
       if constexpr (kParts == 2) exchange.run(lane, acc);
 
-      finish_part<FilterShape, Chain>(p, channels, x_exponent, row_offset, num_cols, stage, lane, acc);
+      finish_part<FilterShape, Chain>(p, channels, x_exponent, row_offset,
+                                      row_offset + image * p.residual_shift, num_cols, stage, lane, acc);
       if constexpr (kParts == 2) exchange.free_inbox(lane);
       // Three parts on: the next row, or from a row's second part the one after it.
       at = at.ahead(1, p.num_slots);

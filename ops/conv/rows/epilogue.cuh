@@ -10,9 +10,9 @@
 
 namespace solder::rows {
 
-/// Where a consumer thread's accumulators lie in y: one channel, pixel pairs 8 apart.
+/// Where a consumer thread's accumulators lie in the residual: one channel, pixel pairs 8 apart.
 struct RowPlace {
-  int64_t offset;  // in y, of the first pair
+  int64_t offset;  // of the first pair
   int num_cols;    // from the first pair's first pixel to the end of the strip's row
   bool is_stored;  // the channel exists
 
@@ -61,10 +61,10 @@ __device__ bool needs_tail(const float (&acc)[kAccs], const float (&scale)[kHalv
 }
 
 /// Brings the residual of a warp's channels of a part to L2.
-inline __device__ void prefetch_residual(const Params& p, int64_t row_offset, int num_channels, int num_cols,
+inline __device__ void prefetch_residual(const Params& p, int64_t offset, int num_channels, int num_cols,
                                          int lane) {
   const int lines = (num_cols + 62) / 32;  // at most, at any alignment
-  const float* rows = p.epilogue.residual + row_offset;
+  const float* rows = p.epilogue.residual + offset;
 #pragma unroll 1  // or it spills
   for (int i = lane; i < num_channels * lines; i += 32) {
     const int channel = i / lines;
@@ -112,12 +112,12 @@ __device__ auto load_channels(const Params& p, const Block& b, int t) {
 }
 
 /// Runs the epilogue over a part's sums and stores its `num_cols` outputs of each channel, from y's element
-/// `row_offset` on.
+/// `row_offset` on; the residual's begin at `residual_offset`.
 /// NOTE: one long function: cut into three, `any` spilled half as much again.
 template <class FilterShape, class Chain, int kHalves>
 __device__ __forceinline__ void finish_part(const Params& p, const Channels<kHalves>& channels,
-                                            int x_exponent, int64_t row_offset, int num_cols, float* stage,
-                                            int lane, float (&acc)[kAccs]) {
+                                            int x_exponent, int64_t row_offset, int64_t residual_offset,
+                                            int num_cols, float* stage, int lane, float (&acc)[kAccs]) {
   constexpr int kParts = FilterShape::kParts;
   const int warp_channel = channels.warp_channel;
   const auto& bias = channels.bias;
@@ -145,7 +145,7 @@ __device__ __forceinline__ void finish_part(const Params& p, const Channels<kHal
     place.is_stored = exists;
   };
   const auto set_pixel = [&](int half, int pixel0) {
-    place.offset = row_offset + (half * 8 + (lane >> 2)) * p.y_plane + pixel0 + 2 * (lane & 3);
+    place.offset = residual_offset + (half * 8 + (lane >> 2)) * p.y_plane + pixel0 + 2 * (lane & 3);
     place.num_cols = num_cols - pixel0 - 2 * (lane & 3);
   };
   constexpr int kNumWindows = kPartCols / kRowsStageCols;

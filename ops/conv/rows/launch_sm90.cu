@@ -19,8 +19,8 @@ int64_t num_slots_bytes(const ConvShape& shape, const RowsConfig& config) {
          static_cast<int64_t>(sizeof(RangeSlot));
 }
 
-Params make_params(const ConvShape& shape, const RowsConfig& config, const ConvEpilogue& epilogue,
-                   const ConvTensors& t) {
+Params make_params(const ConvShape& shape, const ConvStrides& strides, const RowsConfig& config,
+                   const ConvEpilogue& epilogue, const ConvTensors& t) {
   Params p{kernel_shape(shape)};
   p.x = t.x;
   p.weights = static_cast<const uint4*>(t.packed);
@@ -32,11 +32,13 @@ Params make_params(const ConvShape& shape, const RowsConfig& config, const ConvE
   p.ranges =
       reinterpret_cast<ImageRange*>(static_cast<unsigned char*>(t.scratch) + num_slots_bytes(shape, config));
   p.alarms = reinterpret_cast<uint8_t*>(p.ranges + shape.N);
-  p.strict = strict_params(shape, config.math, t.x, t.w, p.ranges, t.y);
+  p.strict = strict_params(shape, strides, config.math, t.x, t.w, p.ranges, t.y);
   p.x_plane = shape.H * shape.W;
-  p.x_image = shape.C * p.x_plane;
+  p.x_image = strides.x;
+  p.x_elems = shape.C * p.x_plane;
   p.y_plane = shape.P() * shape.Q();
-  p.y_image = shape.K * p.y_plane;
+  p.y_image = strides.y;
+  p.residual_shift = epilogue.residual_image - strides.y;
   p.num_strips = config.num_strips, p.strip_cols = config.strip_cols;
   const int num_units = static_cast<int>(shape.N * config.num_strips * shape.P());
   p.cluster_units = num_units / config.clusters_per_k_block;
@@ -45,8 +47,9 @@ Params make_params(const ConvShape& shape, const RowsConfig& config, const ConvE
   p.share_channels = config.share_channels, p.num_slots = config.num_slots;
   // A lone strip keeps its padding in columns that are never written; several differ and store zeros.
   p.slot_shift = config.num_strips == 1 ? p.pad_left : 0;
-  p.paired_loads = is_aligned(t.x, 8) && shape.W % 2 == 0 && (p.pad_left - p.slot_shift) % 2 == 0;
-  p.bulk_prefetch = is_aligned(t.x, 16) && shape.W % 4 == 0;
+  p.paired_loads =
+      is_aligned(t.x, 8) && shape.W % 2 == 0 && strides.x % 2 == 0 && (p.pad_left - p.slot_shift) % 2 == 0;
+  p.bulk_prefetch = is_aligned(t.x, 16) && shape.W % 4 == 0 && strides.x % 4 == 0;
   p.epilogue = epilogue;
   return p;
 }
@@ -62,7 +65,7 @@ Kernel select(const Params& p) {
 struct RowsPlan final : FusedPlan<RowsConfig> {
   // The kernel, then its repair, which ends at once unless an image needs a new scale or float32.
   void enqueue(const Context* context, const ConvTensors& t) const override {
-    Params p = make_params(shape, config, bound_epilogue(epilogue, t.operands), t);
+    Params p = make_params(shape, strides, config, bound_epilogue(epilogue, t.operands), t);
     const Kernel kernel = config.math == Math::tf32 ? select<Math::tf32>(p) : select<Math::fp32>(p);
     const LaunchConfig grid{.grid = dim3(config.num_blocks()),
                             .block = dim3(kNumThreads),
@@ -87,6 +90,9 @@ std::unique_ptr<ConvPlan> make_rows_conv(const ConvProblem& problem, const Devic
   const auto config = choose_rows_config(problem.shape, problem.math, *device, why_not);
   auto plan = std::make_unique<RowsPlan>();
   if (!config || !plan->init(problem, *config, why_not)) return nullptr;
+  // As with an odd number of columns: outputs and residuals are read and written in pairs.
+  if (plan->strides.y % 2 != 0 || plan->epilogue.residual_image % 2 != 0)
+    return *why_not = "images of y or of a residual an odd number of elements apart", nullptr;
   return plan;
 }
 

@@ -36,7 +36,9 @@ struct Params : KernelShape {
   RangeSlot* slots;                            // [clusters_per_k_block + N * num_strips]
   ImageRange* ranges;                          // [N], written by the repair
   uint8_t* alarms;                             // [clusters_per_k_block][kClusterSize][4]: may_need_repair
-  int64_t x_plane, x_image, y_plane, y_image;  // elements
+  int64_t x_plane, x_image, y_plane, y_image;  // elements from one to the next
+  int64_t x_elems;                             // of an image
+  int64_t residual_shift;  // image n's elements lie n times this further on in a residual than in y
   int num_strips, strip_cols;
   int cluster_units, extra_units;  // a unit is one output row of a strip; units are in memory order
   int clusters_per_k_block;

@@ -17,15 +17,15 @@ struct Sample {
 
   __device__ void load(const Params& p, int image, int thread) {
     const float* x = p.x + image * p.x_image;
-    const int64_t last = p.x_image - 1;
+    const int64_t last = p.x_elems - 1;
     // Opaque: otherwise the places of all samples are computed once, ahead of all images, and spill.
     thread = static_cast<int>(sm80::opaque(static_cast<uint32_t>(thread)));
 #pragma unroll
     for (int i = 0; i < kLoads; ++i) {
       const uint32_t n = static_cast<uint32_t>(i * kThreads + thread) / 8;
       const uint32_t scatter = (n + 1) * 2654435769u;  // golden ratio: no two columns in step
-      const int64_t within = static_cast<int64_t>(static_cast<uint64_t>(p.x_image) * scatter >> 32);
-      const int64_t sector = ((n * p.x_image + within) >> 7) & ~int64_t{7};
+      const int64_t within = static_cast<int64_t>(static_cast<uint64_t>(p.x_elems) * scatter >> 32);
+      const int64_t sector = ((n * p.x_elems + within) >> 7) & ~int64_t{7};
       values[i] = __ldg(x + min(sector + (thread & 7), last));
     }
   }

@@ -18,7 +18,7 @@ struct Consumer {
   uint32_t weight_full, weight_empty;  ///< barriers of its ring
 };
 
-/// Where outputs of one position lie, for the epilogue: channels first_k, first_k + 1, ...
+/// Where the residual of one position lies, for the epilogue: channels first_k, first_k + 1, ...
 struct Place {
   int first_k, num_k;
   int64_t offset, stride;  ///< of first_k, from channel to channel
@@ -82,8 +82,9 @@ __device__ __forceinline__ void finish_with(const Params& p, const Finish& f, in
     if (is_stored && p.is_repair) is_stored = needs_rescale(p, at.image);
     float scale = f.scale;
     if (!f.is_single_image) scale = is_stored ? power_of_two(-image_exponent(p, at.image)) : 1.0f;
-    const int64_t pixel =
-        (at.image * int64_t{p.K} + f.warp_k) * plane_elems + at.row * int64_t{p.Q} + at.column;
+    const int64_t in_image = f.warp_k * plane_elems + at.row * int64_t{p.Q} + at.column;
+    const int64_t pixel = at.image * p.y_image + in_image;
+    const int64_t residual_pixel = at.image * p.epilogue.residual_image + in_image;
 #pragma unroll 1
     for (int r = 0; r < 16; r += kRows) {
       float values[kRows];
@@ -92,7 +93,7 @@ __device__ __forceinline__ void finish_with(const Params& p, const Finish& f, in
         values[i] = scale_and_bias<Chain>(f.staging[(r + i) * kWindowStagingPitch], scale, f.biases[r + i]);
       }
       const int num_rows = p.K - f.warp_k - r;
-      const Place place{f.warp_k + r, p.K, pixel + r * plane_elems, plane_elems, is_stored};
+      const Place place{f.warp_k + r, p.K, residual_pixel + r * plane_elems, plane_elems, is_stored};
       run_epilogue<Chain>(p.epilogue, place, values);
       float* dst = p.y + (pixel + r * plane_elems);
       if (is_stored) {
@@ -163,7 +164,8 @@ __device__ void prefetch_residual(const Params& p, const Consumer& self, int fir
     const int64_t position = first_position + slice * 32 + self.lane / 16 * 31;
     const Position at = locate(p, static_cast<uint32_t>(position));
     const int image = min(at.image, p.N - 1), row = min(at.row, p.P - 1), column = min(at.column, p.Q - 1);
-    sm80::prefetch_l2(p.epilogue.residual + ((int64_t{image} * p.K + k) * p.P + row) * p.Q + column);
+    sm80::prefetch_l2(p.epilogue.residual + image * p.epilogue.residual_image +
+                      (int64_t{k} * p.P + row) * p.Q + column);
   }
 }
 

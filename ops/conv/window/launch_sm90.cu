@@ -11,8 +11,8 @@
 namespace solder {
 namespace {
 
-window::Params make_params(const ConvShape& s, const WindowConfig& c, const ConvEpilogue& epilogue,
-                           const ConvTensors& t) {
+window::Params make_params(const ConvShape& s, const ConvStrides& strides, const WindowConfig& c,
+                           const ConvEpilogue& epilogue, const ConvTensors& t) {
   const int64_t exponent_bytes = round_up(s.K, kWindowBlockK) * 4;
   window::Params p{kernel_shape(s)};
   p.x = t.x;
@@ -22,6 +22,7 @@ window::Params make_params(const ConvShape& s, const WindowConfig& c, const Conv
   p.packed_x = reinterpret_cast<uint4*>(static_cast<std::byte*>(t.scratch) + conv_scratch_bytes(s, c) -
                                         packed_x_bytes(s, c));
   p.y = t.y;
+  p.x_image = strides.x, p.y_image = strides.y;
   p.by_pitch = FastDivisor(static_cast<uint32_t>(c.pitch));
   p.by_rows = FastDivisor(static_cast<uint32_t>(c.rows));
   p.by_strips = FastDivisor(static_cast<uint32_t>(c.num_strips));
@@ -35,7 +36,7 @@ struct WindowPlan final : FusedPlan<WindowConfig> {
   // Guess, kernel, repair, strict repair; with packed x: guess, pack, repair of what was packed, kernel,
   // strict repair.
   void enqueue(const Context* context, const ConvTensors& t) const override {
-    window::Params params = make_params(shape, config, bound_epilogue(epilogue, t.operands), t);
+    window::Params params = make_params(shape, strides, config, bound_epilogue(epilogue, t.operands), t);
     const window::Kernel kernel = config.math == Math::tf32 ? window::select_kernel<Math::tf32>(config.tile)
                                                             : window::select_kernel<Math::fp32>(config.tile);
     const int64_t num_blocks = std::min<int64_t>(config.num_tiles(), context->info().num_sms);
@@ -47,14 +48,14 @@ struct WindowPlan final : FusedPlan<WindowConfig> {
     const int carveout = static_cast<int>((config.smem_bytes + 1024) * 100 / (228 << 10)) + 1;
     SOLDER_CUDA(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
                                      std::min(carveout, 100)));
-    conv_range_guess(*context, shape, config.math, t.x, params.ranges);
+    conv_range_guess(*context, shape, strides, config.math, t.x, params.ranges);
     if (config.is_packed) window::pack_x(*context, params);
     launch(*context, "conv_window_kernel", kernel, grid, params);
     if (!config.is_packed) {
       params.is_repair = true;
       launch(*context, "conv_window_kernel (repair)", kernel, grid, params);
     }
-    conv_strict(*context, shape, config.math, t.x, t.w, params.ranges, params.epilogue, t.y);
+    conv_strict(*context, shape, strides, config.math, t.x, t.w, params.ranges, params.epilogue, t.y);
   }
 };
 

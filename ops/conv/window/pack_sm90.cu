@@ -33,8 +33,7 @@ __device__ __forceinline__ void load_group(const Params& p, const Pixel& pixel, 
                                            float (&values)[kGroup]) {
   const uint32_t plane_elems = static_cast<uint32_t>(p.H * p.W);
   const int first_column = pixel.w + right;
-  const float* src =
-      p.x + (int64_t{pixel.image} * p.C * plane_elems + (int64_t{pixel.h} * p.W + first_column));
+  const float* src = p.x + (pixel.image * p.x_image + (int64_t{pixel.h} * p.W + first_column));
   if constexpr (kColumns) {
     const int channel_bits = p.config.filter_cols == 4 ? 2 : 3;
 #pragma unroll

@@ -20,6 +20,7 @@ struct Params : KernelShape {
   ImageRange* ranges;        // [N]
   uint4* packed_x;           // [part][C/8][phase][packed_positions] of 8 float16, where x is packed
   float* y;                  // [N,K,P,Q]
+  int64_t x_image, y_image;  // elements from one image to the next
   bool is_repair;            ///< redo (pack again) the images whose status is rescale, and nothing else
   FastDivisor by_pitch, by_rows, by_strips, by_window;
   WindowConfig config;

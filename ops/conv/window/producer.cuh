@@ -77,14 +77,13 @@ __device__ inline Pixel locate_entry(const Params& p, int i, int64_t first_posit
 /// Fills the thread's own entries of the position table.
 __device__ inline void locate_window(const Params& p, const Smem& smem, const Producer& self,
                                      int64_t first_position) {
-  const int64_t image_elems = int64_t{p.C} * p.H * p.W;
 #pragma unroll 1
   for (int i = self.thread; i < self.num_turns * kProducers; i += kProducers) {
     const Pixel pixel = locate_entry(p, i, first_position);
     // With several columns in a step each is tested where it is loaded.
     const bool is_column = p.config.filter_cols > 1 || (pixel.w >= 0 && pixel.w < p.W);
     const bool is_read = i < self.size && pixel.is_row && is_column;
-    smem.origins[i] = is_read ? pixel.image * image_elems + int64_t{pixel.h} * p.W + pixel.w : INT64_MIN;
+    smem.origins[i] = is_read ? pixel.image * p.x_image + int64_t{pixel.h} * p.W + pixel.w : INT64_MIN;
     smem.columns[i] = pixel.w;
     if (!self.is_single_image) {
       smem.scales[i] = is_read ? power_of_two(image_exponent(p, pixel.image)) : 1.0f;
