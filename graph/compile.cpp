@@ -8,6 +8,7 @@
 #include "graph/model_data.h"
 #include "graph/passes/passes.h"
 #include "graph/plan_memory.h"
+#include "graph/require_weights.h"
 #include "ops/conv/kernels.h"
 #include "ops/elementwise/generated.h"
 #include "runtime/check.h"
@@ -56,39 +57,6 @@ void log_plans(const ModelData& model) {
                 model.plans[i].path, "\n");
   }
   std::fputs(text.c_str(), stderr);
-}
-
-// Error(invalid_argument), or Error(shape_mismatch) where none is missing, that lists every parameter whose tensor is missing or another than the graph declares.
-void require_weights(const Graph& graph, const TensorMap& weights) {
-  constexpr int kMostListed = 20;
-  std::string wrong, first_missing;
-  int num_wrong = 0;
-  ErrorKind kind = ErrorKind::shape_mismatch;
-  for (const Node& node : graph.nodes()) {
-    if (node.kind != NodeKind::parameter) continue;
-    const auto found = weights.find(node.name);
-    const std::string declared = to_string(node.outputs[0]);
-    std::string line;
-    if (found == weights.end()) {
-      kind = ErrorKind::invalid_argument;
-      const bool is_left_out = weights.left_out.count(node.name) > 0;
-      line = is_left_out
-                 ? str("weight ", weights.why_missing(node.name), "; the graph declares it as ", declared)
-                 : str("no weight \"", node.name, "\" was given; the graph declares it as ", declared);
-      if (!is_left_out && first_missing.empty()) first_missing = node.name;
-    } else if (found->second.shape() != node.outputs[0].shape ||
-               found->second.dtype() != node.outputs[0].dtype) {
-      line = str("weight \"", node.name, "\" is ",
-                 to_string(TensorType{found->second.shape(), found->second.dtype()}), "; the graph declares ",
-                 declared);
-    } else {
-      continue;
-    }
-    if (++num_wrong <= kMostListed) wrong += (num_wrong > 1 ? "\n  " : "") + line;
-  }
-  if (num_wrong > kMostListed) wrong += str("\n  and ", num_wrong - kMostListed, " more");
-  if (!first_missing.empty()) wrong += "\n  " + weights.why_missing(first_missing);
-  if (num_wrong > 0) fail(kind, "compile: " + wrong);
 }
 
 PlanRequest request_of(const ModelData& model, int index, const Constants& weights) {
