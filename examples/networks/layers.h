@@ -10,6 +10,9 @@ namespace networks {
 inline solder::Value conv_bn(solder::Graph& g, solder::Value x, const std::string& conv,
                              const std::string& bn, int64_t channels, int64_t kernel, int64_t stride = 1) {
   const solder::TensorType in = g.type(x);
+  if (in.shape.size() != 4)
+    throw solder::Error(solder::ErrorKind::shape_mismatch,
+                        conv + ": images must be [N,C,H,W], not " + solder::to_string(in.shape));
   auto w = g.parameter(conv + ".weight", {channels, in.shape[1], kernel, kernel}, in.dtype);
   auto weight = g.parameter(bn + ".weight", {channels}, in.dtype);
   auto bias = g.parameter(bn + ".bias", {channels}, in.dtype);

@@ -38,10 +38,13 @@ def check_classifier(models, folder, program, name, golden, out):
     for image, best in enumerate(golden["logits"].argmax(1)):
         if f"image {image}:  {best} (" not in printed:
             fail(program, f"image {image} is of class {best}", printed)
-    # Without its weights a network says what it misses and what the file has, at once.
-    other = subprocess.run([program, logits, logits], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    if other.returncode != 1 or "logits.npy" not in other.stdout:
-        fail(program, "no error of its own on a file that is none", other.stdout)
+    # What is no checkpoint, no images, or another network's checkpoint is an error that says so.
+    images = os.path.join(folder, "input.npy")
+    for arguments, words in (((logits, images), "logits.npy"), ((weights, logits), "[N,C,H,W], not [2, 1000]"),
+                             ((os.path.join(folder, "golden.safetensors"), images), "given, and not asked for: \"")):
+        other = subprocess.run([program, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        if other.returncode != 1 or words not in other.stdout:
+            fail(program, f"an error with {words}", other.stdout)
 
 
 def check_katago(models, folder, program, golden, out):
