@@ -64,6 +64,7 @@ void check_layers(const Golden& golden, const Arithmetic& arithmetic, Device dev
     const double error = sample_error(results.at("layer " + layer), golden.results, layer);
     INFO(golden.name, ", ", words(arithmetic), ", ", to_string(device), ": ", layer, " is off by ", error);
     CHECK(error <= bound_of(golden.bounds, arithmetic));
+    if (all_goldens()) MESSAGE("relative error ", error);
   }
 }
 
