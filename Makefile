@@ -22,6 +22,9 @@ BUILD   := build
 PREFIX  ?= /usr/local
 CXX     ?= g++
 VERSION := 0.1.0
+# What `make models` fetches and makes, and the float64 results that networks are compared with.
+MODELS  ?= build/models
+GOLDENS := $(or $(SOLDER_GOLDENS_DIR),tests/data/networks)
 
 # The CUDA toolkit: CUDA_HOME, then PATH, then the usual prefixes.
 ifneq ($(CUDA),0)
@@ -85,7 +88,14 @@ EXAMPLES  := $(patsubst examples/%.cpp,$(BUILD)/%,$(wildcard examples/*.cpp))
 CLI       := $(BUILD)/solder-run
 CLI_OBJ   := $(patsubst %,$(BUILD)/%.o,$(wildcard examples/solder_run/*.cpp))
 CLI_PARTS := $(filter-out %/main.cpp.o,$(CLI_OBJ))
-USER_OBJ  := $(EXAMPLES:$(BUILD)/%=$(BUILD)/examples/%.cpp.o) $(CLI_OBJ)
+KATAGO_OBJ := $(patsubst %,$(BUILD)/%.o,$(wildcard examples/katago/*.cpp))
+USER_OBJ  := $(EXAMPLES:$(BUILD)/%=$(BUILD)/examples/%.cpp.o) $(CLI_OBJ) $(KATAGO_OBJ)
+# The networks of examples, for programs with a main of their own.
+NETWORKS  := $(patsubst %,$(BUILD)/networks/%.o,resnet50 cspdarknet53_mish)
+NETWORK_PARTS = $(if $(filter %/test_networks.cpp,$(TEST_SRC)),$(NETWORKS) $(KATAGO_OBJ))
+# KataGo's files are gzip. Without zlib's header that example says so when it is run.
+ZLIB      := $(shell $(CXX) -include zlib.h -E -x c++ /dev/null >/dev/null 2>&1 && echo 1 || echo 0)
+LINK_ZLIB  = $(if $(filter %/gzip.cpp.o,$^),$(if $(filter 1,$(ZLIB)),-lz))
 BENCHES   := $(if $(NVCC),$(patsubst tests/bench/%.cpp,$(BUILD)/%,$(wildcard tests/bench/bench_*.cpp)))
 HEADERS   := $(filter-out $(if $(NVCC),,runtime/check_cuda.h),$(call find_lib,*.h))
 PUBLIC    := $(BUILD)/include/solder/solder.h
@@ -102,7 +112,7 @@ else
   say = @$(eval DONE += x)printf '[%3d/%d] %s\n' $(words $(DONE)) $(NUM_STEPS) '$(1)' &&
 endif
 
-.PHONY: all run test bench accuracy pictures headers layers format format-check sanitize faults tsan asan soak fuzz coverage tidy install loc help clean
+.PHONY: all run test models networks bench accuracy pictures headers layers format format-check sanitize faults tsan asan soak fuzz coverage tidy install loc help clean
 .DELETE_ON_ERROR:
 
 all: $(LIB) $(EXAMPLES) $(CLI)  ## the library, the examples and solder-run (default)
@@ -114,8 +124,15 @@ test: $(LIB) $(TESTS) $(EXAMPLES) $(CLI) $(if $(NVCC),$(BUILD)/faults $(BUILD)/l
 	@tests/tools/check_examples.sh $(BUILD)
 	@CXX='$(CXX)' tests/tools/check_install.sh $(BUILD)
 	@if command -v python3 >/dev/null; then tests/tools/check_solder_run.py $(CLI); else echo 'solder-run: not checked, there is no python3'; fi
+	@tests/networks/prepare.sh $(MODELS) $(GOLDENS)
 	@$(TESTS)
 	@$(if $(NVCC),$(BUILD)/faults)
+
+models:  ## fetches the trained network that tests run (125 MB) and draws the weights of the others, into build/models
+	@tests/networks/prepare.sh $(MODELS) $(GOLDENS) fetch
+
+networks: $(TESTS) models  ## whole networks against float64, every golden at every batch (minutes on a CPU)
+	@SOLDER_NETWORKS=all $(TESTS) -tc='networks:*,*gpu* networks:*'
 
 bench: $(BENCHES)  ## timings on a GPU, each as a ratio to a floor or a peer in the same run; BENCH_ARGS: bench_conv's options
 	@for bench in $(filter-out %/bench_conv,$(BENCHES)); do $$bench || exit 1; done
@@ -153,6 +170,12 @@ $(BUILD)/%.cu.o: %.cu $(BUILD)/flags
 	$(call say,NVCC $<) $(NVCC) $(CPPFLAGS) $(NVCCFLAGS) -MMD -MP -c $< -o $@ 2> $@.log || { cat $@.log; exit 1; }
 	@tests/tools/check_spills.sh $@.log
 
+# Nobody looks at floating-point exceptions or errno; with either, loops with a choice or a root are not vectorised.
+$(BUILD)/ops/elementwise/cpu.cpp.o: CXXFLAGS += -fno-trapping-math -fno-math-errno
+
+# The CPU's sums of products alone use FMA, which g++ makes of a product and a sum from -O2 on.
+$(BUILD)/ops/matmul/panel_cpu.cpp.o: CXXFLAGS += -O3 -ffp-contract=fast
+
 $(BUILD)/runtime/nvrtc.cpp.o: CPPFLAGS += -DSOLDER_CUDA_LIB='"$(CUDA_LIB)"'
 
 # The text that generated elementwise kernels start with: these headers without comments and includes (NVRTC has no
@@ -181,7 +204,16 @@ $(PUBLIC): graph/solder.h $(BUILD)/flags
 $(USER_OBJ): CPPFLAGS := -I$(BUILD)/include
 $(USER_OBJ): $(PUBLIC)
 $(EXAMPLES): $(BUILD)/%: $(BUILD)/examples/%.cpp.o $(LIB)
-	$(call say,LINK $@) $(CXX) $^ $(LDLIBS) -o $@
+	$(call say,LINK $@) $(CXX) $(filter %.o,$^) $(LIB) $(LDLIBS) $(LINK_ZLIB) -o $@
+$(BUILD)/katago: $(KATAGO_OBJ)
+$(BUILD)/examples/katago/gzip.cpp.o: CPPFLAGS += -DKATAGO_WITH_ZLIB=$(ZLIB)
+$(BUILD)/examples/katago/gzip.cpp.o: $(BUILD)/zlib_$(ZLIB)
+$(BUILD)/zlib_$(ZLIB):
+	@rm -f $(BUILD)/zlib_*
+	@touch $@
+$(NETWORKS): $(BUILD)/networks/%.o: $(BUILD)/examples/%.cpp.o
+	@mkdir -p $(@D)
+	@objcopy --localize-symbol=main $< $@
 $(CLI): $(CLI_OBJ) $(LIB)
 	$(call say,LINK $@) $(CXX) $^ $(LDLIBS) -o $@
 
@@ -200,12 +232,12 @@ $(BUILD)/faults: $(FAULTS_OBJ) $(LIB)
 $(BUILD)/lost_device: $(BUILD)/tests/gpu/lost_device.cu.o $(LIB)
 	$(call say,LINK $@) $(CXX) $^ $(LDLIBS) -o $@
 
-# solder-run's parts are tested beside the library; those tests see the installed layout.
-CLI_TEST_OBJ := $(patsubst %,$(BUILD)/tests/unit/test_%.cpp.o,solder_run text_graph)
+# solder-run's parts and the examples' networks are tested beside the library; those tests see the installed layout.
+CLI_TEST_OBJ := $(patsubst %,$(BUILD)/tests/unit/test_%.cpp.o,solder_run text_graph networks katago) $(BUILD)/tests/support/networks.cpp.o
 $(CLI_TEST_OBJ): CPPFLAGS += -I$(BUILD)/include
 $(CLI_TEST_OBJ): $(PUBLIC)
-$(TESTS): $(TEST_OBJ) $(CLI_PARTS) $(LIB)
-	$(call say,LINK $@) $(CXX) $^ $(LDLIBS) -o $@
+$(TESTS): $(TEST_OBJ) $(CLI_PARTS) $(NETWORK_PARTS) $(LIB)
+	$(call say,LINK $@) $(CXX) $^ $(LDLIBS) $(LINK_ZLIB) -o $@
 
 # doctest is the one package the tests need.
 $(BUILD)/doctest.ok:
@@ -214,6 +246,7 @@ $(BUILD)/doctest.ok:
 	@touch $@
 $(TEST_OBJ) $(FAULTS_OBJ): | $(BUILD)/doctest.ok
 $(TEST_OBJ): CPPFLAGS += -DSOLDER_TEST_DATA='"$(CURDIR)/tests/data"'
+$(BUILD)/tests/support/networks.cpp.o: CPPFLAGS += -DSOLDER_MODELS='"$(abspath $(MODELS))"'
 
 -include $(LIB_OBJ:.o=.d) $(USER_OBJ:.o=.d) $(TEST_OBJ:.o=.d) $(FAULTS_OBJ:.o=.d) $(BUILD)/tests/gpu/lost_device.cu.d \
          $(BENCHES:%=%.d) $(BUILD)/include.d
@@ -256,13 +289,13 @@ faults: $(BUILD)/faults  ## every CUDA, cuBLAS, allocation and file call fails i
 
 tsan:  ## the thread tests of the CPU backend under ThreadSanitizer
 	@$(MAKE) CUDA=0 BUILD=$(BUILD)/tsan SANITIZE='-fsanitize=thread -O1' \
-	  TEST_SRC='tests/support/main.cpp tests/support/gpu.cpp tests/unit/test_threads.cpp' CLI_PARTS= $(BUILD)/tsan/solder_tests
+	  TEST_SRC='tests/support/main.cpp tests/support/gpu.cpp tests/unit/test_threads.cpp tests/unit/test_cpu.cpp' CLI_PARTS= $(BUILD)/tsan/solder_tests
 	@TSAN_OPTIONS=halt_on_error=1 $(BUILD)/tsan/solder_tests
 
 # Random graphs and whole conformance tables say nothing more under a sanitizer and take long. A test asks for more
 # memory than there is, and AddressSanitizer must let it hear so.
 # -Wmaybe-uninitialized: g++ 12 sees it in std::regex under AddressSanitizer (GCC bug 105562).
-ASAN_SKIP := *conformance*,*random graphs*,*every unary function*,*conv_shapes*
+ASAN_SKIP := *conformance*,networks:*,*random graphs*,*every unary function*,*conv_shapes*
 asan: $(if $(NVCC),$(BUILD)/faults $(TESTS))  ## the CPU tests and the faults under AddressSanitizer and UBSan
 	@$(MAKE) BUILD=$(BUILD)/asan CU_BUILD=$(BUILD) SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=undefined -O1 -Wno-maybe-uninitialized' \
 	  $(BUILD)/asan/solder_tests $(if $(NVCC),$(BUILD)/asan/faults)

@@ -8,6 +8,7 @@
 #include "graph/model_data.h"
 #include "graph/passes/passes.h"
 #include "graph/plan_memory.h"
+#include "graph/require_weights.h"
 #include "ops/conv/kernels.h"
 #include "ops/elementwise/generated.h"
 #include "runtime/check.h"
@@ -58,40 +59,8 @@ void log_plans(const ModelData& model) {
   std::fputs(text.c_str(), stderr);
 }
 
-// Error(invalid_argument), or Error(shape_mismatch) where none is missing, that lists every parameter whose tensor is missing or another than the graph declares.
-void require_weights(const Graph& graph, const TensorMap& weights) {
-  constexpr int kMostListed = 20;
-  std::string wrong, first_missing;
-  int num_wrong = 0;
-  ErrorKind kind = ErrorKind::shape_mismatch;
-  for (const Node& node : graph.nodes()) {
-    if (node.kind != NodeKind::parameter) continue;
-    const auto found = weights.find(node.name);
-    const std::string declared = to_string(node.outputs[0]);
-    std::string line;
-    if (found == weights.end()) {
-      kind = ErrorKind::invalid_argument;
-      const bool is_left_out = weights.left_out.count(node.name) > 0;
-      line = is_left_out
-                 ? str("weight ", weights.why_missing(node.name), "; the graph declares it as ", declared)
-                 : str("no weight \"", node.name, "\" was given; the graph declares it as ", declared);
-      if (!is_left_out && first_missing.empty()) first_missing = node.name;
-    } else if (found->second.shape() != node.outputs[0].shape ||
-               found->second.dtype() != node.outputs[0].dtype) {
-      line = str("weight \"", node.name, "\" is ",
-                 to_string(TensorType{found->second.shape(), found->second.dtype()}), "; the graph declares ",
-                 declared);
-    } else {
-      continue;
-    }
-    if (++num_wrong <= kMostListed) wrong += (num_wrong > 1 ? "\n  " : "") + line;
-  }
-  if (num_wrong > kMostListed) wrong += str("\n  and ", num_wrong - kMostListed, " more");
-  if (!first_missing.empty()) wrong += "\n  " + weights.why_missing(first_missing);
-  if (num_wrong > 0) fail(kind, "compile: " + wrong);
-}
-
-PlanRequest request_of(const ModelData& model, const Node& node, const TensorMap& weights) {
+PlanRequest request_of(const ModelData& model, int index, const Constants& weights) {
+  const Node& node = model.graph.nodes()[static_cast<size_t>(index)];
   PlanRequest request{.node = node, .math = model.options.math, .conv = model.options.conv};
   const size_t num_own = node.num_own_inputs();
   for (size_t i = 0; i < node.inputs.size(); ++i) {
@@ -100,17 +69,20 @@ PlanRequest request_of(const ModelData& model, const Node& node, const TensorMap
     if (i >= num_own) view_as(view, node.epilogue.operand_shapes[i - num_own], &view);
     request.inputs.push_back(std::move(view));
   }
-  for (const TensorType& type : node.outputs)
-    request.outputs.push_back(dense_view(nullptr, type.dtype, type.shape));
+  for (int output = 0; output < static_cast<int>(node.outputs.size()); ++output)
+    request.outputs.push_back(model.view({index, output}).view);
+  request.lies_at = [&model, &node, index](size_t input, int64_t offset_elems) {
+    const ValueView &from = model.view(node.inputs[input]), &to = model.view({index, 0});
+    return from.base == to.base && from.offset_elems == to.offset_elems + offset_elems;
+  };
   request.weight = [&](size_t input) {
     const Node& source = model.graph.nodes()[static_cast<size_t>(node.inputs[input].node)];
-    return source.kind == NodeKind::parameter ? weights.find(source.name)->second.to(Device::cpu())
-                                              : Tensor();
+    return source.kind == NodeKind::parameter ? weights.at(source.name).to(Device::cpu()) : Tensor();
   };
   return request;
 }
 
-void plan_nodes(const TensorMap& weights, ModelData& model) {
+void plan_nodes(const Constants& weights, ModelData& model) {
   const CompileOptions& options = model.options;
   DeviceInfo info;
   int64_t cublas_bytes = 0;
@@ -118,11 +90,11 @@ void plan_nodes(const TensorMap& weights, ModelData& model) {
     info = device_info(options.device);
     cublas_bytes = std::min(Context::kDefaultCublasWorkspaceBytes, options.workspace_bytes / 4);
   }
-  for (const Node& node : model.graph.nodes()) {
+  for (int i = 0; i < static_cast<int>(model.graph.nodes().size()); ++i) {
     model.runs.emplace_back();
-    const auto plan = node_def(node.kind).plan;
+    const auto plan = node_def(model.graph.nodes()[static_cast<size_t>(i)].kind).plan;
     if (plan == nullptr) continue;
-    PlanRequest request = request_of(model, node, weights);
+    PlanRequest request = request_of(model, i, weights);
     request.device = options.device.is_cuda() ? &info : nullptr;
     request.workspace_bytes = options.workspace_bytes - cublas_bytes;
     model.runs.back() = plan(request);
@@ -130,7 +102,7 @@ void plan_nodes(const TensorMap& weights, ModelData& model) {
   }
 }
 
-void place_weights(const TensorMap& weights, ModelData& model) {
+void place_weights(const Constants& weights, ModelData& model) {
   const auto& nodes = model.graph.nodes();
   model.weight_offsets.assign(nodes.size(), -1);
   struct Source {
@@ -145,9 +117,13 @@ void place_weights(const TensorMap& weights, ModelData& model) {
     model.weights_bytes += round_up(source.num_bytes, kArenaAlignment);
     sources.push_back(source);
   };
+  std::vector<bool> is_read(nodes.size());  // a parameter that passes have replaced is not
+  for (const Node& node : nodes)
+    for (const Value& input : node.inputs) is_read[static_cast<size_t>(input.node)] = true;
   for (size_t i = 0; i < nodes.size(); ++i) {
     if (nodes[i].kind == NodeKind::parameter) {
-      const Tensor& tensor = weights.find(nodes[i].name)->second;
+      if (!is_read[i]) continue;
+      const Tensor& tensor = weights.at(nodes[i].name);
       place({i, tensor.data(), tensor.device(), tensor.num_bytes()});
     } else if (model.runs[i] != nullptr && !model.runs[i]->constants.empty()) {
       const std::vector<std::byte>& constants = model.runs[i]->constants;
@@ -172,6 +148,18 @@ void prepare_nodes(ModelData& model) {
   }
 }
 
+Graph run_passes(const Graph& graph, bool fuses, Constants* constants) {
+  Graph result = remove_dead(graph);
+  if (fuses) result = fold_constants(result, constants);
+  result = lower_batch_norm(result, fuses, constants);
+  result = widen(result);
+  if (fuses) result = fold_constants(result, constants);  // casts of weights
+  result = add_copies(result);
+  if (fuses) result = fuse(result);
+  verify(result);
+  return result;
+}
+
 }  // namespace
 
 Model compile(const Graph& graph, const TensorMap& weights, const CompileOptions& options) try {
@@ -183,16 +171,16 @@ Model compile(const Graph& graph, const TensorMap& weights, const CompileOptions
   if (options.device.is_cuda()) Device::cuda(options.device.index);
   verify(graph);
   auto model = std::make_shared<ModelData>();
+  if (!options.device.is_cuda()) model->pool = std::make_unique<ThreadPool>(num_cpu_threads(options.threads));
   model->options = options;
-  model->graph = add_copies(remove_dead(graph));
-  if (options.fuse) model->graph = fuse(model->graph);
-  verify(model->graph);
-  require_weights(model->graph, weights);
+  require_weights(graph, weights);
+  Constants constants(graph, weights);
+  model->graph = run_passes(graph, options.fuse, &constants);
 
-  model->views = value_views(model->graph);
-  plan_nodes(weights, *model);
+  model->views = placed_value_views(model->graph);
+  plan_nodes(constants, *model);
   model->memory = plan_memory(model->graph, model->views, model->runs);
-  place_weights(weights, *model);
+  place_weights(constants, *model);
   if (options.device.is_cuda()) prepare_nodes(*model);
 
   for (const auto& run : model->runs) model->plans.push_back(run != nullptr ? run->plan : NodePlan());

@@ -1,6 +1,9 @@
 #include "graph/graph.h"
 
+#include <algorithm>
 #include <atomic>
+#include <bit>
+#include <numeric>
 
 #include "graph/nodes/node_def.h"
 #include "runtime/check.h"
@@ -71,6 +74,29 @@ Value Graph::name(Value value, const std::string& node_name) {
                  "\" is known by its name and keeps it");
   node.name = node_name;
   return value;
+}
+
+int checked_axis(int axis, int rank, const std::string& node) {
+  SOLDER_REQUIRE(axis >= -rank && axis < rank, invalid_argument, node, ": axis ", axis, " of a tensor of rank ", rank,
+                 rank == 0 ? "" : str("; it must be from ", -rank, " to ", rank - 1));
+  return axis < 0 ? axis + rank : axis;
+}
+
+std::vector<int> checked_axes(std::vector<int> axes, int rank, const std::string& node) {
+  if (axes.empty()) {
+    axes.resize(static_cast<size_t>(rank));
+    std::iota(axes.begin(), axes.end(), 0);
+  }
+  for (int& axis : axes) axis = checked_axis(axis, rank, node);
+  std::sort(axes.begin(), axes.end());
+  const auto twice = std::adjacent_find(axes.begin(), axes.end());
+  SOLDER_REQUIRE(twice == axes.end(), invalid_argument, node, ": axis ", *twice, " is named twice");
+  return axes;
+}
+
+bool PadAttributes::operator==(const PadAttributes& other) const {
+  return before == other.before && after == other.after && interior == other.interior && mode == other.mode &&
+         std::bit_cast<uint32_t>(value) == std::bit_cast<uint32_t>(other.value);
 }
 
 std::string dump(const Graph& graph) {

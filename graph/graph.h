@@ -6,9 +6,9 @@
 #include <string>
 #include <unordered_set>
 #include <utility>
-#include <variant>
 #include <vector>
 
+#include "graph/attributes.h"
 #include "graph/region.h"
 #include "runtime/dtype.h"
 #include "runtime/shape.h"
@@ -33,56 +33,6 @@ struct Value {
 
   bool operator==(const Value& other) const { return node == other.node && output == other.output; }
 };
-
-/// Two extents; one number means both.
-struct Pair {
-  int64_t h = 0, w = 0;
-  constexpr Pair(int64_t both) : h(both), w(both) {}
-  constexpr Pair(int64_t h_, int64_t w_) : h(h_), w(w_) {}
-  bool operator==(const Pair&) const = default;
-};
-
-/// Rows and columns of zeros around an image; negative values crop.
-struct Padding {
-  int64_t top = 0, left = 0, bottom = 0, right = 0;
-  constexpr Padding(int64_t all) : top(all), left(all), bottom(all), right(all) {}
-  constexpr Padding(int64_t h, int64_t w) : top(h), left(w), bottom(h), right(w) {}
-  constexpr Padding(int64_t top_, int64_t left_, int64_t bottom_, int64_t right_)
-      : top(top_), left(left_), bottom(bottom_), right(right_) {}
-  bool operator==(const Padding&) const = default;
-};
-
-struct Conv2dOptions {
-  Pair stride = 1;
-  Padding padding = 0;
-  Pair dilation = 1;
-  int64_t groups = 1;
-  std::string name;  ///< of the node, for dumps, errors and profiles; made up when empty
-};
-
-/// The operations a node can be. What solder knows of each stands in one file and one row of a table.
-enum class NodeKind : uint8_t { input, parameter, conv2d, matmul, elementwise, slice };
-
-const char* to_string(NodeKind kind);
-
-/// What a node is told besides its inputs; kinds without attributes have none.
-struct Conv2dAttributes {  ///< inputs x [N,C,H,W], w [K,C/groups,R,S]
-  Pair stride = 1;
-  Padding padding = 0;
-  Pair dilation = 1;
-  int64_t groups = 1;
-  bool operator==(const Conv2dAttributes&) const = default;
-};
-struct MatmulAttributes {    ///< inputs a [..., m, k], b [k, n] or [..., k, n]
-  bool transpose_b = false;  ///< b is [n, k]
-  bool operator==(const MatmulAttributes&) const = default;
-};
-struct SliceAttributes {  ///< input x; indices start, start + step, ... of `axis`, as many as the output has
-  int axis = 0;
-  int64_t start = 0, step = 1;
-  bool operator==(const SliceAttributes&) const = default;
-};
-using Attributes = std::variant<std::monostate, Conv2dAttributes, MatmulAttributes, SliceAttributes>;
 
 /// Elementwise work on what a node has computed, before it is stored; of an elementwise node, all its work.
 struct Epilogue {
@@ -123,9 +73,10 @@ class Graph {
   /// Names the node that made `value`, for dumps, errors and profiles; returns `value`.
   Value name(Value value, const std::string& node_name);
 
-  /// 2-D cross-correlation, as in PyTorch: x [N,C,H,W], w [K,C/groups,R,S], float32 -> [N,K,P,Q],
+  /// 2-D cross-correlation, as in PyTorch: x [N,C,H,W], w [K,C/groups,R,S] -> [N,K,P,Q],
   ///   y[n,k,p,q] = sum over c,r,s of x[n, c, p * stride.h + r * dilation.h - top, q * stride.w + ...] * w[k,c,r,s]
-  /// with x = 0 outside the image (0 times an infinite weight is NaN there too).
+  /// with x = 0 outside the image (0 times an infinite weight is NaN there too). x [N,C,W] with w [K,C/groups,S] is
+  /// the 1-D one; of stride, padding and dilation it takes w. Tensors of one dtype; sums are float32, rounded once.
   Value conv2d(Value x, Value w, const Conv2dOptions& options = {});
   /// The same plus bias [K].
   template <std::same_as<Value> Bias>  // not deduced from {}, which means no options
@@ -133,16 +84,97 @@ class Graph {
     return biased_conv2d(x, w, bias, options);
   }
 
-  /// numpy.matmul for a [..., m, k] with b [k, n] or with b [..., k, n] of the same leading extents; float32.
+  /// torch.nn.ConvTranspose2d: the gradient of conv2d by its x. x [N,C,H,W], w [C,K/groups,R,S] -> [N,K,P,Q], P =
+  /// (H - 1) * stride.h - top - bottom + dilation.h * (R - 1) + output_padding.h + 1. Runs as a convolution of x with
+  /// zeros between its pixels: stride.h * stride.w times the multiply-adds that count.
+  Value conv_transpose2d(Value x, Value w, const ConvTranspose2dOptions& options = {});
+  template <std::same_as<Value> Bias>
+  Value conv_transpose2d(Value x, Value w, Bias bias, const ConvTranspose2dOptions& options = {}) {
+    return add(conv_transpose2d(x, w, options), per_channel(bias));
+  }
+
+  /// numpy.matmul for a [..., m, k] with b [k, n] or with b [..., k, n] of the same leading extents. Tensors of one
+  /// dtype; sums are float32, rounded once.
   Value matmul(Value a, Value b);
-  /// x [..., in] times w [out, in] transposed, plus bias [out]: torch.nn.Linear; float32.
+  /// x [..., in] times w [out, in] transposed, plus bias [out]: torch.nn.Linear.
   Value linear(Value x, Value w);
   Value linear(Value x, Value w, Value bias);
 
-  /// Indices start, start + step, ... before stop of `axis` as a view of x, which moves no data. As in Python:
-  /// negative axes, starts and stops count from the end, what lies beyond it is cut, and with a negative step
-  /// the axis is walked backwards (a stop before the first index is then INT64_MIN). Any dtype.
+  /// Views, which move no data where strides can say it; otherwise one copy is made. Any dtype. Axes may be negative.
+  ///
+  /// The same elements in row-major order under another shape; one extent may be -1 and is worked out, 0 copies the
+  /// extent of x at that axis.
+  Value reshape(Value x, Shape shape);
+  /// Axes from `from_axis` on as one.
+  Value flatten(Value x, int from_axis = 1);
+  /// Without these axes of extent 1; none named: without any.
+  Value squeeze(Value x, std::vector<int> axes = {});
+  /// With axes of extent 1 at these places of the result.
+  Value unsqueeze(Value x, const std::vector<int>& axes);
+  /// Axis i of the result is axis axes[i] of x.
+  Value permute(Value x, std::vector<int> axes);
+  /// Broadcast to `shape` as numpy would; -1 keeps the extent of x.
+  Value expand(Value x, Shape shape);
+  /// x repeated[i] times along axis i, as torch.tile: missing leading axes of either count as 1.
+  Value tile(Value x, std::vector<int64_t> repeats);
+  /// [C] read as [C,1,1]: one value a channel of an image.
+  Value per_channel(Value v);
+  /// Indices start, start + step, ... before stop of `axis`. As in Python: negative starts and stops count from the
+  /// end, what lies beyond it is cut, and with a negative step the axis is walked backwards (a stop before the first
+  /// index is then INT64_MIN).
   Value slice(Value x, int axis, int64_t start, int64_t stop, int64_t step = 1);
+  /// Consecutive parts of these sizes, which add up to the axis.
+  std::vector<Value> split(Value x, int axis, const std::vector<int64_t>& sizes);
+  /// Tensors of one dtype that differ in `axis` alone, one behind the other. What computes one of them writes straight
+  /// into its part of the result where it can.
+  Value concat(const std::vector<Value>& values, int axis);
+
+  /// Pools of x [N,C,H,W] -> [N,C,P,Q], P = (H + top + bottom - dilation.h * (kernel.h - 1) - 1) / stride.h + 1, rounded
+  /// up with ceil_mode, of which the last window must start before the padding behind. NaN in a window is its maximum.
+  /// A window without any element is -infinity, its average NaN. Errors name the axis on which no window fits.
+  Value max_pool2d(Value x, const Pool2dOptions& options);
+  /// Sums are float32, row by row; T elements: within (T + 1) 2^-24 of the mean of |x|, before it is rounded.
+  Value avg_pool2d(Value x, const Pool2dOptions& options);
+  /// x [N,C,...] -> [N,C,1,...].
+  Value global_avg_pool(Value x);
+  Value global_max_pool(Value x);
+
+  /// Over these axes; none named: over all. Sums are float32. Of no elements the mean is NaN, the sum 0, the maximum
+  /// -infinity, the minimum infinity; NaN is the maximum and minimum of what holds it.
+  Value mean(Value x, const std::vector<int>& axes, bool keep_dims = false);
+  Value sum(Value x, const std::vector<int>& axes, bool keep_dims = false);
+  Value reduce_max(Value x, const std::vector<int>& axes, bool keep_dims = false);
+  Value reduce_min(Value x, const std::vector<int>& axes, bool keep_dims = false);
+
+  /// exp(x - max) / sum of exp(x - max) along the axis, and its logarithm x - max - log(sum).
+  Value softmax(Value x, int axis = -1);
+  Value log_softmax(Value x, int axis = -1);
+
+  /// Index i of `axis` of the result is index indices[i] of x; negative ones count from the end.
+  Value gather(Value x, int axis, std::vector<int64_t> indices);
+  /// x [N,C,H,W] at another size; ONNX's Resize with its names, what lies outside the image being its edge. Nearest
+  /// copies bits. Bilinear is within 2^-21 of the largest |x| of its four neighbours, before it is rounded; one of
+  /// weight 0 does not count, infinite or not. Coordinates are exact where the scale is that of the extents.
+  Value resize(Value x, const ResizeOptions& options);
+  /// x with so many values before and after along each axis: `value`, the mirror image of x without the border (fewer
+  /// than its extent), or the border. Negative counts crop what the others have made. Bits are copied.
+  Value pad(Value x, std::vector<int64_t> before, std::vector<int64_t> after, PadMode mode = PadMode::constant,
+            float value = 0);
+  /// [N,C,H,W] -> [N, C / block^2, H * block, W * block], ONNX's DCR or CRD; PyTorch's pixel_shuffle is crd.
+  Value depth_to_space(Value x, int64_t block, bool crd = false);
+  /// [N,C,H,W] -> [N, C * block^2, H / block, W / block]; undone by depth_to_space.
+  Value space_to_depth(Value x, int64_t block);
+
+  /// (x - mean) / sqrt(variance + eps) * weight + bias with one of each a channel: x [N,C,...], the rest [C]. Folded
+  /// into the convolution or matmul before it where that is the only use, unless .fuse is false; otherwise one
+  /// multiplication and addition.
+  Value batch_norm(Value x, Value weight, Value bias, Value mean, Value variance, float eps = 1e-5f);
+  /// The same with mean and variance of x itself over its last `num_axes` axes, whose extents weight and bias have.
+  Value layer_norm(Value x, Value weight, Value bias, int num_axes, float eps = 1e-5f);
+  /// And over each of `groups` groups of channels: x [N,C,...], weight and bias [C].
+  Value group_norm(Value x, Value weight, Value bias, int64_t groups, float eps = 1e-5f);
+  /// x / (bias + alpha / size * sum of x^2 over the `size` nearest channels)^beta, torch.nn.LocalResponseNorm.
+  Value lrn(Value x, int64_t size, float alpha = 1e-4f, float beta = 0.75f, float bias = 1.0f);
 
   /// Elementwise functions; formulas, bounds and special values in ops/elementwise/formulas.h. Any dtype; 16-bit types
   /// compute in float32 and round on store.
@@ -195,6 +227,22 @@ class Graph {
   Value max(Value a, float b) { return binary(Op::max, a, b); }
   Value max(float a, Value b) { return binary(Op::max, a, b); }
 
+  /// Comparisons: 1 where it holds and 0 elsewhere, in the operands' dtype; with NaN only not_equal holds.
+  Value less(Value a, Value b) { return binary(Op::less, a, b); }
+  Value less_equal(Value a, Value b) { return binary(Op::less_equal, a, b); }
+  Value greater(Value a, Value b) { return binary(Op::less, b, a); }
+  Value greater_equal(Value a, Value b) { return binary(Op::less_equal, b, a); }
+  Value equal(Value a, Value b) { return binary(Op::equal, a, b); }
+  Value not_equal(Value a, Value b) { return binary(Op::not_equal, a, b); }
+  Value less(Value a, float b) { return binary(Op::less, a, b); }
+  Value less_equal(Value a, float b) { return binary(Op::less_equal, a, b); }
+  Value greater(Value a, float b) { return binary(Op::less, b, a); }
+  Value greater_equal(Value a, float b) { return binary(Op::less_equal, b, a); }
+  Value equal(Value a, float b) { return binary(Op::equal, a, b); }
+  Value not_equal(Value a, float b) { return binary(Op::not_equal, a, b); }
+  /// a where condition is not 0 (NaN is not), b elsewhere, bit for bit; all of one dtype, broadcast.
+  Value where(Value condition, Value a, Value b);
+
   /// The same by op, for programs that make graphs. Error(invalid_argument) when `op` has another arity or needs
   /// parameters that are not given; p and q are those of its row in op_info.h.
   Value unary(Op op, Value x);
@@ -222,6 +270,11 @@ class Graph {
  private:
   const TensorType& checked_type(Value value, const char* op) const;
   std::string next_name(const char* op) const;
+  Value reshape_to(Value x, Shape shape, const char* op);
+  Value pool2d(Value x, const Pool2dOptions& options, Reduction reduction, const char* op);
+  Value reduce(Value x, const std::vector<int>& axes, bool keep_dims, Reduction reduction, const char* op);
+  Value softmax_node(Value x, int axis, bool log, const char* op);
+  Value normalized(Value x, const std::vector<int>& axes, float eps);
   Value matmul_node(Value a, Value b, bool transpose_b, const char* op);
   Value biased_conv2d(Value x, Value w, Value bias, const Conv2dOptions& options);
   Value elementwise(Op op, std::vector<Value> inputs, std::vector<Shape> operand_shapes, Arg a, Arg b,
@@ -233,6 +286,11 @@ class Graph {
   std::unordered_set<std::string> names_;         // of inputs and parameters
   std::unordered_set<std::string> output_names_;  // of outputs_
 };
+
+/// `axis`, counted from the end where it is negative; Error(invalid_argument) naming `node` unless it is one of `rank`.
+int checked_axis(int axis, int rank, const std::string& node);
+/// Likewise all of them, ascending, none twice; of none, all.
+std::vector<int> checked_axes(std::vector<int> axes, int rank, const std::string& node);
 
 /// The graph as text, one node a line with shapes; fused regions are spelled out.
 std::string dump(const Graph& graph);

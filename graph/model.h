@@ -21,6 +21,9 @@ struct CompileOptions {
   /// To compare convolutions with one another: the name of a family ("im2col", "rows", ...; another one is an
   /// error that lists them), which runs wherever it covers the problem. Empty: the fastest.
   std::string conv;
+  /// On the CPU: at most so many threads share a run's work, sessions together; 0: as many as there are processors.
+  /// SOLDER_THREADS bounds them too. Results do not depend on it.
+  int threads = 0;
   /// Record a session's launches into a CUDA graph on its first run. Meanwhile no other thread may wait for
   /// the whole device (cudaDeviceSynchronize, cublasDestroy): drivers break the recording, and the run goes
   /// without, or crash (580.159). Solder's own threads keep out of each other's way.

@@ -84,7 +84,7 @@ class Offsets {
 
 class Planner {
  public:
-  Planner(const Graph& graph, const std::vector<std::vector<ValueView>>& views,
+  Planner(const Graph& graph, const ValueViews& views,
           const std::vector<std::unique_ptr<NodeRun>>& runs)
       : graph_(graph), views_(views), runs_(runs), num_nodes_(static_cast<int>(graph.nodes().size())) {}
 
@@ -101,6 +101,8 @@ class Planner {
   const NodeRun* run_of(int i) const { return runs_[static_cast<size_t>(i)].get(); }
   int64_t scratch_bytes(int i) const { return run_of(i) != nullptr ? run_of(i)->plan.workspace_bytes : 0; }
 
+  Value base_of(Value value) const { return solder::at(views_, value).base; }
+
   template <class T>
   static auto& at(T& table, Value value) {
     return table[static_cast<size_t>(value.node)][static_cast<size_t>(value.output)];
@@ -111,19 +113,25 @@ class Planner {
       plan_.values.emplace_back();
       for (size_t output = 0; output < node(i).outputs.size(); ++output) {
         const TensorType& type = node(i).outputs[output];
-        const Value value{i, static_cast<int>(output)};
-        const bool is_view = !(at(views_, value).base == value);
-        plan_.values.back().push_back({-1, is_view ? 0 : num_bytes(type.shape, type.dtype), i, i});
+        const bool is_own = base_of({i, static_cast<int>(output)}) == Value{i, static_cast<int>(output)};
+        plan_.values.back().push_back({-1, is_own ? num_bytes(type.shape, type.dtype) : 0, i, i});
         require_possible(plan_.values.back().back().size_bytes, node(i));
       }
       require_possible(scratch_bytes(i), node(i));
-      for (const Value& input : node(i).inputs)
-        at(plan_.values, input).last_node = at(plan_.values, at(views_, input).base).last_node = i;
       plan_.workspace_bytes = std::max(plan_.workspace_bytes, round_up(scratch_bytes(i), kArenaAlignment));
       pinned_.emplace_back(node(i).outputs.size(), node(i).kind == NodeKind::input);
       block_of_.emplace_back(node(i).outputs.size(), -1);
     }
-    for (const auto& [name, value] : graph_.outputs()) at(pinned_, at(views_, value).base) = true;
+    for (int i = 0; i < num_nodes_; ++i) {
+      for (const Value& input : node(i).inputs)
+        at(plan_.values, input).last_node = at(plan_.values, base_of(input)).last_node = i;
+      for (int output = 0; output < static_cast<int>(node(i).outputs.size()); ++output) {
+        Placement& base = at(plan_.values, base_of({i, output}));
+        base.first_node = std::min(base.first_node, i);  // a concat's result begins with its first part
+        base.last_node = std::max(base.last_node, i);
+      }
+    }
+    for (const auto& [name, value] : graph_.outputs()) at(pinned_, base_of(value)) = true;
   }
 
   // Values of node i into blocks. A pinned value never shares: it must survive until the next run.
@@ -135,11 +143,12 @@ class Planner {
       const Placement& placement = at(plan_.values, value);
       if (placement.size_bytes == 0) continue;
       const bool is_pinned = at(pinned_, value);
-      int block = is_pinned ? -1 : block_to_take_over(i, output, taken);
+      const bool has_parts = placement.first_node < i;
+      int block = is_pinned || has_parts ? -1 : block_to_take_over(i, output, taken);
       if (block < 0) {
         block = static_cast<int>(blocks_.size());
         blocks_.push_back(
-            {{}, placement.size_bytes, is_pinned ? 0 : i, is_pinned ? num_nodes_ - 1 : i, is_pinned});
+            {{}, placement.size_bytes, is_pinned ? 0 : placement.first_node, is_pinned ? num_nodes_ - 1 : i, is_pinned});
       }
       taken.push_back(block);
       Block& target = blocks_[static_cast<size_t>(block)];
@@ -167,7 +176,7 @@ class Planner {
     const Node& reader = node(i);
     if (at(plan_.values, value).last_node != i || graph_.type(value) != reader.outputs[output]) return false;
     for (size_t input = 0; input < reader.inputs.size(); ++input) {
-      if (!(at(views_, reader.inputs[input]).base == value)) continue;
+      if (!(base_of(reader.inputs[input]) == value)) continue;
       if (!(reader.inputs[input] == value) || input < reader.num_own_inputs()) return false;
       if (reader.epilogue.operand_shapes[input - reader.num_own_inputs()] != reader.outputs[output].shape)
         return false;
@@ -218,7 +227,7 @@ class Planner {
   }
 
   const Graph& graph_;
-  const std::vector<std::vector<ValueView>>& views_;
+  const ValueViews& views_;
   const std::vector<std::unique_ptr<NodeRun>>& runs_;
   const int num_nodes_;
   MemoryPlan plan_;
@@ -229,7 +238,7 @@ class Planner {
 
 }  // namespace
 
-MemoryPlan plan_memory(const Graph& graph, const std::vector<std::vector<ValueView>>& views,
+MemoryPlan plan_memory(const Graph& graph, const ValueViews& views,
                        const std::vector<std::unique_ptr<NodeRun>>& runs) {
   return Planner(graph, views, runs).run();
 }

@@ -12,7 +12,7 @@ namespace solder {
 /// intermediate from its node to its last reader, its own or a view's, and a node's output takes over an operand's
 /// memory where the node allows it. Largest first, each at the lowest offset that is free for its lifetime. `runs`
 /// has an entry a node, null where nothing runs. Near linear in nodes.
-MemoryPlan plan_memory(const Graph& graph, const std::vector<std::vector<ValueView>>& views,
+MemoryPlan plan_memory(const Graph& graph, const ValueViews& views,
                        const std::vector<std::unique_ptr<NodeRun>>& runs);
 
 }  // namespace solder

@@ -71,12 +71,15 @@ SessionData::SessionData(std::shared_ptr<const ModelData> of_model, void* stream
     }
     for (size_t output = 0; output < node.outputs.size(); ++output)
       outputs.push_back(view({static_cast<int>(i), static_cast<int>(output)}));
-    launches.push_back(
+    Launch launch =
         model->runs[i]->bind({.inputs = inputs,
                               .outputs = outputs,
                               .constants = model->weight_offsets[i] >= 0 ? model->weight(i) : nullptr,
-                              .scratch = arena + model->memory.values_bytes},
-                             executor->context()));
+                              .scratch = arena + model->memory.values_bytes,
+                              .pool = model->pool.get()},
+                             executor->context());
+    if (!launch) continue;
+    launches.push_back(std::move(launch));
     launch_nodes.push_back(i);
   }
 }

@@ -1,29 +1,169 @@
 #include "graph/value_view.h"
 
+#include <algorithm>
+#include <optional>
+
 #include "graph/nodes/node_def.h"
+#include "runtime/check.h"
 
 namespace solder {
+namespace {
 
-std::vector<std::vector<ValueView>> value_views(const Graph& graph) {
-  std::vector<std::vector<ValueView>> views;
-  views.reserve(graph.nodes().size());
-  for (const Node& node : graph.nodes()) {
-    std::vector<ValueView>& mine = views.emplace_back();
-    if (const auto view = node_def(node.kind).view) {
-      const Value input = node.inputs[0];
-      ValueView result = views[static_cast<size_t>(input.node)][static_cast<size_t>(input.output)];
-      int64_t offset = 0;
-      result.view = view(node, result.view, &offset);
-      result.offset_elems += offset;
-      mine.push_back(std::move(result));
-      continue;
+// Decides what is computed in a concat's result, from the last concat to the first: one may be part of another.
+class Placer {
+ public:
+  explicit Placer(const Graph& graph)
+      : graph_(graph), plain_(value_views(graph)), placed_(graph.nodes().size()), readers_(placed_.size()) {
+    for (size_t i = 0; i < placed_.size(); ++i) {
+      placed_[i].resize(node(static_cast<int>(i)).outputs.size());
+      readers_[i].resize(placed_[i].size());
+      const Node& reader = graph.nodes()[i];
+      for (size_t input = 0; input < reader.inputs.size(); ++input)
+        of(readers_, reader.inputs[input]).push_back({static_cast<int>(i), input});
     }
-    const int index = static_cast<int>(views.size()) - 1;
+    for (const auto& [name, value] : graph.outputs()) of(readers_, value).push_back({-1, 0});
+  }
+
+  ValueViews run() {
+    for (int i = static_cast<int>(graph_.nodes().size()); i-- > 0;)
+      if (node(i).kind == NodeKind::concat) place_parts(i);
+    ValueViews views;
+    for (size_t i = 0; i < placed_.size(); ++i) {
+      append_views(graph_.nodes()[i], &views);
+      for (size_t output = 0; output < placed_[i].size(); ++output)
+        if (placed_[i][output]) views[i][output] = *placed_[i][output];
+    }
+    return views;
+  }
+
+ private:
+  struct Reader {
+    int node;  // -1: an output of the graph
+    size_t input;
+  };
+
+  const Node& node(int i) const { return graph_.nodes()[static_cast<size_t>(i)]; }
+
+  template <class T>
+  static auto of(T& table, Value value) -> decltype((table[0][0])) {
+    return table[static_cast<size_t>(value.node)][static_cast<size_t>(value.output)];
+  }
+
+  void place_parts(int concat) {
+    const Node& joined = node(concat);
+    const auto axis = static_cast<size_t>(std::get<ConcatAttributes>(joined.attributes).axis);
+    const Value result{concat, 0};
+    const ValueView whole = of(placed_, result) ? *of(placed_, result) : at(plain_, result);
+    if (num_elements(whole.view.shape) == 0 || whole.view.shape.size() > kMaxDims) return;
+    std::vector<ValueView> parts;
+    int64_t start = 0;
+    for (const Value& input : joined.inputs) {
+      ValueView part = whole;
+      part.offset_elems += start * whole.view.strides[axis];
+      part.view.shape = graph_.type(input).shape;
+      start += part.view.shape[axis];
+      if (can_place(input, part)) of(placed_, input) = part;
+      parts.push_back(std::move(part));
+    }
+    for (size_t i = 0; i < parts.size(); ++i)
+      if (!of(placed_, joined.inputs[i]) && place_owner(concat, i, whole, parts[i])) return;
+  }
+
+  bool can_place(Value value, const ValueView& part) const {
+    const Node& maker = node(value.node);
+    const NodeDef& def = node_def(maker.kind);
+    return def.view == nullptr && !maker.is_given() && allows(def.stores, part.view) && !of(placed_, value) &&
+           readers_take(value, part.view);
+  }
+
+  // Whether all that reads the value, by itself or through views, can read it as it would lie.
+  bool readers_take(Value value, const TensorView& view) const {
+    for (const Reader& reader : of(readers_, value)) {
+      if (reader.node < 0) return false;
+      const Node& by = node(reader.node);
+      TensorView seen;
+      int64_t offset = 0;
+      if (const auto view_of = node_def(by.kind).view) {
+        if (!view_of(by, view, &seen, &offset) || !readers_take({reader.node, 0}, seen)) return false;
+      } else if (!takes(by, reader.input, view) || by.outputs[0].shape.size() > kMaxDims) {
+        return false;  // a kernel might have to count more axes
+      }
+    }
+    return true;
+  }
+
+  // Where input i is a view of a tensor at the very place that it has in the result: that tensor, computed in the
+  // result. What else is written there must wait until the tensor's last reader is done.
+  bool place_owner(int concat, size_t i, const ValueView& whole, const ValueView& part) {
+    const Node& joined = node(concat);
+    const ValueView& mine = at(plain_, joined.inputs[i]);
+    const Value owner = mine.base;
+    if (graph_.type(owner) != graph_.type({concat, 0}) || mine.view.strides != at(plain_, {concat, 0}).view.strides ||
+        mine.offset_elems != part.offset_elems - whole.offset_elems || !can_place(owner, whole))
+      return false;
+    int first_write = concat;
+    for (size_t j = 0; j < joined.inputs.size(); ++j) {
+      const Value other = joined.inputs[j];
+      if (j != i && at(plain_, other).base == owner) return false;  // a copy within the result
+      if (!of(placed_, other)) continue;
+      if (node(other.node).kind == NodeKind::concat) return false;  // written from when its first part is
+      first_write = std::min(first_write, other.node);
+    }
+    if (std::max(last_read(owner, concat), owner.node) >= first_write) return false;
+    of(placed_, owner) = whole;
+    return true;
+  }
+
+  // The last node but `concat` that reads the value, by itself or through views.
+  int last_read(Value value, int concat) const {
+    int last = -1;
+    for (const Reader& reader : of(readers_, value)) {
+      const bool is_view = node_def(node(reader.node).kind).view != nullptr;
+      if (reader.node != concat)
+        last = std::max(last, is_view ? last_read({reader.node, 0}, concat) : reader.node);
+    }
+    return last;
+  }
+
+  const Graph& graph_;
+  const ValueViews plain_;
+  std::vector<std::vector<std::optional<ValueView>>> placed_;  // by node and output
+  std::vector<std::vector<std::vector<Reader>>> readers_;      // likewise
+};
+
+}  // namespace
+
+bool append_views(const Node& node, ValueViews* views) {
+  const int index = static_cast<int>(views->size());
+  std::vector<ValueView> mine;
+  if (const auto view = node_def(node.kind).view) {
+    const ValueView& input = at(*views, node.inputs[0]);
+    ValueView result{input.base, 0, {}};
+    if (!view(node, input.view, &result.view, &result.offset_elems)) return false;
+    result.offset_elems += input.offset_elems;
+    mine.push_back(std::move(result));
+  } else {
     for (const TensorType& type : node.outputs)
       mine.push_back(
           {{index, static_cast<int>(mine.size())}, 0, dense_view(nullptr, type.dtype, type.shape)});
   }
+  views->push_back(std::move(mine));
+  return true;
+}
+
+ValueViews value_views(const Graph& graph) {
+  ValueViews views;
+  views.reserve(graph.nodes().size());
+  for (const Node& node : graph.nodes())
+    SOLDER_REQUIRE(append_views(node, &views), invalid_argument, node.name,
+                   ": a view that strides cannot say; add_copies() comes first");
   return views;
+}
+
+ValueViews placed_value_views(const Graph& graph) {
+  const auto is_concat = [](const Node& node) { return node.kind == NodeKind::concat; };
+  if (std::none_of(graph.nodes().begin(), graph.nodes().end(), is_concat)) return value_views(graph);
+  return Placer(graph).run();
 }
 
 }  // namespace solder

@@ -7,8 +7,8 @@
 
 namespace solder {
 
-/// How a value lies in memory: in that of `base`, a value that a node computes or is given; its own, unless it is
-/// a view.
+/// How a value lies in memory: in that of `base`, its own unless it is a view, or is computed in its part of a
+/// concat's result, which comes later.
 struct ValueView {
   Value base;
   int64_t offset_elems = 0;  ///< of its first element from that of base
@@ -16,6 +16,22 @@ struct ValueView {
 };
 
 /// By node and output.
-std::vector<std::vector<ValueView>> value_views(const Graph& graph);
+using ValueViews = std::vector<std::vector<ValueView>>;
+
+inline const ValueView& at(const ValueViews& views, Value value) {
+  return views[static_cast<size_t>(value.node)][static_cast<size_t>(value.output)];
+}
+
+/// Appends those of `node`, the next of its graph. False where it is a view that strides cannot say of its input;
+/// nothing is appended then.
+bool append_views(const Node& node, ValueViews* views);
+
+/// Of a graph in which every view can be: add_copies() has seen to that.
+ValueViews value_views(const Graph& graph);
+
+/// The same, with what a concat joins computed in its part of the result wherever its node can store that and all
+/// its readers can read it. And where the first half of a tensor is joined with other values, in its own place, once
+/// its second half is dead: then the whole tensor is computed in the result. Near linear in nodes.
+ValueViews placed_value_views(const Graph& graph);
 
 }  // namespace solder

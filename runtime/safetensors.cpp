@@ -201,9 +201,28 @@ TensorMap read_safetensors(const ByteSource& source) {
   return tensors;
 }
 
+TensorMap read_checkpoint(std::span<const std::string> paths, const CheckpointOptions& options) {
+  TensorMap tensors;
+  for (const std::string& path : paths) tensors.merge(read_safetensors(FileSource(path)));
+  tensors.strip_prefix(options.strip_prefix);
+  return tensors;
+}
+
 }  // namespace
 
-TensorMap load_safetensors(const std::string& path) try { return read_safetensors(FileSource(path)); }
+TensorMap load_safetensors(const std::string& path, const CheckpointOptions& options) try {
+  return read_checkpoint({&path, 1}, options);
+}
+SOLDER_HOST_MEMORY("load_safetensors()")
+
+TensorMap load_safetensors(const std::vector<std::string>& paths, const CheckpointOptions& options) try {
+  return read_checkpoint(paths, options);
+}
+SOLDER_HOST_MEMORY("load_safetensors()")
+
+TensorMap load_safetensors(std::initializer_list<std::string> paths, const CheckpointOptions& options) try {
+  return read_checkpoint({paths.begin(), paths.size()}, options);
+}
 SOLDER_HOST_MEMORY("load_safetensors()")
 
 TensorMap parse_safetensors(std::span<const std::byte> bytes, const std::string& name) try {

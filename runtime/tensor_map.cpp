@@ -38,6 +38,35 @@ void TensorMap::merge(TensorMap other) try {
 }
 SOLDER_HOST_MEMORY("TensorMap::merge()")
 
+void TensorMap::strip_prefix(const std::string& prefix) try {
+  if (prefix.empty() || (empty() && left_out.empty())) return;
+  const auto stripped = [&](const std::string& name) {
+    return name.starts_with(prefix) ? name.substr(prefix.size()) : name;
+  };
+  TensorMap renamed;
+  std::vector<std::string> twice;
+  bool is_there = false;
+  for (const auto& [name, tensor] : *this) {
+    is_there |= name.starts_with(prefix);
+    if (!renamed.emplace(stripped(name), tensor).second) twice.push_back(stripped(name));
+  }
+  for (const auto& [name, dtype] : left_out) {
+    is_there |= name.starts_with(prefix);
+    const bool is_new = renamed.left_out.emplace(stripped(name), dtype).second;
+    if (!is_new || renamed.contains(stripped(name))) twice.push_back(stripped(name));
+  }
+  if (!is_there) {
+    std::vector<std::string> names;
+    for (const auto& named : *this) names.push_back(named.first);
+    fail(ErrorKind::invalid_argument, str("no name starts with ", quote_name(prefix), "; there is ",
+                                          names.empty() ? "nothing that solder takes" : listed(names)));
+  }
+  SOLDER_REQUIRE(twice.empty(), invalid_argument, "without ", quote_name(prefix),
+                 " given twice: ", listed(twice));
+  *this = std::move(renamed);
+}
+SOLDER_HOST_MEMORY("TensorMap::strip_prefix()")
+
 std::string TensorMap::why_missing(const std::string& name) const {
   if (const auto found = left_out.find(name); found != left_out.end())
     return str(quote_name(name), " is there, as ", found->second, "; solder takes F32, F16 and BF16");

@@ -31,6 +31,10 @@ class TensorMap : public std::map<std::string, Tensor> {
   /// twice; nothing is added then.
   void merge(TensorMap other);
 
+  /// Takes `prefix` off every name that starts with it. Error(invalid_argument) where none does (of an empty map, and
+  /// with an empty prefix, nothing is asked), and where names then meet, which it lists; nothing is changed then.
+  void strip_prefix(const std::string& prefix);
+
   /// Why at(name) throws, as a clause: the file has it in another dtype, or other names, which are listed.
   std::string why_missing(const std::string& name) const;
 

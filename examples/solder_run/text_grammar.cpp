@@ -15,12 +15,28 @@ used. An argument is the tensor of that name where there is one, otherwise a num
 `add x 2` adds that parameter and `add x 2.0` the number. Blanks around `,` and `=` mean nothing.
 SHAPE: extents with commas, as in 1,3,224,224; `scalar` has none.  DTYPE: float32 (default), float16, bfloat16.
 
-OP, with its arguments:
+OP, with its arguments; keys with a value here have it when they are not given:
   conv2d X W [BIAS]    X [N,C,H,W], W [K,C/groups,R,S], BIAS [K]; stride=1 dilation=1 (one number or h,w),
                        padding=0 (one number, h,w or top,left,bottom,right), groups=1
+  conv_transpose2d X W [BIAS]   W [C,K/groups,R,S]; the same, and output_padding=0
   matmul A B           linear X W [BIAS]: X times W transposed
+  reshape X shape=2,-1,4 (-1: what is left, 0: as in X, none: a scalar)   flatten X from_axis=1
+  squeeze X [axes=0,2]   unsqueeze X axes=0,2   permute X axes=0,2,1   per_channel X: [C] read as [C,1,1]
+  expand X shape=4,-1,8   tile X repeats=2,1
   slice X axis=A       start=0 stop=END step=1: indices of one axis, as in Python
-  cast X dtype=float16
+  concat X... axis=A   gather X axis=A indices=0,2,-1
+  max_pool2d X kernel=K   avg_pool2d X kernel=K: stride=KERNEL padding=0 dilation=1 ceil_mode=0; the second
+                       count_include_pad=1
+  global_avg_pool X   global_max_pool X
+  mean X   sum X   reduce_max X   reduce_min X: axes=ALL keep_dims=0     softmax X   log_softmax X: axis=-1
+  resize X size=H,W    or scale=2 (one number or h,w); mode=nearest or bilinear, rounding=floor, ceil,
+                       round_prefer_floor or round_prefer_ceil, coordinates=half_pixel, half_pixel_symmetric,
+                       pytorch_half_pixel, align_corners or asymmetric
+  pad X before=0,1 after=0,1   mode=constant, reflect or edge; value=0
+  depth_to_space X block=B   crd=0     space_to_depth X block=B
+  batch_norm X WEIGHT BIAS MEAN VARIANCE   layer_norm X WEIGHT BIAS num_axes=1
+  group_norm X WEIGHT BIAS groups=G: eps=1e-5     lrn X size=S   alpha=1e-4 beta=0.75 bias=1
+  where CONDITION A B   greater A B   greater_equal A B   cast X dtype=float16
 )";
 
 }  // namespace

@@ -1,9 +1,10 @@
 #include "text_graph.h"
 
 #include <algorithm>
-#include <climits>
 #include <optional>
 #include <vector>
+
+#include "text_calls.h"
 
 namespace solder_run {
 
@@ -17,12 +18,6 @@ namespace {
 constexpr size_t kMaxTextBytes = size_t{1} << 20;
 constexpr size_t kMaxNodeLines = 10000;
 
-solder::DType parse_dtype(std::string_view text) {
-  for (const solder::DType dtype : {solder::DType::float32, solder::DType::float16, solder::DType::bfloat16})
-    if (text == to_string(dtype)) return dtype;
-  syntax_error(in_quotes(text) + " is not a dtype: float32, float16 or bfloat16");
-}
-
 const solder::OpInfo* function_named(std::string_view text) {
   for (const solder::OpInfo& info : solder::kOps)
     if (info.is_callable && text == info.name) return &info;
@@ -30,7 +25,8 @@ const solder::OpInfo* function_named(std::string_view text) {
 }
 
 std::vector<std::string> op_names() {
-  std::vector<std::string> names{"conv2d", "matmul", "linear", "slice", "cast"};
+  std::vector<std::string> names = builder_call_names();
+  names.insert(names.end(), {"greater", "greater_equal"});
   for (const solder::OpInfo& info : solder::kOps)
     if (info.is_callable) names.emplace_back(info.name);
   return names;
@@ -133,9 +129,11 @@ class Parser {
 
   // apply(); an error of the builder names the node as the text does, not as the builder would have.
   Value named(Call& call) {
-    const std::string made_up = solder::str(call.op(), "_", graph_.nodes().size(), ": ");
+    const std::string_view op = call.op();
+    const std::string_view made_of = op == "greater" ? "less" : op == "greater_equal" ? "less_equal" : op;
+    const std::string made_up = solder::str(made_of, "_", graph_.nodes().size(), ": ");
     try {
-      return apply(call, std::string(call.name()));
+      return apply(call);
     } catch (const solder::Error& error) {
       std::string message = message_of(error);
       if (message.starts_with(made_up)) message.replace(0, made_up.size(), solder::str(call.name(), ": "));
@@ -143,47 +141,17 @@ class Parser {
     }
   }
 
-  Value apply(Call& call, const std::string& name) {
-    require_new(name);
+  Value apply(Call& call) {
+    require_new(call.name());
     const std::string_view op = call.op();
-    const auto argument = [&](size_t i) { return find(call.arguments()[i]); };
-    const bool has_bias = call.arguments().size() == 3;
-    if (op == "conv2d") {
-      call.require_arguments(2, 3);
-      solder::Conv2dOptions options{.name = name};
-      const auto pair = [](const std::vector<int64_t>& v) { return solder::Pair(v.front(), v.back()); };
-      options.stride = pair(call.take_integers("stride", 1, {1, 2}));
-      options.dilation = pair(call.take_integers("dilation", 1, {1, 2}));
-      options.groups = call.take_integer("groups", 1);
-      const std::vector<int64_t> p = call.take_integers("padding", 0, {1, 2, 4});
-      options.padding =
-          p.size() == 4 ? solder::Padding(p[0], p[1], p[2], p[3]) : solder::Padding(p.front(), p.back());
-      return has_bias ? graph_.conv2d(argument(0), argument(1), argument(2), options)
-                      : graph_.conv2d(argument(0), argument(1), options);
+    if (const BuilderCall* builder = builder_call(op)) {
+      call.require_arguments(builder->least, builder->most);
+      CallSite site{graph_, call, {}};
+      for (const std::string_view argument : call.arguments()) site.x.push_back(find(argument));
+      return builder->build(site);
     }
-    if (op == "linear") {
-      call.require_arguments(2, 3);
-      return has_bias ? graph_.linear(argument(0), argument(1), argument(2))
-                      : graph_.linear(argument(0), argument(1));
-    }
-    if (op == "matmul") {
-      call.require_arguments(2, 2);
-      return graph_.matmul(argument(0), argument(1));
-    }
-    if (op == "slice") {
-      call.require_arguments(1, 1);
-      const int64_t step = call.take_integer("step", 1), axis = call.take_integer("axis", {});
-      const int64_t start = call.take_integer("start", step > 0 ? 0 : -1);
-      const int64_t stop = call.take_integer("stop", step > 0 ? INT64_MAX : INT64_MIN);
-      return graph_.slice(argument(0), static_cast<int>(std::clamp<int64_t>(axis, INT_MIN, INT_MAX)), start,
-                          stop, step);
-    }
-    if (op == "cast") {
-      call.require_arguments(1, 1);
-      const auto dtype = call.take("dtype");
-      if (!dtype) syntax_error("cast needs dtype=float32, float16 or bfloat16");
-      return graph_.cast(argument(0), parse_dtype(*dtype));
-    }
+    if (op == "greater") return binary(Op::less, call, true);
+    if (op == "greater_equal") return binary(Op::less_equal, call, true);
     const solder::OpInfo* function = function_named(op);
     if (!function && values_.count(op))
       syntax_error(in_quotes(op) + " is a tensor, and the operation goes first, as in `y = add x 1`");
@@ -205,9 +173,9 @@ class Parser {
     return graph_.unary(function.op, x, numbers[0], numbers[1]);
   }
 
-  Value binary(Op op, Call& call) {
+  Value binary(Op op, Call& call, bool is_swapped = false) {
     call.require_arguments(2, 2);
-    const std::string_view left = call.arguments()[0], right = call.arguments()[1];
+    const std::string_view left = call.arguments()[is_swapped], right = call.arguments()[!is_swapped];
     float number = 0;
     if (!values_.count(right) && parse_number(right, &number)) return graph_.binary(op, find(left), number);
     if (!values_.count(left) && parse_number(left, &number)) return graph_.binary(op, number, find(right));

@@ -177,8 +177,11 @@ Call::Call(const std::vector<std::string_view>& words) {
 
 void Call::require_arguments(size_t least, size_t most) const {
   if (arguments_.size() >= least && arguments_.size() <= most) return;
-  syntax_error(str(op_, " takes ", least, most > least ? str(" or ", most) : "", " argument",
-                   most > 1 ? "s" : "", ", not ", arguments_.size()));
+  syntax_error(str(op_, " takes ", least,
+                   most == SIZE_MAX ? " or more"
+                   : most > least   ? str(" or ", most)
+                                    : "",
+                   " argument", most > 1 ? "s" : "", ", not ", arguments_.size()));
 }
 
 std::optional<std::string_view> Call::take(std::string_view key) {
@@ -201,15 +204,14 @@ float Call::take_float(std::string_view key, std::optional<float> fallback) {
 }
 
 int64_t Call::take_integer(std::string_view key, std::optional<int64_t> fallback) {
-  const int64_t value = take_integers(key, fallback.value_or(INT64_MIN), {1})[0];
-  if (value == INT64_MIN && !fallback) syntax_error(str(op_, " needs ", key, "=NUMBER"));
-  return value;
+  return take_integers(key, fallback, {1})[0];
 }
 
-std::vector<int64_t> Call::take_integers(std::string_view key, int64_t fallback,
+std::vector<int64_t> Call::take_integers(std::string_view key, std::optional<int64_t> fallback,
                                          const std::vector<size_t>& counts) {
   const auto text = take(key);
-  if (!text) return {fallback};
+  if (!text && !fallback) syntax_error(str(op_, " needs ", key, "=NUMBER"));
+  if (!text) return {*fallback};
   std::vector<int64_t> values;
   if (!parse_numbers(*text, &values))
     syntax_error(
@@ -217,6 +219,46 @@ std::vector<int64_t> Call::take_integers(std::string_view key, int64_t fallback,
   for (const size_t count : counts)
     if (values.size() == count) return values;
   syntax_error(str(key, "=", in_quotes(*text), " has ", values.size(), " numbers"));
+}
+
+std::vector<int64_t> Call::take_list(std::string_view key, std::optional<std::vector<int64_t>> fallback) {
+  const auto text = take(key);
+  if (!text && !fallback) syntax_error(str(op_, " needs ", key, "=NUMBER,..."));
+  if (!text) return *fallback;
+  std::vector<int64_t> values;
+  if (*text != "none" && !parse_numbers(*text, &values))
+    syntax_error(str(key, "=", in_quotes(*text), " takes whole numbers with commas between them, or `none`"));
+  return values;
+}
+
+std::vector<double> Call::take_doubles(std::string_view key, double fallback, size_t most) {
+  const auto text = take(key);
+  if (!text) return {fallback};
+  std::vector<double> values;
+  for (std::string_view rest = *text;;) {
+    const size_t comma = std::min(rest.find(','), rest.size());
+    double value = 0;
+    const auto [end, error] = std::from_chars(rest.data(), rest.data() + comma, value);
+    if (error != std::errc() || end != rest.data() + comma)
+      syntax_error(
+          str(key, "=", in_quotes(*text), " takes a number, or ", most, " with commas between them"));
+    values.push_back(value);
+    if (comma == rest.size()) break;
+    rest.remove_prefix(comma + 1);
+  }
+  if (values.size() > most) syntax_error(str(key, "=", in_quotes(*text), " has ", values.size(), " numbers"));
+  return values;
+}
+
+bool Call::take_flag(std::string_view key, bool fallback) {
+  return take_word<bool>(key, fallback, {{"0", false}, {"1", true}});
+}
+
+void Call::unknown_word(std::string_view key, std::string_view text,
+                        const std::vector<std::string>& known) const {
+  std::string list;
+  for (const std::string& word : known) list += (list.empty() ? "" : ", ") + word;
+  syntax_error(str(key, "=", in_quotes(text), " is none of ", list, did_you_mean(text, known)));
 }
 
 void Call::finish() const {

@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace solder_run {
@@ -60,6 +61,7 @@ class Call {
   std::string_view name() const { return name_; }
   std::string_view op() const { return op_; }
   const std::vector<std::string_view>& arguments() const { return arguments_; }
+  /// `most` SIZE_MAX: any number from `least` on.
   void require_arguments(size_t least, size_t most) const;
 
   std::optional<std::string_view> take(std::string_view key);
@@ -67,11 +69,33 @@ class Call {
   float take_float(std::string_view key, std::optional<float> fallback);
   int64_t take_integer(std::string_view key, std::optional<int64_t> fallback);
   /// As many whole numbers as one of `counts` says.
-  std::vector<int64_t> take_integers(std::string_view key, int64_t fallback,
+  std::vector<int64_t> take_integers(std::string_view key, std::optional<int64_t> fallback,
                                      const std::vector<size_t>& counts);
+  /// Any number of them; `none` of none.
+  std::vector<int64_t> take_list(std::string_view key, std::optional<std::vector<int64_t>> fallback);
+  /// One finite number or up to `most`.
+  std::vector<double> take_doubles(std::string_view key, double fallback, size_t most);
+  /// 0 or 1.
+  bool take_flag(std::string_view key, bool fallback);
+  /// What stands for one of these words.
+  template <class T>
+  T take_word(std::string_view key, const T& fallback,
+              const std::vector<std::pair<std::string_view, T>>& words) {
+    const auto text = take(key);
+    if (!text) return fallback;
+    std::vector<std::string> known;
+    for (const auto& [word, meaning] : words) {
+      if (word == *text) return meaning;
+      known.emplace_back(word);
+    }
+    unknown_word(key, *text, known);
+  }
   void finish() const;
 
  private:
+  [[noreturn]] void unknown_word(std::string_view key, std::string_view text,
+                                 const std::vector<std::string>& known) const;
+
   std::string_view name_, op_;
   std::vector<std::string_view> arguments_;
   std::map<std::string_view, std::string_view> keys_;

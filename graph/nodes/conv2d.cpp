@@ -11,8 +11,8 @@ namespace {
 // Error unless the tensors can be a convolution's; its geometry.
 ConvShape conv_shape(const Node& node, std::span<const TensorType> inputs) {
   const TensorType &x = inputs[0], &w = inputs[1];
-  SOLDER_REQUIRE(x.dtype == DType::float32 && w.dtype == DType::float32, unsupported, node.name,
-                 ": takes float32 tensors, not ", to_string(x), " and ", to_string(w), ": cast them");
+  SOLDER_REQUIRE(x.dtype == w.dtype, invalid_argument, node.name, ": ", to_string(x), " and ", to_string(w),
+                 " differ in dtype: cast one of them");
   SOLDER_REQUIRE(x.shape.size() == 4, shape_mismatch, node.name, ": x must be [N, C, H, W], not ",
                  to_string(x.shape));
   SOLDER_REQUIRE(w.shape.size() == 4, shape_mismatch, node.name, ": w must be [K, C / groups, R, S], not ",
@@ -43,11 +43,11 @@ ConvShape conv_shape(const Node& node, std::span<const TensorType> inputs) {
 
 std::vector<TensorType> infer(const Node& node, std::span<const TensorType> inputs) {
   const ConvShape conv = conv_shape(node, inputs);
-  return {{{conv.N, conv.K, conv.P(), conv.Q()}, DType::float32}};
+  return {{{conv.N, conv.K, conv.P(), conv.Q()}, inputs[0].dtype}};
 }
 
 std::string attributes(const Node& node) {
-  const auto& [stride, padding, dilation, groups] = std::get<Conv2dAttributes>(node.attributes);
+  const auto& [stride, padding, dilation, groups, is_narrow] = std::get<Conv2dAttributes>(node.attributes);
   std::string text;
   if (stride != Pair(1)) text += str(" stride=", stride.h, ",", stride.w);
   if (padding != Padding(0))
@@ -64,13 +64,16 @@ class Conv2dRun final : public NodeRun {
     const TensorType x{request.inputs[0].shape, request.inputs[0].dtype},
         w{request.inputs[1].shape, request.inputs[1].dtype};
     const Tensor weights = request.weight(1);
+    const bool is_narrow = std::get<Conv2dAttributes>(node.attributes).is_narrow;
     ConvProblem problem{.node = node.name,
                         .shape = conv_shape(node, std::array{x, w}),
-                        .math = request.math,
+                        .math = is_narrow ? Math::tf32 : request.math,
                         .epilogue = lower(node.epilogue.region, true, node.outputs),
                         .operands = {request.inputs.begin() + 2, request.inputs.end()},
                         .weights = weights.floats(),
-                        .workspace_bytes = request.workspace_bytes};
+                        .workspace_bytes = request.workspace_bytes,
+                        .x_image_elems = request.inputs[0].strides[0],
+                        .y_image_elems = request.outputs[0].strides[0]};
     conv_ = plan_conv(problem, request.device, request.conv);
     if (!conv_->runs_epilogue) pass_ = EpiloguePass(request);
     plan = {conv_->words + pass_.words(), conv_->scratch_bytes};
@@ -88,7 +91,8 @@ class Conv2dRun final : public NodeRun {
                         .w = static_cast<const float*>(node.inputs[1].data),
                         .packed = node.constants,
                         .y = static_cast<float*>(node.outputs[0].data),
-                        .scratch = node.scratch};
+                        .scratch = node.scratch,
+                        .pool = node.pool};
     for (const TensorView& operand : node.inputs.subspan(2)) tensors.operands.push_back(operand.data);
     if (!pass_) return [conv = conv_, tensors, context] { conv->enqueue(context, tensors); };
     return [conv = conv_, tensors, context, pass = pass_.bind(node, context)] {
@@ -111,6 +115,8 @@ constexpr NodeDef kConv2dNode{
     .num_inputs = 2,
     .attributes_index = index_of<Conv2dAttributes>(),
     .takes_epilogue = true,
+    .takes = Strides::images,
+    .stores = Strides::images,
     .infer = infer,
     .attributes = attributes,
     .plan = [](const PlanRequest& request) -> std::unique_ptr<NodeRun> {
@@ -120,7 +126,13 @@ constexpr NodeDef kConv2dNode{
                 std::span<const TensorType> inputs) { return 2 * conv_shape(node, inputs).num_macs(); }};
 
 Value Graph::conv2d(Value x, Value w, const Conv2dOptions& options) {
-  checked_type(x, "conv2d"), checked_type(w, "conv2d");
+  const size_t x_rank = checked_type(x, "conv2d").shape.size(), w_rank = checked_type(w, "conv2d").shape.size();
+  if (x_rank == 3 && w_rank == 3) {  // an image of one row
+    Conv2dOptions rows = options;
+    rows.stride.h = rows.dilation.h = 1;
+    rows.padding.top = rows.padding.bottom = 0;
+    return squeeze(conv2d(unsqueeze(x, {2}), unsqueeze(w, {2}), rows), {2});
+  }
   Node node{
       .kind = NodeKind::conv2d,
       .name = options.name.empty() ? next_name("conv2d") : options.name,
@@ -131,17 +143,17 @@ Value Graph::conv2d(Value x, Value w, const Conv2dOptions& options) {
 }
 
 Value Graph::biased_conv2d(Value x, Value w, Value bias, const Conv2dOptions& options) {
-  const TensorType& w_type = checked_type(w, "conv2d");
-  const TensorType& bias_type = checked_type(bias, "conv2d");
-  SOLDER_REQUIRE(w_type.shape.empty() || bias_type == (TensorType{{w_type.shape[0]}, DType::float32}),
+  const TensorType w_type = checked_type(w, "conv2d"), bias_type = checked_type(bias, "conv2d");
+  SOLDER_REQUIRE(w_type.shape.empty() || bias_type == (TensorType{{w_type.shape[0]}, w_type.dtype}),
                  shape_mismatch, options.name.empty() ? next_name("conv2d") : options.name,
-                 ": bias must be float32 [", w_type.shape.empty() ? 0 : w_type.shape[0],
+                 ": bias must be ", to_string(w_type.dtype), " [", w_type.shape.empty() ? 0 : w_type.shape[0],
                  "], one value an output channel of w ", to_string(w_type.shape), "; it is ",
                  to_string(bias_type));
   const Value y = conv2d(x, w, options);
   const Shape result = type(y).shape;
-  return elementwise(Op::add, {y, bias}, {result, {result[1], 1, 1}}, Arg::operand(0), Arg::operand(1), 0, 0,
-                     DType::float32);
+  Shape channels(result.size() - 1, 1);
+  channels[0] = result[1];
+  return elementwise(Op::add, {y, bias}, {result, channels}, Arg::operand(0), Arg::operand(1), 0, 0, w_type.dtype);
 }
 
 }  // namespace solder

@@ -35,7 +35,7 @@ class ElementwiseRun final : public NodeRun {
   }
 
   Launch bind(const BoundNode& node, const Context* context) const override {
-    return pass_.bind(context, node.inputs, node.outputs, node.constants);
+    return pass_.bind(context, node.inputs, node.outputs, node.constants, node.pool);
   }
 
   bool may_overwrite(size_t input, size_t output) const override {
@@ -53,7 +53,8 @@ extern const NodeDef kElementwiseNode;
 constexpr NodeDef kElementwiseNode{.kind = NodeKind::elementwise,
                                    .name = "elementwise",
                                    .takes_epilogue = true,
-                                   .takes = TakesStrides::any,
+                                   .takes = Strides::any,
+                                   .stores = Strides::any,
                                    .infer = infer,
                                    .plan = [](const PlanRequest& request) -> std::unique_ptr<NodeRun> {
                                      return std::make_unique<ElementwiseRun>(request);
@@ -80,7 +81,7 @@ void EpiloguePass::prepare(const Context& context, ElementwiseKernels& kernels) 
 Launch EpiloguePass::bind(const BoundNode& node, const Context* context) const {
   std::vector<TensorView> operands{node.outputs[0]};
   for (const TensorView& operand : node.inputs.subspan(num_own_inputs_)) operands.push_back(operand);
-  return pass_->bind(context, operands, node.outputs, nullptr);
+  return pass_->bind(context, operands, node.outputs, nullptr, node.pool);
 }
 
 Value Graph::elementwise(Op op, std::vector<Value> inputs, std::vector<Shape> operand_shapes, Arg a, Arg b,
@@ -126,6 +127,21 @@ Value Graph::binary(Op op, Value a, float b) {
 Value Graph::binary(Op op, float a, Value b) {
   const TensorType& type = checked_type(b, to_string(op));
   return elementwise(op, {b}, {type.shape}, Arg::immediate(a), Arg::operand(0), 0, 0, type.dtype);
+}
+
+Value Graph::where(Value condition, Value a, Value b) {
+  const TensorType &ct = checked_type(condition, "where"), &at = checked_type(a, "where"),
+                   &bt = checked_type(b, "where");
+  Shape shape;
+  SOLDER_REQUIRE(ct.dtype == at.dtype && at.dtype == bt.dtype, invalid_argument, next_name("where"), ": ",
+                 to_string(ct), ", ", to_string(at), " and ", to_string(bt),
+                 " differ in dtype: cast some of them");
+  SOLDER_REQUIRE(broadcast(ct.shape, at.shape, &shape) && broadcast(shape, bt.shape, &shape), shape_mismatch,
+                 next_name("where"), ": shapes ", to_string(ct.shape), ", ", to_string(at.shape), " and ",
+                 to_string(bt.shape),
+                 " do not broadcast: aligned at the last axis, extents must be equal or 1");
+  const Value kept = binary(Op::keep_if, a, condition), other = binary(Op::keep_unless, b, condition);
+  return binary(Op::either, kept, other);
 }
 
 Value Graph::cast(Value x, DType dtype) {

@@ -11,8 +11,8 @@ bool transposes_b(const Node& node) { return std::get<MatmulAttributes>(node.att
 
 std::vector<TensorType> infer(const Node& node, std::span<const TensorType> inputs) {
   const TensorType &a = inputs[0], &b = inputs[1];
-  SOLDER_REQUIRE(a.dtype == DType::float32 && b.dtype == DType::float32, unsupported, node.name,
-                 ": takes float32 tensors, not ", to_string(a), " and ", to_string(b), ": cast them");
+  SOLDER_REQUIRE(a.dtype == b.dtype, invalid_argument, node.name, ": ", to_string(a), " and ", to_string(b),
+                 " differ in dtype: cast one of them");
   TensorType result = a;
   const size_t rank = a.shape.size(), b_rank = b.shape.size();
   if (transposes_b(node)) {
@@ -31,7 +31,7 @@ std::vector<TensorType> infer(const Node& node, std::span<const TensorType> inpu
                    "each other");
     result.shape[rank - 1] = b.shape[b_rank - 1];
   }
-  num_bytes(result.shape, DType::float32);
+  num_bytes(result.shape, DType::float32);  // as which it is computed
   return {result};
 }
 
@@ -54,7 +54,7 @@ class MatmulRun final : public NodeRun {
  public:
   explicit MatmulRun(const PlanRequest& request)
       : gemm_(gemm_shape(request.inputs[0].shape, request.inputs[1].shape, transposes_b(request.node))),
-        math_(request.math),
+        math_(std::get<MatmulAttributes>(request.node.attributes).is_narrow ? Math::tf32 : request.math),
         pass_(request) {
     gemm_words_ = request.device != nullptr ? "cuBLAS" : "loops, CPU";
     plan.path = gemm_words_ + pass_.words();
@@ -67,13 +67,14 @@ class MatmulRun final : public NodeRun {
   }
 
   Launch bind(const BoundNode& node, const Context* context) const override {
-    const Launch multiply =
-        [gemm = gemm_, math = math_, context, a = static_cast<const float*>(node.inputs[0].data),
-         b = static_cast<const float*>(node.inputs[1].data), c = static_cast<float*>(node.outputs[0].data)] {
-          if constexpr (kWithCuda)
-            if (context != nullptr) return gemm_cuda(*context, gemm, math, a, b, c);
-          gemm_cpu(gemm, a, b, c);
-        };
+    const Launch multiply = [gemm = gemm_, math = math_, context, pool = node.pool,
+                             a = static_cast<const float*>(node.inputs[0].data),
+                             b = static_cast<const float*>(node.inputs[1].data),
+                             c = static_cast<float*>(node.outputs[0].data)] {
+      if constexpr (kWithCuda)
+        if (context != nullptr) return gemm_cuda(*context, gemm, math, a, b, c);
+      gemm_cpu(gemm, a, b, c, pool);
+    };
     if (!pass_) return multiply;
     return [multiply, pass = pass_.bind(node, context)] { multiply(), pass(); };
   }
@@ -121,8 +122,8 @@ Value Graph::linear(Value x, Value w) { return matmul_node(x, w, true, "linear")
 Value Graph::linear(Value x, Value w, Value bias) {
   const TensorType& wt = checked_type(w, "linear");
   const TensorType& bt = checked_type(bias, "linear");
-  SOLDER_REQUIRE(wt.shape.empty() || bt == (TensorType{{wt.shape[0]}, DType::float32}), shape_mismatch,
-                 next_name("linear"), ": bias must be float32 [", wt.shape.empty() ? 0 : wt.shape[0],
+  SOLDER_REQUIRE(wt.shape.empty() || bt == (TensorType{{wt.shape[0]}, wt.dtype}), shape_mismatch,
+                 next_name("linear"), ": bias must be ", to_string(wt.dtype), " [", wt.shape.empty() ? 0 : wt.shape[0],
                  "]; it is ", to_string(bt));
   return add(linear(x, w), bias);
 }

@@ -18,6 +18,7 @@
 namespace solder {
 
 class Context;
+class ThreadPool;
 
 /// What a node's plan depends on. Views have no addresses yet.
 struct PlanRequest {
@@ -31,6 +32,8 @@ struct PlanRequest {
   Math math = Math::fp32;
   std::string conv;             ///< CompileOptions::conv
   int64_t workspace_bytes = 0;  ///< bounds its scratch
+  /// Whether an input lies in the memory of output 0, so many elements behind its first.
+  std::function<bool(size_t input, int64_t offset_elems)> lies_at;
 };
 
 /// A node's memory in a session, in the order of the request's views.
@@ -38,6 +41,7 @@ struct BoundNode {
   std::span<const TensorView> inputs, outputs;
   const void* constants = nullptr;  ///< NodeRun::constants, on the device
   void* scratch = nullptr;
+  ThreadPool* pool = nullptr;  ///< on the CPU: shares its loops
 };
 
 /// How a node runs: planned from what is known without a device, prepared once on its device, bound to the
@@ -62,8 +66,17 @@ class NodeRun {
   bool uses_cublas = false;
 };
 
-/// The strides with which a kind reads its own inputs; what does not fit is copied first. Operands may have any.
-enum class TakesStrides : uint8_t { dense, any };
+/// How a tensor lies that a kind reads, or stores, as it is. Operands of an epilogue may lie in any way.
+enum class Strides : uint8_t {
+  dense,   ///< row-major without gaps
+  images,  ///< likewise each part of the first axis; parts may lie further apart
+  any
+};
+bool allows(Strides strides, const TensorView& view);
+
+/// How a kind runs that needs neither constants nor scratch: `bind`, in these words.
+std::unique_ptr<NodeRun> bound_by(std::string words,
+                                  std::function<Launch(const BoundNode& node, const Context* context)> bind);
 
 /// The place of T among the attributes' alternatives.
 template <class T>
@@ -71,21 +84,26 @@ consteval size_t index_of() {
   return Attributes(T{}).index();
 }
 
+inline constexpr size_t kAnyNumber = SIZE_MAX;
+
 struct NodeDef {
   NodeKind kind;
   const char* name;             ///< in dumps, text graphs and errors
-  size_t num_inputs = 0;        ///< its own, without an epilogue's operands
+  size_t num_inputs = 0;        ///< its own, without an epilogue's operands; or kAnyNumber, but at least one
   size_t attributes_index = 0;  ///< of its struct in Attributes
   bool takes_epilogue = false;
-  TakesStrides takes = TakesStrides::dense;
+  Strides takes = Strides::dense;   ///< of its first input; what lies otherwise is copied first
+  Strides takes_others = Strides::dense;  ///< of its own inputs behind that
+  Strides stores = Strides::dense;  ///< of its outputs: a concat's part has the strides of the whole
 
   /// The types of its results, from those of node.inputs and the attributes; throws what is wrong with them,
   /// naming the node. Null: they are declared.
   std::vector<TensorType> (*infer)(const Node& node, std::span<const TensorType> inputs) = nullptr;
   /// The attributes as text graphs write them, " stride=2,2 groups=4"; null: none.
   std::string (*attributes)(const Node& node) = nullptr;
-  /// Its result as a view of its input, from which the address is counted in elements; null: it computes.
-  TensorView (*view)(const Node& node, const TensorView& input, int64_t* offset_elems) = nullptr;
+  /// Its result as a view of its input, from which the address is counted in elements; false where strides cannot
+  /// say it, then of a dense copy. Null: it computes.
+  bool (*view)(const Node& node, const TensorView& input, TensorView* result, int64_t* offset_elems) = nullptr;
   /// How it runs; null: nothing runs.
   std::unique_ptr<NodeRun> (*plan)(const PlanRequest& request) = nullptr;
   /// Two a multiply-add of convolutions and matrix products, for profiles; null: not counted.
@@ -93,6 +111,9 @@ struct NodeDef {
 };
 
 const NodeDef& node_def(NodeKind kind);
+
+/// Whether the node can read its input where it lies like this.
+bool takes(const Node& node, size_t input, const TensorView& view);
 std::span<const NodeDef* const> node_defs();
 
 /// The types of node.inputs.

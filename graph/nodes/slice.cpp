@@ -33,14 +33,14 @@ std::string attributes(const Node& node) {
   return str(" axis=", slice.axis, " start=", slice.start, " stop=", stop, " step=", slice.step);
 }
 
-TensorView view(const Node& node, const TensorView& input, int64_t* offset_elems) {
+bool view(const Node& node, const TensorView& input, TensorView* result, int64_t* offset_elems) {
   const SliceAttributes& slice = attributes_of(node);
   const size_t axis = static_cast<size_t>(slice.axis);
-  TensorView result = input;
-  result.shape = node.outputs[0].shape;
-  result.strides[axis] *= slice.step;
-  *offset_elems = num_elements(result.shape) == 0 ? 0 : slice.start * input.strides[axis];
-  return result;
+  *result = input;
+  result->shape = node.outputs[0].shape;
+  result->strides[axis] *= slice.step;
+  *offset_elems = num_elements(result->shape) == 0 ? 0 : slice.start * input.strides[axis];
+  return true;
 }
 
 }  // namespace
@@ -50,7 +50,7 @@ constexpr NodeDef kSliceNode{.kind = NodeKind::slice,
                              .name = "slice",
                              .num_inputs = 1,
                              .attributes_index = index_of<SliceAttributes>(),
-                             .takes = TakesStrides::any,
+                             .takes = Strides::any,
                              .infer = infer,
                              .attributes = attributes,
                              .view = view};
@@ -58,11 +58,8 @@ constexpr NodeDef kSliceNode{.kind = NodeKind::slice,
 Value Graph::slice(Value x, int axis, int64_t start, int64_t stop, int64_t step) {
   const std::string name = next_name("slice");
   TensorType type = checked_type(x, "slice");
-  const int rank = static_cast<int>(type.shape.size());
-  SOLDER_REQUIRE(axis >= -rank && axis < rank, invalid_argument, name, ": axis ", axis, " of ",
-                 to_string(type.shape), "; it must be from ", -rank, " to ", rank - 1);
+  axis = checked_axis(axis, static_cast<int>(type.shape.size()), name);
   SOLDER_REQUIRE(step != 0 && step > INT64_MIN, invalid_argument, name, ": a step of ", step);
-  if (axis < 0) axis += rank;
   int64_t& extent = type.shape[static_cast<size_t>(axis)];
   // Python's slice.indices(): from the end where negative, then cut to what can be reached.
   const int64_t low = step > 0 ? 0 : -1, high = step > 0 ? extent : extent - 1;
@@ -78,6 +75,27 @@ Value Graph::slice(Value x, int axis, int64_t start, int64_t stop, int64_t step)
                    .inputs = {x},
                    .outputs = {type},
                    .attributes = SliceAttributes{axis, extent > 0 ? start : 0, extent > 1 ? step : 1}});
+}
+
+std::vector<Value> Graph::split(Value x, int axis, const std::vector<int64_t>& sizes) {
+  const std::string name = next_name("split");
+  const Shape shape = checked_type(x, "split").shape;
+  axis = checked_axis(axis, static_cast<int>(shape.size()), name);
+  int64_t rest = shape[static_cast<size_t>(axis)];
+  for (const int64_t size : sizes) {
+    SOLDER_REQUIRE(size >= 0 && size <= rest, invalid_argument, name, ": sizes ", to_string(Shape(sizes)),
+                   " do not add up to axis ", axis, " of ", to_string(shape));
+    rest -= size;
+  }
+  SOLDER_REQUIRE(rest == 0, invalid_argument, name, ": sizes ", to_string(Shape(sizes)), " leave ", rest,
+                 " of axis ", axis, " of ", to_string(shape));
+  std::vector<Value> parts;
+  int64_t start = 0;
+  for (const int64_t size : sizes) {
+    parts.push_back(slice(x, axis, start, start + size));
+    start += size;
+  }
+  return parts;
 }
 
 }  // namespace solder

@@ -4,13 +4,27 @@
 
 namespace solder {
 
-extern const NodeDef kInputNode, kParameterNode, kConv2dNode, kMatmulNode, kElementwiseNode, kSliceNode;
+extern const NodeDef kInputNode, kParameterNode, kConv2dNode, kMatmulNode, kElementwiseNode, kSliceNode,
+    kReshapeNode, kPermuteNode, kExpandNode, kConcatNode, kPool2dNode, kReduceNode, kSoftmaxNode, kResizeNode,
+    kPadNode, kGatherNode, kBatchNormNode;
 
 namespace {
 
-constexpr std::array kTable = {&kInputNode,  &kParameterNode,   &kConv2dNode,
-                               &kMatmulNode, &kElementwiseNode, &kSliceNode};
-static_assert(kTable.size() == static_cast<size_t>(NodeKind::slice) + 1, "one row a kind, in its order");
+constexpr std::array kTable = {
+    &kInputNode,   &kParameterNode, &kConv2dNode, &kMatmulNode, &kElementwiseNode, &kSliceNode,
+    &kReshapeNode, &kPermuteNode,   &kExpandNode, &kConcatNode, &kPool2dNode,      &kReduceNode,
+    &kSoftmaxNode, &kResizeNode,    &kPadNode,    &kGatherNode, &kBatchNormNode};
+static_assert(kTable.size() == static_cast<size_t>(NodeKind::batch_norm) + 1, "one row a kind, in its order");
+
+class BoundRun final : public NodeRun {
+ public:
+  using Bind = std::function<Launch(const BoundNode&, const Context*)>;
+  BoundRun(std::string words, Bind bind) : bind_(std::move(bind)) { plan.path = std::move(words); }
+  Launch bind(const BoundNode& node, const Context* context) const override { return bind_(node, context); }
+
+ private:
+  Bind bind_;
+};
 
 }  // namespace
 
@@ -32,6 +46,26 @@ std::string describe(const Graph& graph, const Node& node) {
     text += (i ? ", " : " ") + to_string(graph.type(node.inputs[i]));
   const auto attributes = node_def(node.kind).attributes;
   return attributes != nullptr ? text + attributes(node) : text;
+}
+
+bool allows(Strides strides, const TensorView& view) {
+  if (strides == Strides::any || view.shape.empty()) return true;
+  if (strides == Strides::dense) return is_dense(view);
+  TensorView image = view;
+  image.shape[0] = 1;
+  return is_dense(image) && (view.shape[0] == 1 || view.strides[0] > 0);
+}
+
+bool takes(const Node& node, size_t input, const TensorView& view) {
+  const size_t num_own = node.num_own_inputs();
+  TensorView unused;
+  if (input >= num_own) return view_as(view, node.epilogue.operand_shapes[input - num_own], &unused);
+  const NodeDef& def = node_def(node.kind);
+  return allows(input == 0 ? def.takes : def.takes_others, view);
+}
+
+std::unique_ptr<NodeRun> bound_by(std::string words, BoundRun::Bind bind) {
+  return std::make_unique<BoundRun>(std::move(words), std::move(bind));
 }
 
 }  // namespace solder

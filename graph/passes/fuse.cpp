@@ -225,7 +225,7 @@ class Fuser {
   }
 
   std::vector<Node> nodes_;
-  const std::vector<std::vector<ValueView>> views_;
+  const ValueViews views_;
   std::vector<std::pair<std::string, Value>> outputs_;
   std::vector<bool> alive_;
   std::vector<std::vector<Value>> moved_;  // by dead node and output: where the value went

@@ -2,11 +2,27 @@
 // What compile() does to a graph, in this order. Each pass is pure; verify() holds before and after.
 
 #include "graph/graph.h"
+#include "graph/passes/constants.h"
 
 namespace solder {
 
 /// Without the nodes that no output needs. Inputs and parameters stay: they are what the caller gives.
 Graph remove_dead(const Graph& graph);
+
+/// With a parameter for every value that parameters alone determine, computed once, by the CPU; but for what is much
+/// larger than what it is made of.
+Graph fold_constants(const Graph& graph, Constants* constants);
+
+/// Without batch_norm: folded, where `fold` says so and nothing stands against it, into the weights and bias of the
+/// convolution or matmul before it, in double and rounded once (in 16-bit graphs to as many bits as their type has);
+/// otherwise one multiplication and addition. Folded weights are rounded once more, so that the result may lie
+///   u |scale| sum|x w|,  u = 2^-24, 2^-11 in float16, 2^-8 in bfloat16
+/// farther from the exact one.
+Graph lower_batch_norm(const Graph& graph, bool fold, Constants* constants);
+
+/// With convolutions and matmuls of 16-bit tensors as such of float32 tensors that hold the same values, rounded when
+/// the result is stored.
+Graph widen(const Graph& graph);
 
 /// With a copy wherever a value cannot be used as it lies: an output that is a parameter, of which all sessions
 /// share the memory, or a view that is not dense; and a view that a node of its reader's kind cannot read.

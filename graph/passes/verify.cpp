@@ -79,8 +79,10 @@ void verify(const Graph& graph) {
     }
     const size_t num_operands = node.epilogue.operand_shapes.size();
     SOLDER_REQUIRE(!node.outputs.empty() && num_operands <= node.inputs.size() &&
-                       node.num_own_inputs() == def.num_inputs,
-                   invalid_argument, node.name, ": a ", def.name, " has ", def.num_inputs,
+                       (def.num_inputs == kAnyNumber ? node.num_own_inputs() > 0 && num_operands == 0
+                                                     : node.num_own_inputs() == def.num_inputs),
+                   invalid_argument, node.name, ": a ", def.name, " has ",
+                   def.num_inputs == kAnyNumber ? "one or more" : std::to_string(def.num_inputs),
                    " inputs besides its epilogue's, and an output");
     SOLDER_REQUIRE(node.attributes.index() == def.attributes_index, invalid_argument, node.name,
                    ": the attributes are another kind's");

@@ -47,6 +47,7 @@ struct ConvStrides {
   int64_t x = 0;  ///< images [C,H,W]
   int64_t y = 0;  ///< images [K,P,Q]
   bool operator==(const ConvStrides&) const = default;
+  static constexpr ConvStrides dense(const ConvShape& s) { return {s.C * s.H * s.W, s.K * s.gemm_n()}; }
 };
 
 /// "x [N,C,H,W] w [K,C/g,R,S] stride 2 pad 1,1,1,1 dil 1 groups 1": for errors and logs.

@@ -46,9 +46,6 @@ Attempt attempt(const ConvFamily& family, const ConvProblem& problem, const Devi
   if (family.on_gpu != (device != nullptr))
     return {family.name, nullptr, family.on_gpu ? "runs on a GPU" : "runs on the CPU"};
   if (family.make == nullptr) return {family.name, nullptr, why_not};
-  // The CPU's loops know dense tensors alone.
-  if (!family.on_gpu && problem.strides() != ConvProblem{.shape = problem.shape}.strides())
-    return {family.name, nullptr, "images that do not lie one after the other"};
   auto plan = family.make(problem, device, &why_not);
   return {family.name, std::move(plan), why_not};
 }
@@ -90,7 +87,7 @@ void require_conv_family(std::string_view family) {
 }
 
 ConvStrides ConvProblem::strides() const {
-  const ConvStrides dense{shape.C * shape.H * shape.W, shape.K * shape.gemm_n()};
+  const ConvStrides dense = ConvStrides::dense(shape);
   if (shape.N <= 1) return dense;
   return {x_image_elems == 0 ? dense.x : x_image_elems, y_image_elems == 0 ? dense.y : y_image_elems};
 }

@@ -19,6 +19,7 @@
 namespace solder {
 
 class Context;
+class ThreadPool;
 
 /// What the choice depends on.
 struct ConvProblem {
@@ -48,6 +49,7 @@ struct ConvTensors {
   std::vector<void*> operands;   ///< the epilogue's, with the strides of ConvProblem::operands
   float* y = nullptr;            ///< [N,K,P,Q], images y_image_elems apart; overlaps neither x nor an operand
   void* scratch = nullptr;       ///< ConvPlan::scratch_bytes, 256-byte aligned
+  ThreadPool* pool = nullptr;    ///< on the CPU: its threads; null is the calling one
 };
 
 /// How one convolution runs: made by a family, shared by all sessions.

@@ -42,8 +42,7 @@ namespace solder::math {
 
 inline constexpr float kLog2E = 1.44269502f;  // log2(e) is the sum of these two
 inline constexpr float kLog2ELow = 1.92596299e-8f;
-inline constexpr float kLn2 = 0.693147182f;   // ln(2) and 1.9e-9 more
-inline constexpr float kRound = 12582912.0f;  // 1.5 2^23: x + kRound - kRound is x rounded to whole
+inline constexpr float kLn2 = 0.693147182f;  // ln(2) and 1.9e-9 more
 
 /// e^x for x in [-87, 128]: 2^y (1 + r) with y = x log2(e) as it was rounded and r = x - y ln(2) what that
 /// lost. Relative error 2^-22.3 for x > -43; NaN for infinite x.
@@ -51,18 +50,6 @@ SOLDER_HD float exp_near_zero(float x) {
   const float y = x * kLog2E;
   const float power = exp2_approx(y);
   return fmaf(power, fmaf(y, -kLn2, x), power);
-}
-
-/// 2^fraction for |fraction| <= 0.501 by a polynomial, times 2^n, n the low bits of `whole` (a sum with
-/// kRound): relative error 2^-23.5. For exponents that the special-function unit knows too coarsely.
-SOLDER_HD float exp2_split(float whole, float fraction) {
-  float power = fmaf(fraction, 0.000156574359f, 0.00134231569f);
-  power = fmaf(power, fraction, 0.00961745344f);
-  power = fmaf(power, fraction, 0.0555026196f);
-  power = fmaf(power, fraction, 0.240226552f);
-  power = fmaf(power, fraction, 0.693147242f);
-  power = fmaf(power, fraction, 1.0f);
-  return float_of((bits_of(whole) << 23) + bits_of(power));
 }
 
 /// x * e^x for x < -20, right down to the smallest subnormal: there e^x alone would already have lost bits
@@ -164,7 +151,7 @@ SOLDER_HD float sigmoid_body(float x, Range known = {}) {
   if (never_below && known.high <= kSigmoidFar) return sigmoid_near_zero(x);
   const float coarse = exp2_approx(x * kLog2E);
   const float e = never_below || x > 0.0f ? coarse : exp_near_zero(x);
-  const float b = never_below ? 1.0f : fminf(e, 1.0f);
+  const float b = never_below ? 1.0f : smaller(e, 1.0f);
   const float far = fmaf(-b, b * reciprocal_approx(1.0f + e), b);
   return fabsf(x) > kSigmoidFar ? far : sigmoid_near_zero(x);
 }
@@ -177,7 +164,7 @@ SOLDER_HD void sigmoid(float (&x)[N], Range known = {}) {
 /// log(1 + e^x) = max(x, 0) + log(1 + z) with z = e^-|x|, the logarithm as z + z^2 P(z). At most 4 ULP.
 /// softplus(-inf) = 0, softplus(+inf) = +inf.
 SOLDER_HD float softplus_body(float x) {
-  const float z = exp_near_zero(-fminf(fabsf(x), 88.0f));
+  const float z = exp_near_zero(-smaller(fabsf(x), 88.0f));
   float p = fmaf(z, 0.00536480546f, -0.030065706f);
   p = fmaf(p, z, 0.0792043731f);
   p = fmaf(p, z, -0.137537867f);
@@ -223,7 +210,7 @@ SOLDER_HD float selu(float x) {
 SOLDER_HD float gelu(float x) {
   constexpr float kLargest = 14.4f;  // -14.4 Phi(-14.4) rounds to -0
   constexpr float kOffset = 1.6875f, kSlope = 1.25f * kOffset;
-  const float a = fminf(fabsf(x), kLargest);
+  const float a = smaller(fabsf(x), kLargest);
   const float square = a * a, square_low = fmaf(a, a, -square);
   float p = fmaf(square, -0.00112299493f, 0.00996124931f);
   p = fmaf(p, square, -0.0664894879f);
@@ -260,7 +247,7 @@ SOLDER_HD float gelu(float x) {
 SOLDER_HD float gelu_tanh(float x) {
   constexpr float kA = 2.30220795f, kALow = 2.51366981e-7f;  // kA - w below is exact
   constexpr float kB = 0.10294324f, kBLow = -2.01619844e-9f;
-  const float a = fminf(fmaxf(x, -10.8f), 8.0f);  // below, the result rounds to -0
+  const float a = smaller(larger(x, -10.8f), 8.0f);  // below, the result rounds to -0
   const float square = a * a, square_low = fmaf(a, a, -square);
   const float w = fmaf(square, kB, kA);
   const float w_low = fmaf(square, kB, kA - w) + fmaf(square, kBLow, fmaf(square_low, kB, kALow));
@@ -272,8 +259,8 @@ SOLDER_HD float gelu_tanh(float x) {
 
 /// x * sigmoid(x) (swish): at most 4 ULP. silu(-inf) = NaN, silu(+inf) = +inf.
 SOLDER_HD float silu_body(float x) {
-  const float e = exp_near_zero(fminf(x, 88.0f));
-  const float b = fminf(e, 1.0f), xb = x * b;
+  const float e = exp_near_zero(smaller(x, 88.0f));
+  const float b = smaller(e, 1.0f), xb = x * b;
   const float y = fmaf(-xb, b * reciprocal_approx(1.0f + e), xb);  // as sigmoid; +0 for x = -0
   return x > 88.0f ? x : copysignf(y, x);
 }
@@ -300,7 +287,7 @@ SOLDER_HD float hard_swish(float x) { return x * hard_sigmoid(x); }
 /// mish(+inf) = +inf, as in PyTorch.
 SOLDER_HD float mish_body(float x, Range known = {}) {
   const float e = exp_near_zero(x);
-  const float b = fminf(e, 1.0f);
+  const float b = smaller(e, 1.0f);
   const float approx = reciprocal_approx(fmaf(e, e + 2.0f, 2.0f));
   if (known.low >= kAboveOne && known.high <= 88.0f) return x * fmaf(-2.0f, approx, 1.0f);  // b = 1
   const float t = saturate(fmaf(b, b, b) * approx);  // 0 where e is NaN because x is +inf
@@ -354,5 +341,19 @@ SOLDER_HD float pow(float a, float b) { return (a != a || b != b) ? a + b : powf
 /// The smaller, larger of two, exact; NaN if either is NaN. Of two equal values (+0 and -0 too) the second.
 SOLDER_HD float min(float a, float b) { return (a < b || a != a) ? a : b; }
 SOLDER_HD float max(float a, float b) { return (a > b || a != a) ? a : b; }
+
+/// 1 where it holds and 0 elsewhere, exact; with NaN only not_equal holds.
+SOLDER_HD float less(float a, float b) { return a < b ? 1.0f : 0.0f; }
+SOLDER_HD float less_equal(float a, float b) { return a <= b ? 1.0f : 0.0f; }
+SOLDER_HD float equal(float a, float b) { return a == b ? 1.0f : 0.0f; }
+SOLDER_HD float not_equal(float a, float b) { return a != b ? 1.0f : 0.0f; }
+
+/// The parts of a selection, all exact: a where the condition is not 0 (NaN is not), bit for bit, and +0
+/// elsewhere; the opposite; and two such parts, one of them +0, as one: a or b, bit by bit.
+SOLDER_HD float keep_if(float a, float condition) { return condition != 0 ? a : 0.0f; }
+SOLDER_HD float keep_unless(float a, float condition) { return condition != 0 ? 0.0f : a; }
+SOLDER_HD float either(float a, float b) {
+  return __builtin_bit_cast(float, __builtin_bit_cast(uint32_t, a) | __builtin_bit_cast(uint32_t, b));
+}
 
 }  // namespace solder::math

@@ -54,6 +54,10 @@ std::string statement(const Step& step, math::Range known, const ElementwiseArgs
   const int index = step.index;
   const std::string op = str("Op::", to_string(step.op));
   if (step.op == Op::store_slot) return str("copy(acc, s", index, ");");
+  if (step.op == Op::store_output && !stores_dense(args))
+    return str("store_spread<kVec>(p, ", index, ", ", text_of(args.outputs[step.index].dtype), ", ",
+               args.rank, ", ", stores_by_vectors(args, vector_length(args)) ? "true" : "false",
+               ", first, acc);");
   if (step.op == Op::store_output)
     return str("store_output<kVec>(p.args.outputs[", index, "].data, ",
                text_of(args.outputs[step.index].dtype), ", first, num_elems, acc);");

@@ -2,15 +2,16 @@
 // interprets all others: the steps one after the other, each on kElems values a thread, so that the
 // (warp-uniform) switch over ops is paid once for kElems elements.
 //
-// Index space: the outputs' dense elements, in tiles of kThreads * kElems; a thread holds kElems / kVec
+// Index space: the outputs' elements in row-major order, in tiles of kThreads * kElems; a thread holds kElems / kVec
 // vectors of kVec neighbours, kThreads vectors apart (coalesced, all loads of an operand in flight together).
 // Operands are read
 //   dense     by vectors
 //   scalar    as one value
 //   channel   one value a row of the innermost axis, the bias of a convolution; its place is worked out once
 //             a vector for all such operands
-//   strided   any other broadcast; its place for every element
-// with multiplications for divisions. Slots live in shared memory, one column a thread: no barrier needed.
+//   strided   any other; its place for every element
+// with multiplications for divisions. Outputs are dense and stored by vectors; or, in instances of the kernel for
+// programs with one that is not, by their strides, where rows are whole vectors by vectors too. Slots live in shared memory, one column a thread: no barrier needed.
 // Shared memory: num_slots * 8 KiB. Bound: issue slots, about 20 a step and element.
 // Preconditions: 32-bit Index needs fewer than 2^31 elements, kVec 4 arrays aligned to 16 bytes.
 
@@ -48,7 +49,7 @@ __device__ void load_operand(const KernelParams& p, int i, Index first,
   }
 }
 
-template <int kVec, class Index>
+template <int kVec, class Index, bool kDense>
 __global__ void __launch_bounds__(kThreads)
     elementwise_kernel(const __grid_constant__ KernelParams p, const __grid_constant__ Program program) {
   extern __shared__ float slots[];  // [num_slots][kElems][kThreads]
@@ -75,8 +76,11 @@ __global__ void __launch_bounds__(kThreads)
 #pragma unroll
       for (int i = 0; i < kElems; ++i) slot[i * kThreads] = acc[i];
     } else if (step.op == Op::store_output) {
-      store_output<kVec>(p.args.outputs[step.index].data, p.args.outputs[step.index].dtype, first,
-                         static_cast<Index>(p.args.num_elems), acc);
+      const Operand& output = p.args.outputs[step.index];
+      if constexpr (kDense)
+        store_output<kVec>(output.data, output.dtype, first, static_cast<Index>(p.args.num_elems), acc);
+      else
+        store_spread<kVec>(p, step.index, output.dtype, p.args.rank, p.by_vectors, first, acc);
     } else if (is_unary(step.op)) {
       apply_unary(step.op, step.p, step.q, acc);
     } else {
@@ -93,7 +97,14 @@ KernelParams params_of(const ElementwiseArgs& args) {
     params.access[i] = access_of(args, args.operands[i]);
     params.has_channels = params.has_channels || params.access[i] == Access::channel;
   }
+  params.by_vectors = stores_by_vectors(args, 4);
   return params;
+}
+
+template <bool kDense>
+auto kernel_for(bool by_vectors_of_four) {
+  return by_vectors_of_four ? elementwise_kernel<4, uint32_t, kDense>
+                            : elementwise_kernel<1, uint64_t, kDense>;
 }
 
 }  // namespace
@@ -107,7 +118,9 @@ Launch bind_elementwise_cuda(const Context& context, ElementwisePath path, const
   bool aligned = true;
   for (int i = 0; i < args.num_operands; ++i)
     aligned = aligned && (params.access[i] != Access::dense || is_aligned(args.operands[i].data));
-  for (int i = 0; i < args.num_outputs; ++i) aligned = aligned && is_aligned(args.outputs[i].data);
+  const bool dense = stores_dense(args);
+  for (int i = 0; i < args.num_outputs; ++i)
+    aligned = aligned && ((!dense && !params.by_vectors) || is_aligned(args.outputs[i].data));
 
   const void* x = args.operands[0].data;
   void* y = args.outputs[0].data;
@@ -128,8 +141,8 @@ Launch bind_elementwise_cuda(const Context& context, ElementwisePath path, const
       launch(context, ElementwiseKernel::kName, kernel->function(), config, params);
     };
   config.smem_bytes = int64_t{program.num_slots} * kElems * kThreads * int64_t{sizeof(float)};
-  const auto function = aligned && fits_32_bits(args.num_elems) ? elementwise_kernel<4, uint32_t>
-                                                                : elementwise_kernel<1, uint64_t>;
+  const bool by_four = aligned && fits_32_bits(args.num_elems);
+  const auto function = dense ? kernel_for<true>(by_four) : kernel_for<false>(by_four);
   return [&context, function, config, params, program] {
     launch(context, "elementwise_kernel", function, config, params, program);
   };

@@ -55,18 +55,18 @@ __device__ void find_rows(const KernelParams& p, int rank, Index first,
   }
 }
 
-// Where operand `i` shows element `idx` of the index space, in elements from its base.
+// Where a tensor of `strides` has element `idx` of the index space, in elements from its base.
 template <class Index>
-__device__ int64_t strided_offset(const KernelParams& p, int i, int rank, Index idx) {
+__device__ int64_t strided_offset(const KernelParams& p, const int64_t (&strides)[kMaxDims], int rank,
+                                  Index idx) {
   int64_t offset = 0;
 #pragma unroll
   for (int d = rank - 1; d > 0; --d) {
     const Index outer = divide_by_dim(p, d, idx);
-    offset += static_cast<int64_t>(idx - outer * static_cast<Index>(p.args.dims[d])) *
-              p.args.operands[i].strides[d];
+    offset += static_cast<int64_t>(idx - outer * static_cast<Index>(p.args.dims[d])) * strides[d];
     idx = outer;
   }
-  return offset + static_cast<int64_t>(idx) * p.args.operands[i].strides[0];
+  return offset + static_cast<int64_t>(idx) * strides[0];
 }
 
 // Whether all of a thread's vectors, of which `first` starts the first, lie inside the index space.
@@ -181,9 +181,10 @@ __device__ void load_spread(const KernelParams& p, int i, Access access, DType d
     const Index idx = first + static_cast<Index>(v * kThreads * kVec);
 #pragma unroll
     for (int j = 0; j < kVec; ++j)
-      values[v * kVec + j] = idx + j < static_cast<Index>(p.args.num_elems)
-                                 ? load_one(strided_offset(p, i, rank, static_cast<Index>(idx + j)))
-                                 : 0.0f;
+      values[v * kVec + j] =
+          idx + j < static_cast<Index>(p.args.num_elems)
+              ? load_one(strided_offset(p, p.args.operands[i].strides, rank, static_cast<Index>(idx + j)))
+              : 0.0f;
   }
 }
 
@@ -201,6 +202,45 @@ __device__ void store_output(void* data, DType dtype, Index first, Index num_ele
 #pragma unroll
     for (int i = 0; i < kElems; i += 2) words[i / 2] = pack_pair(dtype, values[i], values[i + 1]);
     store_words<kVec, 2>(data, first, num_elems, words);
+  }
+}
+
+// The same for output `i` where it is not dense: a place for each vector, or for each value.
+template <int kVec, class Index>
+__device__ void store_spread(const KernelParams& p, int i, DType dtype, int rank, bool by_vectors,
+                             Index first, const float (&values)[kElems]) {
+  const Operand& output = p.args.outputs[i];
+  const Index num_elems = static_cast<Index>(p.args.num_elems);
+#pragma unroll
+  for (int v = 0; v < kElems / kVec; ++v) {
+    const Index idx = first + static_cast<Index>(v * kThreads * kVec);
+    if (kVec > 1 && by_vectors) {
+      if (idx >= num_elems) continue;
+      const int64_t offset = strided_offset(p, output.strides, rank, idx);
+      uint32_t words[kVec];
+#pragma unroll
+      for (int j = 0; j < kVec; ++j)
+        words[j] = dtype == DType::float32 ? __float_as_uint(values[v * kVec + j])
+                   : j < kVec / 2 ? pack_pair(dtype, values[v * kVec + 2 * j], values[v * kVec + 2 * j + 1])
+                                  : 0;
+      char* const to = static_cast<char*>(output.data) + offset * (dtype == DType::float32 ? 4 : 2);
+      if (kVec == 8 || dtype == DType::float32) {
+        *reinterpret_cast<uint4*>(to) = make_uint4(words[0], words[1], words[2 % kVec], words[3 % kVec]);
+      } else {
+        *reinterpret_cast<uint2*>(to) = make_uint2(words[0], words[1 % kVec]);
+      }
+      continue;
+    }
+#pragma unroll
+    for (int j = 0; j < kVec; ++j) {
+      if (idx + j >= num_elems) continue;
+      const int64_t offset = strided_offset(p, output.strides, rank, static_cast<Index>(idx + j));
+      const float value = values[v * kVec + j];
+      if (dtype == DType::float32)
+        static_cast<float*>(output.data)[offset] = value;
+      else
+        static_cast<uint16_t*>(output.data)[offset] = static_cast<uint16_t>(pack_pair(dtype, value, 0));
+    }
   }
 }
 

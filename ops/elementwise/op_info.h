@@ -83,7 +83,14 @@ inline constexpr float kRequired = __builtin_bit_cast(float, 0x7fc00000u);  // N
   OP(div, anywhere())                                                     \
   OP(pow, anywhere())                                                     \
   OP(min, monotone())                                                     \
-  OP(max, monotone())
+  OP(max, monotone())                                                     \
+  OP(less, anywhere())                                                    \
+  OP(less_equal, anywhere())                                              \
+  OP(equal, anywhere())                                                   \
+  OP(not_equal, anywhere())                                               \
+  OP(keep_if, anywhere())                                                 \
+  OP(keep_unless, anywhere())                                             \
+  OP(either, anywhere())
 // clang-format on
 
 #define SOLDER_OP_NAME(name, ...) name,

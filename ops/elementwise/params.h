@@ -30,7 +30,7 @@ struct ElementwiseArgs {
   int num_operands = 0;
   int num_outputs = 0;
   Operand operands[kMaxOperands];
-  Operand outputs[kMaxOutputs];  ///< dense, the full shape
+  Operand outputs[kMaxOutputs];  ///< no stride is 0 but of an axis of extent 1
   bool operator==(const ElementwiseArgs&) const = default;
 };
 
@@ -39,12 +39,12 @@ namespace elementwise {
 inline constexpr int kThreads = 256;  // a block
 inline constexpr int kElems = 8;      // values a thread
 
-/// How an operand is read.
+/// How an operand is read, or an output stored (dense or strided).
 enum class Access : uint8_t {
   dense,    ///< as it lies, by vectors
   scalar,   ///< one value
   channel,  ///< one value a row of the innermost axis: the bias of a convolution
-  strided,  ///< any other broadcast
+  strided,  ///< any other
 };
 
 /// What a kernel gets.
@@ -53,6 +53,7 @@ struct KernelParams {
   FastDivisor by_dim[kMaxDims];  ///< where indices have 32 bits
   Access access[kMaxOperands];
   bool has_channels = false;  ///< some operand is read by channel
+  bool by_vectors = false;    ///< where an output is not dense: see stores_by_vectors()
 };
 
 }  // namespace elementwise

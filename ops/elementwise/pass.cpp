@@ -9,7 +9,7 @@ namespace solder {
 namespace {
 
 // Issue slots, measured on an H100: what the interpreter takes an element for a step, for a unary function
-// and for an operand that it does not read dense or as one value; what the GPU issues in the time a byte
+// and for an operand or output that is neither dense nor one value; what the GPU issues in the time a byte
 // moves; and, of the whole GPU, in 3 microseconds.
 constexpr int64_t kStepSlots = 16, kFunctionSlots = 40, kSpreadSlots = 40, kSlotsPerByte = 9;
 constexpr double kWorthSlots = 1e8;
@@ -17,7 +17,7 @@ constexpr double kWorthSlots = 1e8;
 ElementwisePath choose_path(const Program& program, const ElementwiseArgs& args) {
   using elementwise::Access;
   const bool is_map = program.num_operands == 1 && program.num_outputs == 1 &&
-                      access_of(args, args.operands[0]) == Access::dense;
+                      access_of(args, args.operands[0]) == Access::dense && stores_dense(args);
   const int64_t in_size = size_of(args.operands[0].dtype), out_size = size_of(args.outputs[0].dtype);
   const Op first = program.steps[0].op;
   if (is_map && in_size == 4 && out_size == 4 && program.num_steps == 2 &&
@@ -32,7 +32,10 @@ ElementwisePath choose_path(const Program& program, const ElementwiseArgs& args)
     if (access == Access::dense) bytes += size_of(args.operands[i].dtype);
     if (access == Access::channel || access == Access::strided) slots += kSpreadSlots;
   }
-  for (int i = 0; i < args.num_outputs; ++i) bytes += size_of(args.outputs[i].dtype);
+  for (int i = 0; i < args.num_outputs; ++i) {
+    bytes += size_of(args.outputs[i].dtype);
+    if (!stores_dense(args) && !stores_by_vectors(args, 4)) slots += kSpreadSlots;
+  }
   if (static_cast<double>(args.num_elems) * static_cast<double>(slots - kSlotsPerByte * bytes) < kWorthSlots)
     return ElementwisePath::interpreted;
   return is_map && in_size == 2 && out_size == 2 ? ElementwisePath::table : ElementwisePath::generated;
@@ -79,14 +82,15 @@ void ElementwisePass::prepare(const Context& context, ElementwiseKernels& kernel
 }
 
 Launch ElementwisePass::bind(const Context* context, std::span<const TensorView> operands,
-                             std::span<const TensorView> outputs, const void* constants) const {
+                             std::span<const TensorView> outputs, const void* constants,
+                             ThreadPool* pool) const {
   const ElementwiseArgs args = bind_elementwise(operands, outputs);
   SOLDER_REQUIRE(without_addresses(args) == layout_, invalid_argument,
                  "an elementwise pass is bound to tensors unlike those that it was planned for");
   if constexpr (kWithCuda) {
     if (context != nullptr) return bind_elementwise_cuda(*context, path_, program_, args, kernel_, constants);
   }
-  return [program = program_, args] { elementwise_cpu(program, args); };
+  return [program = program_, args, pool] { elementwise_cpu(program, args, pool); };
 }
 
 }  // namespace solder

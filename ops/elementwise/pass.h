@@ -12,14 +12,15 @@
 namespace solder {
 
 class Context;
+class ThreadPool;
 class ElementwiseKernel;
 class ElementwiseKernels;
 struct DeviceInfo;
 
 /// What a program runs as on a GPU.
 enum class ElementwisePath : uint8_t {
-  hand_written,  ///< mish or double_mish of one dense float32 array
-  table,         ///< one 16-bit array to another, by a table of all results
+  hand_written,  ///< mish or double_mish of one dense float32 array into another
+  table,         ///< one dense 16-bit array to another, by a table of all results
   generated,     ///< a kernel of its own, made at run time
   interpreted,   ///< the one kernel for all
 };
@@ -46,10 +47,10 @@ class ElementwisePass {
   void prepare(const Context& context, ElementwiseKernels& kernels, void* constants);
 
   /// The pass over these tensors, of the dtypes, shapes and strides that it was planned for; `context` null
-  /// is the CPU. Outputs may alias operands of the same dtype that are dense (in place); other overlap is
+  /// is the CPU. Outputs may alias operands of the same dtype, shape and strides (in place); other overlap is
   /// undefined.
   Launch bind(const Context* context, std::span<const TensorView> operands,
-              std::span<const TensorView> outputs, const void* constants) const;
+              std::span<const TensorView> outputs, const void* constants, ThreadPool* pool = nullptr) const;
 
  private:
   Program program_;

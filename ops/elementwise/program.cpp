@@ -22,14 +22,14 @@ bool broadcast_strides(const TensorView& view, const Shape& space, Shape* stride
   return true;
 }
 
-// An axis of the index space, with each operand's stride.
+// An axis of the index space, with the stride of each operand and output.
 struct Axis {
   int64_t extent;
   Shape strides;
 };
 
-// The axes, innermost first, as few as the operands' strides allow: one joins the one inside it when every
-// operand steps over both with one stride.
+// The axes, innermost first, as few as the strides allow: one joins the one inside it when every tensor steps
+// over both with one stride.
 std::vector<Axis> collapsed(const Shape& space, const std::vector<Shape>& strides) {
   std::vector<Axis> axes;
   for (size_t axis = space.size(); axis-- > 0;) {
@@ -94,13 +94,19 @@ ElementwiseArgs bind_elementwise(std::span<const TensorView> operands, std::span
                  unsupported, "an elementwise program takes at most ", kMaxOperands, " operands and ",
                  kMaxOutputs, " outputs");
   const Shape& shape = outputs[0].shape;
-  for (const TensorView& output : outputs) {
-    SOLDER_REQUIRE(output.shape == shape && is_dense(output), shape_mismatch,
-                   "an elementwise output has shape ", to_string(output.shape), " and strides ",
-                   to_string(output.strides), "; it must be dense, as the index space ", to_string(shape));
+  const int64_t num_elems = num_elements(shape);
+  const size_t num_tensors = operands.size() + outputs.size();
+  std::vector<Shape> strides(num_tensors);  // of the operands, then of the outputs
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    const TensorView& output = outputs[i];
+    bool is_free = output.shape == shape;  // each element has a place of its own, as far as one axis can tell
+    for (size_t axis = 0; is_free && axis < shape.size() && num_elems > 0; ++axis)
+      is_free = shape[axis] == 1 || output.strides[axis] != 0;
+    SOLDER_REQUIRE(is_free, shape_mismatch, "an elementwise output has shape ", to_string(output.shape),
+                   " and strides ", to_string(output.strides), "; it must have the index space ",
+                   to_string(shape), " and repeat no element");
+    strides[operands.size() + i] = output.strides;
   }
-
-  std::vector<Shape> strides(operands.size());
   for (size_t i = 0; i < operands.size(); ++i) {
     SOLDER_REQUIRE(broadcast_strides(operands[i], shape, &strides[i]), shape_mismatch, "operand ", i,
                    " of shape ", to_string(operands[i].shape), " does not broadcast to ", to_string(shape));
@@ -110,19 +116,20 @@ ElementwiseArgs bind_elementwise(std::span<const TensorView> operands, std::span
                  axes.size(), " axes after collapsing; at most ", kMaxDims, " are supported");
 
   ElementwiseArgs args;
-  args.num_elems = num_elements(shape);
+  args.num_elems = num_elems;
   args.num_operands = static_cast<int>(operands.size());
   args.num_outputs = static_cast<int>(outputs.size());
   args.rank = static_cast<int>(axes.size());
-  for (size_t i = 0; i < operands.size(); ++i) args.operands[i] = {operands[i].data, operands[i].dtype, {}};
-  for (size_t i = 0; i < outputs.size(); ++i) args.outputs[i] = {outputs[i].data, outputs[i].dtype, {}};
-  int64_t dense = 1;
-  for (size_t d = axes.size(), inner = 0; d-- > 0; ++inner) {
-    args.dims[d] = axes[inner].extent;
-    for (size_t i = 0; i < operands.size(); ++i) args.operands[i].strides[d] = axes[inner].strides[i];
-    for (size_t i = 0; i < outputs.size(); ++i) args.outputs[i].strides[d] = dense;
-    dense *= axes[inner].extent;
+  for (size_t i = 0; i < num_tensors; ++i) {
+    const bool is_operand = i < operands.size();
+    const TensorView& view = is_operand ? operands[i] : outputs[i - operands.size()];
+    Operand& bound = is_operand ? args.operands[i] : args.outputs[i - operands.size()];
+    bound = {view.data, view.dtype, {}};
+    for (size_t inner = 0; inner < axes.size(); ++inner)
+      bound.strides[axes.size() - 1 - inner] = axes[inner].strides[i];
   }
+  for (size_t inner = 0; inner < axes.size(); ++inner)
+    args.dims[axes.size() - 1 - inner] = axes[inner].extent;
   return args;
 }
 
@@ -145,6 +152,23 @@ elementwise::Access access_of(const ElementwiseArgs& args, const Operand& operan
     stride *= args.dims[d];
   }
   return dense ? Access::dense : scalar ? Access::scalar : channel ? Access::channel : Access::strided;
+}
+
+bool stores_dense(const ElementwiseArgs& args) {
+  bool dense = true;
+  for (int i = 0; i < args.num_outputs; ++i)
+    dense = dense && access_of(args, args.outputs[i]) == elementwise::Access::dense;
+  return dense;
+}
+
+bool stores_by_vectors(const ElementwiseArgs& args, int length) {
+  const auto last = static_cast<size_t>(args.rank) - 1;
+  bool fits = length > 1 && args.dims[last] % length == 0;
+  for (int i = 0; i < args.num_outputs; ++i) {
+    fits = fits && args.outputs[i].strides[last] == 1;
+    for (size_t d = 0; d < last; ++d) fits = fits && args.outputs[i].strides[d] % length == 0;
+  }
+  return fits;
 }
 
 bool fits_32_bits(int64_t num_elems) {

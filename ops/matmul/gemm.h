@@ -3,10 +3,12 @@
 #include <cstdint>
 
 #include "ops/math_mode.h"
+#include "runtime/cpu_level.h"
 
 namespace solder {
 
 class Context;
+class ThreadPool;
 
 /// `count` products C[i] = A[i] B[i] of dense row-major float32 matrices, as numpy.matmul has them.
 struct GemmShape {
@@ -20,8 +22,10 @@ struct GemmShape {
 /// A plain GEMM of packed matrices.
 GemmShape packed_gemm(int64_t m, int64_t n, int64_t k, bool transpose_b = false);
 
-/// On the CPU, in float32, each dot product summed in order of k.
-void gemm_cpu(const GemmShape& shape, const float* a, const float* b, float* c);
+/// On the CPU, in float32, on the pool's threads (null: the calling one). Each element is summed in order of
+/// k, with one rounding a term where the processor has FMA and two elsewhere: bits depend on nothing else.
+void gemm_cpu(const GemmShape& shape, const float* a, const float* b, float* c, ThreadPool* pool = nullptr,
+              CpuLevel level = best_cpu_level());
 
 /// Enqueues cuBLAS on the context's stream, as exact as Math says. k = 0 gives zeros.
 void gemm_cuda(const Context& context, const GemmShape& shape, Math math, const float* a, const float* b,

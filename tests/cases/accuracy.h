@@ -123,6 +123,14 @@ inline double exact_value(Op op, double a, double b) {
     case Op::pow: return std::pow(a, b);
     case Op::min: return std::min(a, b);
     case Op::max: return std::max(a, b);
+    case Op::less: return a < b;
+    case Op::less_equal: return a <= b;
+    case Op::equal: return a == b;
+    case Op::not_equal: return a != b;
+    case Op::keep_if: return b != 0 ? a : 0.0;
+    case Op::keep_unless: return b != 0 ? 0.0 : a;
+    case Op::either:
+      return std::bit_cast<float>(float_bits(static_cast<float>(a)) | float_bits(static_cast<float>(b)));
     default: return NAN;
   }
 }

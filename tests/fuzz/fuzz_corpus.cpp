@@ -1,10 +1,11 @@
 // Writes the sample files of format_samples.h and solder-run's own graphs as seeds for libFuzzer: fuzz_corpus
 // FOLDER makes FOLDER/npy, FOLDER/safetensors and FOLDER/text_graph, and FOLDER/functions.dict with the words of
-// every elementwise function.
+// every function.
 #include <filesystem>
 #include <fstream>
 #include <vector>
 
+#include "examples/solder_run/text_calls.h"
 #include "examples/solder_run/text_graph.h"
 #include "tests/cases/format_samples.h"
 #include "tests/cases/text_graph_sample.h"
@@ -30,11 +31,12 @@ int main(int argc, char** argv) {
                kNpyVersion2, kNpyVersion3, kNpyF8, kNpyI8, kNpyBigEndian, kNpyStructured, kNpyObject});
   write_seeds(folder / "safetensors",
               {kSafetensorsPlain, kSafetensorsMixed, kSafetensorsNames, kSafetensorsNothing});
-  std::vector<std::string_view> texts{kEverything, kOuterProducts};
+  std::vector<std::string_view> texts{kEverything, kBuilderCalls, kOuterProducts};
   for (size_t i = 0; i < solder_run::kNumBuiltIns; ++i) texts.push_back(solder_run::kBuiltIns[i].text);
   write_seeds(folder / "text_graph", texts);
 
   std::ofstream words(folder / "functions.dict");
+  for (const std::string& name : solder_run::builder_call_names()) words << '"' << name << " \"\n";
   for (const solder::OpInfo& info : solder::kOps) {
     if (info.is_callable) words << '"' << info.name << " \"\n";
     for (int i = 0; i < info.num_params(); ++i) words << "\" " << info.params[i].name << "=2\"\n";

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <optional>
 #include <random>
 #include <string>
 #include <vector>
@@ -39,6 +40,24 @@ namespace solder::test {
 
 /// Under compute-sanitizer (see tests/gpu/sanitize.sh), where a run takes seconds: fewer repeats and values.
 inline bool is_sanitized() { return std::getenv("SOLDER_SANITIZED") != nullptr; }
+
+/// An environment variable for a scope (null: unset).
+class EnvironmentVariable {
+ public:
+  EnvironmentVariable(const char* name, const char* value) : name_(name) {
+    if (const char* before = std::getenv(name)) before_ = before;
+    set(value);
+  }
+  ~EnvironmentVariable() { set(before_ ? before_->c_str() : nullptr); }
+  EnvironmentVariable(const EnvironmentVariable&) = delete;
+  EnvironmentVariable& operator=(const EnvironmentVariable&) = delete;
+
+ private:
+  void set(const char* value) { value != nullptr ? setenv(name_, value, 1) : unsetenv(name_); }
+
+  const char* name_;
+  std::optional<std::string> before_;
+};
 
 inline bool has_gpu() { return Device::best().is_cuda(); }
 

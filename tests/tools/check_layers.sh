@@ -1,15 +1,15 @@
 #!/bin/sh
 # check_layers.sh FILE...: rules of the layout. The FILEs are what NVRTC compiles without headers.
 cd "$(dirname "$0")/../.." || exit 1
-seen='<solder/solder.h>|"(\.\./)?device_option.h"'
+seen='<solder/solder.h>|"(\.\./)?device_option.h"|"(networks|katago)/'
 faults=$(
   # examples -> graph -> ops -> runtime; examples see solder.h alone, and what they share.
   grep -rnE '#include "(ops|graph|examples|tests)/' runtime
   grep -rnE '#include "(graph|examples|tests)/' ops
   grep -rnE '#include "(examples|tests)/' graph
   grep -nE '#include ("|<solder/)' examples/*.cpp | grep -vE "$seen"
-  # solder-run is of several files, which see one another.
-  grep -nE '#include (".*/|<solder/)' examples/solder_run/* | grep -vE "$seen"
+  # Programs of several files see one another's.
+  grep -nE '#include (".*/|<solder/)' examples/*/*.h examples/*/*.cpp | grep -vE "$seen"
   # What differs between node kinds stands in their files and the table of those.
   grep -rn 'case NodeKind::' runtime ops graph examples | grep -v '^graph/nodes/'
   # PTX has one place.

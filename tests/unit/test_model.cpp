@@ -223,11 +223,68 @@ TEST_CASE("compile: everything that is wrong with the weights is said at once") 
                     {"model.layer1.weight", uniform({2, 2, 1, 1}, 2)}};
   CHECK_ERROR(compile(g, weights, {.device = Device::cpu()}), invalid_argument, "layer0.weight",
               "[2, 3, 1, 1]", "\"layer1.weight\" was given", "layer19.weight", "10 more",
-              "model.layer1.weight");
+              "model.layer1.weight", "of 30 weights 30");
   weights.left_out["layer1.weight"] = "F64";
   CHECK_ERROR(compile(g, weights, {.device = Device::cpu()}), invalid_argument, "is there, as F64");
   CHECK_ERROR(compile(g, weights, {.device = Device::cpu(), .conv = "winograd"}), invalid_argument,
               "winograd", "im2col", "rows");
+}
+
+TEST_CASE("compile: a missing weight is shown with the name most like it, and then what is surplus") {
+  Graph g;
+  const Value x = g.input("x", {1, 2, 4, 4});
+  Value v = g.conv2d(x, g.parameter("layer1.0.conv1.weight", {2, 2, 1, 1}));
+  v = g.conv2d(v, g.parameter("layer1.0.downsample.0.weight", {2, 2, 1, 1}));
+  g.output("y", g.conv2d(v, g.parameter("2.weight", {2, 2, 1, 1})));
+  const Tensor w = uniform({2, 2, 1, 1}, 1);
+  const auto message = [&](const TensorMap& weights) {
+    try {
+      compile(g, weights, {.device = Device::cpu()});
+    } catch (const Error& error) {
+      return std::string(error.what());
+    }
+    return std::string();
+  };
+  const auto has = [](const std::string& text, const std::string& words) {
+    return text.find(words) != std::string::npos;
+  };
+  // Surplus is no error, and not a word is said of it.
+  TensorMap right{
+      {"layer1.0.conv1.weight", w}, {"layer1.0.downsample.0.weight", w}, {"2.weight", w}, {"fc.bias", w}};
+  right.left_out["bn.num_batches_tracked"] = "I64";
+  CHECK(message(right).empty());
+
+  // What another parameter uses is no candidate, however alike it is.
+  TensorMap other = right;
+  other.erase("layer1.0.downsample.0.weight");
+  other["layer1.0.shortcut.0.weight"] = uniform({2, 2, 3, 3}, 2);
+  std::string text = message(other);
+  CAPTURE(text);
+  CHECK(has(text, "of 3 weights 1 cannot be used"));
+  CHECK(has(text, "closest is \"layer1.0.shortcut.0.weight\", float32 [2, 2, 3, 3]"));
+  CHECK(has(text, "not asked for: \"fc.bias\", \"layer1.0.shortcut.0.weight\""));
+  CHECK(!has(text, "strip_prefix"));
+  CHECK(!has(text, "num_batches_tracked"));
+
+  // A prefix that all of them have.
+  TensorMap behind;
+  for (const auto& [name, tensor] : right) behind["net." + name] = tensor;
+  text = message(behind);
+  CHECK(has(text, "of 3 weights 3"));
+  CHECK(has(text, "closest is \"net.2.weight\""));
+  CHECK(has(text, "behind \"net.\": load_safetensors(path, {.strip_prefix = \"net.\"})"));
+  behind.strip_prefix("net.");
+  CHECK(message(behind).empty());
+
+  // Nothing alike, and nothing at all.
+  text = message({{"embedding", w}});
+  CHECK(!has(text, "closest"));
+  CHECK(has(text, "not asked for: \"embedding\""));
+  CHECK(has(message({}), "no weights were given at all"));
+
+  TensorMap many = other;
+  for (int i = 0; i < 30; ++i) many["surplus" + std::to_string(i)] = w;
+  CHECK(has(message(many), "\"surplus24\" and 12 more"));
 }
 
 TEST_CASE("data: PyTorch's convolution and double mish, from the files it wrote") {

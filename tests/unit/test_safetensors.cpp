@@ -138,6 +138,49 @@ TEST_CASE("safetensors: a checkpoint in several files is merged, and no name is 
   CHECK(all.left_out.size() == 3);
 }
 
+TEST_CASE("safetensors: a checkpoint in several files is loaded by one call") {
+  const TempFolder folder;
+  const std::string a = folder.path("a.safetensors"), b = folder.path("b.safetensors");
+  save_safetensors(a, {{"model.0.weight", Tensor::from({1}, {1})}});
+  save_safetensors(b, {{"model.0.bias", Tensor::from({1}, {2})}, {"step", Tensor::from({1}, {3})}});
+  CHECK(load_safetensors({a, b}).size() == 3);
+  CHECK(load_safetensors({a}).size() == 1);
+  CHECK(load_safetensors(std::vector<std::string>{}).empty());
+  const TensorMap all = load_safetensors(std::vector<std::string>{a, b}, {.strip_prefix = "model."});
+  CHECK(all.at("0.weight").floats()[0] == 1);
+  CHECK(all.at("0.bias").floats()[0] == 2);
+  CHECK(all.at("step").floats()[0] == 3);
+  check_error(ErrorKind::invalid_argument, {"given twice: \"model.0.weight\""}, [&] {
+    load_safetensors({a, a});
+  });
+  check_error(ErrorKind::io, {"no.safetensors"}, [&] {
+    load_safetensors({a, folder.path("no.safetensors")});
+  });
+}
+
+TEST_CASE("safetensors: a prefix is taken off names, and a wrong one is an error") {
+  const Tensor a = Tensor::from({1}, {1}), b = Tensor::from({1}, {2});
+  TensorMap tensors = parse(samples::kSafetensorsMixed);  // bn.weight, and bn.num_batches_tracked left out
+  tensors["head.bn.weight"] = a;
+  tensors.strip_prefix("");
+  CHECK(tensors.size() == 2);
+  check_error(ErrorKind::invalid_argument, {"no name starts with \"module.\"", "\"head.bn.weight\""},
+              [&] { tensors.strip_prefix("module."); });
+  check_error(ErrorKind::invalid_argument, {"without \"head.\" given twice: \"bn.weight\""},
+              [&] { tensors.strip_prefix("head."); });
+  CHECK(tensors.at("head.bn.weight").floats()[0] == 1);  // nothing has changed
+  tensors.strip_prefix("bn.");
+  CHECK(tensors.at("weight").floats()[0] == 1.5f);
+  CHECK(tensors.left_out.at("num_batches_tracked") == "I64");
+  CHECK(tensors.size() == 2);
+  TensorMap counters{{"x", b}};
+  counters.left_out = {{"m.x", "I64"}};
+  check_error(ErrorKind::invalid_argument, {"given twice: \"x\""}, [&] { counters.strip_prefix("m."); });
+  TensorMap nothing;
+  nothing.strip_prefix("model.");
+  CHECK(nothing.empty());
+}
+
 TEST_CASE("safetensors: the header is the same in a program whose locale groups digits") {
   const TempFolder folder;
   const TensorMap tensors{{"w", counting_tensor({1000, 2}, DType::float16)}, {"v", Tensor::empty({12345})}};

@@ -2,15 +2,18 @@
 // include "graph/...", whose declarations it would repeat.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <random>
 #include <string>
 #include <vector>
 
+#include "examples/solder_run/text_calls.h"
 #include "examples/solder_run/text_graph.h"
 #include "tests/cases/text_graph_sample.h"
 
 using namespace solder_run;
+using samples::kBuilderCalls;
 using samples::kEverything;
 using solder::DType;
 using solder::ErrorKind;
@@ -41,6 +44,55 @@ Graph everything() {
   return g;
 }
 
+Graph builder_calls() {
+  Graph graph;
+  const auto output = [&](Value v, const char* name) { graph.output(name, graph.name(v, name)); };
+  const Value x = graph.input("x", {1, 4, 6, 6}), w = graph.parameter("w", {4, 2, 2, 2});
+  const Value c = graph.parameter("c", {4}), v = graph.parameter("v", {6});
+  output(graph.conv_transpose2d(
+             x, w, c, {.stride = 2, .padding = {1, 0, 0, 1}, .output_padding = {1, 0}, .groups = 2}),
+         "a");
+  const Value b = graph.name(graph.reshape(x, {0, -1, 36}), "b"), d = graph.name(graph.flatten(b), "d");
+  const Value f = graph.name(graph.squeeze(graph.name(graph.unsqueeze(d, {0, -1}), "e"), {0}), "f");
+  const Value f2 = graph.name(graph.squeeze(f), "f2"), g = graph.name(graph.permute(x, {0, 3, 1, 2}), "g");
+  output(graph.expand(g, {2, -1, 4, -1}), "h");
+  output(graph.tile(f2, {2, 1}), "i");
+  const Value k = graph.name(graph.add(x, graph.name(graph.per_channel(c), "j")), "k");
+  const Value m = graph.name(graph.gather(graph.name(graph.concat({x, k, x}, 1), "l"), 1, {0, 11, -1}), "m");
+  const Value n =
+      graph.name(graph.max_pool2d(m, {.kernel = 3, .stride = 2, .padding = 1, .ceil_mode = true}), "n");
+  const Value o = graph.name(
+      graph.avg_pool2d(n, {.kernel = {2, 1}, .stride = 1, .padding = {1, 0}, .count_include_pad = false}),
+      "o");
+  output(graph.global_avg_pool(o), "p");
+  output(graph.global_max_pool(o), "q");
+  output(graph.mean(o, {2, 3}, true), "r");
+  output(graph.sum(o, {}), "s");
+  output(graph.reduce_max(o, {0}), "t");
+  output(graph.reduce_min(o, {}, true), "u");
+  const Value b2 = graph.name(graph.log_softmax(graph.name(graph.softmax(o, 1), "a2")), "b2");
+  const Value c2 = graph.name(graph.resize(b2, {.scale = 2, .rounding = solder::ResizeRounding::ceil}), "c2");
+  const Value d2 = graph.name(graph.resize(c2, {.size = {7, 5},
+                                                .mode = solder::ResizeMode::bilinear,
+                                                .coordinates = solder::ResizeCoordinates::align_corners}),
+                              "d2");
+  output(graph.resize(c2, {.size = {7, 0}, .scale = {0, 1.5}}), "d3");
+  output(graph.pad(d2, {0, 0, 1, 2}, {0, -1, 2, 1}, solder::PadMode::edge), "e2");
+  output(graph.pad(x, {0, 0, 1, 1}, {0, 0, 1, 1}, solder::PadMode::constant, -1.5f), "f3");
+  const Value h2 =
+      graph.name(graph.depth_to_space(graph.name(graph.space_to_depth(x, 2), "g2"), 2, true), "h2");
+  const Value i2 = graph.name(graph.batch_norm(h2, c, c, c, c, 0.001f), "i2");
+  const Value j2 = graph.name(graph.layer_norm(i2, v, v, 1, 0.1f), "j2");
+  const Value l2 =
+      graph.name(graph.lrn(graph.name(graph.group_norm(j2, c, c, 2), "k2"), 3, 0.1f, 0.5f, 2), "l2");
+  const Value m2 = graph.name(graph.greater(x, l2), "m2"), n2 = graph.name(graph.less_equal(x, 0.0f), "n2");
+  output(graph.where(m2, n2, x), "o2");
+  const Value wide = graph.parameter("wide", {5, 6}), five = graph.parameter("five", {5});
+  const Value p2 = graph.name(graph.linear(x, wide, five), "p2");
+  output(graph.matmul(p2, graph.parameter("back", {5, 2})), "q2");
+  return graph;
+}
+
 // The error of parsing `text`: "kind: message", empty when there is none.
 std::string error_of(const std::string& text, const ShapeOverrides& shapes = {}) {
   try {
@@ -57,6 +109,23 @@ TEST_CASE("text graphs: every form of a line makes what the builder makes") {
   const Graph parsed = parse_graph(kEverything, "net.txt");
   CHECK(dump(parsed) == dump(everything()));
   CHECK(parsed == everything());
+
+  const Graph calls = parse_graph(kBuilderCalls, "net.txt");
+  CHECK(dump(calls) == dump(builder_calls()));
+  CHECK(calls == builder_calls());
+
+  solder::TensorMap weights, inputs{{"x", solder::Tensor::empty({1, 4, 6, 6})}};
+  for (size_t i = 0; i < 144; ++i) inputs.at("x").floats()[i] = 1 + static_cast<float>(i % 7);
+  for (const solder::Node& node : calls.nodes()) {
+    if (node.kind != solder::NodeKind::parameter) continue;
+    const solder::Tensor ones = solder::Tensor::empty(node.outputs[0].shape);
+    std::fill_n(static_cast<float*>(ones.data()), ones.num_elems(), 1.0f);
+    weights[node.name] = ones;
+  }
+  const solder::TensorMap results =
+      compile(calls, weights, {.device = solder::Device::cpu()}).session().run(inputs);
+  for (const auto& [name, value] : calls.outputs())
+    CHECK(results.at(name).shape() == calls.type(value).shape);
 
   for (const char* line_end : {"\r\n", "\r"}) {
     std::string text = "\xef\xbb\xbf";  // a byte order mark, as Windows writes it
@@ -107,6 +176,18 @@ TEST_CASE("text graphs: every function by its name") {
       "net.txt");
   CHECK(products.type(products.outputs()[0].second).shape == solder::Shape{5, 7});
   CHECK(products.type(products.outputs()[1].second).shape == solder::Shape{5, 7});
+}
+
+TEST_CASE("text graphs: every call of the builder is in the grammar and in the sample") {
+  const std::string sample = kEverything + kBuilderCalls, text = grammar();
+  const auto has = [](const std::string& in, const std::string& word) {
+    return in.find(word) != std::string::npos;
+  };
+  for (const std::string& name : builder_call_names()) {
+    INFO(name);
+    CHECK((has(text, "\n  " + name + " ") || has(text, "   " + name + " ")));
+    CHECK((has(sample, "= " + name + " ") || has(sample, "=" + name + " ")));
+  }
 }
 
 TEST_CASE("text graphs: errors name the file, the line and what would be right") {
@@ -164,6 +245,35 @@ TEST_CASE("text graphs: errors name the file, the line and what would be right")
       {"input x 4\ny = slice x start=1\n", "invalid argument: net.txt:2: ", "slice needs axis=NUMBER"},
       {"input x 4\ny = slice x axis=4294967296\n", "invalid argument: net.txt:2: ", "axis"},
       {"input x 4\ny = cast x\n", "invalid argument: net.txt:2: ", "dtype="},
+      {"input x 4\ny = cast x dtype=int8\n", "invalid argument: net.txt:2: ", "\"int8\" is not a dtype"},
+      {"input x 4\ny = concat axis=0\n",
+       "invalid argument: net.txt:2: ", "concat takes 1 or more arguments, not 0"},
+      {"input x 4\ny = concat x x\n", "invalid argument: net.txt:2: ", "concat needs axis=NUMBER"},
+      {"input x 4\ny = reshape x\n", "invalid argument: net.txt:2: ", "reshape needs shape=NUMBER,..."},
+      {"input x 4\ny = reshape x shape=2,a\n", "invalid argument: net.txt:2: ", "whole numbers with commas"},
+      {"input x 4\ny = reshape x shape=3,-1\n", "shape mismatch: net.txt:2: y: ", "[4]"},
+      {"input x 4\ny = permute x axes=1\n", "invalid argument: net.txt:2: y: ", "axis 1"},
+      {"input x 4\ny = mean x axes=0,0\n", "invalid argument: net.txt:2: y: ", "named twice"},
+      {"input x 4\ny = mean x keep_dims=2\n", "invalid argument: net.txt:2: ", "\"2\" is none of 0, 1"},
+      {"input x 4\ny = softmax x axis=99999999999\n", "invalid argument: net.txt:2: y: ", "axis"},
+      {"input x 4\ny = gather x axis=0 indices=4\n", "invalid argument: net.txt:2: y: ", "4"},
+      {"input x 4\ny = max_pool2d x\n", "invalid argument: net.txt:2: ", "max_pool2d needs kernel=NUMBER"},
+      {"input x 1,1,4,4\ny = max_pool2d x kernel=5\n", "shape mismatch: net.txt:2: y: ", "reaches over 5"},
+      {"input x 1,1,4,4\ny = max_pool2d x kernel=2 count_include_pad=0\n",
+       "invalid argument: net.txt:2: ", "max_pool2d has no \"count_include_pad\""},
+      {"input x 1,1,4,4\ny = resize x size=2 mode=bilinar\n",
+       "invalid argument: net.txt:2: ", "is none of nearest, bilinear (did you mean \"bilinear\"?)"},
+      {"input x 1,1,4,4\ny = resize x scale=2,x\n", "invalid argument: net.txt:2: ", "takes a number"},
+      {"input x 1,1,4,4\ny = resize x scale=1,2,3\n", "invalid argument: net.txt:2: ", "3 numbers"},
+      {"input x 1,1,4,4\ny = resize x scale=nan\n", "invalid argument: net.txt:2: y: ", "scale nan"},
+      {"input x 4\ny = pad x before=1 after=1 mode=mirror\n",
+       "invalid argument: net.txt:2: ", "none of constant, reflect, edge"},
+      {"input x 4\ny = pad x before=1,1 after=1\n", "invalid argument: net.txt:2: y: ", "needs 1 of each"},
+      {"input x 4\ny = batch_norm x x x\n",
+       "invalid argument: net.txt:2: ", "batch_norm takes 5 arguments, not 3"},
+      {"input x 4\ninput z 3\ny = greater x z\n", "shape mismatch: net.txt:3: y: ", "do not broadcast"},
+      {"input x 4\ny = where x 1 x\n", "invalid argument: net.txt:2: ", "\"1\" is a number"},
+      {"input x 4\ny = max_pol2d x\n", "invalid argument: net.txt:2: ", "did you mean \"max_pool2d\"?"},
       {"input x 4\ninput y 5\nz = add x y\n", "shape mismatch: net.txt:3: ", "do not broadcast"},
       {"input x 1,3,8,8\nparameter w 4,3,3,3\ny = conv2d x w stride=0\n",
        "invalid argument: net.txt:3: ", "stride"},
@@ -205,7 +315,7 @@ TEST_CASE("text graphs: a shape from outside replaces an input's") {
 
 // SOLDER_MUTATIONS sets how many (default 20,000): any bytes give a graph or a solder::Error.
 TEST_CASE("text graphs: mutated texts") {
-  std::vector<std::string> seeds{kEverything};
+  std::vector<std::string> seeds{kEverything, kBuilderCalls};
   for (size_t i = 0; i < kNumBuiltIns; ++i) seeds.push_back(kBuiltIns[i].text);
   const char* const pieces[] = {" ",    "\n",    "=", ",",  "-1",   "0",      "9223372036854775807",
                                 "x",    "y",     "#", "\0", "conv", "output", "input ",
@@ -233,6 +343,6 @@ TEST_CASE("text graphs: mutated texts") {
     } catch (const solder::Error&) {
     }
   }
-  CHECK(accepted > num_texts / 50);  // or the mutations say nothing about what comes after the first line
+  CHECK(accepted > num_texts / 100);  // or the mutations say nothing about what comes after the first line
   CHECK(accepted < num_texts);
 }

@@ -69,6 +69,33 @@ TEST_CASE("threads: 16 of them, one model, a session each, 100,000 runs: the sam
   }
 }
 
+TEST_CASE("threads: the CPU's give the same bits whatever their number, in sessions that share them too") {
+  // Each loop is large enough to be shared: elementwise, the convolution, the product.
+  const EnvironmentVariable more("SOLDER_THREADS", "8");  // than there may be processors
+  Graph g;
+  const Value x = g.input("x", {3, 24, 40, 41}), w = g.parameter("w", {50, 24, 3, 3});
+  const Value conv = g.mish(g.conv2d(g.gelu(x), w, {.padding = 1}));
+  g.output("y", g.tanh(g.matmul(conv, g.parameter("m", {41, 70}))));
+  const TensorMap weights{{"w", uniform({50, 24, 3, 3}, 5)}, {"m", uniform({41, 70}, 6)}};
+  const Tensor image = uniform({3, 24, 40, 41}, 7);
+  const auto model = [&](int threads) { return compile(g, weights, {.threads = threads}); };
+  const Tensor expected = model(1).session().run({{"x", image}}).at("y");
+  for (const int threads : {0, 2, 3, 8}) {
+    CAPTURE(threads);
+    const Model shared = model(threads);
+    std::atomic<int> num_right = 0;
+    const auto user = [&] {
+      Session session = shared.session();
+      for (int run = 0; run < 5; ++run) num_right += same_bits(session.run({{"x", image}}).at("y"), expected);
+    };
+    std::thread other(user);
+    user();
+    other.join();
+    CHECK(num_right == 10);
+  }
+  CHECK_ERROR(model(-1), invalid_argument, "threads", "-1");
+}
+
 #if SOLDER_WITH_CUDA
 GPU_TEST_CASE("threads: models, sessions and memory come and go while other threads record") {
   constexpr int kNumRecorders = 8, kNumSessions = 100, kNumCompilers = 4, kNumModels = 25;

@@ -1,59 +1,112 @@
-// The convolution without a GPU: plain loops in float32.
+// The convolution without a GPU: for each image and group a product of the weights, as they lie, and columns
+// of taps, of which a panel at a time is packed. There is no column matrix.
+
+#include "ops/conv/cpu/cpu.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "ops/conv/kernels.h"
+#include "ops/matmul/panel_cpu.h"
 
 namespace solder {
 namespace {
 
-// y [P,Q] += one channel x [H,W] under its filter w [R,S].
-void add_channel(const ConvShape& s, const float* x, const float* w, float* y) {
-  const int64_t P = s.P(), Q = s.Q();
-  for (int64_t tap = 0; tap < s.R * s.S; ++tap) {
-    const float weight = w[tap], outside = weight * 0;  // NaN where the weight is not finite
-    // Output columns whose input column lies inside the image: begin <= q < end.
-    const int64_t shift = tap % s.S * s.dil_w - s.pad_left, last = s.W - 1 - shift;
-    const int64_t end = last < 0 ? 0 : std::min(Q, last / s.stride_w + 1);
-    const int64_t begin = shift >= 0 ? 0 : std::min(end, (-shift + s.stride_w - 1) / s.stride_w);
-    for (int64_t p = 0; p < P; ++p) {
-      const int64_t h = p * s.stride_h + tap / s.S * s.dil_h - s.pad_top;
-      const bool is_inside = h >= 0 && h < s.H;
-      const float* x_row = x + h * s.W + shift;
-      float* y_row = y + p * Q;
-      if (is_inside && s.stride_w == 1) {
-        for (int64_t q = begin; q < end; ++q) y_row[q] += weight * x_row[q];
-      } else if (is_inside) {
-        for (int64_t q = begin; q < end; ++q) y_row[q] += weight * x_row[q * s.stride_w];
-      }
-      for (int64_t q = 0; outside != 0 && q < Q; ++q)
-        if (!is_inside || q < begin || q >= end) y_row[q] += outside;
+// Part of an output row in a panel: its columns are [at, at + count).
+struct Run {
+  int64_t at, count;
+  int64_t h, w;  // what tap (0, 0) sees from its first column
+};
+
+struct Operands {
+  ConvShape s;
+  ConvStrides strides;
+  int64_t Q, gemm_k, gemm_n;
+  const float* x;
+  const float* w;
+  float* y;
+
+  const float* a(int64_t i) const { return w + i % s.groups * s.gemm_m() * gemm_k; }
+  float* c(int64_t i) const { return y + i / s.groups * strides.y + i % s.groups * s.gemm_m() * gemm_n; }
+
+  // Row k = (c, r, t) of the panel is what tap (r, t) of channel c sees from each output; zeros are padding.
+  void pack(int64_t i, int64_t k_begin, int64_t k_end, int64_t column, int64_t columns, float* panel) const {
+    Run runs[kPanelColumns];
+    int64_t num_runs = 0;
+    for (int64_t at = 0, p = column / Q, q = column % Q; at < columns; ++p, q = 0) {
+      const int64_t count = std::min(columns - at, Q - q);
+      runs[num_runs++] = {at, count, p * s.stride_h - s.pad_top, q * s.stride_w - s.pad_left};
+      at += count;
+    }
+    const int64_t c = i % s.groups * (s.C / s.groups) + k_begin / (s.R * s.S);
+    const float* image = x + i / s.groups * strides.x + c * s.H * s.W;
+    int64_t r = k_begin / s.S % s.R, t = k_begin % s.S;
+    for (int64_t k = k_begin; k < k_end; ++k, panel += kPanelColumns) {
+      for (const Run* run = runs; run < runs + num_runs; ++run)
+        copy_run(image, run->h + r * s.dil_h, run->w + t * s.dil_w, run->count, t == 0, panel + run->at);
+      if (++t < s.S) continue;
+      t = 0;
+      if (++r < s.R) continue;
+      r = 0;
+      image += s.H * s.W;
     }
   }
-}
+
+  // What `count` outputs see at row h of the image [H,W], the first of them at column w_begin.
+  void copy_run(const float* image, int64_t h, int64_t w_begin, int64_t count, bool prefetches,
+                float* to) const {
+    // The first output that sees column w or one to the right of it.
+    const auto first = [&](int64_t w) {
+      return s.stride_w == 1 ? w - w_begin : ceil_div(std::max(w - w_begin, int64_t{0}), s.stride_w);
+    };
+    const bool is_inside = h >= 0 && h < s.H;
+    const int64_t low = is_inside ? std::clamp(first(0), int64_t{0}, count) : count;
+    const int64_t high = std::clamp(first(s.W), low, count);
+    std::fill_n(to, low, 0.0f);
+    std::fill_n(to + high, count - high, 0.0f);
+    if (low == high) return;
+    const float* const from = image + (h * s.W + w_begin + low * s.stride_w);
+    if (prefetches)  // of channels to come, which lie too far apart for the processor to foresee
+      for (int64_t j = 0; j < count + 16; j += 16) __builtin_prefetch(from + (4 * s.H * s.W + j));
+    if (s.stride_w != 1)
+      for (int64_t j = low; j < high; ++j) to[j] = from[(j - low) * s.stride_w];
+    else if (high - low == kPanelColumns)  // most, and faster without a call
+      std::memcpy(to, from, kPanelColumns * sizeof(float));
+    else
+      std::copy_n(from, high - low, to + low);
+  }
+};
 
 struct CpuPlan final : ConvPlan {
   ConvShape shape;
+  ConvStrides strides;
 
-  // Each output is summed in the order c, r, s.
   void enqueue(const Context*, const ConvTensors& t) const override {
-    const ConvShape& s = shape;
-    const int64_t group_c = s.C / s.groups;
-    for (int64_t i = 0; i < s.N * s.K; ++i) {
-      const int64_t n = i / s.K, k = i % s.K, first_c = k / (s.K / s.groups) * group_c;
-      float* y = t.y + i * s.gemm_n();
-      std::fill_n(y, s.gemm_n(), 0.0f);
-      for (int64_t c = 0; c < group_c; ++c)
-        add_channel(s, t.x + (n * s.C + first_c + c) * s.H * s.W, t.w + (k * group_c + c) * s.R * s.S, y);
-    }
+    conv_cpu(shape, strides, t.x, t.w, t.y, t.pool);
   }
 };
 
 }  // namespace
 
+void conv_cpu(const ConvShape& shape, const ConvStrides& strides, const float* x, const float* w, float* y,
+              ThreadPool* pool, CpuLevel level) {
+  ConvShape s = shape;
+  const bool is_product = s.R == 1 && s.S == 1 && s.stride_h == 1 && s.stride_w == 1 && s.pad_top == 0 &&
+                          s.pad_left == 0 && s.pad_bottom == 0 && s.pad_right == 0;
+  if (is_product) s.W *= s.H, s.H = 1;  // of pixels, whatever their row
+  multiply_panels({.count = s.N * s.groups,
+                   .m = s.gemm_m(),
+                   .n = s.gemm_n(),
+                   .k = s.gemm_k(),
+                   .ld_a = s.gemm_k(),
+                   .ld_c = s.gemm_n()},
+                  Operands{s, strides, s.Q(), s.gemm_k(), s.gemm_n(), x, w, y}, pool, level);
+}
+
 std::unique_ptr<ConvPlan> make_cpu_conv(const ConvProblem& problem, const DeviceInfo*, std::string*) {
   auto plan = std::make_unique<CpuPlan>();
   plan->shape = problem.shape;
+  plan->strides = problem.strides();
   plan->words = "loops";
   return plan;
 }

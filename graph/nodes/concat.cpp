@@ -1,0 +1,118 @@
+#include "graph/nodes/node_def.h"
+#include "ops/elementwise/pass.h"
+#include "runtime/check.h"
+
+namespace solder {
+namespace {
+
+size_t axis_of(const Node& node) {
+  return static_cast<size_t>(std::get<ConcatAttributes>(node.attributes).axis);
+}
+
+std::vector<TensorType> infer(const Node& node, std::span<const TensorType> inputs) {
+  TensorType result = inputs[0];
+  const size_t axis = axis_of(node);
+  SOLDER_REQUIRE(axis < result.shape.size(), invalid_argument, node.name, ": ", to_string(result.shape),
+                 " has no axis ", axis);
+  result.shape[axis] = 0;
+  for (const TensorType& input : inputs) {
+    TensorType rest = input;
+    if (axis < rest.shape.size()) rest.shape[axis] = 0;
+    SOLDER_REQUIRE(rest == result, shape_mismatch, node.name, ": ", to_string(inputs[0]), " and ",
+                   to_string(input), " differ in more than axis ", axis);
+  }
+  for (const TensorType& input : inputs)
+    SOLDER_REQUIRE(!__builtin_add_overflow(result.shape[axis], input.shape[axis], &result.shape[axis]),
+                   invalid_argument, node.name, ": axis ", axis, " has more than 2^63 elements");
+  return {result};
+}
+
+// The part of `whole` that begins at `start` of the axis and has the input's shape.
+TensorView part_of(const TensorView& whole, size_t axis, int64_t start, const TensorView& input) {
+  TensorView part = whole;
+  part.shape = input.shape;
+  if (part.data != nullptr)
+    part.data = static_cast<char*>(whole.data) + start * whole.strides[axis] * size_of(whole.dtype);
+  return part;
+}
+
+// A copy of each input that was not computed in its part.
+class ConcatRun final : public NodeRun {
+ public:
+  explicit ConcatRun(const PlanRequest& request) : axis_(axis_of(request.node)) {
+    Program copy;
+    copy.num_operands = copy.num_outputs = 1;
+    copy.push({.op = Op::store_output});
+    int64_t start = 0;
+    for (size_t i = 0; i < request.inputs.size(); ++i) {
+      const TensorView& input = request.inputs[i];
+      const TensorView part = part_of(request.outputs[0], axis_, start, input);
+      const bool is_there =
+          input.strides == part.strides && request.lies_at(i, start * part.strides[axis_]);
+      if (!is_there && num_elements(input.shape) > 0) {
+        copies_.push_back({i, start, ElementwisePass(copy, {&input, 1}, {&part, 1}, request.device)});
+      }
+      start += input.shape[axis_];
+    }
+    set_words(request.inputs.size());
+  }
+
+  void prepare(const Context& context, ElementwiseKernels& kernels, void*) override {
+    for (Copy& copy : copies_) copy.pass.prepare(context, kernels, nullptr);
+  }
+
+  Launch bind(const BoundNode& node, const Context* context) const override {
+    if (copies_.empty()) return {};
+    std::vector<Launch> launches;
+    for (const Copy& copy : copies_) {
+      const TensorView part = part_of(node.outputs[0], axis_, copy.start, node.inputs[copy.input]);
+      launches.push_back(
+          copy.pass.bind(context, {&node.inputs[copy.input], 1}, {&part, 1}, nullptr, node.pool));
+    }
+    return [launches] {
+      for (const Launch& launch : launches) launch();
+    };
+  }
+
+ private:
+  struct Copy {
+    size_t input;
+    int64_t start;
+    ElementwisePass pass;
+  };
+
+  void set_words(size_t num_inputs) {
+    plan.path = copies_.empty() ? "in place" : str(copies_.size(), " of ", num_inputs, " copied");
+  }
+
+  size_t axis_;
+  std::vector<Copy> copies_;
+};
+
+}  // namespace
+
+extern const NodeDef kConcatNode;
+constexpr NodeDef kConcatNode{
+    .kind = NodeKind::concat,
+    .name = "concat",
+    .num_inputs = kAnyNumber,
+    .attributes_index = index_of<ConcatAttributes>(),
+    .takes = Strides::any,
+    .takes_others = Strides::any,
+    .stores = Strides::any,
+    .infer = infer,
+    .attributes = [](const Node& node) -> std::string { return str(" axis=", axis_of(node)); },
+    .plan = [](const PlanRequest& request) -> std::unique_ptr<NodeRun> {
+      return std::make_unique<ConcatRun>(request);
+    }};
+
+Value Graph::concat(const std::vector<Value>& values, int axis) {
+  const std::string name = next_name("concat");
+  SOLDER_REQUIRE(!values.empty(), invalid_argument, name, ": of no values");
+  for (const Value& value : values) checked_type(value, "concat");
+  axis = checked_axis(axis, static_cast<int>(type(values[0]).shape.size()), name);
+  return add_node(
+      {.kind = NodeKind::concat, .name = name, .inputs = values, .attributes = ConcatAttributes{axis}});
+}
+
+}  // namespace solder

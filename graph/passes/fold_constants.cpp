@@ -1,0 +1,94 @@
+#include <algorithm>
+
+#include "graph/model.h"
+#include "graph/passes/passes.h"
+
+namespace solder {
+namespace {
+
+class Folder {
+ public:
+  Folder(const Graph& graph, Constants* constants)
+      : graph_(graph), constants_(*constants), is_constant_(graph.nodes().size()), folds_(is_constant_.size()) {}
+
+  Graph run() {
+    find();
+    if (std::none_of(folds_.begin(), folds_.end(), [](bool folds) { return folds; })) return graph_;
+    const TensorMap values = evaluate();
+    Graph result;
+    std::vector<int> renumbered;
+    for (size_t i = 0; i < graph_.nodes().size(); ++i) {
+      Node node = graph_.nodes()[i];
+      if (folds_[i]) {
+        const std::string name = constants_.add(node.name, values.at(std::to_string(i)));
+        node = {.kind = NodeKind::parameter, .name = name, .outputs = std::move(node.outputs)};
+      }
+      for (Value& input : node.inputs) input.node = renumbered[static_cast<size_t>(input.node)];
+      renumbered.push_back(result.append(std::move(node)).node);
+    }
+    for (const auto& [name, value] : graph_.outputs())
+      result.output(name, {renumbered[static_cast<size_t>(value.node)], value.output});
+    return remove_dead(result);
+  }
+
+ private:
+  // What is as large as this may grow: an expanded parameter stays a view of it.
+  static constexpr int64_t kSmallBytes = int64_t{64} << 10;
+
+  void find() {
+    for (size_t i = 0; i < graph_.nodes().size(); ++i) {
+      const Node& node = graph_.nodes()[i];
+      int64_t bytes = 0, input_bytes = 0;
+      bool inputs_are = !node.inputs.empty() && node.kind != NodeKind::batch_norm && node.outputs.size() == 1;
+      for (const Value& input : node.inputs) {
+        const TensorType& type = graph_.type(input);
+        inputs_are = inputs_are && is_constant_[static_cast<size_t>(input.node)];
+        input_bytes = std::max(input_bytes, num_bytes(type.shape, type.dtype));
+      }
+      for (const TensorType& type : node.outputs) bytes += num_bytes(type.shape, type.dtype);
+      is_constant_[i] = node.kind == NodeKind::parameter || (inputs_are && bytes <= std::max(kSmallBytes, 2 * input_bytes));
+      if (is_constant_[i]) continue;
+      for (const Value& input : node.inputs) fold(input);
+    }
+    for (const auto& [name, value] : graph_.outputs()) fold(value);
+  }
+
+  void fold(Value value) {
+    const auto index = static_cast<size_t>(value.node);
+    folds_[index] = is_constant_[index] && !graph_.nodes()[index].is_given();
+  }
+
+  // The folded nodes' values, by number, as the CPU computes them.
+  TensorMap evaluate() const {
+    std::vector<bool> is_needed = folds_;
+    for (size_t i = graph_.nodes().size(); i-- > 0;)
+      if (is_needed[i])
+        for (const Value& input : graph_.nodes()[i].inputs) is_needed[static_cast<size_t>(input.node)] = true;
+    Graph sub;
+    TensorMap inputs;
+    std::vector<int> renumbered(graph_.nodes().size());
+    for (size_t i = 0; i < graph_.nodes().size(); ++i) {
+      if (!is_needed[i]) continue;
+      Node node = graph_.nodes()[i];
+      if (node.kind == NodeKind::parameter) {
+        node.kind = NodeKind::input;
+        inputs[node.name] = constants_.at(node.name);
+      }
+      for (Value& input : node.inputs) input.node = renumbered[static_cast<size_t>(input.node)];
+      const Value value = sub.append(std::move(node));
+      renumbered[i] = value.node;
+      if (folds_[i]) sub.output(std::to_string(i), value);
+    }
+    return compile(sub, {}, {.device = Device::cpu()}).session().run(inputs);
+  }
+
+  const Graph& graph_;
+  Constants& constants_;
+  std::vector<bool> is_constant_, folds_;  // by node; folds: becomes a parameter
+};
+
+}  // namespace
+
+Graph fold_constants(const Graph& graph, Constants* constants) { return Folder(graph, constants).run(); }
+
+}  // namespace solder

@@ -1,0 +1,64 @@
+#include "ops/matmul/gemm.h"
+#include "ops/matmul/panel_cpu.h"
+
+namespace solder {
+namespace {
+
+typedef float Four __attribute__((vector_size(16)));
+typedef float LooseFour __attribute__((vector_size(16), aligned(4), may_alias));
+
+// to[k, column] = from[column, k] of four by four elements.
+void transpose_four(const float* from, int64_t ld, float* to) {
+  const auto row = [&](int64_t i) { return Four(*reinterpret_cast<const LooseFour*>(from + i * ld)); };
+  const Four a = row(0), b = row(1), c = row(2), d = row(3);
+  const Four ab_low = __builtin_shufflevector(a, b, 0, 4, 1, 5);
+  const Four ab_high = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+  const Four cd_low = __builtin_shufflevector(c, d, 0, 4, 1, 5);
+  const Four cd_high = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+  const auto store = [&](int64_t k, Four v) { *reinterpret_cast<LooseFour*>(to + k * kPanelColumns) = v; };
+  store(0, __builtin_shufflevector(ab_low, cd_low, 0, 1, 4, 5));
+  store(1, __builtin_shufflevector(ab_low, cd_low, 2, 3, 6, 7));
+  store(2, __builtin_shufflevector(ab_high, cd_high, 0, 1, 4, 5));
+  store(3, __builtin_shufflevector(ab_high, cd_high, 2, 3, 6, 7));
+}
+
+// The same of all columns; along four rows at a time, which the processor foresees.
+void transpose(const float* from, int64_t ld, int64_t columns, int64_t depth, float* to) {
+  for (int64_t column = 0; column < columns; column += 4) {
+    const int64_t width = std::min<int64_t>(4, columns - column);
+    int64_t k = 0;
+    for (; width == 4 && k + 4 <= depth; k += 4)
+      transpose_four(from + column * ld + k, ld, to + k * kPanelColumns + column);
+    for (; k < depth; ++k)
+      for (int64_t i = column; i < column + width; ++i) to[k * kPanelColumns + i] = from[i * ld + k];
+  }
+}
+
+struct Operands {
+  const GemmShape& shape;
+  const float* a_all;
+  const float* b_all;
+  float* c_all;
+
+  const float* a(int64_t i) const { return a_all + i * shape.stride_a; }
+  float* c(int64_t i) const { return c_all + i * shape.stride_c; }
+
+  void pack(int64_t i, int64_t k_begin, int64_t k_end, int64_t column, int64_t columns, float* panel) const {
+    const float* b = b_all + i * shape.stride_b;
+    if (shape.transpose_b)
+      return transpose(b + column * shape.ld_b + k_begin, shape.ld_b, columns, k_end - k_begin, panel);
+    for (int64_t k = k_begin; k < k_end; ++k, panel += kPanelColumns)
+      std::copy_n(b + k * shape.ld_b + column, columns, panel);
+  }
+};
+
+}  // namespace
+
+void gemm_cpu(const GemmShape& shape, const float* a, const float* b, float* c, ThreadPool* pool,
+              CpuLevel level) {
+  multiply_panels(
+      {.count = shape.count, .m = shape.m, .n = shape.n, .k = shape.k, .ld_a = shape.k, .ld_c = shape.ld_c},
+      Operands{shape, a, b, c}, pool, level);
+}
+
+}  // namespace solder

@@ -1,0 +1,105 @@
+// The inner loops, in the compiler's own vectors, once for each level. Here alone the Makefile lets it
+// contract a product and a sum into one FMA.
+
+#include "ops/matmul/panel_cpu.h"
+
+namespace solder {
+namespace {
+
+// kNumRows x 3 vectors are the sums of a tile, in registers. Loose ones lie in memory at any multiple of a
+// float.
+template <int kNumLanes, int kNumRows>
+struct Vectors {
+  static constexpr int kLanes = kNumLanes, kRows = kNumRows;
+  typedef float Vector __attribute__((vector_size(kLanes * sizeof(float))));
+  typedef float Loose __attribute__((vector_size(kLanes * sizeof(float)), aligned(4), may_alias));
+};
+
+// kRows rows of A times kVectors vectors of the panel. Unrolled, so that `sums` are registers.
+template <class V, int kRows, int kVectors>
+[[gnu::always_inline]] inline void multiply_tile(const float* a, int64_t ld_a, const float* panel,
+                                                 int64_t depth, bool adds, float* c, int64_t ld_c) {
+  using Vector = typename V::Vector;
+  using Loose = typename V::Loose;
+  Vector sums[kRows][kVectors];
+#pragma GCC unroll 8
+  for (int i = 0; i < kRows; ++i)
+#pragma GCC unroll 8
+    for (int j = 0; j < kVectors; ++j)
+      sums[i][j] = adds ? *reinterpret_cast<const Loose*>(c + i * ld_c + j * V::kLanes) : Vector{};
+  for (int64_t k = 0; k < depth; ++k) {
+    Vector b[kVectors];
+#pragma GCC unroll 8
+    for (int j = 0; j < kVectors; ++j)
+      b[j] = *reinterpret_cast<const Loose*>(panel + k * kPanelColumns + j * V::kLanes);
+#pragma GCC unroll 8
+    for (int i = 0; i < kRows; ++i)
+#pragma GCC unroll 8
+      for (int j = 0; j < kVectors; ++j) sums[i][j] += a[i * ld_a + k] * b[j];
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < kRows; ++i)
+#pragma GCC unroll 8
+    for (int j = 0; j < kVectors; ++j) *reinterpret_cast<Loose*>(c + i * ld_c + j * V::kLanes) = sums[i][j];
+}
+
+// kRows rows from `row` on, all columns. Where the last vector is not full the sums lie in `tile` meanwhile.
+template <class V, int kRows>
+[[gnu::always_inline]] inline void multiply_rows(const PanelProduct& p, int64_t row) {
+  constexpr int64_t kWidth = 3 * V::kLanes;
+  const float* a = p.a + row * p.ld_a;
+  for (int64_t column = 0; column < p.columns; column += kWidth) {
+    const int64_t width = std::min(kWidth, p.columns - column);
+    float tile[kRows * kWidth];
+    float* const c = p.c + row * p.ld_c + column;
+    for (int i = 0; i < kRows; ++i)  // the stores to C come last, and mostly are the first to touch it
+      for (int64_t j = 0; j < width; j += kMaxLanes) __builtin_prefetch(c + i * p.ld_c + j, 1);
+    const bool is_full = width % V::kLanes == 0;
+    float* const to = is_full ? c : tile;
+    const int64_t ld = is_full ? p.ld_c : kWidth;
+    if (!is_full && p.adds)
+      for (int i = 0; i < kRows; ++i) std::copy_n(c + i * p.ld_c, width, tile + i * kWidth);
+    if (width > 2 * V::kLanes)
+      multiply_tile<V, kRows, 3>(a, p.ld_a, p.panel + column, p.depth, p.adds, to, ld);
+    else if (width > V::kLanes)
+      multiply_tile<V, kRows, 2>(a, p.ld_a, p.panel + column, p.depth, p.adds, to, ld);
+    else
+      multiply_tile<V, kRows, 1>(a, p.ld_a, p.panel + column, p.depth, p.adds, to, ld);
+    if (!is_full)
+      for (int i = 0; i < kRows; ++i) std::copy_n(tile + i * kWidth, width, c + i * p.ld_c);
+  }
+}
+
+template <class V>
+[[gnu::always_inline]] inline void multiply_all(const PanelProduct& p) {
+  int64_t row = 0;
+  for (; row + V::kRows <= p.rows; row += V::kRows) multiply_rows<V, V::kRows>(p, row);
+  if constexpr (V::kRows == 8)
+    if (row + 4 <= p.rows) multiply_rows<V, 4>(p, row), row += 4;
+  if (row + 2 <= p.rows) multiply_rows<V, 2>(p, row), row += 2;
+  if (row < p.rows) multiply_rows<V, 1>(p, row);
+}
+
+#if defined(__x86_64__)
+__attribute__((target("avx512f,avx2,fma"))) void multiply_avx512(const PanelProduct& p) {
+  multiply_all<Vectors<16, 8>>(p);  // of 32 registers
+}
+__attribute__((target("avx2,fma"))) void multiply_avx2(const PanelProduct& p) {
+  multiply_all<Vectors<8, 4>>(p);  // of 16
+}
+void multiply_portable(const PanelProduct& p) { multiply_all<Vectors<4, 4>>(p); }  // of 16
+#else
+void multiply_portable(const PanelProduct& p) { multiply_all<Vectors<4, 8>>(p); }  // of 32, on ARM
+#endif
+
+}  // namespace
+
+void multiply_panel([[maybe_unused]] CpuLevel level, const PanelProduct& product) {
+#if defined(__x86_64__)
+  if (level == CpuLevel::avx512) return multiply_avx512(product);
+  if (level == CpuLevel::avx2) return multiply_avx2(product);
+#endif
+  multiply_portable(product);
+}
+
+}  // namespace solder

@@ -1,0 +1,30 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "ops/elementwise/params.h"
+#include "runtime/tensor_view.h"
+
+namespace solder {
+
+/// Tensors x and y of one shape as rows: `inner` axes run through a row in row-major order, `outer` ones from row to
+/// row. Both are collapsed as far as the strides of x and y allow, outermost first, and at least one each.
+struct Rows {
+  int num_outer = 0, num_inner = 0;
+  int64_t outer[kMaxDims] = {}, x_outer[kMaxDims] = {}, y_outer[kMaxDims] = {};  ///< extents and strides
+  int64_t inner[kMaxDims] = {}, x_inner[kMaxDims] = {}, y_inner[kMaxDims] = {};
+  int64_t num_rows = 0, row_elems = 0;
+
+  /// Whether neighbouring rows lie closer together in x than neighbours in a row.
+  bool are_columns() const;
+};
+
+/// Rows along `axes` (none twice). Error(unsupported) where more than kMaxDims axes of either sort remain.
+Rows rows_of(const TensorView& x, const TensorView& y, const std::vector<int>& axes);
+
+/// `y`, the reduction of x [shape] over `axes`, with or without those axes, read under x's shape: each element again
+/// and again.
+TensorView repeated_over(const TensorView& y, const Shape& shape, const std::vector<int>& axes);
+
+}  // namespace solder

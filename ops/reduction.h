@@ -1,0 +1,10 @@
+#pragma once
+
+#include <cstdint>
+
+namespace solder {
+
+/// What becomes of the elements that are taken together.
+enum class Reduction : uint8_t { mean, sum, max, min };
+
+}  // namespace solder

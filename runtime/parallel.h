@@ -1,0 +1,64 @@
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+namespace solder {
+
+/// Threads that share the CPU's loops. They are made once and sleep between loops; a loop allocates nothing.
+/// Callers on several threads may share a pool: one that finds it at work runs its loop alone, as does a loop
+/// inside a loop.
+class ThreadPool {
+ public:
+  /// `num_threads` counts the calling one: 1 makes none. Where the system gives fewer, those are used.
+  explicit ThreadPool(int num_threads);
+  ~ThreadPool();
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+
+  int num_threads() const { return static_cast<int>(workers_.size()) + 1; }
+
+  /// Calls body(context, i) once for each i < count, in no order, and returns when all are done. The body
+  /// must not throw.
+  using Body = void (*)(const void* context, int64_t i);
+  void run(int64_t count, Body body, const void* context);
+
+ private:
+  void work();
+  void take(Body body, const void* context, int64_t count);
+
+  std::atomic_flag busy_;          // held by the caller whose loop runs
+  std::atomic<int64_t> next_ = 0;  // the first i that nobody took
+  std::mutex mutex_;               // guards what follows
+  std::condition_variable wake_, idle_;
+  Body body_ = nullptr;  // null: there is nothing to join
+  const void* context_ = nullptr;
+  int64_t count_ = 0;
+  int num_joined_ = 0;  // workers in the loop
+  bool stopping_ = false;
+  uint64_t loop_ = 0;  // counts the loops
+  std::vector<std::thread> workers_;
+};
+
+/// body(i) once for each i < count, on the pool's threads in no order; null: in order on the calling one.
+/// What a body writes must depend on i alone, then results do not depend on the number of threads, and it
+/// must not throw. Waking the workers takes some 10 us: a body should be worth as much.
+template <class Loop>
+void parallel_for(ThreadPool* pool, int64_t count, const Loop& body) {
+  if (pool == nullptr) {
+    for (int64_t i = 0; i < count; ++i) body(i);
+  } else {
+    pool->run(
+        count, [](const void* loop, int64_t i) { (*static_cast<const Loop*>(loop))(i); }, &body);
+  }
+}
+
+/// How many threads to use: SOLDER_THREADS, or where that is not set the processors that this process may run
+/// on, but no more than `limit` (0: no limit). Error(invalid_argument) when either is no such number.
+int num_cpu_threads(int limit = 0);
+
+}  // namespace solder

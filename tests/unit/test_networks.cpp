@@ -1,0 +1,143 @@
+// Whole networks, as the examples build them, against float64: tests/networks/README.md has the goldens and the bounds.
+// A part that takes seconds, or every golden at every batch with SOLDER_NETWORKS=all or SOLDER_GOLDENS_DIR.
+
+#include <algorithm>
+#include <cstdlib>
+#include <set>
+
+#include "tests/support/networks.h"
+
+namespace solder::test {
+namespace {
+
+#define NETWORK_TEST_CASE(name) TEST_CASE("networks: " name* doctest::skip(!has_goldens()))
+#define GPU_NETWORK_TEST_CASE(name) \
+  TEST_CASE("[gpu] networks: " name* doctest::skip(!has_goldens() || !has_gpu()))
+
+bool has_gpu() { return Device::best().is_cuda(); }
+
+// Under compute-sanitizer a network takes hours.
+bool is_sanitized() { return std::getenv("SOLDER_SANITIZED") != nullptr; }
+
+struct Arithmetic {
+  Math math;
+  DType dtype;
+};
+
+constexpr Arithmetic kFp32{Math::fp32, DType::float32}, kTf32{Math::tf32, DType::float32},
+    kFloat16{Math::fp32, DType::float16}, kBfloat16{Math::fp32, DType::bfloat16};
+
+double bound_of(const Bounds& bounds, const Arithmetic& arithmetic) {
+  if (arithmetic.dtype == DType::float16) return bounds.float16;
+  if (arithmetic.dtype == DType::bfloat16) return bounds.bfloat16;
+  return arithmetic.math == Math::tf32 ? bounds.tf32 : bounds.fp32;
+}
+
+std::string words(const Arithmetic& arithmetic) {
+  return str(to_string(arithmetic.math), ", ", to_string(arithmetic.dtype));
+}
+
+// Every output over all positions, in batches of `batch` that repeat the golden's as often as it takes.
+void check_outputs(const Golden& golden, int64_t batch, const Arithmetic& arithmetic, Device device) {
+  const Network net = network_of(golden, batch, arithmetic.dtype);
+  const Model model = compile(net.graph, net.weights, {.device = device, .math = arithmetic.math});
+  const Errors errors = errors_of(golden, model, batch, arithmetic.dtype);
+  for (const auto& [output, error] : errors) {
+    INFO(golden.name, ", batch ", batch, ", ", words(arithmetic), ", ", to_string(device), ": ", output,
+         " is off by ", error);
+    CHECK(error <= bound_of(golden.bounds, arithmetic));
+    if (all_goldens()) MESSAGE("relative error ", error);
+  }
+}
+
+// The golden's samples of layers in between, within the bound of the network's outputs.
+void check_layers(const Golden& golden, const Arithmetic& arithmetic, Device device) {
+  Network net = network_of(golden, golden.num_items, arithmetic.dtype);
+  for (const std::string& layer : golden.layers()) {
+    const Value value = layer_value(net.graph, layer);
+    net.graph.output("layer " + layer, value);
+  }
+  const Model model = compile(net.graph, net.weights, {.device = device, .math = arithmetic.math});
+  const TensorMap results = model.session().run(golden.batch_of(0, golden.num_items, arithmetic.dtype));
+  CHECK(golden.layers().size() >= 5);
+  for (const std::string& layer : golden.layers()) {
+    const double error = sample_error(results.at("layer " + layer), golden.results, layer);
+    INFO(golden.name, ", ", words(arithmetic), ", ", to_string(device), ": ", layer, " is off by ", error);
+    CHECK(error <= bound_of(golden.bounds, arithmetic));
+  }
+}
+
+std::vector<int64_t> batches(const Golden& golden) {
+  if (all_goldens()) return {1, 2, 16};
+  return {golden.num_items};
+}
+
+}  // namespace
+
+TEST_CASE("networks: the goldens that are prepared are the ones asked for" * doctest::skip(!has_goldens())) {
+  INFO("make models prepares those of SOLDER_GOLDENS_DIR, or else the repository's");
+  CHECK(prepared_folder() == wanted_folder());
+  CHECK(!goldens().empty());
+}
+
+NETWORK_TEST_CASE("outputs in float32 on the CPU") {
+  for (const Golden& golden : goldens())
+    for (const int64_t batch : batches(golden)) check_outputs(golden, batch, kFp32, Device::cpu());
+}
+
+NETWORK_TEST_CASE("graphs declared in float16 and bfloat16 on the CPU") {
+  for (const Golden& golden : goldens())
+    for (const Arithmetic& arithmetic : {kFloat16, kBfloat16})
+      check_outputs(golden, golden.num_items, arithmetic, Device::cpu());
+}
+
+NETWORK_TEST_CASE("layers in between on the CPU") {
+  for (const Golden& golden : goldens()) check_layers(golden, kFp32, Device::cpu());
+}
+
+NETWORK_TEST_CASE("one image alone, and unfused") {
+  for (const Golden& golden : goldens()) {
+    check_outputs(golden, 1, kFp32, Device::cpu());
+    const Network net = network_of(golden, golden.num_items, DType::float32);
+    const Model unfused = compile(net.graph, net.weights, {.device = Device::cpu(), .fuse = false});
+    for (const auto& [output, error] : errors_of(golden, unfused, golden.num_items, DType::float32))
+      CHECK_MESSAGE(error <= golden.bounds.fp32, golden.name, " unfused: ", output, " is off by ", error);
+    if (!all_goldens()) break;
+  }
+}
+
+// A network with one thing wrong must not pass. Its error shows in one output at least.
+NETWORK_TEST_CASE("mutants are found") {
+  std::set<std::string> seen;
+  for (const Golden& golden : goldens()) {
+    if (!seen.insert(golden.network).second) continue;
+    for (const Mutation mutation : {Mutation::none, Mutation::residual_dropped, Mutation::channels_swapped,
+                                    Mutation::activation_swapped, Mutation::conv_scaled}) {
+      Network net = network_of(golden, golden.num_items, DType::float32);
+      const std::string what = mutate(net, mutation);
+      const Model model = compile(net.graph, net.weights, {.device = Device::cpu()});
+      double worst = 0;
+      for (const auto& [output, error] : errors_of(golden, model, golden.num_items, DType::float32))
+        worst = std::max(worst, error);
+      INFO(golden.name, ": ", what, ": off by ", worst);
+      CHECK((worst > golden.bounds.fp32) == (mutation != Mutation::none));
+    }
+  }
+}
+
+GPU_NETWORK_TEST_CASE("outputs in float32, tf32, float16 and bfloat16, in batches of 1, 2 and 16") {
+  if (is_sanitized()) return;
+  for (const Golden& golden : goldens())
+    for (const int64_t batch : {1, 2, 16})
+      for (const Arithmetic& arithmetic : {kFp32, kTf32, kFloat16, kBfloat16})
+        check_outputs(golden, batch, arithmetic, Device::cuda(0));
+}
+
+GPU_NETWORK_TEST_CASE("layers in between") {
+  if (is_sanitized()) return;
+  for (const Golden& golden : goldens())
+    for (const Arithmetic& arithmetic : {kFp32, kTf32, kFloat16, kBfloat16})
+      check_layers(golden, arithmetic, Device::cuda(0));
+}
+
+}  // namespace solder::test
