@@ -117,19 +117,18 @@ class GraphGenerator {
 
   bool add_conv(Value x) {
     const TensorType type = graph_.type(x);
-    if (!with_convs_ || type.shape != base_ || type.dtype != DType::float32 || num_elements(base_) == 0)
-      return false;
+    if (!with_convs_ || type.shape != base_ || num_elements(base_) == 0) return false;
     const std::string name = "w" + std::to_string(values_.size());
     const int64_t extent = pick(2) == 0 ? 1 : 3;
     const Shape shape{base_[1], base_[1], extent, extent};
-    result_.weights[name] = uniform(shape, engine_());
-    const Value w = graph_.parameter(name, shape);
+    result_.weights[name] = uniform(shape, engine_()).to(type.dtype);
+    const Value w = graph_.parameter(name, shape, type.dtype);
     if (pick(2) == 0) {
       push(graph_.conv2d(x, w, {.padding = extent / 2}));
       return true;
     }
-    const Value bias = graph_.parameter(name + ".bias", {base_[1]});
-    result_.weights[name + ".bias"] = uniform({base_[1]}, engine_());
+    const Value bias = graph_.parameter(name + ".bias", {base_[1]}, type.dtype);
+    result_.weights[name + ".bias"] = uniform({base_[1]}, engine_()).to(type.dtype);
     push(graph_.conv2d(x, w, bias, {.padding = extent / 2}));
     if (base_[3] == base_[1]) push(bias);
     return true;
@@ -137,12 +136,11 @@ class GraphGenerator {
 
   bool add_linear(Value x) {
     const TensorType type = graph_.type(x);
-    if (type.shape != base_ || base_.empty() || type.dtype != DType::float32 || base_.back() > 300)
-      return false;
+    if (type.shape != base_ || base_.empty() || base_.back() > 300) return false;
     const std::string name = "w" + std::to_string(values_.size());
     const Shape shape{base_.back(), base_.back()};
-    result_.weights[name] = uniform(shape, engine_());
-    push(graph_.linear(x, graph_.parameter(name, shape)));
+    result_.weights[name] = uniform(shape, engine_()).to(type.dtype);
+    push(graph_.linear(x, graph_.parameter(name, shape, type.dtype)));
     return true;
   }
 
