@@ -86,7 +86,7 @@ CLI       := $(BUILD)/solder-run
 CLI_OBJ   := $(patsubst %,$(BUILD)/%.o,$(wildcard examples/solder_run/*.cpp))
 CLI_PARTS := $(filter-out %/main.cpp.o,$(CLI_OBJ))
 USER_OBJ  := $(EXAMPLES:$(BUILD)/%=$(BUILD)/examples/%.cpp.o) $(CLI_OBJ)
-BENCHES   := $(if $(NVCC),$(patsubst tests/bench/%.cpp,$(BUILD)/%,$(wildcard tests/bench/bench_*.cpp)))
+BENCHES   := $(patsubst tests/bench/%.cpp,$(BUILD)/%,$(wildcard tests/bench/bench_$(if $(NVCC),*,cpu).cpp))
 HEADERS   := $(filter-out $(if $(NVCC),,runtime/check_cuda.h),$(call find_lib,*.h))
 PUBLIC    := $(BUILD)/include/solder/solder.h
 
@@ -117,9 +117,9 @@ test: $(LIB) $(TESTS) $(EXAMPLES) $(CLI) $(if $(NVCC),$(BUILD)/faults $(BUILD)/l
 	@$(TESTS)
 	@$(if $(NVCC),$(BUILD)/faults)
 
-bench: $(BENCHES)  ## timings on a GPU, each as a ratio to a floor or a peer in the same run; BENCH_ARGS: bench_conv's options
+bench: $(BENCHES)  ## timings, on a GPU each as a ratio to a floor or a peer in the same run; BENCH_ARGS: bench_conv's options
 	@for bench in $(filter-out %/bench_conv,$(BENCHES)); do $$bench || exit 1; done
-	@$(if $(BENCHES),$(BUILD)/bench_conv $(BENCH_ARGS))
+	@$(if $(NVCC),$(BUILD)/bench_conv $(BENCH_ARGS))
 
 accuracy: $(TESTS)  ## on a GPU: every function over all inputs, PyTorch beside it, into tests/ACCURACY.md
 	@$(TESTS) -tc='*accuracy: all 2^32*,accuracy: 2^24*' > $(BUILD)/accuracy.txt || { cat $(BUILD)/accuracy.txt; exit 1; }
@@ -191,7 +191,7 @@ $(EXAMPLES): $(BUILD)/%: $(BUILD)/examples/%.cpp.o $(LIB)
 $(CLI): $(CLI_OBJ) $(LIB)
 	$(call say,LINK $@) $(CXX) $^ $(LDLIBS) -o $@
 
-BENCH_OBJ := $(patsubst %,$(BUILD)/%.o,$(wildcard tests/bench/*.cu))
+BENCH_OBJ := $(if $(NVCC),$(patsubst %,$(BUILD)/%.o,$(wildcard tests/bench/*.cu)))
 $(BENCHES): CPPFLAGS += -DSOLDER_TEST_DATA='"$(CURDIR)/tests/data"'
 $(BENCHES): $(BUILD)/%: tests/bench/%.cpp $(BENCH_OBJ) $(LIB)
 	$(call say,CXX $<) $(CXX) $(CPPFLAGS) $(CXXFLAGS) -MMD -MP -MF $(BUILD)/$*.d $< $(BENCH_OBJ) $(LIB) $(LDLIBS) -o $@

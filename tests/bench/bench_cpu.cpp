@@ -35,7 +35,8 @@ constexpr const char* kCases[] = {
     // KataGo
     "conv 1 22 19 384 5 1", "conv 1 192 19 192 3 1", "conv 1 384 19 384 3 1", "conv 1 384 19 192 1 1",
     // others
-    "depthwise 1 128 56 128 3 1", "matmul 256 1024 1 1024 1 1"};
+    "depthwise 1 128 56 128 3 1", "depthwise 1 256 56 256 3 2", "depthwise 1 512 14 512 5 1",
+    "depthwise 1 960 7 960 3 1", "matmul 256 1024 1 1024 1 1"};
 
 struct Times {
   double wall_ms = 0, cpu_ms = 0;
