@@ -124,12 +124,12 @@ test: $(LIB) $(TESTS) $(EXAMPLES) $(CLI) $(if $(NVCC),$(BUILD)/faults $(BUILD)/l
 	@tests/tools/check_examples.sh $(BUILD)
 	@CXX='$(CXX)' tests/tools/check_install.sh $(BUILD)
 	@if command -v python3 >/dev/null; then tests/tools/check_solder_run.py $(CLI); else echo 'solder-run: not checked, there is no python3'; fi
-	@tests/networks/prepare.sh $(MODELS) $(GOLDENS)
+	@tests/networks/prepare.sh $(MODELS) $(GOLDENS) $(BUILD)
 	@$(TESTS)
 	@$(if $(NVCC),$(BUILD)/faults)
 
 models:  ## fetches the trained network that tests run (125 MB) and draws the weights of the others, into build/models
-	@tests/networks/prepare.sh $(MODELS) $(GOLDENS) fetch
+	@CXX='$(CXX)' tests/networks/prepare.sh $(MODELS) $(GOLDENS) fetch
 
 networks: $(TESTS) models  ## whole networks against float64, every golden at every batch (minutes on a CPU)
 	@SOLDER_NETWORKS=all $(TESTS) -tc='networks:*,*gpu* networks:*'
