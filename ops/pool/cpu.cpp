@@ -22,6 +22,7 @@ struct Taps {
 };
 
 Taps taps_within(const PoolAxis& axis, int64_t start, int64_t end) {
+  if (start >= 0 && start + (axis.size - 1) * axis.dilation < end) return {0, axis.size};
   const int64_t first = start < 0 ? ceil_div(-start, axis.dilation) : 0;
   const int64_t last = start < end ? ceil_div(end - start, axis.dilation) : 0;
   return {std::min(first, axis.size), std::min(last, axis.size)};
@@ -41,16 +42,31 @@ int64_t count_along(const PoolAxis& axis, int64_t start, int64_t extent, bool co
 // Windows along a row that are worked on at a time: tap by tap, so that the loop over them has no branches.
 constexpr int64_t kBlock = 256;
 
-// acc[i] takes the tap at x[i * step], i < count.
-void take_tap(bool is_max, const TensorView& x, int64_t offset, int64_t step, int64_t count, float* acc) {
+// acc[i] takes the tap value_of(i), i < count.
+template <class ValueOf>
+void take_taps(bool is_max, int64_t count, float* acc, const ValueOf& value_of) {
   if (is_max) {
     for (int64_t i = 0; i < count; ++i) {
-      const float value = load_as_float(x.data, x.dtype, offset + i * step);
-      acc[i] = value > acc[i] || value != value ? value : acc[i];
+      const float value = value_of(i);
+      acc[i] = (value > acc[i]) | (value != value) ? value : acc[i];
     }
   } else {
-    for (int64_t i = 0; i < count; ++i) acc[i] += load_as_float(x.data, x.dtype, offset + i * step);
+    for (int64_t i = 0; i < count; ++i) acc[i] += value_of(i);
   }
+}
+
+// The same of x[offset + i * step].
+void take_tap(bool is_max, const TensorView& x, int64_t offset, int64_t step, int64_t count, float* acc) {
+  const float* from = static_cast<const float*>(x.data) + (x.dtype == DType::float32 ? offset : 0);
+  if (x.dtype != DType::float32)
+    take_taps(is_max, count, acc,
+              [&](int64_t i) { return load_as_float(x.data, x.dtype, offset + i * step); });
+  else if (step == 1)  // by vectors
+    take_taps(is_max, count, acc, [=](int64_t i) { return from[i]; });
+  else if (step == 2)
+    take_taps(is_max, count, acc, [=](int64_t i) { return from[2 * i]; });
+  else
+    take_taps(is_max, count, acc, [=](int64_t i) { return from[step * i]; });
 }
 
 // Windows [first, first + count) of output row p, count <= kBlock.
