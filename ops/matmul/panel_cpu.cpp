@@ -22,26 +22,32 @@ template <class V, int kRows, int kVectors, class RowOf>
                                                  int64_t depth, bool adds, float* c, int64_t ld_c) {
   using Vector = typename V::Vector;
   using Loose = typename V::Loose;
-  Vector sums[kRows][kVectors];
-#pragma GCC unroll 8
-  for (int i = 0; i < kRows; ++i)
-#pragma GCC unroll 8
-    for (int j = 0; j < kVectors; ++j)
-      sums[i][j] = adds ? *reinterpret_cast<const Loose*>(c + i * ld_c + j * V::kLanes) : Vector{};
-  for (int64_t k = 0; k < depth; ++k) {
-    Vector b[kVectors];
-    const float* const row = row_of(k);
-#pragma GCC unroll 8
-    for (int j = 0; j < kVectors; ++j) b[j] = *reinterpret_cast<const Loose*>(row + j * V::kLanes);
+  int64_t k = 0;
+  do {  // also for a depth of 0, which gives zeros
+    Vector sums[kRows][kVectors];
 #pragma GCC unroll 8
     for (int i = 0; i < kRows; ++i)
 #pragma GCC unroll 8
-      for (int j = 0; j < kVectors; ++j) sums[i][j] += a[i * ld_a + k] * b[j];
-  }
+      for (int j = 0; j < kVectors; ++j) sums[i][j] = Vector{};
+    for (const int64_t end = std::min(k + kChainTerms, depth); k < end; ++k) {
+      Vector b[kVectors];
+      const float* const row = row_of(k);
 #pragma GCC unroll 8
-  for (int i = 0; i < kRows; ++i)
+      for (int j = 0; j < kVectors; ++j) b[j] = *reinterpret_cast<const Loose*>(row + j * V::kLanes);
 #pragma GCC unroll 8
-    for (int j = 0; j < kVectors; ++j) *reinterpret_cast<Loose*>(c + i * ld_c + j * V::kLanes) = sums[i][j];
+      for (int i = 0; i < kRows; ++i)
+#pragma GCC unroll 8
+        for (int j = 0; j < kVectors; ++j) sums[i][j] += a[i * ld_a + k] * b[j];
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < kRows; ++i)
+#pragma GCC unroll 8
+      for (int j = 0; j < kVectors; ++j) {
+        Loose* const to = reinterpret_cast<Loose*>(c + i * ld_c + j * V::kLanes);
+        *to = adds ? *to + sums[i][j] : sums[i][j];
+      }
+    adds = true;
+  } while (k < depth);
 }
 
 // kRows rows from `row` on, all columns. Where the last vector is not full the sums lie in `tile` meanwhile.

@@ -13,6 +13,7 @@ namespace solder {
 
 inline constexpr int64_t kPanelColumns = 48;  ///< three vectors of AVX-512
 inline constexpr int64_t kPanelDepth = 576;   ///< 108 KiB, which second-level caches hold
+inline constexpr int64_t kChainTerms = 64;    ///< of which a panel's depth is a multiple
 inline constexpr int64_t kMaxLanes = 16;
 
 /// C[rows, columns] = A[rows, depth] B[depth, columns], or with `adds` C += A B.
@@ -53,8 +54,10 @@ struct PanelProducts {
 /// says where the matrices are: a(i), c(i), and pack(i, k_begin, k_end, column, columns, panel) which copies
 /// that part of B_i.
 ///
-/// Every element is summed in order of k, whatever the blocks and threads: c = fma(a, b, c) from c = 0 where
-/// the level has FMA (avx2 and avx512, which give the same bits; portable on ARM), else c = c + a * b.
+/// Every element is summed in chains of kChainTerms terms, each in order of k: c = fma(a, b, c) from c = 0 where the
+/// level has FMA (avx2 and avx512, which give the same bits; portable on ARM), else c = c + a * b; then the chains in
+/// order. Whatever the blocks and threads, bits depend on k alone. One chain over the thousands of terms of a deep
+/// convolution would have several times the error.
 template <class Operands>
 void multiply_panels(const PanelProducts& s, const Operands& operands, ThreadPool* pool, CpuLevel level) {
   const int64_t num_panels = ceil_div(s.n, kPanelColumns), num_tall = s.count * num_panels;
@@ -64,7 +67,9 @@ void multiply_panels(const PanelProducts& s, const Operands& operands, ThreadPoo
   const int64_t num_parts =
       std::min(ceil_div(wanted, std::max(num_tall, int64_t{1})), std::max(ceil_div(s.m, 64), int64_t{1}));
   const int64_t part = round_up(ceil_div(s.m, num_parts), 8);
-  const int64_t depth = ceil_div(s.k, std::max(ceil_div(s.k, kPanelDepth), int64_t{1}));
+  static_assert(kPanelDepth % kChainTerms == 0);
+  const int64_t depth =
+      round_up(ceil_div(s.k, std::max(ceil_div(s.k, kPanelDepth), int64_t{1})), kChainTerms);
   const auto multiply = [&](int64_t task) {
     const int64_t row = task % num_parts * part, column = task / num_parts % num_panels * kPanelColumns;
     const int64_t i = task / num_parts / num_panels, rows = std::min(part, s.m - row);

@@ -37,6 +37,18 @@ float add_product(CpuLevel level, float sum, float a, float b) {
   return std::fma(a, b, sum);
 }
 
+// The terms in chains of 64, and these in order.
+template <class AddTerm>
+float sum_in_chains(int64_t terms, const AddTerm& add_term) {
+  float all = 0;
+  for (int64_t begin = 0; begin < terms; begin += 64) {
+    float sum = 0;
+    for (int64_t term = begin; term < std::min(begin + 64, terms); ++term) sum = add_term(sum, term);
+    all = begin == 0 ? sum : all + sum;
+  }
+  return all;
+}
+
 /// A result between guards, full of NaN before.
 struct Guarded {
   static constexpr size_t kGuard = 64;
@@ -82,17 +94,15 @@ std::vector<float> conv_in_order(const ConvShape& s, CpuLevel level, std::span<c
     for (int64_t k = 0; k < s.K; ++k)
       for (int64_t p = 0; p < s.P(); ++p)
         for (int64_t q = 0; q < s.Q(); ++q) {
-          float sum = 0;
-          for (int64_t term = 0; term < s.gemm_k(); ++term) {
+          y.push_back(sum_in_chains(s.gemm_k(), [&](float sum, int64_t term) {
             const int64_t c = k / (s.K / s.groups) * group_c + term / (s.R * s.S);
             const int64_t h = p * s.stride_h + term / s.S % s.R * s.dil_h - s.pad_top;
             const int64_t column = q * s.stride_w + term % s.S * s.dil_w - s.pad_left;
             const bool is_inside = h >= 0 && h < s.H && column >= 0 && column < s.W;
             const float value =
                 is_inside ? x[static_cast<size_t>(((n * s.C + c) * s.H + h) * s.W + column)] : 0;
-            sum = add_product(level, sum, w[static_cast<size_t>(k * s.gemm_k() + term)], value);
-          }
-          y.push_back(sum);
+            return add_product(level, sum, w[static_cast<size_t>(k * s.gemm_k() + term)], value);
+          }));
         }
   return y;
 }
@@ -237,12 +247,11 @@ TEST_CASE("cpu matmul: the promised sums, bit for bit, at every level and with 1
       for (int64_t i = 0; i < s.count; ++i)
         for (int64_t row = 0; row < s.m; ++row)
           for (int64_t col = 0; col < s.n; ++col) {
-            float sum = 0;
-            for (int64_t k = 0; k < s.k; ++k) {
+            const float sum = sum_in_chains(s.k, [&](float part, int64_t k) {
               const int64_t at_b = i * s.stride_b + (s.transpose_b ? col * s.ld_b + k : k * s.ld_b + col);
-              sum = add_product(level, sum, a.floats()[static_cast<size_t>(i * s.stride_a + row * s.k + k)],
-                                b.floats()[static_cast<size_t>(at_b)]);
-            }
+              return add_product(level, part, a.floats()[static_cast<size_t>(i * s.stride_a + row * s.k + k)],
+                                 b.floats()[static_cast<size_t>(at_b)]);
+            });
             expected[static_cast<size_t>(i * s.stride_c + row * s.ld_c + col)] = sum;
           }
       check_threads(pools, expected, [&](float* c, ThreadPool* pool) {
