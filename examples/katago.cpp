@@ -24,7 +24,7 @@ int main(int argc, char** argv) {
     std::cout << net.name << ", " << (model.weights_bytes() >> 20) << " MiB of weights, on "
               << solder::to_string(model.device()) << "\n";
 
-    const solder::TensorMap inputs{{"spatial", spatial.to(line.dtype)}, {"global", global.to(line.dtype)}};
+    const solder::TensorMap inputs{{"spatial", spatial.to(line.dtype)}, {"global", global}};
     const auto results = networks::converted(model.session().run(inputs), solder::DType::float32);
     for (int64_t i = 0; i < positions; ++i) katago::print_position(net, spatial, results, i);
     if (line.files.size() > 3)

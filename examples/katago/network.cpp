@@ -1,4 +1,5 @@
-// The file lists layers in the order in which they compute, so that reading one builds it.
+// The file lists layers in the order in which they compute, so that reading one builds it. Boards are of the graph's
+// dtype; pooled numbers, a few hundred a position, and products of them are float32 always.
 
 #include "network.h"
 
@@ -21,7 +22,7 @@ class Builder {
     const int64_t num_blocks = file_.integers(6)[0];
     auto x = g_.input("spatial", {positions_, kPlanes, kBoard, kBoard}, dtype_);
     x = conv(x);
-    x = g_.name(g_.add(x, of_board(matmul(g_.input("global", {positions_, kGlobals}, dtype_)))), "input");
+    x = g_.name(g_.add(x, of_board(matmul(g_.input("global", {positions_, kGlobals})))), "input");
     for (int64_t i = 0; i < num_blocks; ++i) x = g_.name(block(x), "block" + std::to_string(i));
     x = g_.name(norm_act(x), "tip");
     file_.word();
@@ -45,10 +46,14 @@ class Builder {
     for (int i = 0; i < 7; ++i) net_.multipliers.push_back(static_cast<float>(file_.number()));
   }
 
-  Value parameter(const std::string& name, const Shape& shape, std::vector<float> values) {
-    const Value value = g_.parameter(name, shape, dtype_);
+  // A parameter of the board's layers, or of what is pooled.
+  Value parameter(const std::string& name, const Shape& shape, const std::vector<float>& values) {
     net_.weights[name] = solder::Tensor::from(shape, values).to(dtype_);
-    return value;
+    return g_.parameter(name, shape, dtype_);
+  }
+  Value pooled_parameter(const std::string& name, const Shape& shape) {
+    net_.weights[name] = solder::Tensor::from(shape, file_.floats(shape));
+    return g_.parameter(name, shape);
   }
 
   // [R,S,C,K] in the file.
@@ -64,7 +69,7 @@ class Builder {
         for (int64_t k = 0; k < K; ++k)
           kcrs[static_cast<size_t>((k * C + c) * R * S + rs)] =
               rsck[static_cast<size_t>((rs * C + c) * K + k)];
-    const Value w = parameter(name + ".weight", {K, C, R, S}, std::move(kcrs));
+    const Value w = parameter(name + ".weight", {K, C, R, S}, kcrs);
     return g_.conv2d(x, w, {.padding = {R / 2, S / 2}, .name = name});
   }
 
@@ -72,13 +77,13 @@ class Builder {
   Value matmul(Value x) {
     const std::string name = file_.word();
     const std::vector<int64_t> n = file_.integers(2);
-    return g_.name(g_.matmul(x, parameter(name + ".weight", {n[0], n[1]}, file_.floats({n[0], n[1]}))), name);
+    return g_.name(g_.matmul(x, pooled_parameter(name + ".weight", {n[0], n[1]})), name);
   }
 
   Value add_bias(Value x) {
     const std::string name = file_.word();
     const int64_t K = file_.integers(1)[0];
-    return g_.add(x, parameter(name + ".bias", {K}, file_.floats({K})));
+    return g_.add(x, pooled_parameter(name + ".bias", {K}));
   }
 
   Value norm_act(Value x) {
@@ -107,10 +112,11 @@ class Builder {
   }
 
   // [N,C] as [N,C,1,1]: the same at every point.
-  Value of_board(Value x) { return g_.unsqueeze(x, {2, 3}); }
+  Value of_board(Value x) { return g_.cast(g_.unsqueeze(x, {2, 3}), dtype_); }
 
   // Means of the channels, means scaled by the board's size, and maxima or means scaled once more. [N,C,H,W] -> [N,3C].
   Value pool(Value x, bool with_maximum) {
+    x = g_.cast(x, solder::DType::float32);
     constexpr float kSize = kBoard - 14;
     const Value mean = g_.mean(x, {2, 3});
     const Value last = with_maximum ? g_.reduce_max(x, {2, 3}) : g_.mul(mean, kSize * kSize * 0.01f - 0.1f);

@@ -15,6 +15,7 @@ constexpr int64_t kBoard = 19, kPlanes = 22, kGlobals = 19;
 ///   inputs   spatial [N,22,19,19], global [N,19]
 ///   outputs  policy [N,2,19,19], pass [N,2], value [N,3], score [N,6], ownership [N,1,19,19], all as the network has
 ///            them: before softmax, softplus and tanh
+/// `spatial`, `policy` and `ownership` are of the dtype that is asked for, the others float32.
 struct Network {
   std::string name;
   std::vector<float> multipliers;  ///< 7: of the score's and errors' units

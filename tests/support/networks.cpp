@@ -77,7 +77,7 @@ std::vector<std::string> Golden::layers() const {
   return names;
 }
 
-TensorMap Golden::batch_of(int64_t first, int64_t batch, DType dtype) const {
+TensorMap Golden::batch_of(int64_t first, int64_t batch, const Graph& graph) const {
   TensorMap items;
   for (const auto& [name, tensor] : inputs) {
     Shape shape = tensor.shape();
@@ -87,7 +87,8 @@ TensorMap Golden::batch_of(int64_t first, int64_t batch, DType dtype) const {
     for (int64_t i = 0; i < batch; ++i)
       std::ranges::copy(tensor.floats().subspan(static_cast<size_t>((first + i) % num_items) * elems, elems),
                         item.floats().begin() + i * static_cast<int64_t>(elems));
-    items[name] = item.to(dtype);
+    for (const Node& node : graph.nodes())
+      if (node.kind == NodeKind::input && node.name == name) items[name] = item.to(node.outputs[0].dtype);
   }
   return items;
 }
@@ -154,11 +155,11 @@ Value layer_value(const Graph& graph, const std::string& layer) {
   return {};
 }
 
-Errors errors_of(const Golden& golden, const Model& model, int64_t batch, DType dtype) {
+Errors errors_of(const Golden& golden, const Model& model, int64_t batch) {
   std::map<std::string, std::vector<float>> got, want;
   Session session = model.session();
   for (int64_t first = 0; first < golden.num_items; first += batch) {
-    const TensorMap results = session.run(golden.batch_of(first, batch, dtype));
+    const TensorMap results = session.run(golden.batch_of(first, batch, model.graph()));
     for (const auto& [name, tensor] : results) {
       const Tensor wide = tensor.to(DType::float32);
       const Tensor& expected = golden.results.at(name);

@@ -27,8 +27,8 @@ struct Golden {
   int64_t num_items = 0;
 
   std::vector<std::string> layers() const;
-  /// Items first, first + 1, ... of the inputs, counted in a circle, as `dtype`.
-  TensorMap batch_of(int64_t first, int64_t batch, DType dtype) const;
+  /// Items first, first + 1, ... of the inputs, counted in a circle, of the dtypes that the graph declares.
+  TensorMap batch_of(int64_t first, int64_t batch, const Graph& graph) const;
 };
 
 struct Network {
@@ -55,7 +55,7 @@ Value layer_value(const Graph& graph, const std::string& layer);
 using Errors = std::map<std::string, double>;  // by output
 
 /// The relative L2 error of every output, over all of the golden's items, by as many runs of `batch` items as it takes.
-Errors errors_of(const Golden& golden, const Model& model, int64_t batch, DType dtype);
+Errors errors_of(const Golden& golden, const Model& model, int64_t batch);
 
 /// Of every stride-th element of a layer's result.
 double sample_error(const Tensor& got, const TensorMap& results, const std::string& layer);

@@ -41,7 +41,7 @@ std::string words(const Arithmetic& arithmetic) {
 void check_outputs(const Golden& golden, int64_t batch, const Arithmetic& arithmetic, Device device) {
   const Network net = network_of(golden, batch, arithmetic.dtype);
   const Model model = compile(net.graph, net.weights, {.device = device, .math = arithmetic.math});
-  const Errors errors = errors_of(golden, model, batch, arithmetic.dtype);
+  const Errors errors = errors_of(golden, model, batch);
   for (const auto& [output, error] : errors) {
     INFO(golden.name, ", batch ", batch, ", ", words(arithmetic), ", ", to_string(device), ": ", output,
          " is off by ", error);
@@ -58,7 +58,7 @@ void check_layers(const Golden& golden, const Arithmetic& arithmetic, Device dev
     net.graph.output("layer " + layer, value);
   }
   const Model model = compile(net.graph, net.weights, {.device = device, .math = arithmetic.math});
-  const TensorMap results = model.session().run(golden.batch_of(0, golden.num_items, arithmetic.dtype));
+  const TensorMap results = model.session().run(golden.batch_of(0, golden.num_items, net.graph));
   CHECK(golden.layers().size() >= 5);
   for (const std::string& layer : golden.layers()) {
     const double error = sample_error(results.at("layer " + layer), golden.results, layer);
@@ -101,7 +101,7 @@ NETWORK_TEST_CASE("one image alone, and unfused") {
     check_outputs(golden, 1, kFp32, Device::cpu());
     const Network net = network_of(golden, golden.num_items, DType::float32);
     const Model unfused = compile(net.graph, net.weights, {.device = Device::cpu(), .fuse = false});
-    for (const auto& [output, error] : errors_of(golden, unfused, golden.num_items, DType::float32))
+    for (const auto& [output, error] : errors_of(golden, unfused, golden.num_items))
       CHECK_MESSAGE(error <= golden.bounds.fp32, golden.name, " unfused: ", output, " is off by ", error);
     if (!all_goldens()) break;
   }
@@ -118,7 +118,7 @@ NETWORK_TEST_CASE("mutants are found") {
       const std::string what = mutate(net, mutation);
       const Model model = compile(net.graph, net.weights, {.device = Device::cpu()});
       double worst = 0;
-      for (const auto& [output, error] : errors_of(golden, model, golden.num_items, DType::float32))
+      for (const auto& [output, error] : errors_of(golden, model, golden.num_items))
         worst = std::max(worst, error);
       INFO(golden.name, ": ", what, ": off by ", worst);
       CHECK((worst > golden.bounds.fp32) == (mutation != Mutation::none));
