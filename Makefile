@@ -96,7 +96,7 @@ NETWORK_PARTS = $(if $(filter %/test_networks.cpp,$(TEST_SRC)),$(NETWORKS) $(KAT
 # KataGo's files are gzip. Without zlib's header that example says so when it is run.
 ZLIB      := $(shell $(CXX) -include zlib.h -E -x c++ /dev/null >/dev/null 2>&1 && echo 1 || echo 0)
 LINK_ZLIB  = $(if $(filter %/gzip.cpp.o,$^),$(if $(filter 1,$(ZLIB)),-lz))
-BENCHES   := $(if $(NVCC),$(patsubst tests/bench/%.cpp,$(BUILD)/%,$(wildcard tests/bench/bench_*.cpp)))
+BENCHES   := $(patsubst tests/bench/%.cpp,$(BUILD)/%,$(wildcard tests/bench/bench_$(if $(NVCC),*,cpu).cpp))
 HEADERS   := $(filter-out $(if $(NVCC),,runtime/check_cuda.h),$(call find_lib,*.h))
 PUBLIC    := $(BUILD)/include/solder/solder.h
 
@@ -124,19 +124,19 @@ test: $(LIB) $(TESTS) $(EXAMPLES) $(CLI) $(if $(NVCC),$(BUILD)/faults $(BUILD)/l
 	@tests/tools/check_examples.sh $(BUILD)
 	@CXX='$(CXX)' tests/tools/check_install.sh $(BUILD)
 	@if command -v python3 >/dev/null; then tests/tools/check_solder_run.py $(CLI); else echo 'solder-run: not checked, there is no python3'; fi
-	@tests/networks/prepare.sh $(MODELS) $(GOLDENS)
+	@tests/networks/prepare.sh $(MODELS) $(GOLDENS) $(BUILD)
 	@$(TESTS)
 	@$(if $(NVCC),$(BUILD)/faults)
 
 models:  ## fetches the trained network that tests run (125 MB) and draws the weights of the others, into build/models
-	@tests/networks/prepare.sh $(MODELS) $(GOLDENS) fetch
+	@CXX='$(CXX)' tests/networks/prepare.sh $(MODELS) $(GOLDENS) fetch
 
 networks: $(TESTS) models  ## whole networks against float64, every golden at every batch (minutes on a CPU)
 	@SOLDER_NETWORKS=all $(TESTS) -tc='networks:*,*gpu* networks:*'
 
-bench: $(BENCHES)  ## timings on a GPU, each as a ratio to a floor or a peer in the same run; BENCH_ARGS: bench_conv's options
+bench: $(BENCHES)  ## timings, on a GPU each as a ratio to a floor or a peer in the same run; BENCH_ARGS: bench_conv's options
 	@for bench in $(filter-out %/bench_conv,$(BENCHES)); do $$bench || exit 1; done
-	@$(if $(BENCHES),$(BUILD)/bench_conv $(BENCH_ARGS))
+	@$(if $(NVCC),$(BUILD)/bench_conv $(BENCH_ARGS))
 
 accuracy: $(TESTS)  ## on a GPU: every function over all inputs, PyTorch beside it, into tests/ACCURACY.md
 	@$(TESTS) -tc='*accuracy: all 2^32*,accuracy: 2^24*' > $(BUILD)/accuracy.txt || { cat $(BUILD)/accuracy.txt; exit 1; }
@@ -217,7 +217,7 @@ $(NETWORKS): $(BUILD)/networks/%.o: $(BUILD)/examples/%.cpp.o
 $(CLI): $(CLI_OBJ) $(LIB)
 	$(call say,LINK $@) $(CXX) $^ $(LDLIBS) -o $@
 
-BENCH_OBJ := $(patsubst %,$(BUILD)/%.o,$(wildcard tests/bench/*.cu))
+BENCH_OBJ := $(if $(NVCC),$(patsubst %,$(BUILD)/%.o,$(wildcard tests/bench/*.cu)))
 $(BENCHES): CPPFLAGS += -DSOLDER_TEST_DATA='"$(CURDIR)/tests/data"'
 $(BENCHES): $(BUILD)/%: tests/bench/%.cpp $(BENCH_OBJ) $(LIB)
 	$(call say,CXX $<) $(CXX) $(CPPFLAGS) $(CXXFLAGS) -MMD -MP -MF $(BUILD)/$*.d $< $(BENCH_OBJ) $(LIB) $(LDLIBS) -o $@

@@ -71,10 +71,10 @@ struct ConvTranspose2dOptions {
 
 struct Pool2dOptions {
   Pair kernel = 1;
-  Pair stride = 0;        ///< 0: the kernel's
-  Padding padding = 0;    ///< never counted as a maximum
+  Pair stride = 0;      ///< 0: the kernel's
+  Padding padding = 0;  ///< never counted as a maximum
   Pair dilation = 1;
-  bool ceil_mode = false;  ///< a last window may reach beyond the padding, if it starts before it
+  bool ceil_mode = false;         ///< a last window may reach beyond the padding, if it starts before it
   bool count_include_pad = true;  ///< of averages: padding counts as zeros; what lies beyond it never counts
   bool operator==(const Pool2dOptions&) const = default;
 };
@@ -139,7 +139,7 @@ struct ConcatAttributes {  ///< inputs of any number, joined along `axis`
   int axis = 0;
   bool operator==(const ConcatAttributes&) const = default;
 };
-struct Pool2dAttributes {  ///< input x [N,C,H,W]; the stride is not 0
+struct Pool2dAttributes {                ///< input x [N,C,H,W]; the stride is not 0
   Reduction reduction = Reduction::max;  ///< or mean
   Pool2dOptions options;
   bool operator==(const Pool2dAttributes&) const = default;
@@ -162,7 +162,7 @@ struct ResizeAttributes {  ///< input x [N,C,H,W]; the output's extents are decl
   ResizeRounding rounding = ResizeRounding::floor;
   bool operator==(const ResizeAttributes&) const = default;
 };
-struct PadAttributes {  ///< input x; an entry an axis
+struct PadAttributes {                 ///< input x; an entry an axis
   std::vector<int64_t> before, after;  ///< negative: cropped
   std::vector<int64_t> interior;       ///< fillers between neighbours; empty: none; of constant mode only
   PadMode mode = PadMode::constant;

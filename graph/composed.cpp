@@ -15,7 +15,8 @@ Value Graph::tile(Value x, std::vector<int64_t> repeats) {
   }
   // One axis at a time: what lies inside of it is one block, repeated.
   for (size_t axis = shape.size(); axis-- > 0;) {
-    SOLDER_REQUIRE(repeats[axis] >= 0, invalid_argument, name, ": ", repeats[axis], " repeats of axis ", axis);
+    SOLDER_REQUIRE(repeats[axis] >= 0, invalid_argument, name, ": ", repeats[axis], " repeats of axis ",
+                   axis);
     if (repeats[axis] == 1) continue;
     const int64_t outer = num_elements(Shape(shape.begin(), shape.begin() + static_cast<int64_t>(axis)));
     const int64_t inner = num_elements(Shape(shape.begin() + static_cast<int64_t>(axis), shape.end()));
@@ -30,20 +31,23 @@ Value Graph::tile(Value x, std::vector<int64_t> repeats) {
 Value Graph::depth_to_space(Value x, int64_t block, bool crd) {
   const std::string name = next_name("depth_to_space");
   const Shape s = checked_type(x, "depth_to_space").shape;
-  SOLDER_REQUIRE(s.size() == 4 && block > 0 && block < (int64_t{1} << 31) && s[1] % (block * block) == 0, shape_mismatch,
-                 name, ": x must be [N, C * block^2, H, W] for a block of ", block, ", not ", to_string(s));
+  SOLDER_REQUIRE(s.size() == 4 && block > 0 && block < (int64_t{1} << 31) && s[1] % (block * block) == 0,
+                 shape_mismatch, name, ": x must be [N, C * block^2, H, W] for a block of ", block, ", not ",
+                 to_string(s));
   const int64_t c = s[1] / (block * block);
-  const Value parts = crd ? permute(reshape_to(x, {s[0], c, block, block, s[2], s[3]}, "depth_to_space"), {0, 1, 4, 2, 5, 3})
-                          : permute(reshape_to(x, {s[0], block, block, c, s[2], s[3]}, "depth_to_space"), {0, 3, 4, 1, 5, 2});
+  const Value parts =
+      crd ? permute(reshape_to(x, {s[0], c, block, block, s[2], s[3]}, "depth_to_space"), {0, 1, 4, 2, 5, 3})
+          : permute(reshape_to(x, {s[0], block, block, c, s[2], s[3]}, "depth_to_space"), {0, 3, 4, 1, 5, 2});
   return reshape_to(parts, {s[0], c, s[2] * block, s[3] * block}, "depth_to_space");
 }
 
 Value Graph::space_to_depth(Value x, int64_t block) {
   const std::string name = next_name("space_to_depth");
   const Shape s = checked_type(x, "space_to_depth").shape;
-  SOLDER_REQUIRE(s.size() == 4 && block > 0 && block < (int64_t{1} << 31) && s[2] % block == 0 && s[3] % block == 0,
-                 shape_mismatch, name, ": x must be [N, C, H * block, W * block] for a block of ", block, ", not ",
-                 to_string(s));
+  SOLDER_REQUIRE(
+      s.size() == 4 && block > 0 && block < (int64_t{1} << 31) && s[2] % block == 0 && s[3] % block == 0,
+      shape_mismatch, name, ": x must be [N, C, H * block, W * block] for a block of ", block, ", not ",
+      to_string(s));
   const Shape parts{s[0], s[1], s[2] / block, block, s[3] / block, block};
   return reshape_to(permute(reshape_to(x, parts, "space_to_depth"), {0, 3, 5, 1, 2, 4}),
                     {s[0], s[1] * block * block, s[2] / block, s[3] / block}, "space_to_depth");
@@ -82,8 +86,8 @@ Value Graph::layer_norm(Value x, Value weight, Value bias, int num_axes, float e
                  to_string(x_type.shape));
   const TensorType expected{Shape(x_type.shape.end() - num_axes, x_type.shape.end()), x_type.dtype};
   for (const Value value : {weight, bias})
-    SOLDER_REQUIRE(checked_type(value, "layer_norm") == expected, shape_mismatch, name, ": weight and bias must be ",
-                   to_string(expected), "; one is ", to_string(type(value)));
+    SOLDER_REQUIRE(checked_type(value, "layer_norm") == expected, shape_mismatch, name,
+                   ": weight and bias must be ", to_string(expected), "; one is ", to_string(type(value)));
   std::vector<int> axes;
   for (int axis = rank - num_axes; axis < rank; ++axis) axes.push_back(axis);
   const Value scaled = mul(normalized(x, axes, eps), cast(weight, DType::float32));
@@ -94,18 +98,19 @@ Value Graph::group_norm(Value x, Value weight, Value bias, int64_t groups, float
   const std::string name = next_name("group_norm");
   const TensorType x_type = checked_type(x, "group_norm");
   const Shape& s = x_type.shape;
-  SOLDER_REQUIRE(s.size() >= 2 && groups > 0 && s[1] % groups == 0, shape_mismatch, name, ": x must be [N, C, ...] with C a multiple of ",
-                 groups, " groups, not ", to_string(s));
+  SOLDER_REQUIRE(s.size() >= 2 && groups > 0 && s[1] % groups == 0, shape_mismatch, name,
+                 ": x must be [N, C, ...] with C a multiple of ", groups, " groups, not ", to_string(s));
   for (const Value value : {weight, bias})
-    SOLDER_REQUIRE(checked_type(value, "group_norm") == (TensorType{{s[1]}, x_type.dtype}), shape_mismatch, name,
-                   ": weight and bias must be ", to_string(TensorType{{s[1]}, x_type.dtype}), "; one is ",
-                   to_string(type(value)));
+    SOLDER_REQUIRE(checked_type(value, "group_norm") == (TensorType{{s[1]}, x_type.dtype}), shape_mismatch,
+                   name, ": weight and bias must be ", to_string(TensorType{{s[1]}, x_type.dtype}),
+                   "; one is ", to_string(type(value)));
   Shape channel(s.size() - 1, 1);
   channel[0] = s[1];
   int64_t group_elems = s[1] / groups;
   for (size_t axis = 2; axis < s.size(); ++axis) group_elems *= s[axis];
   const Value grouped = normalized(reshape_to(x, {s[0], groups, group_elems}, "group_norm"), {2}, eps);
-  const Value scaled = mul(reshape_to(grouped, s, "group_norm"), reshape_to(cast(weight, DType::float32), channel, "group_norm"));
+  const Value scaled = mul(reshape_to(grouped, s, "group_norm"),
+                           reshape_to(cast(weight, DType::float32), channel, "group_norm"));
   return cast(add(scaled, reshape_to(cast(bias, DType::float32), channel, "group_norm")), x_type.dtype);
 }
 
@@ -113,14 +118,15 @@ Value Graph::lrn(Value x, int64_t size, float alpha, float beta, float bias) {
   const std::string name = next_name("lrn");
   const TensorType x_type = checked_type(x, "lrn");
   const Shape& s = x_type.shape;
-  SOLDER_REQUIRE(s.size() >= 2 && size >= 1, shape_mismatch, name, ": x must be [N, C, ...] and size positive, not ",
-                 to_string(s), " and ", size);
+  SOLDER_REQUIRE(s.size() >= 2 && size >= 1, shape_mismatch, name,
+                 ": x must be [N, C, ...] and size positive, not ", to_string(s), " and ", size);
   const Value wide = cast(x, DType::float32);
   // A mean over channels that counts what lies outside as zeros is a pool along them.
   int64_t plane = 1;
   for (size_t axis = 2; axis < s.size(); ++axis) plane *= s[axis];
   const Value rows = reshape_to(square(wide), {s[0], 1, s[1], plane}, "lrn");
-  const Value means = avg_pool2d(rows, {.kernel = {size, 1}, .stride = 1, .padding = {size / 2, 0, (size - 1) / 2, 0}});
+  const Value means =
+      avg_pool2d(rows, {.kernel = {size, 1}, .stride = 1, .padding = {size / 2, 0, (size - 1) / 2, 0}});
   const Value base = add(mul(reshape_to(means, s, "lrn"), alpha), bias);
   return cast(div(wide, pow(base, beta)), x_type.dtype);
 }
@@ -130,18 +136,18 @@ Value Graph::conv_transpose2d(Value x, Value w, const ConvTranspose2dOptions& op
   const Shape xs = checked_type(x, "conv_transpose2d").shape, ws = checked_type(w, "conv_transpose2d").shape;
   const auto& [stride, padding, extra, dilation, groups] = options;
   SOLDER_REQUIRE(xs.size() == 4 && ws.size() == 4 && groups > 0 && xs[1] == ws[0] && xs[1] % groups == 0,
-                 shape_mismatch, name, ": x must be [N, C, H, W] and w [C, K / groups, R, S] with groups ", groups,
-                 ", not ", to_string(xs), " and ", to_string(ws));
+                 shape_mismatch, name, ": x must be [N, C, H, W] and w [C, K / groups, R, S] with groups ",
+                 groups, ", not ", to_string(xs), " and ", to_string(ws));
   SOLDER_REQUIRE(stride.h > 0 && stride.w > 0 && dilation.h > 0 && dilation.w > 0, invalid_argument, name,
                  ": stride and dilation must be positive");
   // The same sums as a convolution: of x with zeros between its pixels and around it, by the filters turned by half a
   // turn, their input and output channels exchanged. Of parameters that is worked out once, by compile().
   const int64_t reach_h = dilation.h * (ws[2] - 1), reach_w = dilation.w * (ws[3] - 1);
   Node spread{.kind = NodeKind::pad, .name = name + "_spread", .inputs = {x}};
-  spread.attributes = PadAttributes{
-      .before = {0, 0, reach_h - padding.top, reach_w - padding.left},
-      .after = {0, 0, reach_h - padding.bottom + extra.h, reach_w - padding.right + extra.w},
-      .interior = {0, 0, stride.h - 1, stride.w - 1}};
+  spread.attributes =
+      PadAttributes{.before = {0, 0, reach_h - padding.top, reach_w - padding.left},
+                    .after = {0, 0, reach_h - padding.bottom + extra.h, reach_w - padding.right + extra.w},
+                    .interior = {0, 0, stride.h - 1, stride.w - 1}};
   const Value wide = add_node(std::move(spread));
   const int64_t c = ws[0] / groups, k = ws[1];
   Value filters = reshape_to(w, {groups, c, k, ws[2], ws[3]}, "conv_transpose2d");

@@ -77,7 +77,8 @@ Value Graph::name(Value value, const std::string& node_name) {
 }
 
 int checked_axis(int axis, int rank, const std::string& node) {
-  SOLDER_REQUIRE(axis >= -rank && axis < rank, invalid_argument, node, ": axis ", axis, " of a tensor of rank ", rank,
+  SOLDER_REQUIRE(axis >= -rank && axis < rank, invalid_argument, node, ": axis ", axis,
+                 " of a tensor of rank ", rank,
                  rank == 0 ? "" : str("; it must be from ", -rank, " to ", rank - 1));
   return axis < 0 ? axis + rank : axis;
 }

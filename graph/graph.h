@@ -158,8 +158,8 @@ class Graph {
   Value resize(Value x, const ResizeOptions& options);
   /// x with so many values before and after along each axis: `value`, the mirror image of x without the border (fewer
   /// than its extent), or the border. Negative counts crop what the others have made. Bits are copied.
-  Value pad(Value x, std::vector<int64_t> before, std::vector<int64_t> after, PadMode mode = PadMode::constant,
-            float value = 0);
+  Value pad(Value x, std::vector<int64_t> before, std::vector<int64_t> after,
+            PadMode mode = PadMode::constant, float value = 0);
   /// [N,C,H,W] -> [N, C / block^2, H * block, W * block], ONNX's DCR or CRD; PyTorch's pixel_shuffle is crd.
   Value depth_to_space(Value x, int64_t block, bool crd = false);
   /// [N,C,H,W] -> [N, C * block^2, H / block, W / block]; undone by depth_to_space.

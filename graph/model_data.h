@@ -18,7 +18,7 @@ struct ModelData {
   CompileOptions options;
   std::vector<std::unique_ptr<NodeRun>> runs;  ///< by node; null where nothing runs
   std::vector<NodePlan> plans;                 ///< by node
-  ValueViews views;  ///< by node and output
+  ValueViews views;                            ///< by node and output
   MemoryPlan memory;
   int64_t cublas_workspace_bytes = 0;
   std::shared_ptr<void> weights;  ///< parameters and the nodes' constants, on the device

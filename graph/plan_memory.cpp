@@ -84,8 +84,7 @@ class Offsets {
 
 class Planner {
  public:
-  Planner(const Graph& graph, const ValueViews& views,
-          const std::vector<std::unique_ptr<NodeRun>>& runs)
+  Planner(const Graph& graph, const ValueViews& views, const std::vector<std::unique_ptr<NodeRun>>& runs)
       : graph_(graph), views_(views), runs_(runs), num_nodes_(static_cast<int>(graph.nodes().size())) {}
 
   MemoryPlan run() {
@@ -147,8 +146,11 @@ class Planner {
       int block = is_pinned || has_parts ? -1 : block_to_take_over(i, output, taken);
       if (block < 0) {
         block = static_cast<int>(blocks_.size());
-        blocks_.push_back(
-            {{}, placement.size_bytes, is_pinned ? 0 : placement.first_node, is_pinned ? num_nodes_ - 1 : i, is_pinned});
+        blocks_.push_back({{},
+                           placement.size_bytes,
+                           is_pinned ? 0 : placement.first_node,
+                           is_pinned ? num_nodes_ - 1 : i,
+                           is_pinned});
       }
       taken.push_back(block);
       Block& target = blocks_[static_cast<size_t>(block)];

@@ -98,7 +98,8 @@ class Placer {
     const Node& joined = node(concat);
     const ValueView& mine = at(plain_, joined.inputs[i]);
     const Value owner = mine.base;
-    if (graph_.type(owner) != graph_.type({concat, 0}) || mine.view.strides != at(plain_, {concat, 0}).view.strides ||
+    if (graph_.type(owner) != graph_.type({concat, 0}) ||
+        mine.view.strides != at(plain_, {concat, 0}).view.strides ||
         mine.offset_elems != part.offset_elems - whole.offset_elems || !can_place(owner, whole))
       return false;
     int first_write = concat;

@@ -13,8 +13,8 @@ std::vector<TensorType> infer(const Node& node, std::span<const TensorType> inpu
                  to_string(x.shape));
   for (size_t i = 0; i < kNames.size(); ++i)
     SOLDER_REQUIRE(inputs[i + 1] == (TensorType{{x.shape[1]}, x.dtype}), shape_mismatch, node.name, ": ",
-                   kNames[i], " must be ", to_string(TensorType{{x.shape[1]}, x.dtype}), ", one value a channel of x ",
-                   to_string(x.shape), "; it is ", to_string(inputs[i + 1]));
+                   kNames[i], " must be ", to_string(TensorType{{x.shape[1]}, x.dtype}),
+                   ", one value a channel of x ", to_string(x.shape), "; it is ", to_string(inputs[i + 1]));
   return {x};
 }
 
@@ -22,16 +22,15 @@ std::vector<TensorType> infer(const Node& node, std::span<const TensorType> inpu
 
 // Nothing runs as such: lower_batch_norm() makes it part of what comes before, or elementwise work.
 extern const NodeDef kBatchNormNode;
-constexpr NodeDef kBatchNormNode{
-    .kind = NodeKind::batch_norm,
-    .name = "batch_norm",
-    .num_inputs = 5,
-    .attributes_index = index_of<BatchNormAttributes>(),
-    .takes = Strides::any,
-    .infer = infer,
-    .attributes = [](const Node& node) -> std::string {
-      return str(" eps=", std::get<BatchNormAttributes>(node.attributes).eps);
-    }};
+constexpr NodeDef kBatchNormNode{.kind = NodeKind::batch_norm,
+                                 .name = "batch_norm",
+                                 .num_inputs = 5,
+                                 .attributes_index = index_of<BatchNormAttributes>(),
+                                 .takes = Strides::any,
+                                 .infer = infer,
+                                 .attributes = [](const Node& node) -> std::string {
+                                   return str(" eps=", std::get<BatchNormAttributes>(node.attributes).eps);
+                                 }};
 
 Value Graph::batch_norm(Value x, Value weight, Value bias, Value mean, Value variance, float eps) {
   for (const Value value : {x, weight, bias, mean, variance}) checked_type(value, "batch_norm");

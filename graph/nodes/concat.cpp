@@ -47,8 +47,7 @@ class ConcatRun final : public NodeRun {
     for (size_t i = 0; i < request.inputs.size(); ++i) {
       const TensorView& input = request.inputs[i];
       const TensorView part = part_of(request.outputs[0], axis_, start, input);
-      const bool is_there =
-          input.strides == part.strides && request.lies_at(i, start * part.strides[axis_]);
+      const bool is_there = input.strides == part.strides && request.lies_at(i, start * part.strides[axis_]);
       if (!is_there && num_elements(input.shape) > 0) {
         copies_.push_back({i, start, ElementwisePass(copy, {&input, 1}, {&part, 1}, request.device)});
       }

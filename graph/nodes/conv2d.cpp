@@ -126,7 +126,8 @@ constexpr NodeDef kConv2dNode{
                 std::span<const TensorType> inputs) { return 2 * conv_shape(node, inputs).num_macs(); }};
 
 Value Graph::conv2d(Value x, Value w, const Conv2dOptions& options) {
-  const size_t x_rank = checked_type(x, "conv2d").shape.size(), w_rank = checked_type(w, "conv2d").shape.size();
+  const size_t x_rank = checked_type(x, "conv2d").shape.size(),
+               w_rank = checked_type(w, "conv2d").shape.size();
   if (x_rank == 3 && w_rank == 3) {  // an image of one row
     Conv2dOptions rows = options;
     rows.stride.h = rows.dilation.h = 1;
@@ -145,15 +146,16 @@ Value Graph::conv2d(Value x, Value w, const Conv2dOptions& options) {
 Value Graph::biased_conv2d(Value x, Value w, Value bias, const Conv2dOptions& options) {
   const TensorType w_type = checked_type(w, "conv2d"), bias_type = checked_type(bias, "conv2d");
   SOLDER_REQUIRE(w_type.shape.empty() || bias_type == (TensorType{{w_type.shape[0]}, w_type.dtype}),
-                 shape_mismatch, options.name.empty() ? next_name("conv2d") : options.name,
-                 ": bias must be ", to_string(w_type.dtype), " [", w_type.shape.empty() ? 0 : w_type.shape[0],
+                 shape_mismatch, options.name.empty() ? next_name("conv2d") : options.name, ": bias must be ",
+                 to_string(w_type.dtype), " [", w_type.shape.empty() ? 0 : w_type.shape[0],
                  "], one value an output channel of w ", to_string(w_type.shape), "; it is ",
                  to_string(bias_type));
   const Value y = conv2d(x, w, options);
   const Shape result = type(y).shape;
   Shape channels(result.size() - 1, 1);
   channels[0] = result[1];
-  return elementwise(Op::add, {y, bias}, {result, channels}, Arg::operand(0), Arg::operand(1), 0, 0, w_type.dtype);
+  return elementwise(Op::add, {y, bias}, {result, channels}, Arg::operand(0), Arg::operand(1), 0, 0,
+                     w_type.dtype);
 }
 
 }  // namespace solder

@@ -123,8 +123,8 @@ Value Graph::linear(Value x, Value w, Value bias) {
   const TensorType& wt = checked_type(w, "linear");
   const TensorType& bt = checked_type(bias, "linear");
   SOLDER_REQUIRE(wt.shape.empty() || bt == (TensorType{{wt.shape[0]}, wt.dtype}), shape_mismatch,
-                 next_name("linear"), ": bias must be ", to_string(wt.dtype), " [", wt.shape.empty() ? 0 : wt.shape[0],
-                 "]; it is ", to_string(bt));
+                 next_name("linear"), ": bias must be ", to_string(wt.dtype), " [",
+                 wt.shape.empty() ? 0 : wt.shape[0], "]; it is ", to_string(bt));
   return add(linear(x, w), bias);
 }
 

@@ -92,9 +92,9 @@ struct NodeDef {
   size_t num_inputs = 0;        ///< its own, without an epilogue's operands; or kAnyNumber, but at least one
   size_t attributes_index = 0;  ///< of its struct in Attributes
   bool takes_epilogue = false;
-  Strides takes = Strides::dense;   ///< of its first input; what lies otherwise is copied first
+  Strides takes = Strides::dense;         ///< of its first input; what lies otherwise is copied first
   Strides takes_others = Strides::dense;  ///< of its own inputs behind that
-  Strides stores = Strides::dense;  ///< of its outputs: a concat's part has the strides of the whole
+  Strides stores = Strides::dense;        ///< of its outputs: a concat's part has the strides of the whole
 
   /// The types of its results, from those of node.inputs and the attributes; throws what is wrong with them,
   /// naming the node. Null: they are declared.
@@ -103,7 +103,8 @@ struct NodeDef {
   std::string (*attributes)(const Node& node) = nullptr;
   /// Its result as a view of its input, from which the address is counted in elements; false where strides cannot
   /// say it, then of a dense copy. Null: it computes.
-  bool (*view)(const Node& node, const TensorView& input, TensorView* result, int64_t* offset_elems) = nullptr;
+  bool (*view)(const Node& node, const TensorView& input, TensorView* result,
+               int64_t* offset_elems) = nullptr;
   /// How it runs; null: nothing runs.
   std::unique_ptr<NodeRun> (*plan)(const PlanRequest& request) = nullptr;
   /// Two a multiply-add of convolutions and matrix products, for profiles; null: not counted.

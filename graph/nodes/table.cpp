@@ -10,10 +10,10 @@ extern const NodeDef kInputNode, kParameterNode, kConv2dNode, kMatmulNode, kElem
 
 namespace {
 
-constexpr std::array kTable = {
-    &kInputNode,   &kParameterNode, &kConv2dNode, &kMatmulNode, &kElementwiseNode, &kSliceNode,
-    &kReshapeNode, &kPermuteNode,   &kExpandNode, &kConcatNode, &kPool2dNode,      &kReduceNode,
-    &kSoftmaxNode, &kResizeNode,    &kPadNode,    &kGatherNode, &kBatchNormNode};
+constexpr std::array kTable = {&kInputNode,  &kParameterNode, &kConv2dNode,  &kMatmulNode, &kElementwiseNode,
+                               &kSliceNode,  &kReshapeNode,   &kPermuteNode, &kExpandNode, &kConcatNode,
+                               &kPool2dNode, &kReduceNode,    &kSoftmaxNode, &kResizeNode, &kPadNode,
+                               &kGatherNode, &kBatchNormNode};
 static_assert(kTable.size() == static_cast<size_t>(NodeKind::batch_norm) + 1, "one row a kind, in its order");
 
 class BoundRun final : public NodeRun {

@@ -23,7 +23,8 @@ class Copier {
       renumbered_.push_back(result_.append(std::move(mine)).node);
     }
     for (const auto& [name, value] : graph_.outputs())
-      result_.output(name, usable(value, is_parameter(value) || !is_dense(at(views_, renumbered(value)).view)));
+      result_.output(name,
+                     usable(value, is_parameter(value) || !is_dense(at(views_, renumbered(value)).view)));
     return std::move(result_);
   }
 

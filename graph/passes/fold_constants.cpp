@@ -9,7 +9,10 @@ namespace {
 class Folder {
  public:
   Folder(const Graph& graph, Constants* constants)
-      : graph_(graph), constants_(*constants), is_constant_(graph.nodes().size()), folds_(is_constant_.size()) {}
+      : graph_(graph),
+        constants_(*constants),
+        is_constant_(graph.nodes().size()),
+        folds_(is_constant_.size()) {}
 
   Graph run() {
     find();
@@ -46,7 +49,8 @@ class Folder {
         input_bytes = std::max(input_bytes, num_bytes(type.shape, type.dtype));
       }
       for (const TensorType& type : node.outputs) bytes += num_bytes(type.shape, type.dtype);
-      is_constant_[i] = node.kind == NodeKind::parameter || (inputs_are && bytes <= std::max(kSmallBytes, 2 * input_bytes));
+      is_constant_[i] =
+          node.kind == NodeKind::parameter || (inputs_are && bytes <= std::max(kSmallBytes, 2 * input_bytes));
       if (is_constant_[i]) continue;
       for (const Value& input : node.inputs) fold(input);
     }

@@ -153,9 +153,26 @@ class Fuser {
     }
     merged.outputs = consumer.outputs;
     for (const int output : kept) merged.outputs.push_back(producer.outputs[static_cast<size_t>(output)]);
-    merged.epilogue.region = contract_mish(merge(producer.epilogue.region, consumer.epilogue.region,
+    merged.epilogue.region = contract_mish(merge(with_roundings(producer, kept), consumer.epilogue.region,
                                                  operand_map, static_cast<int>(shapes.size()), kept));
     return merged;
+  }
+
+  // The region with the rounding of a float32 operand spelled out where it is kept in 16 bits: what else reads it
+  // then, reads what is stored.
+  Region with_roundings(const Node& producer, const std::vector<int>& kept) const {
+    Region region = producer.epilogue.region;
+    for (const int output : kept) {
+      Arg& stored = region.outputs[static_cast<size_t>(output)];
+      const DType dtype = producer.outputs[static_cast<size_t>(output)].dtype;
+      if (stored.kind != Arg::Kind::operand || dtype == DType::float32) continue;
+      const Value operand = producer.operands()[static_cast<size_t>(stored.index)];
+      const Node& maker = nodes_[static_cast<size_t>(operand.node)];
+      if (maker.outputs[static_cast<size_t>(operand.output)].dtype == dtype) continue;
+      region.exprs.push_back({dtype == DType::float16 ? Op::to_float16 : Op::to_bfloat16, stored, {}, 0, 0});
+      stored = Arg::expr(static_cast<int>(region.exprs.size()) - 1);
+    }
+    return region;
   }
 
   // The operands as the region reads them. add_copies() has seen to it that this can be.

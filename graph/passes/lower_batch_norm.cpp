@@ -106,8 +106,10 @@ class Lowering {
     const size_t row = by_rows && channels > 0 ? weights->size() / channels : 1;
     Fold fold{&norm, std::move(*affine), {}};
     for (size_t i = 0; i < weights->size(); ++i)
-      fold.weights.push_back(rounded((*weights)[i] * fold.affine.scale[i / row % channels], sum.outputs[0].dtype));
-    if (!std::all_of(fold.weights.begin(), fold.weights.end(), [](float w) { return std::isfinite(w); })) return;
+      fold.weights.push_back(
+          rounded((*weights)[i] * fold.affine.scale[i / row % channels], sum.outputs[0].dtype));
+    if (!std::all_of(fold.weights.begin(), fold.weights.end(), [](float w) { return std::isfinite(w); }))
+      return;
     if (bias_node != 0) folded_into_[bias_node] = Fold{&norm, {}, {}};
     folded_into_[static_cast<size_t>(x.node)] = std::move(fold);
   }
@@ -118,7 +120,8 @@ class Lowering {
     if (node.kind != NodeKind::elementwise || node.inputs.size() != 2 || node.outputs.size() != 1) return {};
     if (region.exprs != std::vector{Expr{Op::add, Arg::operand(0), Arg::operand(1)}}) return {};
     const Shape &space = node.outputs[0].shape, &bias = node.epilogue.operand_shapes[1];
-    if (node.epilogue.operand_shapes[0] != space || space.size() < 2 || num_elements(bias) != space[1]) return {};
+    if (node.epilogue.operand_shapes[0] != space || space.size() < 2 || num_elements(bias) != space[1])
+      return {};
     Shape channels(space.size() - 1, 1);  // [K, 1, 1]
     channels[0] = space[1];
     return bias == channels ? std::optional(node.inputs[1]) : std::nullopt;
@@ -138,7 +141,8 @@ class Lowering {
     if (auto* matmul = std::get_if<MatmulAttributes>(&node.attributes)) matmul->is_narrow |= is_narrow;
     node.outputs[0].dtype = DType::float32;
     const std::string w = node_of(graph_.nodes()[i].inputs[1]).name;
-    node.inputs[1] = constant(w + " folded", Tensor::from(graph_.type(graph_.nodes()[i].inputs[1]).shape, fold.weights));
+    node.inputs[1] =
+        constant(w + " folded", Tensor::from(graph_.type(graph_.nodes()[i].inputs[1]).shape, fold.weights));
     const Value sum = result_.append(std::move(node));
     return elementwise(*fold.norm, {sum, per_channel(*fold.norm, "shift", fold.affine.shift)},
                        {{Op::add, Arg::operand(0), Arg::operand(1)}});
@@ -156,8 +160,10 @@ class Lowering {
     const std::vector<Expr> affine = {{Op::mul, Arg::operand(0), Arg::operand(1)},
                                       {Op::add, Arg::expr(0), Arg::operand(2)}};
     if (const std::optional<Affine> known = affine_of(original))
-      return elementwise(original, {x, per_channel(original, "scale", known->scale), per_channel(original, "shift", known->shift)},
-                         affine);
+      return elementwise(
+          original,
+          {x, per_channel(original, "scale", known->scale), per_channel(original, "shift", known->shift)},
+          affine);
     // Statistics that are known only when it runs.
     Value wide[4];
     for (size_t i = 0; i < 4; ++i) wide[i] = result_.cast(norm.inputs[i + 1], DType::float32);
@@ -169,7 +175,10 @@ class Lowering {
 
   // The norm's result: x [N,C,...] and one value a channel of all others.
   Value elementwise(const Node& norm, std::vector<Value> inputs, std::vector<Expr> exprs) {
-    Node node{.kind = NodeKind::elementwise, .name = norm.name, .inputs = std::move(inputs), .outputs = norm.outputs};
+    Node node{.kind = NodeKind::elementwise,
+              .name = norm.name,
+              .inputs = std::move(inputs),
+              .outputs = norm.outputs};
     const int last = static_cast<int>(exprs.size()) - 1;
     node.epilogue.region = {static_cast<int>(node.inputs.size()), std::move(exprs), {Arg::expr(last)}};
     Shape channels(norm.outputs[0].shape.size() - 1, 1);
@@ -186,7 +195,8 @@ class Lowering {
 
   Value constant(const std::string& name, Tensor tensor) {
     const TensorType type{tensor.shape(), DType::float32};
-    return result_.append({.kind = NodeKind::parameter, .name = constants_.add(name, std::move(tensor)), .outputs = {type}});
+    return result_.append(
+        {.kind = NodeKind::parameter, .name = constants_.add(name, std::move(tensor)), .outputs = {type}});
   }
 
   const Graph& graph_;

@@ -15,9 +15,10 @@ struct Vectors {
   typedef float Loose __attribute__((vector_size(kLanes * sizeof(float)), aligned(4), may_alias));
 };
 
-// kRows rows of A times kVectors vectors of the panel. Unrolled, so that `sums` are registers.
-template <class V, int kRows, int kVectors>
-[[gnu::always_inline]] inline void multiply_tile(const float* a, int64_t ld_a, const float* panel,
+// kRows rows of A times kVectors vectors of B, whose rows begin at row_of(k). Unrolled, so that `sums` are
+// registers.
+template <class V, int kRows, int kVectors, class RowOf>
+[[gnu::always_inline]] inline void multiply_tile(const float* a, int64_t ld_a, const RowOf& row_of,
                                                  int64_t depth, bool adds, float* c, int64_t ld_c) {
   using Vector = typename V::Vector;
   using Loose = typename V::Loose;
@@ -29,9 +30,9 @@ template <class V, int kRows, int kVectors>
       sums[i][j] = adds ? *reinterpret_cast<const Loose*>(c + i * ld_c + j * V::kLanes) : Vector{};
   for (int64_t k = 0; k < depth; ++k) {
     Vector b[kVectors];
+    const float* const row = row_of(k);
 #pragma GCC unroll 8
-    for (int j = 0; j < kVectors; ++j)
-      b[j] = *reinterpret_cast<const Loose*>(panel + k * kPanelColumns + j * V::kLanes);
+    for (int j = 0; j < kVectors; ++j) b[j] = *reinterpret_cast<const Loose*>(row + j * V::kLanes);
 #pragma GCC unroll 8
     for (int i = 0; i < kRows; ++i)
 #pragma GCC unroll 8
@@ -59,12 +60,15 @@ template <class V, int kRows>
     const int64_t ld = is_full ? p.ld_c : kWidth;
     if (!is_full && p.adds)
       for (int i = 0; i < kRows; ++i) std::copy_n(c + i * p.ld_c, width, tile + i * kWidth);
+    const auto row_of = [panel = p.panel + column](int64_t k) { return panel + k * kPanelColumns; };
     if (width > 2 * V::kLanes)
-      multiply_tile<V, kRows, 3>(a, p.ld_a, p.panel + column, p.depth, p.adds, to, ld);
+      multiply_tile<V, kRows, 3>(a, p.ld_a, row_of, p.depth, p.adds, to, ld);
     else if (width > V::kLanes)
-      multiply_tile<V, kRows, 2>(a, p.ld_a, p.panel + column, p.depth, p.adds, to, ld);
+      multiply_tile<V, kRows, 2>(a, p.ld_a, row_of, p.depth, p.adds, to, ld);
+    else if (V::kLanes == 16 && width <= 8)  // half a vector takes half the time
+      multiply_tile<Vectors<8, kRows>, kRows, 1>(a, p.ld_a, row_of, p.depth, p.adds, to, ld);
     else
-      multiply_tile<V, kRows, 1>(a, p.ld_a, p.panel + column, p.depth, p.adds, to, ld);
+      multiply_tile<V, kRows, 1>(a, p.ld_a, row_of, p.depth, p.adds, to, ld);
     if (!is_full)
       for (int i = 0; i < kRows; ++i) std::copy_n(tile + i * kWidth, width, c + i * p.ld_c);
   }
@@ -80,26 +84,58 @@ template <class V>
   if (row < p.rows) multiply_rows<V, 1>(p, row);
 }
 
+// kRows rows from `row` on, the columns from `column` on by kVectors vectors, the rest by fewer.
+template <class V, int kRows, int kVectors>
+[[gnu::always_inline]] inline void multiply_tap_rows(const TapProduct& p, int64_t row, int64_t column) {
+  const auto row_of = [&](int64_t k) { return p.b + p.offsets[k] + column; };
+  const int64_t last = p.columns - (kVectors - 1) * V::kLanes;
+  for (; column < last; column += kVectors * V::kLanes)
+    multiply_tile<V, kRows, kVectors>(p.a + row * p.ld_a, p.ld_a, row_of, p.depth, false,
+                                      p.c + row * p.ld_c + column, p.ld_c);
+  if constexpr (kVectors > 1)
+    if (column < p.columns) multiply_tap_rows<V, kRows, kVectors / 2>(p, row, column);
+}
+
+// Eight vectors of sums at a time, which a processor needs to keep its multipliers busy.
+template <class V>
+[[gnu::always_inline]] inline void multiply_all(const TapProduct& p) {
+  int64_t row = 0;
+  for (; row + 4 <= p.rows; row += 4) multiply_tap_rows<V, 4, 2>(p, row, 0);
+  if (row + 2 <= p.rows) multiply_tap_rows<V, 2, 4>(p, row, 0), row += 2;
+  if (row < p.rows) multiply_tap_rows<V, 1, 8>(p, row, 0);
+}
+
 #if defined(__x86_64__)
-__attribute__((target("avx512f,avx2,fma"))) void multiply_avx512(const PanelProduct& p) {
-  multiply_all<Vectors<16, 8>>(p);  // of 32 registers
-}
-__attribute__((target("avx2,fma"))) void multiply_avx2(const PanelProduct& p) {
-  multiply_all<Vectors<8, 4>>(p);  // of 16
-}
-void multiply_portable(const PanelProduct& p) { multiply_all<Vectors<4, 4>>(p); }  // of 16
+using Avx512 = Vectors<16, 8>;   // of 32 registers
+using Avx2 = Vectors<8, 4>;      // of 16
+using Portable = Vectors<4, 4>;  // of 16
 #else
-void multiply_portable(const PanelProduct& p) { multiply_all<Vectors<4, 8>>(p); }  // of 32, on ARM
+using Portable = Vectors<4, 8>;  // of 32, on ARM
 #endif
+
+#if defined(__x86_64__)
+template <class Product>
+__attribute__((target("avx512f,avx2,fma"))) void multiply_avx512(const Product& p) {
+  multiply_all<Avx512>(p);
+}
+template <class Product>
+__attribute__((target("avx2,fma"))) void multiply_avx2(const Product& p) {
+  multiply_all<Avx2>(p);
+}
+#endif
+
+template <class Product>
+void multiply([[maybe_unused]] CpuLevel level, const Product& p) {
+#if defined(__x86_64__)
+  if (level == CpuLevel::avx512) return multiply_avx512(p);
+  if (level == CpuLevel::avx2) return multiply_avx2(p);
+#endif
+  multiply_all<Portable>(p);
+}
 
 }  // namespace
 
-void multiply_panel([[maybe_unused]] CpuLevel level, const PanelProduct& product) {
-#if defined(__x86_64__)
-  if (level == CpuLevel::avx512) return multiply_avx512(product);
-  if (level == CpuLevel::avx2) return multiply_avx2(product);
-#endif
-  multiply_portable(product);
-}
+void multiply_panel(CpuLevel level, const PanelProduct& product) { multiply(level, product); }
+void multiply_taps(CpuLevel level, const TapProduct& product) { multiply(level, product); }
 
 }  // namespace solder

@@ -28,6 +28,22 @@ struct PanelProduct {
 
 void multiply_panel(CpuLevel level, const PanelProduct& product);
 
+/// C[rows, columns] = sums of A[i, k] B[offsets[k] + j]: rows of B lie anywhere in memory and may overlap. Up to
+/// kMaxLanes - 1 more columns are read and written.
+struct TapProduct {
+  const float* a = nullptr;
+  int64_t ld_a = 0;
+  const float* b = nullptr;
+  const int64_t* offsets = nullptr;  ///< [depth]
+  float* c = nullptr;
+  int64_t ld_c = 0;
+  int64_t rows = 0, columns = 0, depth = 0;
+};
+
+void multiply_taps(CpuLevel level, const TapProduct& product);
+
+inline constexpr int64_t kWorthThreads = 500'000;  ///< multiply-adds; some 10 us
+
 /// `count` products C_i [m,n] = A_i [m,k] B_i [k,n] of row-major matrices.
 struct PanelProducts {
   int64_t count = 0, m = 0, n = 0, k = 0, ld_a = 0, ld_c = 0;
@@ -75,9 +91,9 @@ void multiply_panels(const PanelProducts& s, const Operands& operands, ThreadPoo
       k += product.depth;
     } while (k < s.k);
   };
-  constexpr double kWorthThreads = 5e5;  // multiply-adds; some 10 us
-  const bool is_worth = static_cast<double>(s.count * s.m) * static_cast<double>(s.n * s.k) >= kWorthThreads;
-  parallel_for(is_worth ? pool : nullptr, num_tall * num_parts, multiply);
+  const double num_macs = static_cast<double>(s.count * s.m) * static_cast<double>(s.n * s.k);
+  parallel_for(num_macs >= static_cast<double>(kWorthThreads) ? pool : nullptr, num_tall * num_parts,
+               multiply);
 }
 
 }  // namespace solder

@@ -4,7 +4,7 @@
 //   a lane loads 4 neighbours at a time, by one instruction where they are aligned, so that a unit's lanes read 128
 //   bytes of float32 in a row. The partial results are joined by shuffles.
 // reduce_columns_kernel, where neighbouring rows lie closest (other axes than the last): a thread a unit, 256 a block,
-//   neighbouring threads neighbouring rows; all 8 partial results in registers, 16 loads in flight.
+//   neighbouring threads neighbouring rows; all 8 partial results in registers, 16 loads in flight where one axis is walked.
 //
 // Registers under 64, no shared memory. Bound: memory, x once.
 // Preconditions: 32-bit Index needs fewer than 2^31 units and elements a row; kIsVector lines of 4 elements.
@@ -115,7 +115,7 @@ __device__ float partial_result(const PassParams<Index>& params, const Unit<Inde
 template <bool kIsMax, bool kOneAxis, class T, class Index>
 __device__ void partial_results(const PassParams<Index>& params, const Unit<Index>& unit, const T* x,
                                 float (&acc)[kReducePartials]) {
-  constexpr int kInFlight = 16;
+  constexpr int kInFlight = kOneAxis ? 16 : 4;
   for (int base = 0; base < unit.count; base += kStep) {
 #pragma unroll
     for (int first = 0; first < kStep; first += kInFlight) {

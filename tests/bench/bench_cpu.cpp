@@ -3,7 +3,7 @@
 //
 //   bench_cpu [threads]   the table
 //   bench_cpu --cases     their names: "conv n c h k r stride" is x [n,c,h,h], w [k,c,r,r] with same padding,
-//                         "depthwise" has w [c,1,r,r], "matmul n c 1 k 1 1" is x [n,c] w^T with w [k,c]
+//                         "mish_mish" is that with two mish behind, "depthwise" has w [c,1,r,r], "matmul n c 1 k 1 1" is x [n,c] w^T with w [k,c]
 //   bench_cpu --serve     for every line "threads name" of stdin one run: "wall_ms cpu_ms"
 
 #include <algorithm>
@@ -17,6 +17,7 @@
 #include <string>
 
 #include "ops/conv/cpu/cpu.h"
+#include "ops/elementwise/program.h"
 #include "ops/matmul/gemm.h"
 #include "runtime/parallel.h"
 #include "runtime/tensor.h"
@@ -26,7 +27,7 @@ namespace {
 using namespace solder;
 
 constexpr const char* kCases[] = {
-    "conv 1 64 256 128 3 1",  // the headline
+    "conv 1 64 256 128 3 1", "mish_mish 1 64 256 128 3 1",  // the headline
     // ResNet-50
     "conv 1 3 224 64 7 2", "conv 1 64 56 64 3 1", "conv 1 64 56 256 1 1", "conv 1 256 56 64 1 1",
     "conv 1 256 56 512 1 2", "conv 1 128 28 128 3 1", "conv 1 512 28 128 1 1", "conv 1 256 14 256 3 1",
@@ -35,7 +36,8 @@ constexpr const char* kCases[] = {
     // KataGo
     "conv 1 22 19 384 5 1", "conv 1 192 19 192 3 1", "conv 1 384 19 384 3 1", "conv 1 384 19 192 1 1",
     // others
-    "depthwise 1 128 56 128 3 1", "matmul 256 1024 1 1024 1 1"};
+    "depthwise 1 128 56 128 3 1", "depthwise 1 256 56 256 3 2", "depthwise 1 512 14 512 5 1",
+    "depthwise 1 960 7 960 3 1", "matmul 256 1024 1 1024 1 1"};
 
 struct Times {
   double wall_ms = 0, cpu_ms = 0;
@@ -52,6 +54,8 @@ class Runner {
     s_.pad_top = s_.pad_left = s_.pad_bottom = s_.pad_right = s_.R / 2;
     x_ = filled({s_.N, s_.C, s_.H, s_.W}), w_ = filled({s_.K, s_.gemm_k()});
     y_ = filled({s_.N, s_.K, s_.gemm_n()});
+    mish_mish_.push({.op = Op::double_mish});
+    mish_mish_.push({.op = Op::store_output});
   }
 
   double flops() const { return 2 * static_cast<double>(s_.num_macs()); }
@@ -65,6 +69,10 @@ class Runner {
       gemm_cpu(packed_gemm(s_.N, s_.K, s_.C, true), x, w, y, &pool);
     else
       conv_cpu(s_, ConvStrides::dense(s_), x, w, y, &pool);
+    if (kind_ == "mish_mish") {
+      const TensorView view = dense_view(y, DType::float32, {y_.num_elems()});
+      elementwise_cpu(mish_mish_, bind_elementwise({&view, 1}, {&view, 1}), &pool);
+    }
     const std::chrono::duration<double, std::milli> wall = std::chrono::steady_clock::now() - start;
     return {wall.count(), now_ms() - cpu_ms};
   }
@@ -86,6 +94,7 @@ class Runner {
   std::string kind_;
   ConvShape s_;
   Tensor x_, w_, y_;
+  Program mish_mish_;
 };
 
 void print_table(int num_threads) {

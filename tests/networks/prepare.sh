@@ -1,15 +1,17 @@
 #!/bin/sh
-# prepare.sh MODELS GOLDENS [fetch]: fills the folder MODELS with what the tests of whole networks read (prepare.py). With
+# prepare.sh MODELS GOLDENS [fetch | BUILD]: fills the folder MODELS with what the tests of whole networks read (prepare.py). With
 # "fetch" it downloads what is missing, numpy included where python3 has none; without, it never does, and where
-# nothing has been fetched it only says why those tests are skipped.
+# nothing has been fetched it only says why those tests are skipped. With a folder BUILD it runs the examples there, too.
 set -e
-models=$1 goldens=$2 fetch=$3
+models=$1 goldens=$2
+[ "$3" = fetch ] && fetch=yes build= || fetch= build=$3
 here=$(dirname "$0")
 skip() { echo "networks: their tests are skipped: $1; make models fetches it"; exit 0; }
 
 export PYTHONPATH="$models/python${PYTHONPATH:+:$PYTHONPATH}"
-if [ "$fetch" = fetch ]; then
+if [ -n "$fetch" ]; then
   "$here/../tools/need_package.sh" python3-pip 'python3 -m pip --version'
+  "$here/../tools/need_package.sh" zlib1g-dev "${CXX:-g++} -include zlib.h -E -x c++ /dev/null"
   mkdir -p "$models"
   python3 -c 'import numpy' 2>/dev/null ||
     python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --target "$models/python" numpy
@@ -19,3 +21,4 @@ else
   python3 -c 'import numpy' 2>/dev/null || skip "there is no numpy for python3"
 fi
 python3 "$here/prepare.py" "$models" "$goldens"
+[ -z "$build" ] || python3 "$here/check_examples.py" "$models" "$goldens" "$build"

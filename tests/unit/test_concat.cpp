@@ -17,8 +17,8 @@ Tensor joined(const std::vector<Tensor>& parts, size_t axis) {
   shape[axis] = 0;
   for (const Tensor& part : parts) shape[axis] += part.shape()[axis];
   Tensor result = Tensor::empty(shape, parts[0].dtype());
-  const auto outer = std::accumulate(shape.begin(), shape.begin() + static_cast<std::ptrdiff_t>(axis), int64_t{1},
-                                     std::multiplies<>());
+  const auto outer = std::accumulate(shape.begin(), shape.begin() + static_cast<std::ptrdiff_t>(axis),
+                                     int64_t{1}, std::multiplies<>());
   float value = 0;
   int64_t to = 0;
   for (int64_t i = 0; i < outer; ++i) {
@@ -88,7 +88,9 @@ TEST_CASE("concat: convolutions write into their part, for one image and for sev
       const Value both = g.concat({a, b}, 1);
       g.output("y", g.conv2d(both, w2));
       g.output("a_again", g.mul(a, 1.0f));  // its readers follow it
-      const TensorMap weights{{"w0", uniform({3, 4, 1, 1}, 1)}, {"w1", uniform({5, 4, 3, 3}, 2)}, {"w2", uniform({2, 8, 3, 3}, 3)}};
+      const TensorMap weights{{"w0", uniform({3, 4, 1, 1}, 1)},
+                              {"w1", uniform({5, 4, 3, 3}, 2)},
+                              {"w2", uniform({2, 8, 3, 3}, 3)}};
       const TensorMap inputs{{"x", uniform({images, 4, 6, 5}, 4)}};
       const Model model = compile(g, weights, {.device = device});
       CHECK(path_of(model, NodeKind::concat) == "in place");
@@ -119,8 +121,9 @@ TEST_CASE("concat: a half that stays where it is, and what may not be written ov
       Graph g;
       const Value x = g.input("x", {2, 6, 4, 4}), w = g.parameter("w", {8, 6, 1, 1});
       const std::vector<Value> halves = g.split(g.mish(g.conv2d(x, w)), 1, {4, 4});
-      const Value worked = g.conv2d(g.relu(g.conv2d(halves[1], g.parameter("w1", {4, 4, 3, 3}), {.padding = 1})),
-                                    g.parameter("w2", {4, 4, 3, 3}), {.padding = 1});
+      const Value worked =
+          g.conv2d(g.relu(g.conv2d(halves[1], g.parameter("w1", {4, 4, 3, 3}), {.padding = 1})),
+                   g.parameter("w2", {4, 4, 3, 3}), {.padding = 1});
       const Value both = swaps ? g.concat({worked, halves[0]}, 1) : g.concat({halves[0], worked}, 1);
       g.output("y", g.conv2d(both, g.parameter("w3", {3, 8, 1, 1})));
       if (keeps_second) g.output("late", g.sum(g.mul(halves[1], g.slice(both, 1, 0, 4)), {1}));
@@ -133,8 +136,7 @@ TEST_CASE("concat: a half that stays where it is, and what may not be written ov
       *path = path_of(model, NodeKind::concat);
       const TensorMap y = model.session().run(inputs);
       // Given out, every value has memory of its own.
-      for (size_t i = 0; i < g.nodes().size(); ++i)
-        g.output(str("value ", i), {static_cast<int>(i), 0});
+      for (size_t i = 0; i < g.nodes().size(); ++i) g.output(str("value ", i), {static_cast<int>(i), 0});
       const TensorMap all = compile(g, weights, {.device = device, .fuse = false}).session().run(inputs);
       for (const auto& [name, tensor] : y) CHECK(same_bits(tensor, all.at(name)));
     };
@@ -175,7 +177,8 @@ TEST_CASE("concat: of concats, of one value twice, of inputs and outputs") {
 
 TEST_CASE("concat: refused where it means nothing") {
   Graph g;
-  const Value x = g.input("x", {2, 3}), y = g.input("y", {3, 3}), half = g.input("half", {2, 3}, DType::float16);
+  const Value x = g.input("x", {2, 3}), y = g.input("y", {3, 3}),
+              half = g.input("half", {2, 3}, DType::float16);
   CHECK_ERROR(g.concat({}, 0), invalid_argument, "no values");
   CHECK_ERROR(g.concat({x, y}, 1), shape_mismatch, "[2, 3]", "[3, 3]", "more than axis 1");
   CHECK_ERROR(g.concat({x, half}, 0), shape_mismatch, "float16");

@@ -100,21 +100,36 @@ std::vector<float> conv_in_order(const ConvShape& s, CpuLevel level, std::span<c
 // Ragged against 8 rows, 48 columns, vectors of 4, 8 and 16, and 576 terms.
 std::vector<ConvShape> shapes() {
   std::vector<ConvShape> result{
-      make_shape({1, 1, 1, 1}, {1, 1, 1}),
-      make_shape({2, 3, 7, 9}, {15, 3, 3}, {.padding = 1}),
+      make_shape({1, 1, 1, 1}, {1, 1, 1}), make_shape({2, 3, 7, 9}, {15, 3, 3}, {.padding = 1}),
       make_shape({1, 65, 6, 8}, {7, 3, 3}, {.padding = 1}),
       make_shape({1, 70, 5, 11}, {70, 3, 3}, {.padding = 1}),
       make_shape({1, 5, 3, 100}, {9, 5, 5}, {.padding = 2}),
-      make_shape({1, 2, 30, 31}, {6, 31, 31}, {.padding = 15}),
-      make_shape({3, 577, 4, 13}, {3, 1, 1}),
+      make_shape({1, 2, 30, 31}, {6, 31, 31}, {.padding = 15}), make_shape({3, 577, 4, 13}, {3, 1, 1}),
       make_shape({2, 1153, 1, 1}, {130, 1, 1}),
       make_shape({2, 12, 11, 13}, {18, 3, 3}, {.stride = {2, 3}, .padding = {1, 1, 1, 4}, .groups = 3}),
       make_shape({1, 6, 14, 15}, {6, 3, 3}, {.padding = {5, 9}, .dilation = {2, 4}, .groups = 6}),
       make_shape({1, 3, 20, 60}, {5, 3, 3}, {.stride = {1, 2}, .padding = {-2, -3, 1, -1}}),
       make_shape({1, 2, 4, 5}, {4, 1, 1}, {.stride = {1, 3}, .padding = {2, 30, 0, 60}}),
-      make_shape({1, 2, 4, 0}, {3, 3, 3}, {.padding = {1, 2, 1, 1}})};  // nothing but padding
-  for (int64_t columns = 1; columns <= 50; columns += columns % 16 < 2 || columns % 16 > 14 ? 1 : 4)
-    for (const int64_t k : {1, 2, 3, 4, 7, 8, 9}) result.push_back(make_shape({1, 2, 1, columns}, {k, 1, 1}));
+      make_shape({1, 2, 4, 0}, {3, 3, 3}, {.padding = {1, 2, 1, 1}}),  // nothing but padding
+      // Panels that meet groups, strides and padding of either sign.
+      make_shape({2, 4, 11, 13}, {140, 3, 3}, {.stride = {2, 3}, .padding = {1, 1, 1, 4}, .groups = 2}),
+      make_shape({1, 3, 20, 60}, {66, 3, 3}, {.stride = {1, 2}, .padding = {-2, -3, 1, -1}}),
+      make_shape({1, 3, 14, 15}, {65, 3, 3}, {.padding = {5, 9}, .dilation = {2, 4}}),
+      make_shape({1, 2, 4, 5}, {70, 1, 1}, {.stride = {1, 3}, .padding = {2, 30, 0, 60}}),
+      // Tiles of taps: several down and across, every phase of the strides, output channels divided.
+      make_shape({2, 5, 57, 61}, {5, 3, 3}, {.padding = 1, .groups = 5}),
+      make_shape({1, 2, 9, 1201}, {2, 1, 7}, {.padding = {0, 3}, .groups = 2}),
+      make_shape({1, 6, 31, 33}, {9, 3, 3}, {.stride = 2, .padding = 1, .groups = 3}),
+      make_shape({1, 4, 23, 29}, {8, 5, 4}, {.stride = {3, 2}, .padding = {2, 1, 4, 3}, .groups = 2}),
+      make_shape({1, 3, 40, 37}, {3, 5, 5},
+                 {.stride = {2, 3}, .padding = 7, .dilation = {3, 2}, .groups = 3}),
+      make_shape({2, 4, 9, 10}, {8, 1, 1}, {.stride = {3, 2}, .padding = {1, 0}, .groups = 4}),
+      make_shape({1, 4, 20, 21}, {4, 3, 3}, {.stride = 2, .padding = {-2, -3, 1, -1}, .groups = 4}),
+      make_shape({1, 16, 14, 14}, {40, 3, 3}, {.padding = 1}), make_shape({1, 8, 20, 20}, {33, 3, 3}),
+      make_shape({1, 900, 3, 3}, {3, 3, 3}, {.padding = 1, .groups = 3})};  // more taps than those hold
+  for (const int64_t columns : {1, 2, 4, 8, 9, 15, 16, 17, 24, 31, 32, 33, 40, 47, 48, 49, 56, 57})
+    for (const int64_t k : {1, 4, 7, 9, 10, 12, 15})
+      result.push_back(make_shape({1, 2, 1, columns}, {k, 1, 1}));
   return result;
 }
 
@@ -166,26 +181,28 @@ TEST_CASE("cpu conv: within the bound of Math::fp32, and threads share what is w
 }
 
 TEST_CASE("cpu conv: NaN and infinity pass, and an infinite weight that meets padding makes NaN") {
-  const ConvShape s = make_shape({1, 2, 5, 20}, {9, 3, 3}, {.padding = 1});
-  for (const CpuLevel level : levels()) {
-    CAPTURE(static_cast<int>(level));
-    for (const float special : {kNaN, kInf, -kInf}) {
-      CAPTURE(special);
-      for (const bool in_weights : {false, true}) {
-        Tensor x = uniform({1, s.C, s.H, s.W}, 5), w = uniform({s.K, s.C, s.R, s.S}, 6);
-        (in_weights ? w : x).floats()[in_weights ? 8 * 18 : 47] = special;  // w[8,0,0,0]; x[0,0,2,7]
-        Guarded y(s.K * s.gemm_n());
-        conv_cpu(s, ConvStrides::dense(s), x.floats().data(), w.floats().data(), y.data(), nullptr, level);
-        CHECK(same(y.values(), conv_in_order(s, level, x.floats(), w.floats())));
-        const auto at = [&](int64_t k, int64_t p, int64_t q) {
-          return y.values()[static_cast<size_t>((k * s.H + p) * s.W + q)];
-        };
-        CHECK(std::isfinite(at(0, 4, 19)));
-        CHECK_FALSE(std::isfinite(in_weights ? at(8, 4, 19) : at(3, 2, 7)));
-        if (in_weights) CHECK(std::isnan(at(8, 0, 5)));  // tap (0,0) of the first row is padding
+  for (const int64_t groups : {1, 3})  // in panels, and in tiles of taps
+    for (const CpuLevel level : levels()) {
+      const ConvShape s = make_shape({1, 2 * groups, 5, 20}, {72, 3, 3}, {.padding = 1, .groups = groups});
+      CAPTURE(groups);
+      CAPTURE(static_cast<int>(level));
+      for (const float special : {kNaN, kInf, -kInf}) {
+        CAPTURE(special);
+        for (const bool in_weights : {false, true}) {
+          Tensor x = uniform({1, s.C, s.H, s.W}, 5), w = uniform({s.K, 2, s.R, s.S}, 6);
+          (in_weights ? w : x).floats()[in_weights ? 8 * 18 : 47] = special;  // w[8,0,0,0]; x[0,0,2,7]
+          Guarded y(s.K * s.gemm_n());
+          conv_cpu(s, ConvStrides::dense(s), x.floats().data(), w.floats().data(), y.data(), nullptr, level);
+          CHECK(same(y.values(), conv_in_order(s, level, x.floats(), w.floats())));
+          const auto at = [&](int64_t k, int64_t p, int64_t q) {
+            return y.values()[static_cast<size_t>((k * s.H + p) * s.W + q)];
+          };
+          CHECK(std::isfinite(at(0, 4, 19)));
+          CHECK_FALSE(std::isfinite(in_weights ? at(8, 4, 19) : at(2, 2, 7)));
+          if (in_weights) CHECK(std::isnan(at(8, 0, 5)));  // tap (0,0) of the first row is padding
+        }
       }
     }
-  }
 }
 
 TEST_CASE("cpu matmul: the promised sums, bit for bit, at every level and with 1, 2, 3 and 8 threads") {
@@ -237,21 +254,24 @@ TEST_CASE("cpu matmul: the promised sums, bit for bit, at every level and with 1
 
 TEST_CASE(
     "cpu elementwise: each function gives the same bits at every level and with 1, 2, 3 and 8 threads") {
-  // Every exponent with both signs, and bits that look random; NaN is compared as NaN.
+  // Half of them of any exponent, half from -64 to 64; NaN is compared as NaN.
   constexpr int64_t kElems = 70'001;
   Tensor x = Tensor::empty({kElems});
   uint32_t bits = 1;
-  for (float& value : x.floats()) value = std::bit_cast<float>(bits = bits * 1664525u + 1013904223u);
+  for (size_t i = 0; float& value : x.floats()) {
+    bits = bits * 1664525u + 1013904223u;
+    value = ++i % 2 == 0 ? std::bit_cast<float>(bits) : static_cast<float>(static_cast<int>(bits)) * 0x1p-25f;
+  }
   for (size_t i = 0;
        const float special : {0.0f, -0.0f, kInf, -kInf, kNaN, 127.99f, 128.0f, -126.0f, -149.5f})
     x.floats()[i++] = special;
   ThreadPool pools[] = {ThreadPool(1), ThreadPool(2), ThreadPool(3), ThreadPool(8)};
   for (const DType dtype : {DType::float32, DType::float16, DType::bfloat16}) {
-    CAPTURE(to_string(dtype));
+    CAPTURE(std::string(to_string(dtype)));
     const Tensor source = x.to(dtype);
     const auto view = [&](Tensor& tensor) { return dense_view(tensor.data(), dtype, {kElems}); };
     for (int op = 0; op < kNumUnaryOps + kNumBinaryOps; ++op) {
-      CAPTURE(op_info(static_cast<Op>(op)).name);
+      CAPTURE(std::string(op_info(static_cast<Op>(op)).name));
       Program program{.num_operands = 2};
       const Source other = is_binary(static_cast<Op>(op)) ? Source::operand : Source::none;
       program.push({static_cast<Op>(op), other, op % 2 == 0, 1, -0.75f, 1.5f});

@@ -1,11 +1,13 @@
 // The convolution without a GPU: for each image and group a product of the weights, as they lie, and columns
-// of taps, of which a panel at a time is packed. There is no column matrix.
+// of taps, of which a panel at a time is packed. There is no column matrix. Groups of few channels, which are
+// not worth that, go by taps.h.
 
 #include "ops/conv/cpu/cpu.h"
 
 #include <algorithm>
-#include <cstring>
 
+#include "ops/conv/cpu/copy_row.h"
+#include "ops/conv/cpu/taps.h"
 #include "ops/conv/kernels.h"
 #include "ops/matmul/panel_cpu.h"
 
@@ -55,25 +57,15 @@ struct Operands {
   // What `count` outputs see at row h of the image [H,W], the first of them at column w_begin.
   void copy_run(const float* image, int64_t h, int64_t w_begin, int64_t count, bool prefetches,
                 float* to) const {
-    // The first output that sees column w or one to the right of it.
-    const auto first = [&](int64_t w) {
-      return s.stride_w == 1 ? w - w_begin : ceil_div(std::max(w - w_begin, int64_t{0}), s.stride_w);
-    };
     const bool is_inside = h >= 0 && h < s.H;
-    const int64_t low = is_inside ? std::clamp(first(0), int64_t{0}, count) : count;
-    const int64_t high = std::clamp(first(s.W), low, count);
+    const auto [low, high] = is_inside ? inside_range(s, w_begin, count) : InsideRange{count, count};
     std::fill_n(to, low, 0.0f);
     std::fill_n(to + high, count - high, 0.0f);
     if (low == high) return;
     const float* const from = image + (h * s.W + w_begin + low * s.stride_w);
     if (prefetches)  // of channels to come, which lie too far apart for the processor to foresee
       for (int64_t j = 0; j < count + 16; j += 16) __builtin_prefetch(from + (4 * s.H * s.W + j));
-    if (s.stride_w != 1)
-      for (int64_t j = low; j < high; ++j) to[j] = from[(j - low) * s.stride_w];
-    else if (high - low == kPanelColumns)  // most, and faster without a call
-      std::memcpy(to, from, kPanelColumns * sizeof(float));
-    else
-      std::copy_n(from, high - low, to + low);
+    copy_strided(from, s.stride_w, high - low, to + low);
   }
 };
 
@@ -90,6 +82,8 @@ struct CpuPlan final : ConvPlan {
 
 void conv_cpu(const ConvShape& shape, const ConvStrides& strides, const float* x, const float* w, float* y,
               ThreadPool* pool, CpuLevel level) {
+  if (const std::optional<TapTiles> tiles = plan_tap_tiles(shape))
+    return conv_taps(*tiles, strides, x, w, y, pool, level);
   ConvShape s = shape;
   const bool is_product = s.R == 1 && s.S == 1 && s.stride_h == 1 && s.stride_w == 1 && s.pad_top == 0 &&
                           s.pad_left == 0 && s.pad_bottom == 0 && s.pad_right == 0;
