@@ -92,3 +92,33 @@ HUGE_TEST_CASE("two outputs, and node by node in place, beyond 2^32 elements", 6
   check_graph(g, {HugeResult::chain, k2To32 + 1}, false);
 #endif
 }
+
+HUGE_TEST_CASE("a concat's parts, gather, rows of a reduction and of softmax beyond 2^31 and 2^32 elements",
+               60) {
+#if SOLDER_WITH_CUDA
+  // Each gives x back.
+  Graph parts;
+  constexpr int64_t kRow = k2To31 + 6, kCut = k2To31 / 2 + 3;
+  const Value both = parts.input("x", {2, kRow}, DType::float16);
+  parts.output("y", parts.concat({parts.mul(parts.slice(both, 1, 0, kCut), 1.0f),
+                                  parts.mul(parts.slice(both, 1, kCut, kRow), 1.0f)},
+                                 1));
+  check_graph(parts, {HugeResult::cast, 2 * kRow});
+
+  Graph gather;
+  gather.output("y", gather.gather(gather.input("x", {k2To31 + 9, 2}, DType::bfloat16), 1, {0, 1}));
+  check_graph(gather, {HugeResult::cast, 2 * (k2To31 + 9)});
+
+  for (const int64_t size : {k2To31 + 1, k2To32 + 5}) {
+    Graph reduce;
+    const Value thrice = reduce.expand(reduce.input("x", {size, 1}, DType::float16), {size, 3});
+    reduce.output("y", reduce.reduce_max(thrice, {1}));
+    check_graph(reduce, {HugeResult::cast, size});
+
+    Graph softmax;
+    const Value x = softmax.input("x", {size, 1}, DType::float16);
+    softmax.output("y", softmax.mul(x, softmax.softmax(x)));
+    check_graph(softmax, {HugeResult::cast, size});
+  }
+#endif
+}

@@ -101,6 +101,22 @@ Value reduced(Graph& g, Value x, const std::vector<int>& axes, bool keep_dims, R
   }
 }
 
+// A sum in the order that Reduce states.
+float sum_in_order(std::vector<float> row) {
+  do {
+    std::vector<float> sums;
+    for (size_t begin = 0; begin < row.size(); begin += 2048) {
+      float partial[8] = {};
+      for (size_t i = 0; i < std::min<size_t>(2048, row.size() - begin); ++i)
+        partial[i % 32 / 4] += row[begin + i];
+      sums.push_back(((partial[0] + partial[4]) + (partial[2] + partial[6])) +
+                     ((partial[1] + partial[5]) + (partial[3] + partial[7])));
+    }
+    row = sums;
+  } while (row.size() > 1);
+  return row[0];
+}
+
 constexpr Reduction kAll[] = {Reduction::mean, Reduction::sum, Reduction::max, Reduction::min};
 
 }  // namespace
@@ -206,6 +222,11 @@ TEST_CASE("reduce: the same bits for rows and columns, any number of threads and
     const std::vector<Exact> exact = exact_of(x, {1});
     INFO("rows of ", length);
     for (const Tensor& result : results) CHECK(same_bits(result, results[0]));
+    for (int64_t i = 0; i < count; ++i) {
+      const auto row = x.floats().subspan(static_cast<size_t>(i * length), static_cast<size_t>(length));
+      CHECK(bits_of(results[0].floats()[static_cast<size_t>(i)]) ==
+            bits_of(sum_in_order({row.begin(), row.end()})));
+    }
     for (size_t i = 0; i < exact.size(); ++i)
       CHECK(is_right(Reduction::sum, exact[i], results[0].floats()[i], DType::float32));
   }
