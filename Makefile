@@ -174,7 +174,9 @@ $(BUILD)/%.cu.o: %.cu $(BUILD)/flags
 $(BUILD)/ops/elementwise/cpu.cpp.o: CXXFLAGS += -fno-trapping-math -fno-math-errno
 
 # The CPU's sums of products alone use FMA, which g++ makes of a product and a sum from -O2 on.
-$(BUILD)/ops/matmul/panel_cpu.cpp.o: CXXFLAGS += -O3 -ffp-contract=fast
+# GCC 13 and later tune for processors to which chains of FMAs are slow; the sums' rounding is not theirs to choose.
+$(BUILD)/ops/matmul/panel_cpu.cpp.o: CXXFLAGS += -O3 -ffp-contract=fast $(shell $(CXX) --param=avoid-fma-max-bits=0 \
+  -E -x c++ /dev/null >/dev/null 2>&1 && echo --param=avoid-fma-max-bits=0)
 
 $(BUILD)/runtime/nvrtc.cpp.o: CPPFLAGS += -DSOLDER_CUDA_LIB='"$(CUDA_LIB)"'
 

@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <optional>
 
@@ -18,17 +17,6 @@ struct Affine {
     return std::all_of(scale.begin(), scale.end(), finite) && std::all_of(shift.begin(), shift.end(), finite);
   }
 };
-
-// As a value that conv2d or matmul reads, to nearest even: float32, or as many bits as a 16-bit type has, with
-// float32's range.
-float rounded(double value, DType dtype) {
-  const auto as_float = static_cast<float>(value);
-  if (dtype == DType::float32 || !std::isfinite(as_float)) return as_float;
-  const int dropped = dtype == DType::float16 ? 13 : 16;
-  const uint32_t bits = std::bit_cast<uint32_t>(as_float);
-  const uint32_t half = (1u << (dropped - 1)) - 1 + (bits >> dropped & 1);
-  return std::bit_cast<float>((bits + half) >> dropped << dropped);
-}
 
 class Lowering {
  public:
@@ -81,12 +69,13 @@ class Lowering {
   }
 
   // Legality of folding a batch norm into the sum before it, all of: nothing else reads the sum, nor the sum plus
-  // bias; weights, bias and statistics are parameters, and what comes out is finite; channels are output channels.
+  // bias; weights, bias and statistics are parameters, and what comes out is finite; channels are output channels;
+  // and float32, as folded weights would have to be rounded to 16 bits once more.
   void plan_fold(const Node& norm) {
     std::optional<Affine> affine = affine_of(norm);
     if (!affine) return;
     Value x = norm.inputs[0];
-    if (uses_[static_cast<size_t>(x.node)] != 1) return;
+    if (uses_[static_cast<size_t>(x.node)] != 1 || norm.outputs[0].dtype != DType::float32) return;
     size_t bias_node = 0;
     if (const std::optional<Value> summand = bias_of(node_of(x))) {
       const auto bias = values_of(*summand);
@@ -106,8 +95,7 @@ class Lowering {
     const size_t row = by_rows && channels > 0 ? weights->size() / channels : 1;
     Fold fold{&norm, std::move(*affine), {}};
     for (size_t i = 0; i < weights->size(); ++i)
-      fold.weights.push_back(
-          rounded((*weights)[i] * fold.affine.scale[i / row % channels], sum.outputs[0].dtype));
+      fold.weights.push_back(static_cast<float>((*weights)[i] * fold.affine.scale[i / row % channels]));
     if (!std::all_of(fold.weights.begin(), fold.weights.end(), [](float w) { return std::isfinite(w); }))
       return;
     if (bias_node != 0) folded_into_[bias_node] = Fold{&norm, {}, {}};
@@ -134,12 +122,6 @@ class Lowering {
     if (node.kind == NodeKind::batch_norm) return lower(node, graph_.nodes()[i]);
     if (fold.norm == nullptr) return result_.append(std::move(node));
     if (node.kind == NodeKind::elementwise) return node.inputs[0];  // its bias has gone into the shift
-    // In 16-bit types as widen() has it.
-    node.inputs[0] = result_.cast(node.inputs[0], DType::float32);
-    const bool is_narrow = node.outputs[0].dtype != DType::float32;
-    if (auto* conv = std::get_if<Conv2dAttributes>(&node.attributes)) conv->is_narrow |= is_narrow;
-    if (auto* matmul = std::get_if<MatmulAttributes>(&node.attributes)) matmul->is_narrow |= is_narrow;
-    node.outputs[0].dtype = DType::float32;
     const std::string w = node_of(graph_.nodes()[i].inputs[1]).name;
     node.inputs[1] =
         constant(w + " folded", Tensor::from(graph_.type(graph_.nodes()[i].inputs[1]).shape, fold.weights));

@@ -13,11 +13,10 @@ Graph remove_dead(const Graph& graph);
 /// larger than what it is made of.
 Graph fold_constants(const Graph& graph, Constants* constants);
 
-/// Without batch_norm: folded, where `fold` says so and nothing stands against it, into the weights and bias of the
-/// convolution or matmul before it, in double and rounded once (in 16-bit graphs to as many bits as their type has);
-/// otherwise one multiplication and addition. Folded weights are rounded once more, so that the result may lie
-///   u |scale| sum|x w|,  u = 2^-24, 2^-11 in float16, 2^-8 in bfloat16
-/// farther from the exact one.
+/// Without batch_norm: folded, where `fold` says so and nothing stands against it, into the float32 weights and bias
+/// of the convolution or matmul before it, in double and rounded once; otherwise one multiplication and addition.
+/// Folded weights are rounded once more than the exact result's, so that a result may lie 2^-24 |scale| sum|x w|
+/// farther from it.
 Graph lower_batch_norm(const Graph& graph, bool fold, Constants* constants);
 
 /// With convolutions and matmuls of 16-bit tensors as such of float32 tensors that hold the same values, rounded when

@@ -36,7 +36,8 @@ inline void load_run(const Operand& operand, int64_t offset, int64_t stride, int
   });
 }
 
-inline void store_run(const Operand& output, int64_t offset, int64_t stride, int64_t count, const float* values) {
+inline void store_run(const Operand& output, int64_t offset, int64_t stride, int64_t count,
+                      const float* values) {
   with_dtype(output.dtype, [=, data = output.data](auto dtype) {
     if (stride == 1) {
       for (int64_t j = 0; j < count; ++j) store_from_float(data, dtype, offset + j, values[j]);

@@ -37,10 +37,11 @@ GPU_TEST_CASE("out of memory: 1,000 times full and free again, the same bits, no
   const CompileOptions options{.device = Device::cuda(0), .workspace_bytes = 4 << 20};
   Graph g;  // 24 MiB of weights, 24 MiB of values; cuBLAS and an elementwise kernel
   const Value x = g.input("x", {8, kRows}), w = g.parameter("w", {kRows, kColumns}),
-              scale = g.parameter("scale", {kRows, 1});
+              scale = g.input("scale",
+                              {kRows, 1});  // a parameter's product with another would be made at compile()
   g.output("y", g.matmul(x, g.mish(g.mul(w, scale))));
-  const TensorMap weights{{"w", uniform({kRows, kColumns}, 1)}, {"scale", uniform({kRows, 1}, 2)}};
-  const TensorMap inputs{{"x", uniform({8, kRows}, 3)}};
+  const TensorMap weights{{"w", uniform({kRows, kColumns}, 1)}};
+  const TensorMap inputs{{"x", uniform({8, kRows}, 3)}, {"scale", uniform({kRows, 1}, 2)}};
   const Model model = compile(g, weights, options);
   Session early = model.session();
   const Tensor expected = early.run(inputs).at("y");
