@@ -68,9 +68,12 @@ PlanRequest request_of(const ModelData& model, int index, const Constants& weigh
     TensorView view = model.view(input).view;
     if (i >= num_own) view_as(view, node.epilogue.operand_shapes[i - num_own], &view);
     request.inputs.push_back(std::move(view));
+    request.offsets.push_back(model.view(input).offset_elems);
   }
   for (int output = 0; output < static_cast<int>(node.outputs.size()); ++output)
     request.outputs.push_back(model.view({index, output}).view);
+  for (int output = 0; output < static_cast<int>(node.outputs.size()); ++output)
+    request.offsets.push_back(model.view({index, output}).offset_elems);
   request.lies_at = [&model, &node, index](size_t input, int64_t offset_elems) {
     const ValueView &from = model.view(node.inputs[input]), &to = model.view({index, 0});
     return from.base == to.base && from.offset_elems == to.offset_elems + offset_elems;
