@@ -12,6 +12,7 @@ GRAPH is a built-in graph (--list) or a text file (--help-graph). Without files 
 
   --input NAME=F.npy        reads an input; just F.npy where there is one input
   --weights F.safetensors   reads the parameters by name; once for each file of a checkpoint in several
+  --strip-prefix P          takes P off the names in those files
   --output NAME=F.npy       writes an output; just F.npy where there is one
   --shape NAME=1,3,224,224  gives an input another shape than the graph says
   --seed N                  of the random numbers (1)
@@ -121,6 +122,7 @@ Options parse_options(int argc, const char* const* argv) {
       {"--input", [&](auto& o, Value v) { add_file(o, v, &options.inputs); }},
       {"--output", [&](auto& o, Value v) { add_file(o, v, &options.outputs); }},
       {"--weights", [&](auto& o, Value v) { options.weights.push_back(with_end(o, v, {".safetensors"})); }},
+      {"--strip-prefix", [&](auto&, Value v) { options.strip_prefix = v; }},
       {"--shape", [&](auto& o, Value v) { add_shape(o, v, &options.shapes); }},
       {"--seed",
        [&](auto& o, Value v) { options.seed = static_cast<uint64_t>(parse_count(o, v, 0, INT64_MAX)); }},
