@@ -23,7 +23,8 @@ GRAPH is a built-in graph (--list) or a text file (--help-graph). Without files 
   --no-fuse                 runs every node by itself
 
   --iters N                 times N runs (with --profile or --trace: 20 on a GPU, 3 on the CPU)
-  --profile                 a table of time, GB/s, TFLOP/s, share and percent of the bound for every node
+  --profile                 a table of time, GB/s, TFLOP/s, share and percent of the bound for every node; nodes that
+                            do the same are one line, as in layer1.*.conv2 x3, with the sum of their times
   --trace F.json            a timeline of this program and of every run, for https://ui.perfetto.dev
   --graph F.dot | F.svg     draws the graph before and after fusion (an .svg needs Graphviz's `dot`)
   --memory F.svg            draws the memory plan: offsets over time
