@@ -87,11 +87,11 @@ TESTS     := $(BUILD)/solder_tests
 EXAMPLES  := $(patsubst examples/%.cpp,$(BUILD)/%,$(wildcard examples/*.cpp))
 CLI       := $(BUILD)/solder-run
 CLI_OBJ   := $(patsubst %,$(BUILD)/%.o,$(wildcard examples/solder_run/*.cpp))
-CLI_PARTS := $(filter-out %/main.cpp.o,$(CLI_OBJ))
-KATAGO_OBJ := $(patsubst %,$(BUILD)/%.o,$(wildcard examples/katago/*.cpp))
-USER_OBJ  := $(EXAMPLES:$(BUILD)/%=$(BUILD)/examples/%.cpp.o) $(CLI_OBJ) $(KATAGO_OBJ)
 # The networks of examples, for programs with a main of their own.
 NETWORKS  := $(patsubst %,$(BUILD)/networks/%.o,resnet50 cspdarknet53_mish)
+CLI_PARTS := $(filter-out %/main.cpp.o,$(CLI_OBJ)) $(NETWORKS)
+KATAGO_OBJ := $(patsubst %,$(BUILD)/%.o,$(wildcard examples/katago/*.cpp))
+USER_OBJ  := $(EXAMPLES:$(BUILD)/%=$(BUILD)/examples/%.cpp.o) $(CLI_OBJ) $(KATAGO_OBJ)
 NETWORK_PARTS = $(if $(filter %/test_networks.cpp,$(TEST_SRC)),$(NETWORKS) $(KATAGO_OBJ))
 # KataGo's files are gzip. Without zlib's header that example says so when it is run.
 ZLIB      := $(shell $(CXX) -include zlib.h -E -x c++ /dev/null >/dev/null 2>&1 && echo 1 || echo 0)
@@ -216,7 +216,7 @@ $(BUILD)/zlib_$(ZLIB):
 $(NETWORKS): $(BUILD)/networks/%.o: $(BUILD)/examples/%.cpp.o
 	@mkdir -p $(@D)
 	@objcopy --localize-symbol=main $< $@
-$(CLI): $(CLI_OBJ) $(LIB)
+$(CLI): $(CLI_OBJ) $(NETWORKS) $(LIB)
 	$(call say,LINK $@) $(CXX) $^ $(LDLIBS) -o $@
 
 BENCH_OBJ := $(if $(NVCC),$(patsubst %,$(BUILD)/%.o,$(wildcard tests/bench/*.cu)))

@@ -44,7 +44,7 @@ double peak_flops_per_s(const DeviceInfo& device, double clock_hz, Math math) {
 }
 
 NodeProfile describe_work(const Graph& graph, const Node& node, const std::string& path) {
-  NodeProfile work{.name = node.name, .kind = node.kind, .path = path};
+  NodeProfile work{.name = node.name, .kind = node.kind, .path = path, .shape = node.outputs[0].shape};
   for (size_t i = 0; i < node.inputs.size(); ++i) {
     const auto first = node.inputs.begin();
     if (std::find(first, first + static_cast<std::ptrdiff_t>(i), node.inputs[i]) !=

@@ -6,18 +6,18 @@ WIDTH, MARGIN, TITLE, ROW, BOX = 880, 16, 30, 66, 44
 # Layers from top to bottom: title, fill, border, rows of boxes (name, centre in the row from 0 to 1, width, lines).
 LAYERS = [
     ("examples/", "programs: they include <solder/solder.h> and nothing else", "#f1f1f1", "#b8b8b8", [[
-        ("program", 0.11, 150, ["your program"]), ("tutorial", 0.42, 250, ["tutorial, headline model"]),
+        ("program", 0.11, 150, ["your program"]), ("tutorial", 0.42, 250, ["tutorial, headline, networks"]),
         ("cli", 0.72, 150, ["solder-run"])]]),
     ("graph/", "what runs: compile() from left to right, then a session", "#fff6e0", "#d8a84a", [[
-        ("written", 0.05, 84, ["Graph", "as written"]), ("passes", 0.218, 134, ["passes", "remove_dead, fuse"]),
+        ("written", 0.05, 84, ["Graph", "as written"]), ("passes", 0.218, 134, ["passes", "fold, fuse"]),
         ("plan", 0.41, 120, ["plan", "how each runs"]), ("memory", 0.6, 134, ["plan_memory", "offsets in one arena"]),
         ("prepare", 0.78, 112, ["prepare", "kernels, weights"]), ("*model", 0.934, 112, ["Model", "for all threads"])], [
         ("cpu", 0.2, 130, ["CPU executor"]), ("cuda", 0.58, 190, ["CUDA executor", "recorded into a CUDA graph"]),
         ("*session", 0.89, 172, ["Session", "stream + arena + launches"])]]),
     ("ops/", "how it runs", "#e8f1fa", "#7aa5d2", [[
-        ("ops_cpu", 0.2, 210, ["convolution, product,", "elementwise on the CPU"]),
+        ("ops_cpu", 0.2, 210, ["every op on the CPU,", "in threads"]),
         ("conv", 0.53, 270, ["convolution families: rows, window,", "direct, im2col + cuBLAS"]),
-        ("rest", 0.85, 200, ["product; elementwise:", "generated, interpreted, mish"])], [
+        ("rest", 0.85, 200, ["product, pool, reduce, ...;", "elementwise: generated, mish"])], [
         ("math", 0.53, 400, ["formulas.h: every function once, host and device"])]]),
     ("runtime/", "what any op needs", "#ecf5e5", "#8dba72", [[
         ("errors", 0.1, 130, ["errors"]), ("device", 0.365, 230, ["device, stream, cuBLAS handle"]),

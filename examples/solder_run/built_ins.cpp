@@ -1,6 +1,5 @@
-// The graphs that solder-run knows by name, in its own format: `solder-run --show NAME` prints one to start
-// from.
-#include "text_graph.h"
+// In solder-run's own format: `solder-run --show NAME` prints one to start from.
+#include "built_ins.h"
 
 namespace solder_run {
 

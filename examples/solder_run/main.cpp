@@ -4,6 +4,7 @@
 #include <iostream>
 
 #include "../device_option.h"
+#include "built_ins.h"
 #include "files.h"
 #include "options.h"
 #include "pictures.h"
@@ -20,12 +21,25 @@ using solder::TensorMap;
 
 // The text of the graph called `name` on the command line.
 std::string graph_text(const std::string& name) {
-  std::vector<std::string> names;
-  for (size_t i = 0; i < kNumBuiltIns; ++i) {
+  if (const BuiltInNetwork* network = find_network(name))
+    throw UsageError{str(name, " is no text; ", network->source, " builds it")};
+  for (size_t i = 0; i < kNumBuiltIns; ++i)
     if (name == kBuiltIns[i].name) return kBuiltIns[i].text;
-    names.emplace_back(kBuiltIns[i].name);
-  }
-  return read_text(name, str("; it is no built-in graph either", did_you_mean(name, names), " (--list)"));
+  return read_text(
+      name, str("; it is no built-in graph either", did_you_mean(name, built_in_names()), " (--list)"));
+}
+
+Graph graph_called(const std::string& name, const ShapeOverrides& shapes) {
+  const BuiltInNetwork* network = find_network(name);
+  return network != nullptr ? build(*network, shapes) : parse_graph(graph_text(name), name, shapes);
+}
+
+void list_built_ins() {
+  const auto list = [](const auto& built_in) {
+    std::cout << "  " << std::string(built_in.name).append(19, ' ').substr(0, 19) << built_in.what << "\n";
+  };
+  std::for_each(kBuiltIns, kBuiltIns + kNumBuiltIns, list);
+  std::for_each(kNetworks, kNetworks + kNumNetworks, list);
 }
 
 void draw(const Graph& written, const solder::Model& model, const Options& options) {
@@ -62,7 +76,7 @@ void time_runs(solder::Session& session, int iters, Progress& progress) {
 
 int run(const Options& options) {
   Progress progress;
-  const Graph graph = parse_graph(graph_text(options.graph), options.graph, options.shapes);
+  const Graph graph = graph_called(options.graph, options.shapes);
   std::vector<std::string> output_names;
   for (const auto& [name, value] : graph.outputs()) output_names.push_back(name);
   const auto output_files = named(options.outputs, "--output", output_names);
@@ -123,11 +137,7 @@ int act(const Options& options) {
   switch (options.action) {
     case Options::Action::help: std::cout << kUsage; return 0;
     case Options::Action::help_graph: std::cout << grammar(); return 0;
-    case Options::Action::list:
-      for (size_t i = 0; i < kNumBuiltIns; ++i)
-        std::cout << "  " << std::string(kBuiltIns[i].name).append(10, ' ').substr(0, 10) << kBuiltIns[i].what
-                  << "\n";
-      return 0;
+    case Options::Action::list: list_built_ins(); return 0;
     case Options::Action::show: std::cout << graph_text(options.graph); return 0;
     case Options::Action::run: return run(options);
   }

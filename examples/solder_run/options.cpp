@@ -12,6 +12,7 @@ GRAPH is a built-in graph (--list) or a text file (--help-graph). Without files 
 
   --input NAME=F.npy        reads an input; just F.npy where there is one input
   --weights F.safetensors   reads the parameters by name; once for each file of a checkpoint in several
+  --strip-prefix P          takes P off the names in those files
   --output NAME=F.npy       writes an output; just F.npy where there is one
   --shape NAME=1,3,224,224  gives an input another shape than the graph says
   --seed N                  of the random numbers (1)
@@ -22,7 +23,8 @@ GRAPH is a built-in graph (--list) or a text file (--help-graph). Without files 
   --no-fuse                 runs every node by itself
 
   --iters N                 times N runs (with --profile or --trace: 20 on a GPU, 3 on the CPU)
-  --profile                 a table of time, GB/s, TFLOP/s, share and percent of the bound for every node
+  --profile                 a table of time, GB/s, TFLOP/s, share and percent of the bound for every node; nodes that
+                            do the same are one line, as in layer1.*.conv2 x3, with the sum of their times
   --trace F.json            a timeline of this program and of every run, for https://ui.perfetto.dev
   --graph F.dot | F.svg     draws the graph before and after fusion (an .svg needs Graphviz's `dot`)
   --memory F.svg            draws the memory plan: offsets over time
@@ -121,6 +123,7 @@ Options parse_options(int argc, const char* const* argv) {
       {"--input", [&](auto& o, Value v) { add_file(o, v, &options.inputs); }},
       {"--output", [&](auto& o, Value v) { add_file(o, v, &options.outputs); }},
       {"--weights", [&](auto& o, Value v) { options.weights.push_back(with_end(o, v, {".safetensors"})); }},
+      {"--strip-prefix", [&](auto&, Value v) { options.strip_prefix = v; }},
       {"--shape", [&](auto& o, Value v) { add_shape(o, v, &options.shapes); }},
       {"--seed",
        [&](auto& o, Value v) { options.seed = static_cast<uint64_t>(parse_count(o, v, 0, INT64_MAX)); }},

@@ -19,6 +19,7 @@ struct Options {
   ShapeOverrides shapes;
   std::map<std::string, std::string> inputs, outputs;  ///< name (empty: the only one) -> .npy file
   std::vector<std::string> weights;                    ///< .safetensors files; none: random
+  std::string strip_prefix;                            ///< of the names in `weights`
   uint64_t seed = 1;
   std::string device = "best";  ///< for find_device()
   solder::CompileOptions compile;

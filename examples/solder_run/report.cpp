@@ -3,6 +3,10 @@
 #include <algorithm>
 #include <cmath>
 #include <iomanip>
+#include <map>
+#include <tuple>
+
+#include "text_line.h"
 
 namespace solder_run {
 namespace {
@@ -50,6 +54,51 @@ std::string json_string(const std::string& text) {
   return out.str() + '"';
 }
 
+// A line of the table: one node, or several that do the same.
+struct ProfileRow {
+  const NodeProfile* first = nullptr;
+  std::vector<std::string> names;
+  double ms = 0, bound_ms = 0;  // together
+  int64_t bytes = 0, flops = 0;
+
+  void add(double more_ms, double more_bound_ms, int64_t more_bytes, int64_t more_flops) {
+    ms += more_ms;
+    bound_ms += more_bound_ms;
+    bytes += more_bytes;
+    flops += more_flops;
+  }
+};
+
+std::vector<std::string> parts_of(const std::string& name) {
+  std::vector<std::string> parts;
+  for (const std::string_view part : split(name, ".")) parts.emplace_back(part);
+  return parts;
+}
+
+// Nodes of equal kind, result, path, bytes and flops stand together where the first of them is, if their names have
+// equally many parts.
+std::vector<ProfileRow> fold_repeats(const solder::Profile& profile) {
+  std::vector<ProfileRow> rows;
+  const auto key = [](const NodeProfile& n) {
+    return std::tuple(n.kind, n.shape, n.bytes, n.flops, n.path, parts_of(n.name).size());
+  };
+  std::map<decltype(key(NodeProfile())), size_t> row_of;
+  for (const NodeProfile& node : profile.nodes) {
+    const auto [place, is_new] = row_of.try_emplace(key(node), rows.size());
+    if (is_new) rows.push_back({.first = &node});
+    ProfileRow& row = rows[place->second];
+    row.names.push_back(node.name);
+    row.add(node.median_ms(), profile.bound_ms(node), node.bytes, node.flops);
+  }
+  return rows;
+}
+
+// "bn" of "bn1" and "bn2", "" of "10" and "11": what both start with, without half a number.
+void keep_common_start(std::string* text, const std::string& other) {
+  text->resize(static_cast<size_t>(std::ranges::mismatch(*text, other).in1 - text->begin()));
+  while (!text->empty() && text->back() >= '0' && text->back() <= '9') text->pop_back();
+}
+
 }  // namespace
 
 std::string short_path(const std::string& path) {
@@ -58,26 +107,41 @@ std::string short_path(const std::string& path) {
   return path.substr(0, comma) + (semicolon == std::string::npos ? "" : path.substr(semicolon));
 }
 
+std::string common_name(const std::vector<std::string>& names) {
+  std::vector<std::string> common = parts_of(names[0]);
+  std::vector<bool> differs(common.size());
+  for (const std::string& name : names) {
+    const std::vector<std::string> parts = parts_of(name);
+    for (size_t i = 0; i < parts.size(); ++i) {
+      if (!differs[i] && parts[i] == common[i]) continue;
+      differs[i] = true;
+      keep_common_start(&common[i], parts[i]);
+    }
+  }
+  std::string result;
+  for (size_t i = 0; i < common.size(); ++i)
+    result += str(i > 0 ? "." : "", common[i], differs[i] ? "*" : "");
+  return result;
+}
+
 std::string profile_table(const solder::Profile& profile) {
   std::vector<std::vector<std::string>> rows{
       {"node", "kind", "time us", "share %", "GB/s", "TFLOP/s", "bound us", "% of bound", "how"}};
-  double sum_ms = 0, sum_bound_ms = 0;
-  for (const NodeProfile& node : profile.nodes) sum_ms += node.median_ms();
-  const auto add = [&](const NodeProfile& node, double ms, double bound_ms) {
-    rows.push_back({node.name, node.kind == solder::NodeKind::input ? "" : to_string(node.kind),
-                    number(1e3 * ms), number(100 * ms / sum_ms),
-                    number(static_cast<double>(node.bytes) / ms * 1e-6),
-                    number(static_cast<double>(node.flops) / ms * 1e-9), number(1e3 * bound_ms),
-                    number(100 * bound_ms / ms), short_path(node.path)});
+  const std::vector<ProfileRow> folded = fold_repeats(profile);
+  ProfileRow all;
+  for (const ProfileRow& row : folded) all.add(row.ms, row.bound_ms, row.bytes, row.flops);
+  const auto add = [&](const ProfileRow& row, const std::string& name, const char* kind,
+                       const std::string& how) {
+    rows.push_back({name, kind, number(1e3 * row.ms), number(100 * row.ms / all.ms),
+                    number(static_cast<double>(row.bytes) / row.ms * 1e-6),
+                    number(static_cast<double>(row.flops) / row.ms * 1e-9), number(1e3 * row.bound_ms),
+                    number(100 * row.bound_ms / row.ms), how});
   };
-  NodeProfile all{.name = "all", .kind = solder::NodeKind::input};
-  for (const NodeProfile& node : profile.nodes) {
-    add(node, node.median_ms(), profile.bound_ms(node));
-    sum_bound_ms += profile.bound_ms(node);
-    all.bytes += node.bytes;
-    all.flops += node.flops;
+  for (const ProfileRow& row : folded) {
+    const std::string times = row.names.size() > 1 ? str(" x", row.names.size()) : "";
+    add(row, common_name(row.names) + times, to_string(row.first->kind), short_path(row.first->path));
   }
-  if (profile.nodes.size() > 1) add(all, sum_ms, sum_bound_ms);
+  if (profile.nodes.size() > 1) add(all, "all", "", "");
 
   std::vector<size_t> widths(rows[0].size());
   for (const auto& row : rows)

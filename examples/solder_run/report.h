@@ -16,7 +16,11 @@ namespace solder_run {
 /// a pass".
 std::string short_path(const std::string& path);
 
-/// The table that --profile prints.
+/// What names of equally many parts share, with * for what they do not: "layer1.*.conv2", "conv2d_*".
+std::string common_name(const std::vector<std::string>& names);
+
+/// The table that --profile prints. Nodes that do the same, by kind, result, bytes, flops and path, and have names
+/// of equally many parts are one line: the common name, how many, and their time, bound, bytes and flops together; the last line is all of them.
 std::string profile_table(const solder::Profile& profile);
 
 /// "y float32 [2, 8]: min -0.3, max 4, mean 1.2; 0.1 0.2 0.3 0.4 ...": a CPU tensor at a glance, with a word

@@ -14,23 +14,40 @@ using solder::str;
 using solder::Tensor;
 using solder::TensorMap;
 
-// Uniform in [-range, range), from splitmix64.
-Tensor random_tensor(const solder::TensorType& type, uint64_t seed, float range) {
+// Random values are uniform in [centre - range, centre + range).
+struct Spread {
+  float centre = 0, range = 1;
+};
+
+// From splitmix64.
+Tensor random_tensor(const solder::TensorType& type, uint64_t seed, const Spread& spread) {
   Tensor tensor = Tensor::empty(type.shape);
   for (float& value : tensor.floats()) {
     uint64_t z = seed += 0x9e3779b97f4a7c15u;
     z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
     z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    value = range * (static_cast<float>((z ^ (z >> 31)) >> 40) * 0x1p-23f - 1.0f);
+    value = spread.centre + spread.range * (static_cast<float>((z ^ (z >> 31)) >> 40) * 0x1p-23f - 1.0f);
   }
   return type.dtype == solder::DType::float32 ? tensor : tensor.to(type.dtype);
 }
 
-// How far random weights reach: 1 / sqrt(terms of a sum), as PyTorch initialises layers; 0.1 for a bias.
-float weight_range(const solder::Shape& shape) {
-  if (shape.size() < 2) return 0.1f;
+// Of a parameter by its shape: He's variance, 2 / terms of a sum, which keeps values in range from layer to layer; 0.1
+// for a bias.
+Spread usual_spread(const solder::Shape& shape) {
+  if (shape.size() < 2) return {.range = 0.1f};
   const int64_t terms = solder::num_elements({shape.begin() + 1, shape.end()});
-  return 1.0f / std::sqrt(static_cast<float>(std::max<int64_t>(terms, 1)));
+  return {.range = std::sqrt(6.0f / static_cast<float>(std::max<int64_t>(terms, 1)))};
+}
+
+// Of every parameter, by node; the weights and variances of norms are about 1.
+std::vector<Spread> spreads_of(const Graph& graph) {
+  std::vector<Spread> spreads;
+  for (const Node& node : graph.nodes()) {
+    spreads.push_back(usual_spread(node.outputs[0].shape));
+    if (node.kind == NodeKind::batch_norm)
+      for (const size_t input : {1u, 4u}) spreads[static_cast<size_t>(node.inputs[input].node)].centre = 1;
+  }
+  return spreads;
 }
 
 std::vector<const Node*> nodes_of(const Graph& graph, NodeKind kind) {
@@ -49,59 +66,15 @@ std::string listed(const std::vector<std::string>& names) {
   return names.size() > kMostNames ? str(text, " and ", names.size() - kMostNames, " more") : text;
 }
 
-// The parameters that an output depends on.
-std::vector<const Node*> needed_parameters(const Graph& graph) {
-  const auto& nodes = graph.nodes();
-  std::vector<bool> needed(nodes.size());
-  for (const auto& [name, value] : graph.outputs()) needed[static_cast<size_t>(value.node)] = true;
-  for (size_t i = nodes.size(); i-- > 0;)
-    for (const solder::Value& input : nodes[i].inputs)
-      if (needed[i]) needed[static_cast<size_t>(input.node)] = true;
-  std::vector<const Node*> parameters;
-  for (size_t i = 0; i < nodes.size(); ++i)
-    if (needed[i] && nodes[i].kind == NodeKind::parameter) parameters.push_back(&nodes[i]);
-  return parameters;
-}
-
-// Error that lists every parameter which an output depends on and `weights` lacks.
-void require_parameters(const Graph& graph, const TensorMap& weights, const std::vector<std::string>& files) {
-  const std::vector<const Node*> parameters = needed_parameters(graph);
-  std::vector<std::string> names;
-  for (const auto& [name, tensor] : weights) names.push_back(name);
-  constexpr size_t kMostLines = 12;
-  size_t num_missing = 0;
-  std::string lines;
-  for (const Node* parameter : parameters) {
-    if (weights.contains(parameter->name) || ++num_missing > kMostLines) continue;
-    const auto other = weights.left_out.find(parameter->name);
-    lines +=
-        str("\n  ", in_quotes(parameter->name), " ", to_string(parameter->outputs[0]), ": ",
-            other == weights.left_out.end()
-                ? "not there" + did_you_mean(parameter->name, names)
-                : str("there as ", other->second, "; solder reads F32, F16 and BF16: save tensor.float()"));
-  }
-  if (num_missing == 0) return;
-  if (num_missing > kMostLines) lines += str("\n  and ", num_missing - kMostLines, " more");
-  solder::fail(ErrorKind::invalid_argument,
-               str(listed(files), files.size() == 1 ? " lacks " : " lack ", num_missing, " of the graph's ",
-                   parameters.size(), " parameters:", lines, "\n  tensors there (", names.size(),
-                   "): ", listed(names)));
-}
-
-TensorMap load_weights(const std::vector<std::string>& files) {
+TensorMap load_weights(const Options& options) {
   TensorMap weights;
-  std::map<std::string, std::string> source;  // of every tensor
-  for (const std::string& file : files) {
-    TensorMap part = solder::load_safetensors(file);
-    std::vector<std::string> names;
-    for (const auto& [name, tensor] : part) names.push_back(name);
-    for (const auto& [name, dtype] : part.left_out) names.push_back(name);
-    for (const std::string& name : names) {
-      const auto [place, is_new] = source.emplace(name, file);
-      SOLDER_REQUIRE(is_new, invalid_argument, "tensor ", in_quotes(name), " is in ", place->second,
-                     " and in ", file, ": which one is meant?");
+  for (const std::string& file : options.weights) {
+    TensorMap part = solder::load_safetensors(file, {.strip_prefix = options.strip_prefix});
+    try {
+      weights.merge(std::move(part));
+    } catch (const solder::Error& error) {
+      solder::fail(error.kind(), str(file, ", with the files before it: ", message_of(error)));
     }
-    weights.merge(std::move(part));
   }
   return weights;
 }
@@ -143,7 +116,7 @@ TensorMap inputs_of(const Graph& graph, const Options& options, const Progress& 
                      given.dtype == type.dtype ? "; --shape gives it another shape" : "");
       inputs[node->name] = tensor;
     } else {
-      inputs[node->name] = random_tensor(type, options.seed + (stream << 32), 1.0f);
+      inputs[node->name] = random_tensor(type, options.seed + (stream << 32), {});
       progress.say(str(node->name, ": random, uniform in [-1, 1), seed ", options.seed));
     }
   }
@@ -151,16 +124,15 @@ TensorMap inputs_of(const Graph& graph, const Options& options, const Progress& 
 }
 
 TensorMap weights_of(const Graph& graph, const Options& options, const Progress& progress) {
+  if (!options.weights.empty()) return load_weights(options);
   TensorMap weights;
-  if (!options.weights.empty()) {
-    weights = load_weights(options.weights);
-    require_parameters(graph, weights, options.weights);
-    return weights;
-  }
+  const std::vector<Spread> spreads = spreads_of(graph);
   uint64_t stream = 1000;
-  for (const Node* node : nodes_of(graph, NodeKind::parameter))
-    weights[node->name] = random_tensor(node->outputs[0], options.seed + (++stream << 32),
-                                        weight_range(node->outputs[0].shape));
+  for (size_t i = 0; i < spreads.size(); ++i) {
+    const Node& node = graph.nodes()[i];
+    if (node.kind == NodeKind::parameter)
+      weights[node.name] = random_tensor(node.outputs[0], options.seed + (++stream << 32), spreads[i]);
+  }
   if (!weights.empty()) progress.say(str("weights: random, as a fresh layer has them, seed ", options.seed));
   return weights;
 }

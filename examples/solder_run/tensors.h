@@ -22,8 +22,7 @@ std::map<std::string, std::string> named(std::map<std::string, std::string> file
 solder::TensorMap inputs_of(const solder::Graph& graph, const Options& options, const Progress& progress);
 
 /// The parameters of `graph`: from the --weights files, otherwise random, which `progress` says. Throws
-/// Error(invalid_argument) for a tensor that two files hold, and for parameters that none does: all of them,
-/// with what there is instead.
+/// Error(invalid_argument) for a tensor that two files hold; what none holds, compile() says.
 solder::TensorMap weights_of(const solder::Graph& graph, const Options& options, const Progress& progress);
 
 }  // namespace solder_run

@@ -32,12 +32,6 @@ std::vector<std::string> op_names() {
   return names;
 }
 
-// what() without the kind that it starts with, which the next error says again.
-std::string message_of(const solder::Error& error) {
-  const std::string_view text = error.what(), kind = to_string(error.kind());
-  return std::string(text.starts_with(kind) ? text.substr(kind.size() + 2) : text);
-}
-
 class Parser {
  public:
   explicit Parser(const ShapeOverrides& shapes) : shapes_(shapes) {}

@@ -23,13 +23,4 @@ using ShapeOverrides = std::map<std::string, solder::Shape>;
 /// skipped. Texts over 1 MiB, 10,000 lines of nodes or names over 200 bytes are refused.
 solder::Graph parse_graph(std::string_view text, const std::string& file, const ShapeOverrides& shapes = {});
 
-/// The graphs that solder-run knows by name.
-struct BuiltIn {
-  const char* name;
-  const char* what;  ///< one line
-  const char* text;
-};
-extern const BuiltIn kBuiltIns[];
-extern const size_t kNumBuiltIns;
-
 }  // namespace solder_run

@@ -67,6 +67,11 @@ std::string in_quotes(std::string_view text) {
   return result + (text.empty() ? "\"" : "...\"");
 }
 
+std::string message_of(const solder::Error& error) {
+  const std::string_view text = error.what(), kind = to_string(error.kind());
+  return std::string(text.starts_with(kind) ? text.substr(kind.size() + 2) : text);
+}
+
 std::string did_you_mean(std::string_view word, const std::vector<std::string>& names) {
   const std::string wanted = lower(word);
   const std::string* best = nullptr;

@@ -15,6 +15,9 @@ namespace solder_run {
 /// `text` for a message: quoted, printable, and not a page long.
 std::string in_quotes(std::string_view text);
 
+/// what() without the kind that it starts with, for an error that says it again.
+std::string message_of(const solder::Error& error);
+
 /// " (did you mean "mish"?)" when one of `names` is close to `word`: another case, a typing error or two,
 /// more or fewer parts before a dot ("weight" and "conv.weight"), or its beginning; otherwise empty.
 std::string did_you_mean(std::string_view word, const std::vector<std::string>& names);

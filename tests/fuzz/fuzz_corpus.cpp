@@ -5,6 +5,7 @@
 #include <fstream>
 #include <vector>
 
+#include "examples/solder_run/built_ins.h"
 #include "examples/solder_run/text_calls.h"
 #include "examples/solder_run/text_graph.h"
 #include "tests/cases/format_samples.h"

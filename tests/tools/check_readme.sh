@@ -9,6 +9,7 @@ if [ "$quoted" != "$(cat examples/1_hello.cpp)" ]; then
 fi
 if [ "$(wc -l < examples/1_hello.cpp)" -gt 20 ]; then echo "examples/1_hello.cpp has over 20 lines" >&2; exit 1; fi
 if [ "$(wc -w < README.md)" -ge 1000 ]; then echo "README.md has 1000 words or more" >&2; exit 1; fi
+grep -q '^build/solder-run resnet50' README.md || { echo "README.md's tutorial has no network" >&2; exit 1; }
 if command -v python3 >/dev/null; then
   for picture in "bar_chart.py headline.csv" architecture.py; do
     set -- $picture

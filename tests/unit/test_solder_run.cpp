@@ -94,6 +94,32 @@ TEST_CASE("solder-run: what the table and the summary say") {
   CHECK(squeezed.find("all 5000 100 400 600 3500 70.0 \n") != std::string::npos);
   CHECK(squeezed.find("2000 GB/s") != std::string::npos);
 
+  // What does the same is one line: times, bytes and bounds add up. Another result, or path, is another line.
+  solder::NodeProfile repeat{.name = "layer1.0.conv2", .path = "a way", .shape = {1, 2}, .bytes = 1000000000};
+  for (const char* const name : {"layer1.0.conv2", "layer1.10.conv2", "layer1.11.conv2"}) {
+    repeat.name = name;
+    repeat.spans = {{0, profile.nodes.size() < 4 ? 1.0 : 2.0}};
+    profile.nodes.push_back(repeat);
+  }
+  repeat.name = "turned";
+  repeat.shape = {2, 1};
+  profile.nodes.push_back(repeat);
+  repeat.path = "another way";
+  profile.nodes.push_back(repeat);
+  squeezed.clear();
+  for (const char c : profile_table(profile))
+    if (c != ' ' || squeezed.back() != ' ') squeezed += c;
+  INFO(squeezed);
+  CHECK(squeezed.find("fast elementwise 1000 ") != std::string::npos);
+  CHECK(squeezed.find(
+            "layer1.*.conv2 x3 elementwise 4000 30.8 750 - 1500 37.5 a way\nturned elementwise 2000 ") !=
+        std::string::npos);
+  CHECK(squeezed.find("\nturned elementwise 2000 15.4 500 - 500 25.0 another way\nall 13000 100 ") !=
+        std::string::npos);
+  CHECK(common_name({"conv2d_3", "conv2d_31"}) == "conv2d_*");
+  CHECK(common_name({"a.1.x", "a.1.y"}) == "a.1.*");
+  CHECK(common_name({"one"}) == "one");
+
   CHECK(short_path("window kernel, 128x32, 2 stages; then one pass") == "window kernel; then one pass");
   CHECK(short_path("im2col + cuBLAS, 1 x 9 pixels (no Hopper)") == "im2col + cuBLAS");
   CHECK(short_path("direct") == "direct");

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "examples/solder_run/built_ins.h"
 #include "examples/solder_run/text_calls.h"
 #include "examples/solder_run/text_graph.h"
 #include "tests/cases/text_graph_sample.h"
