@@ -1,7 +1,11 @@
 #pragma once
 
+#include <limits>
+
+#include "runtime/check.h"
 #include "runtime/check_cuda.h"
 #include "runtime/context.h"
+#include "runtime/divide.h"
 
 namespace solder {
 
@@ -14,6 +18,14 @@ struct LaunchConfig {
   /// before it touches memory that an earlier kernel writes or reads.
   bool overlaps_previous = false;
 };
+
+/// Blocks that take `per_block` of the items each. Error(unsupported) above 2^31 - 1 blocks.
+inline unsigned grid_for(int64_t num_items, int64_t per_block) {
+  const int64_t blocks = ceil_div(num_items, per_block);
+  SOLDER_REQUIRE(blocks <= std::numeric_limits<int32_t>::max(), unsupported, num_items,
+                 " items in blocks of ", per_block, " are more than one kernel takes");
+  return static_cast<unsigned>(blocks);
+}
 
 /// The one way solder starts a kernel: checked, named, on the context's stream.
 /// `name` appears in the error; with SOLDER_SYNC=1 so does a fault inside the kernel.

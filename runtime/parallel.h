@@ -1,11 +1,14 @@
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
 #include <mutex>
 #include <thread>
 #include <vector>
+
+#include "runtime/divide.h"
 
 namespace solder {
 
@@ -55,6 +58,14 @@ void parallel_for(ThreadPool* pool, int64_t count, const Loop& body) {
     pool->run(
         count, [](const void* loop, int64_t i) { (*static_cast<const Loop*>(loop))(i); }, &body);
   }
+}
+
+/// body(first, last) over the parts of [0, count) of `share` each, on the calling thread where there is but one. `share`
+/// is what is worth waking a thread.
+template <class Loop>
+void parallel_parts(ThreadPool* pool, int64_t count, int64_t share, const Loop& body) {
+  parallel_for(count > share ? pool : nullptr, ceil_div(count, share),
+               [&](int64_t i) { body(i * share, std::min(count, (i + 1) * share)); });
 }
 
 /// How many threads to use: SOLDER_THREADS, or where that is not set the processors that this process may run

@@ -2,12 +2,16 @@
 #include <spawn.h>
 #include <sys/wait.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <map>
 #include <memory>
+#include <set>
 
 #include "pictures.h"
+#include "repeats.h"
 #include "report.h"
 
 extern char** environ;
@@ -72,32 +76,59 @@ class Drawing {
  public:
   // `plans` are the nodes' of a compiled graph; empty for one as it was written.
   Drawing(const Graph& graph, const std::vector<solder::NodePlan>& plans, std::string prefix)
-      : graph_(graph), plans_(plans), prefix_(std::move(prefix)) {}
+      : graph_(graph), plans_(plans), prefix_(std::move(prefix)), shown_(graph.nodes().size()) {
+    for (size_t i = 0; i < shown_.size(); ++i) shown_[i] = i;
+    for (Repeat& repeat : find_repeats(graph, plans)) {
+      for (size_t i = 0; i < repeat.nodes.size(); ++i)
+        shown_[repeat.nodes[i]] = repeat.nodes[i % repeat.length];
+      first_of_.emplace(repeat.nodes[0], std::move(repeat));
+    }
+    place_parameters();
+  }
 
   std::string text(const std::string& title) {
     out_ = str("  subgraph cluster_", prefix_, " {\n    ", label({title}),
                "; fontsize=16; color=\"#b8b8b8\"; style=rounded; margin=16;\n");
-    for (size_t i = 0; i < graph_.nodes().size(); ++i) draw(i);
+    for (size_t i = 0; i < graph_.nodes().size(); ++i) {
+      if (const auto repeat = first_of_.find(i); repeat != first_of_.end())
+        draw_repeat(repeat->second);
+      else if ((shown_[i] == i || node(i).kind == NodeKind::parameter) && !in_repeat_.contains(i))
+        draw(i);
+    }
     for (size_t i = 0; i < graph_.outputs().size(); ++i) {
       const auto& [name, value] = graph_.outputs()[i];
       const std::string id = str(prefix_, "_out", i);
       out_ += str("    ", id, " [", label({name}), ", shape=ellipse, fillcolor=\"#dcdcdc\"];\n");
       edge(value, id);
     }
-    return out_ + "  }\n";
+    return out_ + edges_ + "  }\n";
   }
 
  private:
+  // The first time, in a box that says how often.
+  void draw_repeat(const Repeat& repeat) {
+    out_ += str("    subgraph cluster_", prefix_, "_x", repeat.nodes[0], " {\n    ",
+                label({str(repeat.times, " times", repeat.what.empty() ? "" : ": ", repeat.what)}),
+                "; labeljust=r; fontsize=13; style=\"dashed,rounded\"; color=\"#606060\"; margin=12;\n");
+    for (size_t i = 0; i < repeat.length; ++i) {
+      draw(repeat.nodes[i]);
+      in_repeat_.insert(repeat.nodes[i]);
+    }
+    out_ += "    }\n";
+  }
+
   const Node& node(size_t i) const { return graph_.nodes()[i]; }
+  static size_t index(Value value) { return static_cast<size_t>(value.node); }
   std::string id(size_t i) const { return str(prefix_, i); }
   std::string expr_id(size_t i, int expr) const { return str(prefix_, i, "_", expr); }
 
   void draw(size_t i) {
     const Node& n = node(i);
-    if (n.kind == NodeKind::input || n.kind == NodeKind::parameter) {
-      const bool is_input = n.kind == NodeKind::input;
-      out_ += str("    ", id(i), " [", label({n.name}), ", shape=", is_input ? "ellipse" : "plain",
-                  is_input ? ", fillcolor=\"#dcdcdc\"" : ", style=\"\", fontcolor=\"#707070\"", "];\n");
+    for (const size_t parameter : parameters_[i])
+      if (shown_[parameter] == parameter) draw_parameter(parameter);
+    if (n.kind == NodeKind::parameter) return;
+    if (n.kind == NodeKind::input) {
+      out_ += str("    ", id(i), " [", label({n.name}), ", shape=ellipse, fillcolor=\"#dcdcdc\"];\n");
       return;
     }
     const bool has_body = n.kind != NodeKind::elementwise || n.epilogue.region.exprs.empty();
@@ -130,18 +161,58 @@ class Drawing {
     }
   }
 
+  void draw_parameter(size_t i) {
+    const auto found = group_.find(i);
+    const std::string name = found == group_.end() ? node(i).name : common_name(found->second);
+    out_ += str("    ", id(i), " [", label({name}), ", shape=plain, style=\"\", fontcolor=\"#707070\"];\n");
+  }
+
+  // A parameter goes where a node that is shown reads it first, or, given out alone, stays where it is. What nothing
+  // reads, as passes leave it, is not drawn. Three and more of one type that one node alone reads, such as those of a
+  // norm, are one.
+  void place_parameters() {
+    std::map<size_t, size_t> num_reads;
+    for (const Node& reader : graph_.nodes())
+      for (const Value& input : reader.inputs) ++num_reads[index(input)];
+    for (const auto& [name, value] : graph_.outputs()) ++num_reads[index(value)];
+    std::set<size_t> placed;
+    for (size_t i = 0; i < shown_.size(); ++i) {
+      if (shown_[i] != i) continue;
+      std::map<std::string, std::vector<size_t>> alike;
+      for (size_t input = 0; input < node(i).inputs.size(); ++input) {
+        const size_t from = index(node(i).inputs[input]);
+        if (node(from).kind != NodeKind::parameter || !placed.insert(from).second) continue;
+        parameters_[i].push_back(from);
+        if (num_reads[from] == 1 && input < node(i).num_own_inputs())
+          alike[to_string(node(from).outputs[0])].push_back(from);
+      }
+      for (const auto& [type, members] : alike) {
+        if (members.size() < 3) continue;
+        for (const size_t member : members) {
+          group_[members[0]].push_back(node(member).name);
+          shown_[member] = members[0];
+        }
+      }
+    }
+    for (const auto& [name, value] : graph_.outputs())
+      if (node(index(value)).kind == NodeKind::parameter && placed.insert(index(value)).second)
+        parameters_[index(value)] = {index(value)};
+  }
+
   void argument(size_t i, const Arg& arg, int expr) {
     const Node& n = node(i);
     if (arg.kind == Arg::Kind::expr)
-      out_ += str("    ", expr_id(i, arg.index), " -> ", expr_id(i, expr), ";\n");
-    if (arg.kind == Arg::Kind::result) out_ += str("    ", id(i), " -> ", expr_id(i, expr), ";\n");
+      edges_ += str("    ", expr_id(i, arg.index), " -> ", expr_id(i, expr), ";\n");
+    if (arg.kind == Arg::Kind::result) edges_ += str("    ", id(i), " -> ", expr_id(i, expr), ";\n");
     if (arg.kind == Arg::Kind::operand) edge(n.operands()[static_cast<size_t>(arg.index)], expr_id(i, expr));
   }
 
   // A tensor in memory: from what stores it to what reads it.
   void edge(Value value, const std::string& to) {
-    const size_t i = static_cast<size_t>(value.node);
+    const size_t i = shown_[index(value)];
     const Node& n = node(i);
+    const auto group = group_.find(i);
+    if (n.kind == NodeKind::parameter && i != index(value)) return;  // its group has an edge
     std::string from = id(i);
     if (!n.epilogue.region.outputs.empty()) {
       const Arg& stored = n.epilogue.region.outputs[static_cast<size_t>(value.output)];
@@ -151,34 +222,39 @@ class Drawing {
           !n.epilogue.region.exprs.empty())
         return edge(n.inputs[static_cast<size_t>(stored.index)], to);
     }
-    out_ += str("    ", from, " -> ", to, " [", label({"  " + extents(graph_.type(value))}), "];\n");
+    edges_ += str("    ", from, " -> ", to, " [",
+                  label({str("  ", group == group_.end() ? "" : str(group->second.size(), " of "),
+                             extents(graph_.type(value)))}),
+                  "];\n");
   }
 
   const Graph& graph_;
   const std::vector<solder::NodePlan>& plans_;
   std::string prefix_;
-  std::string out_;
+  std::vector<size_t> shown_;                         // by node: what is drawn for it, mostly itself
+  std::map<size_t, Repeat> first_of_;                 // by the node it starts with
+  std::map<size_t, std::vector<size_t>> parameters_;  // by the node they are drawn with
+  std::map<size_t, std::vector<std::string>> group_;  // names, by the first of them
+  std::set<size_t> in_repeat_;                        // those drawn
+  std::string out_, edges_;
 };
-
-size_t num_running(const Graph& graph) {
-  size_t number = 0;
-  for (const Node& node : graph.nodes())
-    number += node.kind != NodeKind::input && node.kind != NodeKind::parameter;
-  return number;
-}
 
 }  // namespace
 
 std::string graph_dot(const Graph& written, const solder::Model& model, const std::string& title) {
-  return str("digraph solder {\n  ", label({title}),
-             "; labelloc=t; fontsize=18; fontname=\"Helvetica\"; bgcolor=white; rankdir=TB;\n"
-             "  node [fontname=\"Helvetica\", fontsize=12, shape=box, style=\"filled,rounded\", "
-             "color=\"#606060\"];\n"
-             "  edge [fontname=\"Helvetica\", fontsize=10, fontcolor=\"#505050\", color=\"#606060\"];\n",
-             Drawing(written, {}, "written").text(str("as written: ", num_running(written), " operations")),
-             Drawing(model.graph(), model.nodes(), "run")
-                 .text(str("as run: ", num_running(model.graph()), " nodes")),
-             "}\n");
+  const auto is_operation = [](const Node& node) { return !node.is_given(); };
+  const auto runs = [](const solder::NodePlan& plan) { return !plan.path.empty(); };  // views do not
+  return str(
+      "digraph solder {\n  ", label({title}),
+      "; labelloc=t; fontsize=18; fontname=\"Helvetica\"; bgcolor=white; rankdir=TB;\n"
+      "  node [fontname=\"Helvetica\", fontsize=12, shape=box, style=\"filled,rounded\", "
+      "color=\"#606060\"];\n"
+      "  edge [fontname=\"Helvetica\", fontsize=10, fontcolor=\"#505050\", color=\"#606060\"];\n",
+      Drawing(written, {}, "written")
+          .text(str("as written: ", std::ranges::count_if(written.nodes(), is_operation), " operations")),
+      Drawing(model.graph(), model.nodes(), "run")
+          .text(str("as run: ", std::ranges::count_if(model.nodes(), runs), " nodes")),
+      "}\n");
 }
 
 void render_svg(const std::string& dot, const std::string& path) {

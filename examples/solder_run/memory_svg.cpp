@@ -29,6 +29,13 @@ std::string xml(const std::string& text) {
   return result;
 }
 
+// At most so many from the end of `text`, which is UTF-8, in whole characters.
+std::string last_bytes(const std::string& text, size_t most) {
+  size_t start = text.size() - std::min(text.size(), most);
+  while (start < text.size() && (static_cast<uint8_t>(text[start]) & 0xc0u) == 0x80u) ++start;
+  return text.substr(start);
+}
+
 // A value's box: columns [first, last] of the picture, offsets in bytes.
 struct Box {
   std::string name;
@@ -137,7 +144,7 @@ class MemoryPicture {
       if (!rotated_) {
         text(x, y, name, "middle", "");
       } else {
-        const std::string cut = name.size() > 16 ? name.substr(0, 15) + "…" : name;
+        const std::string cut = name.size() > 16 ? "…" + last_bytes(name, 15) : name;
         text(x + 4, y, cut, "end", str("transform=\"rotate(-60 ", x + 4, " ", y, ")\""));
       }
     }

@@ -3,7 +3,6 @@
 
 #include "ops/elementwise/apply.h"
 #include "ops/elementwise/program.h"
-#include "runtime/divide.h"
 #include "runtime/parallel.h"
 
 namespace solder {
@@ -153,9 +152,8 @@ auto* run_of([[maybe_unused]] CpuLevel level) {
 void elementwise_cpu(const Program& program, const ElementwiseArgs& args, ThreadPool* pool, CpuLevel level) {
   constexpr int64_t kShare = 32 * kBlock;  // worth waking a thread
   auto* const run = run_of(level);
-  parallel_for(args.num_elems > kShare ? pool : nullptr, ceil_div(args.num_elems, kShare), [&](int64_t i) {
-    run(program, args, i * kShare, std::min(args.num_elems, (i + 1) * kShare));
-  });
+  parallel_parts(pool, args.num_elems, kShare,
+                 [&](int64_t first, int64_t last) { run(program, args, first, last); });
 }
 
 }  // namespace solder

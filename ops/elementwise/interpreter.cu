@@ -15,8 +15,6 @@
 // Shared memory: num_slots * 8 KiB. Bound: issue slots, about 20 a step and element.
 // Preconditions: 32-bit Index needs fewer than 2^31 elements, kVec 4 arrays aligned to 16 bytes.
 
-#include <limits>
-
 #include "ops/elementwise/generated.h"
 #include "ops/elementwise/io.cuh"
 #include "ops/elementwise/mish.h"
@@ -132,10 +130,7 @@ Launch bind_elementwise_cuda(const Context& context, ElementwisePath path, const
       lookup_cuda(context, table, static_cast<const uint16_t*>(x), static_cast<uint16_t*>(y), n);
     };
 
-  const int64_t num_tiles = ceil_div(args.num_elems, kThreads * kElems);
-  SOLDER_REQUIRE(num_tiles <= std::numeric_limits<int32_t>::max(), unsupported, args.num_elems,
-                 " elements are more than one elementwise launch takes");
-  LaunchConfig config{static_cast<unsigned>(num_tiles), kThreads};
+  LaunchConfig config{grid_for(args.num_elems, kThreads * kElems), kThreads};
   if (aligned && kernel != nullptr)
     return [&context, kernel, config, params] {
       launch(context, ElementwiseKernel::kName, kernel->function(), config, params);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "ops/collapse.h"
 #include "runtime/check.h"
 
 namespace solder {
@@ -22,27 +23,13 @@ bool broadcast_strides(const TensorView& view, const Shape& space, Shape* stride
   return true;
 }
 
-// An axis of the index space, with the stride of each operand and output.
-struct Axis {
-  int64_t extent;
-  Shape strides;
-};
-
-// The axes, innermost first, as few as the strides allow: one joins the one inside it when every tensor steps
-// over both with one stride.
-std::vector<Axis> collapsed(const Shape& space, const std::vector<Shape>& strides) {
-  std::vector<Axis> axes;
+// The axes of the index space, innermost first, as few as all strides allow.
+std::vector<StridedAxis> collapsed(const Shape& space, const std::vector<Shape>& strides) {
+  std::vector<StridedAxis> axes;
   for (size_t axis = space.size(); axis-- > 0;) {
-    if (space[axis] == 1) continue;
-    Axis next{space[axis], {}};
+    StridedAxis next{space[axis], {}};
     for (const Shape& s : strides) next.strides.push_back(s[axis]);
-    bool joins = !axes.empty();
-    for (size_t i = 0; joins && i < strides.size(); ++i)
-      joins = next.strides[i] == axes.back().strides[i] * axes.back().extent;
-    if (joins)
-      axes.back().extent *= next.extent;
-    else
-      axes.push_back(std::move(next));
+    put_around(&axes, std::move(next));
   }
   const int64_t num_elems = num_elements(space);
   if (axes.empty() || num_elems == 0) axes.assign(1, {num_elems, Shape(strides.size(), 1)});
@@ -111,7 +98,7 @@ ElementwiseArgs bind_elementwise(std::span<const TensorView> operands, std::span
     SOLDER_REQUIRE(broadcast_strides(operands[i], shape, &strides[i]), shape_mismatch, "operand ", i,
                    " of shape ", to_string(operands[i].shape), " does not broadcast to ", to_string(shape));
   }
-  const std::vector<Axis> axes = collapsed(shape, strides);
+  const std::vector<StridedAxis> axes = collapsed(shape, strides);
   SOLDER_REQUIRE(axes.size() <= kMaxDims, unsupported, "broadcasting over ", to_string(shape), " needs ",
                  axes.size(), " axes after collapsing; at most ", kMaxDims, " are supported");
 

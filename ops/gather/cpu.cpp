@@ -1,9 +1,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "ops/collapse.h"
 #include "ops/gather/gather.h"
-#include "runtime/check.h"
-#include "runtime/divide.h"
 #include "runtime/parallel.h"
 
 namespace solder {
@@ -51,32 +50,18 @@ void copy_run(const Gather& g, const void* x, void* y, const int64_t* indices,
 
 Gather gather_of(const TensorView& x, const TensorView& y, int axis) {
   Gather gather{.elem_bytes = size_of(x.dtype)};
-  // Innermost first; the gathered axis joins no other.
-  struct Axis {
-    int64_t extent, x_stride, y_stride;
-    bool joins;
-  };
-  std::vector<Axis> axes;
+  const auto gathered = static_cast<size_t>(axis);
+  std::vector<StridedAxis> axes, outer;  // innermost first; the gathered axis joins no other
   for (size_t d = y.shape.size(); d-- > 0;) {
-    const bool is_gathered = d == static_cast<size_t>(axis);
-    const Axis next{y.shape[d], x.strides[d], y.strides[d], !is_gathered};
-    if (next.extent == 1 && !is_gathered) continue;
-    Axis* const last = axes.empty() ? nullptr : &axes.back();
-    if (last != nullptr && last->joins && next.joins && next.x_stride == last->x_stride * last->extent &&
-        next.y_stride == last->y_stride * last->extent) {
-      last->extent *= next.extent;
-      continue;
-    }
-    axes.push_back(next);
+    const StridedAxis next{y.shape[d], {x.strides[d], y.strides[d]}};
+    if (d == gathered)
+      axes.push_back(next);
+    else
+      put_around(d > gathered ? &axes : &outer, next);
   }
-  SOLDER_REQUIRE(axes.size() <= kMaxDims, unsupported, axes.size(), " axes remain after collapsing; at most ",
-                 kMaxDims, " are supported");
-  gather.rank = static_cast<int>(axes.size());
-  for (int d = 0; d < gather.rank; ++d) {
-    const Axis& from = axes[axes.size() - 1 - static_cast<size_t>(d)];
-    if (!from.joins) gather.gathered = d;
-    gather.extents[d] = from.extent, gather.x_strides[d] = from.x_stride, gather.y_strides[d] = from.y_stride;
-  }
+  gather.gathered = static_cast<int>(outer.size());
+  axes.insert(axes.end(), outer.begin(), outer.end());
+  set_axes(std::move(axes), &gather.rank, gather.extents, gather.x_strides, gather.y_strides);
   const int64_t wide = neighbours(gather, x.data, y.data);
   gather.elem_bytes *= wide;
   gather.extents[gather.rank - 1] /= wide;
@@ -88,19 +73,16 @@ Gather gather_of(const TensorView& x, const TensorView& y, int axis) {
 void gather_cpu(const Gather& gather, const void* x, void* y, const int64_t* indices, ThreadPool* pool) {
   if (gather.num_elems == 0) return;
   constexpr int64_t kShare = 16384;  // elements worth waking a thread
-  parallel_for(gather.num_elems > kShare ? pool : nullptr, ceil_div(gather.num_elems, kShare),
-               [&](int64_t share) {
-                 const int64_t end = std::min(gather.num_elems, (share + 1) * kShare);
-                 for (int64_t begin = share * kShare; begin < end;) {
-                   int64_t coord[kMaxDims] = {}, rest = begin;
-                   for (int d = gather.rank; d-- > 0; rest /= gather.extents[d])
-                     coord[d] = rest % gather.extents[d];
-                   const int last = gather.rank - 1;
-                   const int64_t count = std::min(end - begin, gather.extents[last] - coord[last]);
-                   copy_run(gather, x, y, indices, coord, count);
-                   begin += count;
-                 }
-               });
+  parallel_parts(pool, gather.num_elems, kShare, [&](int64_t begin, int64_t end) {
+    while (begin < end) {
+      int64_t coord[kMaxDims] = {}, rest = begin;
+      for (int d = gather.rank; d-- > 0; rest /= gather.extents[d]) coord[d] = rest % gather.extents[d];
+      const int last = gather.rank - 1;
+      const int64_t count = std::min(end - begin, gather.extents[last] - coord[last]);
+      copy_run(gather, x, y, indices, coord, count);
+      begin += count;
+    }
+  });
 }
 
 }  // namespace solder

@@ -9,7 +9,6 @@
 #include <limits>
 
 #include "ops/gather/gather.h"
-#include "runtime/check.h"
 #include "runtime/elements.cuh"
 #include "runtime/launch.cuh"
 
@@ -51,11 +50,9 @@ void launch_gather(const Context& context, const Gather& gather, const void* x, 
     params.by_extent[d] = IndexDivisor<Index>(gather.extents[d]);
     params.x_strides[d] = gather.x_strides[d], params.y_strides[d] = gather.y_strides[d];
   }
-  const int64_t blocks = ceil_div(gather.num_elems, kThreads);
-  SOLDER_REQUIRE(blocks <= std::numeric_limits<int32_t>::max(), unsupported, gather.num_elems,
-                 " elements are more than one gather takes");
-  launch(context, "gather_kernel", gather_kernel<Element, Index>, {static_cast<unsigned>(blocks), kThreads},
-         params, static_cast<const Element*>(x), static_cast<Element*>(y), indices);
+  launch(context, "gather_kernel", gather_kernel<Element, Index>,
+         {grid_for(gather.num_elems, kThreads), kThreads}, params, static_cast<const Element*>(x),
+         static_cast<Element*>(y), indices);
 }
 
 template <class Element>

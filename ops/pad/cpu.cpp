@@ -95,9 +95,7 @@ void pad_cpu(const Pad& pad, const void* x, void* y, ThreadPool* threads) {
   if (pad.num_elems == 0) return;
   constexpr int64_t kShareElems = 16384;  // worth waking a thread
   const int64_t width = pad.axes[pad.rank - 1].to, num_rows = pad.num_elems / width;
-  const int64_t share = ceil_div(kShareElems, width);
-  parallel_for(num_rows > share ? threads : nullptr, ceil_div(num_rows, share), [&](int64_t i) {
-    const int64_t first = i * share, last = std::min(num_rows, (i + 1) * share);
+  parallel_parts(threads, num_rows, ceil_div(kShareElems, width), [&](int64_t first, int64_t last) {
     if (pad.dtype == DType::float32)
       pad_rows(pad, static_cast<const uint32_t*>(x), static_cast<uint32_t*>(y), first, last);
     else

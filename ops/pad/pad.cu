@@ -120,9 +120,9 @@ void launch_pad(const Context& context, const Pad& pad, const void* x, void* y) 
                       axis.x_stride,
                       axis.y_stride};
   }
-  const dim3 grid(static_cast<unsigned>(ceil_div(pad.num_elems, kThreads * kVec)));
-  launch(context, "pad_kernel", pad_kernel<Bits, kVec, Index>, {grid, kThreads}, params,
-         static_cast<const Bits*>(x), static_cast<Bits*>(y));
+  launch(context, "pad_kernel", pad_kernel<Bits, kVec, Index>,
+         {grid_for(pad.num_elems, kThreads * kVec), kThreads}, params, static_cast<const Bits*>(x),
+         static_cast<Bits*>(y));
 }
 
 template <class Bits>

@@ -108,9 +108,9 @@ void pool2d_cpu(const Pool2d& pool, const TensorView& x, const TensorView& y, Th
   const double row_cost =
       static_cast<double>(width) * static_cast<double>(pool.h.size) * static_cast<double>(pool.w.size);
   const int64_t share = std::max<int64_t>(1, static_cast<int64_t>(32768 / std::max(1.0, row_cost)));
-  parallel_for(all_rows > share ? threads : nullptr, ceil_div(all_rows, share), [&](int64_t i) {
+  parallel_parts(threads, all_rows, share, [&](int64_t first, int64_t last) {
     float acc[kBlock];
-    for (int64_t row = i * share; row < std::min(all_rows, (i + 1) * share); ++row) {
+    for (int64_t row = first; row < last; ++row) {
       const int64_t p = row % num_rows, c = row / num_rows % num_channels, n = row / num_rows / num_channels;
       const int64_t to = n * y.strides[0] + c * y.strides[1] + p * y.strides[2];
       for (int64_t q = 0; q < width; q += kBlock) {

@@ -136,9 +136,8 @@ void launch_pool(const Context& context, const Pool2d& pool, const TensorView& x
   params.w = axis_params<Index>(pool.w, x.shape[3]);
   for (size_t i = 0; i < 4; ++i) params.x_strides[i] = x.strides[i], params.y_strides[i] = y.strides[i];
   params.count_padding = pool.count_padding;
-  const dim3 grid(static_cast<unsigned>(ceil_div(num_elems, kThreads)));
-  launch(context, "pool2d_kernel", pool2d_kernel<T, Window, Index>, {grid, kThreads}, params,
-         static_cast<const T*>(x.data), static_cast<T*>(y.data));
+  launch(context, "pool2d_kernel", pool2d_kernel<T, Window, Index>, {grid_for(num_elems, kThreads), kThreads},
+         params, static_cast<const T*>(x.data), static_cast<T*>(y.data));
 }
 
 // Whether windows, padded extents and what is added to them stay below 2^31.

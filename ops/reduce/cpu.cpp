@@ -148,11 +148,9 @@ void reduce_cpu(const Reduce& reduce, const void* x, void* y, void* scratch, Thr
   for_passes(reduce, x, y, scratch, [&](const ReducePass& pass) {
     const int64_t unit_elems = std::max<int64_t>(1, std::min(pass.rows.row_elems, kReduceChunk));
     const int64_t share = round_up(ceil_div(16384, unit_elems), kTile);  // worth waking a thread
-    parallel_for(
-        pass.num_units() > share ? pool : nullptr, ceil_div(pass.num_units(), share), [&](int64_t i) {
-          const int64_t last = std::min(pass.num_units(), (i + 1) * share);
-          pass.is_max ? run_units<true>(pass, i * share, last) : run_units<false>(pass, i * share, last);
-        });
+    parallel_parts(pool, pass.num_units(), share, [&](int64_t first, int64_t last) {
+      pass.is_max ? run_units<true>(pass, first, last) : run_units<false>(pass, first, last);
+    });
   });
 }
 

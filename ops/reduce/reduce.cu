@@ -15,7 +15,6 @@
 
 #include "ops/reduce/reduce.h"
 #include "ops/reduce/rows.cuh"
-#include "runtime/check.h"
 #include "runtime/launch.cuh"
 
 namespace solder {
@@ -197,12 +196,10 @@ void launch_pass(const Context& context, const ReducePass& pass) {
                                  .divisor = pass.divisor,
                                  .y = pass.y};
   const bool columns = pass.rows.are_columns();
-  const int64_t blocks = ceil_div(pass.num_units(), columns ? kThreads : kThreads / kReducePartials);
-  SOLDER_REQUIRE(blocks <= std::numeric_limits<int32_t>::max(), unsupported, pass.num_units(),
-                 " rows are more than one reduction takes");
+  const unsigned blocks = grid_for(pass.num_units(), columns ? kThreads : kThreads / kReducePartials);
   launch(context, columns ? "reduce_columns_kernel" : "reduce_rows_kernel",
          columns ? reduce_columns_kernel<T, kIsMax, Index> : reduce_rows_kernel<T, kIsMax, Index>,
-         {static_cast<unsigned>(blocks), kThreads}, params, static_cast<const T*>(pass.x));
+         {blocks, kThreads}, params, static_cast<const T*>(pass.x));
 }
 
 template <class T>

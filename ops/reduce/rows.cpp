@@ -3,42 +3,9 @@
 #include <algorithm>
 #include <cstdlib>
 
-#include "runtime/check.h"
+#include "ops/collapse.h"
 
 namespace solder {
-namespace {
-
-struct Axis {
-  int64_t extent, x_stride, y_stride;
-};
-
-// Puts `next` around the axes, which come innermost first.
-void add_axis(std::vector<Axis>* axes, const Axis& next) {
-  if (next.extent == 1) return;
-  if (!axes->empty()) {
-    Axis& last = axes->back();
-    if (next.x_stride == last.x_stride * last.extent && next.y_stride == last.y_stride * last.extent) {
-      last.extent *= next.extent;
-      return;
-    }
-  }
-  axes->push_back(next);
-}
-
-void set_axes(std::vector<Axis> axes, int* count, int64_t (&extents)[kMaxDims], int64_t (&x)[kMaxDims],
-              int64_t (&y)[kMaxDims]) {
-  if (axes.empty()) axes.push_back({1, 0, 0});
-  SOLDER_REQUIRE(axes.size() <= kMaxDims, unsupported, axes.size(), " axes remain after collapsing; at most ",
-                 kMaxDims, " are supported");
-  *count = static_cast<int>(axes.size());
-  for (size_t i = 0; i < axes.size(); ++i) {
-    const Axis& axis = axes[axes.size() - 1 - i];
-    extents[i] = axis.extent, x[i] = axis.x_stride, y[i] = axis.y_stride;
-  }
-}
-
-}  // namespace
-
 bool Rows::are_columns() const {
   return outer[num_outer - 1] >= 8 && std::abs(x_outer[num_outer - 1]) < std::abs(x_inner[num_inner - 1]);
 }
@@ -46,11 +13,11 @@ bool Rows::are_columns() const {
 Rows rows_of(const TensorView& x, const TensorView& y, const std::vector<int>& axes) {
   Rows rows;
   rows.num_rows = rows.row_elems = 1;
-  std::vector<Axis> outer, inner;
+  std::vector<StridedAxis> outer, inner;
   for (size_t axis = x.shape.size(); axis-- > 0;) {
     const bool is_inner = std::find(axes.begin(), axes.end(), static_cast<int>(axis)) != axes.end();
     (is_inner ? rows.row_elems : rows.num_rows) *= x.shape[axis];
-    add_axis(is_inner ? &inner : &outer, {x.shape[axis], x.strides[axis], y.strides[axis]});
+    put_around(is_inner ? &inner : &outer, {x.shape[axis], {x.strides[axis], y.strides[axis]}});
   }
   set_axes(outer, &rows.num_outer, rows.outer, rows.x_outer, rows.y_outer);
   set_axes(inner, &rows.num_inner, rows.inner, rows.x_inner, rows.y_inner);

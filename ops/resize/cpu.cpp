@@ -42,12 +42,12 @@ void resize_cpu(const Resize& resize, const TensorView& x, const TensorView& y, 
   if (num_elements(y.shape) == 0) return;
   constexpr int64_t kShareElems = 16384;  // worth waking a thread
   const int64_t num_channels = y.shape[1], height = y.shape[2];
-  const int64_t num_rows = y.shape[0] * num_channels * height, share = ceil_div(kShareElems, y.shape[3]);
+  const int64_t num_rows = y.shape[0] * num_channels * height;
   const auto run_row = resize.is_blended       ? blend_row
                        : size_of(x.dtype) == 4 ? copy_row<uint32_t>
                                                : copy_row<uint16_t>;
-  parallel_for(num_rows > share ? threads : nullptr, ceil_div(num_rows, share), [&](int64_t i) {
-    for (int64_t row = i * share; row < std::min(num_rows, (i + 1) * share); ++row) {
+  parallel_parts(threads, num_rows, ceil_div(kShareElems, y.shape[3]), [&](int64_t first, int64_t last) {
+    for (int64_t row = first; row < last; ++row) {
       const int64_t p = row % height, c = row / height % num_channels, n = row / height / num_channels;
       run_row(x, n * x.strides[0] + c * x.strides[1], y,
               n * y.strides[0] + c * y.strides[1] + p * y.strides[2], rows[p], columns);

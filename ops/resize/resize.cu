@@ -84,9 +84,8 @@ void launch_resize(const Context& context, const Resize& resize, const TensorVie
   params.row_repeats = static_cast<int>(resize.row_repeats);
   for (size_t i = 0; i < 4; ++i) params.x_strides[i] = x.strides[i], params.y_strides[i] = y.strides[i];
   params.rows = rows, params.columns = columns;
-  const dim3 grid(static_cast<unsigned>(ceil_div(num_threads, kThreads)));
-  launch(context, "resize_kernel", resize_kernel<T, kVec, Index>, {grid, kThreads}, params,
-         static_cast<const T*>(x.data), static_cast<T*>(y.data));
+  launch(context, "resize_kernel", resize_kernel<T, kVec, Index>, {grid_for(num_threads, kThreads), kThreads},
+         params, static_cast<const T*>(x.data), static_cast<T*>(y.data));
 }
 
 template <class T>

@@ -83,9 +83,8 @@ void softmax_cpu(const Softmax& softmax, const void* x, void* y, ThreadPool* poo
   const Rows& rows = softmax.rows;
   if (rows.num_rows == 0 || rows.row_elems == 0) return;
   const int64_t share = round_up(ceil_div(2048, rows.row_elems), kTile);  // worth waking a thread
-  parallel_for(rows.num_rows > share ? pool : nullptr, ceil_div(rows.num_rows, share), [&](int64_t i) {
-    run_rows(softmax, x, y, i * share, std::min(rows.num_rows, (i + 1) * share));
-  });
+  parallel_parts(pool, rows.num_rows, share,
+                 [&](int64_t first, int64_t last) { run_rows(softmax, x, y, first, last); });
 }
 
 }  // namespace solder

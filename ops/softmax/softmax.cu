@@ -15,7 +15,6 @@
 #include "ops/elementwise/formulas.h"
 #include "ops/reduce/rows.cuh"
 #include "ops/softmax/softmax.h"
-#include "runtime/check.h"
 #include "runtime/launch.cuh"
 
 namespace solder {
@@ -212,10 +211,7 @@ void launch_softmax(const Context& context, const Softmax& softmax, const void* 
                              .log = softmax.log,
                              .is_vector = are_vectors(softmax, x, y)};
   const bool columns = rows.are_columns();
-  const int64_t blocks = ceil_div(rows.num_rows, columns ? kWarp : kThreads / kWarp);
-  SOLDER_REQUIRE(blocks <= std::numeric_limits<int32_t>::max(), unsupported, rows.num_rows,
-                 " rows are more than one softmax takes");
-  const dim3 grid(static_cast<unsigned>(blocks));
+  const dim3 grid(grid_for(rows.num_rows, columns ? kWarp : kThreads / kWarp));
   if (columns) {
     unsigned warps = 1;  // partial sums that have elements, up to a power of 2
     while (warps < kSoftmaxPartials && warps * kVec < rows.row_elems) warps *= 2;

@@ -8,6 +8,7 @@
 
 #include "examples/solder_run/options.h"
 #include "examples/solder_run/pictures.h"
+#include "examples/solder_run/repeats.h"
 #include "examples/solder_run/report.h"
 #include "examples/solder_run/text_graph.h"
 #include "tests/support/grouping_locale.h"
@@ -147,6 +148,63 @@ TEST_CASE("solder-run: what will take long on the CPU says so") {
   INFO(warning);
   CHECK(warning.find(" 0.00023 GFLOP a run, ") != std::string::npos);
   CHECK(warning.ends_with(", 1073741824 runs"));
+}
+
+namespace {
+
+// conv, mish, add, four times with other weights; block `odd` is different by `how`.
+solder::Graph four_blocks(int odd, const std::string& how) {
+  solder::Graph g;
+  auto x = g.mish(g.input("x", {1, 4, 8, 8}));
+  for (int b = 0; b < 4; ++b) {
+    const std::string block = "net." + std::to_string(b);
+    const auto w = g.parameter(block + ".conv.weight", {4, 4, 3, 3});
+    auto y = g.conv2d(x, w, {.padding = 1, .name = block + ".conv"});
+    y = b == odd && how == "kind" ? g.relu(y) : g.mish(y);
+    if (b == odd && how == "given out") g.output("extra", y);
+    y = g.add(y, b == odd && how == "operand" ? y : x);
+    x = b == odd && how == "scale" ? g.mul(y, 2.0f) : g.name(y, block);
+  }
+  g.output("y", x);
+  return g;
+}
+
+}  // namespace
+
+TEST_CASE("solder-run: blocks that come several times") {
+  const auto repeats = find_repeats(four_blocks(-1, ""), {});
+  REQUIRE(repeats.size() == 1);
+  CHECK(repeats[0].length == 3);
+  CHECK(repeats[0].times == 4);
+  CHECK(repeats[0].what == "net.0 to net.3");
+  CHECK(repeats[0].nodes.size() == 12);
+  CHECK(four_blocks(-1, "").nodes()[repeats[0].nodes[3]].name == "net.1.conv");
+  for (const char* const how : {"kind", "given out", "operand", "scale"}) {
+    INFO(how);
+    const auto rest = find_repeats(four_blocks(0, how), {});  // the other three are alike
+    REQUIRE(rest.size() == 1);
+    CHECK(rest[0].times == 3);
+    CHECK(rest[0].what == "net.1 to net.3");
+  }
+  CHECK(find_repeats(four_blocks(2, "kind"), {}).at(0).what == "net.0 to net.1");
+  CHECK(find_repeats(four_blocks(3, "given out"), {}).at(0).times == 4);  // the last may be read
+
+  const std::string dot = [] {
+    const auto model = solder::compile(four_blocks(-1, ""),
+                                       [] {
+                                         solder::TensorMap weights;
+                                         for (int b = 0; b < 4; ++b)
+                                           weights["net." + std::to_string(b) + ".conv.weight"] =
+                                               solder::Tensor::from({4, 4, 3, 3}, std::vector<float>(144));
+                                         return weights;
+                                       }(),
+                                       {.device = solder::Device::cpu()});
+    return graph_dot(four_blocks(-1, ""), model, "net");
+  }();
+  INFO(dot);
+  CHECK(dot.find("4 times: net.0 to net.3") != std::string::npos);
+  CHECK(dot.find("net.0.conv.weight") != std::string::npos);
+  CHECK(dot.find("net.1.conv.weight") == std::string::npos);
 }
 
 TEST_CASE("solder-run: what it writes does not depend on the locale") {
