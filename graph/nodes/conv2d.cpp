@@ -129,6 +129,7 @@ constexpr NodeDef kConv2dNode{
                 std::span<const TensorType> inputs) { return 2 * conv_shape(node, inputs).num_macs(); }};
 
 Value Graph::conv2d(Value x, Value w, const Conv2dOptions& options) {
+  const AllOrNothing guard(this);
   const size_t x_rank = checked_type(x, "conv2d").shape.size(),
                w_rank = checked_type(w, "conv2d").shape.size();
   if (x_rank == 3 && w_rank == 3) {  // an image of one row

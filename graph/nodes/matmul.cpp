@@ -120,6 +120,7 @@ Value Graph::matmul(Value a, Value b) { return matmul_node(a, b, false, "matmul"
 Value Graph::linear(Value x, Value w) { return matmul_node(x, w, true, "linear"); }
 
 Value Graph::linear(Value x, Value w, Value bias) {
+  const AllOrNothing guard(this);
   const TensorType& wt = checked_type(w, "linear");
   const TensorType& bt = checked_type(bias, "linear");
   SOLDER_REQUIRE(wt.shape.empty() || bt == (TensorType{{wt.shape[0]}, wt.dtype}), shape_mismatch,
