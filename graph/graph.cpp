@@ -101,6 +101,13 @@ std::vector<int> checked_axes(std::vector<int> axes, int rank, const std::string
   return axes;
 }
 
+void require_bias(const TensorType& w, const TensorType& bias, const std::string& node) {
+  if (w.shape.empty()) return;  // w is wrong itself
+  const TensorType right{{w.shape[0]}, w.dtype};
+  SOLDER_REQUIRE(bias == right, shape_mismatch, node, ": bias must be ", to_string(right),
+                 ", one value an output channel of w ", to_string(w.shape), "; it is ", to_string(bias));
+}
+
 bool PadAttributes::operator==(const PadAttributes& other) const {
   return before == other.before && after == other.after && interior == other.interior && mode == other.mode &&
          std::bit_cast<uint32_t>(value) == std::bit_cast<uint32_t>(other.value);

@@ -308,6 +308,9 @@ int checked_axis(int axis, int rank, const std::string& node);
 /// Likewise all of them, ascending, none twice; of none, all.
 std::vector<int> checked_axes(std::vector<int> axes, int rank, const std::string& node);
 
+/// Error(shape_mismatch) unless `bias` has a value of w's dtype for each extent of its first axis.
+void require_bias(const TensorType& w, const TensorType& bias, const std::string& node);
+
 /// The graph as text, one node a line with shapes; fused regions are spelled out.
 std::string dump(const Graph& graph);
 

@@ -149,11 +149,7 @@ Value Graph::conv2d(Value x, Value w, const Conv2dOptions& options) {
 
 Value Graph::biased_conv2d(Value x, Value w, Value bias, const Conv2dOptions& options) {
   const TensorType w_type = checked_type(w, "conv2d"), bias_type = checked_type(bias, "conv2d");
-  SOLDER_REQUIRE(w_type.shape.empty() || bias_type == (TensorType{{w_type.shape[0]}, w_type.dtype}),
-                 shape_mismatch, options.name.empty() ? next_name("conv2d") : options.name, ": bias must be ",
-                 to_string(w_type.dtype), " [", w_type.shape.empty() ? 0 : w_type.shape[0],
-                 "], one value an output channel of w ", to_string(w_type.shape), "; it is ",
-                 to_string(bias_type));
+  require_bias(w_type, bias_type, options.name.empty() ? next_name("conv2d") : options.name);
   const Value y = conv2d(x, w, options);
   const Shape result = type(y).shape;
   Shape channels(result.size() - 1, 1);
