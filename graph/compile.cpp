@@ -68,9 +68,12 @@ PlanRequest request_of(const ModelData& model, int index, const Constants& weigh
     TensorView view = model.view(input).view;
     if (i >= num_own) view_as(view, node.epilogue.operand_shapes[i - num_own], &view);
     request.inputs.push_back(std::move(view));
+    request.offsets.push_back(model.view(input).offset_elems);
   }
   for (int output = 0; output < static_cast<int>(node.outputs.size()); ++output)
     request.outputs.push_back(model.view({index, output}).view);
+  for (int output = 0; output < static_cast<int>(node.outputs.size()); ++output)
+    request.offsets.push_back(model.view({index, output}).offset_elems);
   request.lies_at = [&model, &node, index](size_t input, int64_t offset_elems) {
     const ValueView &from = model.view(node.inputs[input]), &to = model.view({index, 0});
     return from.base == to.base && from.offset_elems == to.offset_elems + offset_elems;
@@ -148,12 +151,13 @@ void prepare_nodes(ModelData& model) {
   }
 }
 
-Graph run_passes(const Graph& graph, bool fuses, Constants* constants) {
+Graph run_passes(const Graph& graph, const CompileOptions& options, Constants* constants) {
+  const bool fuses = options.fuse;
   Graph result = remove_dead(graph);
-  if (fuses) result = fold_constants(result, constants);
+  if (fuses) result = fold_constants(result, options, constants);
   result = lower_batch_norm(result, fuses, constants);
   result = widen(result);
-  if (fuses) result = fold_constants(result, constants);  // casts of weights
+  if (fuses) result = fold_constants(result, options, constants);  // casts of weights
   result = add_copies(result);
   if (fuses) result = fuse(result);
   verify(result);
@@ -171,11 +175,12 @@ Model compile(const Graph& graph, const TensorMap& weights, const CompileOptions
   if (options.device.is_cuda()) Device::cuda(options.device.index);
   verify(graph);
   auto model = std::make_shared<ModelData>();
-  if (!options.device.is_cuda()) model->pool = std::make_unique<ThreadPool>(num_cpu_threads(options.threads));
+  const int num_threads = num_cpu_threads(options.threads);
+  if (!options.device.is_cuda()) model->pool = std::make_unique<ThreadPool>(num_threads);
   model->options = options;
   require_weights(graph, weights);
   Constants constants(graph, weights);
-  model->graph = run_passes(graph, options.fuse, &constants);
+  model->graph = run_passes(graph, options, &constants);
 
   model->views = placed_value_views(model->graph);
   plan_nodes(constants, *model);

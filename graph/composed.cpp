@@ -6,6 +6,7 @@
 namespace solder {
 
 Value Graph::tile(Value x, std::vector<int64_t> repeats) {
+  const AllOrNothing guard(this);
   const std::string name = next_name("tile");
   Shape shape = checked_type(x, "tile").shape;
   while (repeats.size() < shape.size()) repeats.insert(repeats.begin(), 1);
@@ -29,28 +30,38 @@ Value Graph::tile(Value x, std::vector<int64_t> repeats) {
 }
 
 Value Graph::depth_to_space(Value x, int64_t block, bool crd) {
+  const AllOrNothing guard(this);
   const std::string name = next_name("depth_to_space");
   const Shape s = checked_type(x, "depth_to_space").shape;
   SOLDER_REQUIRE(s.size() == 4 && block > 0 && block < (int64_t{1} << 31) && s[1] % (block * block) == 0,
                  shape_mismatch, name, ": x must be [N, C * block^2, H, W] for a block of ", block, ", not ",
                  to_string(s));
+  int64_t height = 0, width = 0;
+  SOLDER_REQUIRE(
+      !__builtin_mul_overflow(s[2], block, &height) && !__builtin_mul_overflow(s[3], block, &width),
+      invalid_argument, name, ": an axis of ", to_string(s), " times ", block,
+      " has more than 2^63 elements");
   const int64_t c = s[1] / (block * block);
   const Value parts =
       crd ? permute(reshape_to(x, {s[0], c, block, block, s[2], s[3]}, "depth_to_space"), {0, 1, 4, 2, 5, 3})
           : permute(reshape_to(x, {s[0], block, block, c, s[2], s[3]}, "depth_to_space"), {0, 3, 4, 1, 5, 2});
-  return reshape_to(parts, {s[0], c, s[2] * block, s[3] * block}, "depth_to_space");
+  return reshape_to(parts, {s[0], c, height, width}, "depth_to_space");
 }
 
 Value Graph::space_to_depth(Value x, int64_t block) {
+  const AllOrNothing guard(this);
   const std::string name = next_name("space_to_depth");
   const Shape s = checked_type(x, "space_to_depth").shape;
   SOLDER_REQUIRE(
       s.size() == 4 && block > 0 && block < (int64_t{1} << 31) && s[2] % block == 0 && s[3] % block == 0,
       shape_mismatch, name, ": x must be [N, C, H * block, W * block] for a block of ", block, ", not ",
       to_string(s));
+  int64_t channels = 0;
+  SOLDER_REQUIRE(!__builtin_mul_overflow(s[1], block * block, &channels), invalid_argument, name,
+                 ": the channels of ", to_string(s), " times ", block, "^2 are more than 2^63");
   const Shape parts{s[0], s[1], s[2] / block, block, s[3] / block, block};
   return reshape_to(permute(reshape_to(x, parts, "space_to_depth"), {0, 3, 5, 1, 2, 4}),
-                    {s[0], s[1] * block * block, s[2] / block, s[3] / block}, "space_to_depth");
+                    {s[0], channels, s[2] / block, s[3] / block}, "space_to_depth");
 }
 
 Value Graph::global_avg_pool(Value x) {
@@ -79,6 +90,7 @@ Value Graph::normalized(Value x, const std::vector<int>& axes, float eps) {
 }
 
 Value Graph::layer_norm(Value x, Value weight, Value bias, int num_axes, float eps) {
+  const AllOrNothing guard(this);
   const std::string name = next_name("layer_norm");
   const TensorType x_type = checked_type(x, "layer_norm");
   const int rank = static_cast<int>(x_type.shape.size());
@@ -95,6 +107,7 @@ Value Graph::layer_norm(Value x, Value weight, Value bias, int num_axes, float e
 }
 
 Value Graph::group_norm(Value x, Value weight, Value bias, int64_t groups, float eps) {
+  const AllOrNothing guard(this);
   const std::string name = next_name("group_norm");
   const TensorType x_type = checked_type(x, "group_norm");
   const Shape& s = x_type.shape;
@@ -115,11 +128,13 @@ Value Graph::group_norm(Value x, Value weight, Value bias, int64_t groups, float
 }
 
 Value Graph::lrn(Value x, int64_t size, float alpha, float beta, float bias) {
+  const AllOrNothing guard(this);
   const std::string name = next_name("lrn");
   const TensorType x_type = checked_type(x, "lrn");
   const Shape& s = x_type.shape;
   SOLDER_REQUIRE(s.size() >= 2 && size >= 1, shape_mismatch, name,
                  ": x must be [N, C, ...] and size positive, not ", to_string(s), " and ", size);
+  if (num_elements(s) == 0) return x;
   const Value wide = cast(x, DType::float32);
   // A mean over channels that counts what lies outside as zeros is a pool along them.
   int64_t plane = 1;
@@ -132,6 +147,7 @@ Value Graph::lrn(Value x, int64_t size, float alpha, float beta, float bias) {
 }
 
 Value Graph::conv_transpose2d(Value x, Value w, const ConvTranspose2dOptions& options) {
+  const AllOrNothing guard(this);
   const std::string name = next_name("conv_transpose2d");
   const Shape xs = checked_type(x, "conv_transpose2d").shape, ws = checked_type(w, "conv_transpose2d").shape;
   const auto& [stride, padding, extra, dilation, groups] = options;
@@ -140,6 +156,10 @@ Value Graph::conv_transpose2d(Value x, Value w, const ConvTranspose2dOptions& op
                  groups, ", not ", to_string(xs), " and ", to_string(ws));
   SOLDER_REQUIRE(stride.h > 0 && stride.w > 0 && dilation.h > 0 && dilation.w > 0, invalid_argument, name,
                  ": stride and dilation must be positive");
+  for (const int64_t term : {stride.h, stride.w, dilation.h, dilation.w, padding.top, padding.left,
+                             padding.bottom, padding.right, extra.h, extra.w, ws[2], ws[3]})
+    SOLDER_REQUIRE(term > -(int64_t{1} << 31) && term < int64_t{1} << 31, unsupported, name, ": ", term,
+                   ": strides, dilations, paddings and kernel extents must be below 2^31");
   // The same sums as a convolution: of x with zeros between its pixels and around it, by the filters turned by half a
   // turn, their input and output channels exchanged. Of parameters that is worked out once, by compile().
   const int64_t reach_h = dilation.h * (ws[2] - 1), reach_w = dilation.w * (ws[3] - 1);
@@ -154,6 +174,16 @@ Value Graph::conv_transpose2d(Value x, Value w, const ConvTranspose2dOptions& op
   filters = slice(slice(filters, 3, -1, INT64_MIN, -1), 4, -1, INT64_MIN, -1);
   filters = reshape_to(permute(filters, {0, 2, 1, 3, 4}), {groups * k, c, ws[2], ws[3]}, "conv_transpose2d");
   return conv2d(wide, filters, {.dilation = dilation, .groups = groups, .name = name});
+}
+
+Value Graph::biased_conv_transpose2d(Value x, Value w, Value bias, const ConvTranspose2dOptions& options) {
+  const AllOrNothing guard(this);
+  const std::string name = next_name("conv_transpose2d");
+  const Value y = conv_transpose2d(x, w, options);
+  const TensorType expected{{type(y).shape[1]}, type(y).dtype};
+  SOLDER_REQUIRE(checked_type(bias, "conv_transpose2d") == expected, shape_mismatch, name, ": bias must be ",
+                 to_string(expected), ", one value an output channel; it is ", to_string(type(bias)));
+  return add(y, per_channel(bias));
 }
 
 }  // namespace solder

@@ -2,6 +2,7 @@
 
 #include <concepts>
 #include <cstdint>
+#include <exception>
 #include <span>
 #include <string>
 #include <unordered_set>
@@ -90,7 +91,7 @@ class Graph {
   Value conv_transpose2d(Value x, Value w, const ConvTranspose2dOptions& options = {});
   template <std::same_as<Value> Bias>
   Value conv_transpose2d(Value x, Value w, Bias bias, const ConvTranspose2dOptions& options = {}) {
-    return add(conv_transpose2d(x, w, options), per_channel(bias));
+    return biased_conv_transpose2d(x, w, bias, options);
   }
 
   /// numpy.matmul for a [..., m, k] with b [k, n] or with b [..., k, n] of the same leading extents. Tensors of one
@@ -268,6 +269,20 @@ class Graph {
   bool operator==(const Graph& other) const { return nodes_ == other.nodes_ && outputs_ == other.outputs_; }
 
  private:
+  /// Where a builder makes several nodes: takes them back, should one be refused.
+  class AllOrNothing {
+   public:
+    explicit AllOrNothing(Graph* graph) : graph_(*graph), num_nodes_(graph->nodes_.size()) {}
+    AllOrNothing(const AllOrNothing&) = delete;
+    AllOrNothing& operator=(const AllOrNothing&) = delete;
+    ~AllOrNothing();
+
+   private:
+    Graph& graph_;
+    const size_t num_nodes_;
+    const int num_exceptions_ = std::uncaught_exceptions();
+  };
+
   const TensorType& checked_type(Value value, const char* op) const;
   std::string next_name(const char* op) const;
   Value reshape_to(Value x, Shape shape, const char* op);
@@ -277,6 +292,7 @@ class Graph {
   Value normalized(Value x, const std::vector<int>& axes, float eps);
   Value matmul_node(Value a, Value b, bool transpose_b, const char* op);
   Value biased_conv2d(Value x, Value w, Value bias, const Conv2dOptions& options);
+  Value biased_conv_transpose2d(Value x, Value w, Value bias, const ConvTranspose2dOptions& options);
   Value elementwise(Op op, std::vector<Value> inputs, std::vector<Shape> operand_shapes, Arg a, Arg b,
                     float p, float q, DType dtype);
 

@@ -1,6 +1,7 @@
 #include "graph/value_view.h"
 
 #include <algorithm>
+#include <map>
 #include <optional>
 
 #include "graph/nodes/node_def.h"
@@ -13,15 +14,24 @@ namespace {
 class Placer {
  public:
   explicit Placer(const Graph& graph)
-      : graph_(graph), plain_(value_views(graph)), placed_(graph.nodes().size()), readers_(placed_.size()) {
+      : graph_(graph),
+        plain_(value_views(graph)),
+        placed_(graph.nodes().size()),
+        readers_(placed_.size()),
+        last_readers_(placed_.size()),
+        asked_(placed_.size()) {
     for (size_t i = 0; i < placed_.size(); ++i) {
-      placed_[i].resize(node(static_cast<int>(i)).outputs.size());
-      readers_[i].resize(placed_[i].size());
       const Node& reader = graph.nodes()[i];
+      placed_[i].resize(reader.outputs.size());
+      readers_[i].resize(reader.outputs.size());
+      asked_[i].resize(reader.outputs.size());
       for (size_t input = 0; input < reader.inputs.size(); ++input)
         of(readers_, reader.inputs[input]).push_back({static_cast<int>(i), input});
     }
     for (const auto& [name, value] : graph.outputs()) of(readers_, value).push_back({-1, 0});
+    for (int i = static_cast<int>(placed_.size()); i-- > 0;)
+      for (int output = 0; output < static_cast<int>(node(i).outputs.size()); ++output)
+        last_readers_[static_cast<size_t>(i)].push_back(last_readers({i, output}));
   }
 
   ValueViews run() {
@@ -65,71 +75,102 @@ class Placer {
       if (can_place(input, part)) of(placed_, input) = part;
       parts.push_back(std::move(part));
     }
-    for (size_t i = 0; i < parts.size(); ++i)
-      if (!of(placed_, joined.inputs[i]) && place_owner(concat, i, whole, parts[i])) return;
+    place_an_owner(concat, whole, parts);
   }
 
-  bool can_place(Value value, const ValueView& part) const {
+  bool can_place(Value value, const ValueView& part) {
     const Node& maker = node(value.node);
     const NodeDef& def = node_def(maker.kind);
-    return def.view == nullptr && !maker.is_given() && allows(def.stores, part.view) && !of(placed_, value) &&
-           readers_take(value, part.view);
+    if (def.view != nullptr || maker.is_given() || !allows(def.stores, part.view) || of(placed_, value))
+      return false;
+    // The next concat that joins the value mostly asks the same of all its readers.
+    auto& [strides, is_taken] = of(asked_, value);
+    if (strides != part.view.strides) strides = part.view.strides, is_taken = readers_take(value, part.view);
+    return is_taken;
   }
 
   // Whether all that reads the value, by itself or through views, can read it as it would lie.
   bool readers_take(Value value, const TensorView& view) const {
-    for (const Reader& reader : of(readers_, value)) {
-      if (reader.node < 0) return false;
-      const Node& by = node(reader.node);
-      TensorView seen;
-      int64_t offset = 0;
-      if (const auto view_of = node_def(by.kind).view) {
-        if (!view_of(by, view, &seen, &offset) || !readers_take({reader.node, 0}, seen)) return false;
-      } else if (!takes(by, reader.input, view) || by.outputs[0].shape.size() > kMaxDims) {
-        return false;  // a kernel might have to count more axes
+    std::vector<std::pair<Value, TensorView>> shown{{value, view}};
+    while (!shown.empty()) {
+      const auto [from, as] = std::move(shown.back());
+      shown.pop_back();
+      for (const Reader& reader : of(readers_, from)) {
+        if (reader.node < 0) return false;
+        const Node& by = node(reader.node);
+        TensorView seen;
+        int64_t offset = 0;
+        if (const auto view_of = node_def(by.kind).view) {
+          if (!view_of(by, as, &seen, &offset)) return false;
+          shown.push_back({{reader.node, 0}, std::move(seen)});
+        } else if (!takes(by, reader.input, as) || by.outputs[0].shape.size() > kMaxDims) {
+          return false;  // a kernel might have to count more axes
+        }
       }
     }
     return true;
   }
 
-  // Where input i is a view of a tensor at the very place that it has in the result: that tensor, computed in the
+  // Where an input is a view of a tensor at the very place that it has in the result: that tensor, computed in the
   // result. What else is written there must wait until the tensor's last reader is done.
-  bool place_owner(int concat, size_t i, const ValueView& whole, const ValueView& part) {
-    const Node& joined = node(concat);
-    const ValueView& mine = at(plain_, joined.inputs[i]);
-    const Value owner = mine.base;
-    if (graph_.type(owner) != graph_.type({concat, 0}) ||
-        mine.view.strides != at(plain_, {concat, 0}).view.strides ||
-        mine.offset_elems != part.offset_elems - whole.offset_elems || !can_place(owner, whole))
-      return false;
+  void place_an_owner(int concat, const ValueView& whole, const std::vector<ValueView>& parts) {
+    const std::vector<Value>& inputs = node(concat).inputs;
+    std::map<std::pair<int, int>, int> num_views;  // by owner: how many inputs are views of it, or it itself
     int first_write = concat;
-    for (size_t j = 0; j < joined.inputs.size(); ++j) {
-      const Value other = joined.inputs[j];
-      if (j != i && at(plain_, other).base == owner) return false;  // a copy within the result
-      if (!of(placed_, other)) continue;
-      if (node(other.node).kind == NodeKind::concat) return false;  // written from when its first part is
-      first_write = std::min(first_write, other.node);
+    for (const Value& input : inputs) {
+      const Value owner = at(plain_, input).base;
+      ++num_views[{owner.node, owner.output}];
+      if (!of(placed_, input)) continue;
+      if (node(input.node).kind == NodeKind::concat) return;  // written from when its first part is
+      first_write = std::min(first_write, input.node);
     }
-    if (std::max(last_read(owner, concat), owner.node) >= first_write) return false;
-    of(placed_, owner) = whole;
-    return true;
+    for (size_t i = 0; i < inputs.size(); ++i) {
+      const ValueView& mine = at(plain_, inputs[i]);
+      const Value owner = mine.base;
+      if (of(placed_, inputs[i]) || graph_.type(owner) != graph_.type({concat, 0}) ||
+          mine.view.strides != at(plain_, {concat, 0}).view.strides ||
+          mine.offset_elems != parts[i].offset_elems - whole.offset_elems)
+        continue;
+      if (num_views.at({owner.node, owner.output}) > 1) continue;  // a copy within the result
+      if (!can_place(owner, whole) || std::max(last_read(owner, concat), owner.node) >= first_write) continue;
+      of(placed_, owner) = whole;
+      return;
+    }
   }
 
-  // The last node but `concat` that reads the value, by itself or through views.
-  int last_read(Value value, int concat) const {
-    int last = -1;
+  // The last two nodes that read the value, by itself or through views; -1: none.
+  std::pair<int, int> last_readers(Value value) const {
+    std::pair<int, int> last{-1, -1};
+    const auto count = [&](int reader) {
+      if (reader > last.first)
+        last = {reader, last.first};
+      else if (reader < last.first)
+        last.second = std::max(last.second, reader);
+    };
     for (const Reader& reader : of(readers_, value)) {
-      const bool is_view = node_def(node(reader.node).kind).view != nullptr;
-      if (reader.node != concat)
-        last = std::max(last, is_view ? last_read({reader.node, 0}, concat) : reader.node);
+      const bool is_view = reader.node >= 0 && node_def(node(reader.node).kind).view != nullptr;
+      if (!is_view) {
+        count(reader.node);
+        continue;
+      }
+      const auto [by, before] = of(last_readers_, {reader.node, 0});
+      count(by), count(before);
     }
     return last;
   }
 
+  // The last node but `concat` that reads the value, by itself or through views.
+  int last_read(Value value, int concat) const {
+    const auto [last, before] = of(last_readers_, value);
+    return last == concat ? before : last;
+  }
+
   const Graph& graph_;
   const ValueViews plain_;
-  std::vector<std::vector<std::optional<ValueView>>> placed_;  // by node and output
-  std::vector<std::vector<std::vector<Reader>>> readers_;      // likewise
+  std::vector<std::vector<std::optional<ValueView>>> placed_;   // by node and output
+  std::vector<std::vector<std::vector<Reader>>> readers_;       // likewise
+  std::vector<std::vector<std::pair<int, int>>> last_readers_;  // likewise
+  std::vector<std::vector<std::pair<Shape, bool>>> asked_;  // likewise: readers_take() of the last strides
 };
 
 }  // namespace

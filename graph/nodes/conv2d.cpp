@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <array>
 
 #include "graph/lower.h"
@@ -74,6 +75,8 @@ class Conv2dRun final : public NodeRun {
                         .workspace_bytes = request.workspace_bytes,
                         .x_image_elems = request.inputs[0].strides[0],
                         .y_image_elems = request.outputs[0].strides[0]};
+    problem.has_aligned_pairs = std::all_of(request.offsets.begin() + 2, request.offsets.end(),
+                                            [](int64_t offset) { return offset % 2 == 0; });
     conv_ = plan_conv(problem, request.device, request.conv);
     if (!conv_->runs_epilogue) pass_ = EpiloguePass(request);
     plan = {conv_->words + pass_.words(), conv_->scratch_bytes};
@@ -126,6 +129,7 @@ constexpr NodeDef kConv2dNode{
                 std::span<const TensorType> inputs) { return 2 * conv_shape(node, inputs).num_macs(); }};
 
 Value Graph::conv2d(Value x, Value w, const Conv2dOptions& options) {
+  const AllOrNothing guard(this);
   const size_t x_rank = checked_type(x, "conv2d").shape.size(),
                w_rank = checked_type(w, "conv2d").shape.size();
   if (x_rank == 3 && w_rank == 3) {  // an image of one row

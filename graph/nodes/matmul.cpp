@@ -120,6 +120,7 @@ Value Graph::matmul(Value a, Value b) { return matmul_node(a, b, false, "matmul"
 Value Graph::linear(Value x, Value w) { return matmul_node(x, w, true, "linear"); }
 
 Value Graph::linear(Value x, Value w, Value bias) {
+  const AllOrNothing guard(this);
   require_bias(checked_type(w, "linear"), checked_type(bias, "linear"), next_name("linear"));
   return add(linear(x, w), bias);
 }

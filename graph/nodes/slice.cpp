@@ -78,6 +78,7 @@ Value Graph::slice(Value x, int axis, int64_t start, int64_t stop, int64_t step)
 }
 
 std::vector<Value> Graph::split(Value x, int axis, const std::vector<int64_t>& sizes) {
+  const AllOrNothing guard(this);
   const std::string name = next_name("split");
   const Shape shape = checked_type(x, "split").shape;
   axis = checked_axis(axis, static_cast<int>(shape.size()), name);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <string>
+#include <unordered_map>
 #include <unordered_set>
 
 #include "graph/graph.h"
@@ -23,14 +24,20 @@ class Constants {
   }
 
   /// Under `name`, or one like it that no input or parameter has: which one is returned.
-  std::string add(std::string name, Tensor tensor) {
-    while (!names_.insert(name).second) name += "'";
-    made_[name] = std::move(tensor);
-    return name;
+  std::string add(const std::string& name, Tensor tensor) {
+    std::string mine = name;
+    if (!names_.insert(mine).second) {
+      int64_t& number = last_numbers_[name];
+      do mine = name + "'" + std::to_string(++number);
+      while (!names_.insert(mine).second);
+    }
+    made_[mine] = std::move(tensor);
+    return mine;
   }
 
  private:
   std::unordered_set<std::string> names_;
+  std::unordered_map<std::string, int64_t> last_numbers_;  // by name that was there already
   const TensorMap& given_;
   TensorMap made_;
 };

@@ -8,8 +8,9 @@ namespace {
 
 class Folder {
  public:
-  Folder(const Graph& graph, Constants* constants)
+  Folder(const Graph& graph, const CompileOptions& options, Constants* constants)
       : graph_(graph),
+        options_(options),
         constants_(*constants),
         is_constant_(graph.nodes().size()),
         folds_(is_constant_.size()) {}
@@ -62,7 +63,7 @@ class Folder {
     folds_[index] = is_constant_[index] && !graph_.nodes()[index].is_given();
   }
 
-  // The folded nodes' values, by number, as the CPU computes them.
+  // The folded nodes' values, by number, as they would be computed in a run.
   TensorMap evaluate() const {
     std::vector<bool> is_needed = folds_;
     for (size_t i = graph_.nodes().size(); i-- > 0;)
@@ -83,16 +84,21 @@ class Folder {
       renumbered[i] = value.node;
       if (folds_[i]) sub.output(std::to_string(i), value);
     }
-    return compile(sub, {}, {.device = Device::cpu()}).session().run(inputs);
+    CompileOptions options = options_;
+    options.capture = false;  // for one run
+    return compile(sub, {}, options).session().run(inputs);
   }
 
   const Graph& graph_;
+  const CompileOptions& options_;
   Constants& constants_;
   std::vector<bool> is_constant_, folds_;  // by node; folds: becomes a parameter
 };
 
 }  // namespace
 
-Graph fold_constants(const Graph& graph, Constants* constants) { return Folder(graph, constants).run(); }
+Graph fold_constants(const Graph& graph, const CompileOptions& options, Constants* constants) {
+  return Folder(graph, options, constants).run();
+}
 
 }  // namespace solder

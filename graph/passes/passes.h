@@ -6,12 +6,14 @@
 
 namespace solder {
 
+struct CompileOptions;
+
 /// Without the nodes that no output needs. Inputs and parameters stay: they are what the caller gives.
 Graph remove_dead(const Graph& graph);
 
-/// With a parameter for every value that parameters alone determine, computed once, by the CPU; but for what is much
-/// larger than what it is made of.
-Graph fold_constants(const Graph& graph, Constants* constants);
+/// With a parameter for every value that parameters alone determine, computed once and as every run would, on the
+/// device of the options; but for what is much larger than what it is made of.
+Graph fold_constants(const Graph& graph, const CompileOptions& options, Constants* constants);
 
 /// Without batch_norm: folded, where `fold` says so and nothing stands against it, into the float32 weights and bias
 /// of the convolution or matmul before it, in double and rounded once; otherwise one multiplication and addition.

@@ -34,6 +34,8 @@ struct ConvProblem {
   // slice of channels or y part of a concatenation. 0: the whole tensor is dense.
   int64_t x_image_elems = 0, y_image_elems = 0;
 
+  bool has_aligned_pairs = true;  ///< y and the operands begin at multiples of 8 bytes
+
   /// Both, filled in; with one image dense, as nothing lies a stride away.
   ConvStrides strides() const;
 

@@ -82,7 +82,7 @@ inline Bound bound(const std::vector<TensorType>& inputs, Value (*build)(Graph&,
 template <class Check>
 void for_random_programs(int count, Check check) {
   for (uint64_t seed = 1; count > 0; ++seed) {
-    const Graph graph = fuse(GraphGenerator(seed).take().graph);
+    const Graph graph = fuse(add_copies(GraphGenerator(seed).take().graph));
     for (const Node& node : graph.nodes()) {
       if (node.kind != NodeKind::elementwise || num_elements(node.outputs[0].shape) == 0 || count == 0)
         continue;

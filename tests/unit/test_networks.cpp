@@ -50,7 +50,13 @@ void check_outputs(const Golden& golden, int64_t batch, const Arithmetic& arithm
   }
 }
 
-// The golden's samples of layers in between, within the bound of the network's outputs.
+// The golden's samples of layers in between: in float32 within the bound of the network's outputs. Where operands have
+// 11 bits or fewer a deep layer is off by more than what the mean over its positions leaves of that in the outputs:
+// ResNet-50's layer4.2.bn2 by 6.6e-3, 8.8e-3 and 7.1e-2 in PyTorch's own TF32, float16 and bfloat16.
+constexpr double layer_slack(const Arithmetic& arithmetic) {
+  return arithmetic.math == Math::fp32 && arithmetic.dtype == DType::float32 ? 1 : 2.5;
+}
+
 void check_layers(const Golden& golden, const Arithmetic& arithmetic, Device device) {
   Network net = network_of(golden, golden.num_items, arithmetic.dtype);
   for (const std::string& layer : golden.layers()) {
@@ -63,7 +69,7 @@ void check_layers(const Golden& golden, const Arithmetic& arithmetic, Device dev
   for (const std::string& layer : golden.layers()) {
     const double error = sample_error(results.at("layer " + layer), golden.results, layer);
     INFO(golden.name, ", ", words(arithmetic), ", ", to_string(device), ": ", layer, " is off by ", error);
-    CHECK(error <= bound_of(golden.bounds, arithmetic));
+    CHECK(error <= layer_slack(arithmetic) * bound_of(golden.bounds, arithmetic));
     if (all_goldens()) MESSAGE("relative error ", error);
   }
 }

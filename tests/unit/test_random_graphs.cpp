@@ -173,12 +173,13 @@ Graph expanded(const Graph& fused) {
   return g;
 }
 
-// The graph as compile() makes it of this one before it fuses: what parameters alone determine is computed, by the
-// CPU, and sums of 16-bit tensors are float32 ones.
-RandomGraph folded(const RandomGraph& random) {
+// The graph as compile() makes it of this one before it fuses: what parameters alone determine is computed, and sums
+// of 16-bit tensors are float32 ones.
+RandomGraph folded(const RandomGraph& random, Device device) {
+  const CompileOptions options{.device = device};
   Constants constants(random.graph, random.weights);
-  const Graph wide = widen(fold_constants(remove_dead(random.graph), &constants));
-  RandomGraph result{fold_constants(wide, &constants), {}, random.inputs, random.is_float32};
+  const Graph wide = widen(fold_constants(remove_dead(random.graph), options, &constants));
+  RandomGraph result{fold_constants(wide, options, &constants), {}, random.inputs, random.is_float32};
   for (const Node& node : result.graph.nodes())
     if (node.kind == NodeKind::parameter) result.weights[node.name] = constants.at(node.name);
   return result;
@@ -242,7 +243,7 @@ std::string check_graph(const RandomGraph& random, Device device, Counts* counts
   counts->nodes += static_cast<int64_t>(random.graph.nodes().size());
   counts->fused_nodes += static_cast<int64_t>(fused.graph().nodes().size());
   counts->mixed_graphs += !random.is_float32;
-  const RandomGraph base = folded(random);
+  const RandomGraph base = folded(random, device);
   if (!same_computation(base.graph, fused.graph())) return "fusion changed what is computed";
   const TensorMap result = fused.session().run(random.inputs);
   for (const auto& [name, value] : random.graph.outputs())

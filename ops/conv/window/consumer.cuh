@@ -20,39 +20,44 @@ __device__ __forceinline__ void release(uint32_t barrier, int lane) {
   if (lane == 0) sm90::mbarrier_arrive(barrier, 1);
 }
 
-template <class Tile, int kAcc>
-__device__ __forceinline__ void multiply_step(float (&acc)[kAcc], uint64_t a, uint64_t b, uint64_t low_b,
-                                              bool is_started) {
-  if constexpr (Tile::kParts == 2) {
-    multiply(acc, a + kWindowStepBytes / 16, b, is_started);
-    multiply(acc, a, b + low_b, true);
-    multiply(acc, a, b, true);
-  } else {
-    multiply(acc, a, b, is_started);
-  }
+/// The two products of a step that take one low part.
+template <int kAcc>
+__device__ __forceinline__ void multiply_low(float (&acc)[kAcc], uint64_t a, uint64_t b, uint64_t low_b,
+                                             bool is_started) {
+  multiply(acc, a + kWindowStepBytes / 16, b, is_started);
+  multiply(acc, a, b + low_b, true);
 }
 
-/// Issues the wgmma of up to kStageSteps steps as one group.
+/// Issues the wgmma of up to kStageSteps steps as one group. The small products of all steps come first: tensor
+/// cores cut sums off instead of rounding them, so each product that is added to a sum of full size makes it smaller.
 template <class Tile, int kAcc>
 __device__ __forceinline__ void multiply_stage(float (&acc)[kAcc], uint64_t a, uint64_t b, uint64_t low_b,
                                                const int* offsets, int num_steps, bool is_started) {
   constexpr uint64_t kStepA = kWindowStepBytes * Tile::kParts / 16;
+  constexpr bool kHasLow = Tile::kParts == 2;
   if (num_steps >= Tile::kStageSteps) {
     uint64_t step_b[Tile::kStageSteps];
 #pragma unroll
     for (int i = 0; i < Tile::kStageSteps; ++i) step_b[i] = b + static_cast<uint64_t>(offsets[i]);
     sm90::wgmma_fence();
+    if constexpr (kHasLow) {
 #pragma unroll
-    for (int i = 0; i < Tile::kStageSteps; ++i) {
-      multiply_step<Tile>(acc, a + i * kStepA, step_b[i], low_b, is_started || i > 0);
+      for (int i = 0; i < Tile::kStageSteps; ++i)
+        multiply_low(acc, a + i * kStepA, step_b[i], low_b, is_started || i > 0);
     }
+#pragma unroll
+    for (int i = 0; i < Tile::kStageSteps; ++i)
+      multiply(acc, a + i * kStepA, step_b[i], kHasLow || is_started || i > 0);
   } else {
     sm90::wgmma_fence();
+    if constexpr (kHasLow) {
 #pragma unroll 1
-    for (int i = 0; i < num_steps; ++i) {
-      multiply_step<Tile>(acc, a + i * kStepA, b + static_cast<uint64_t>(offsets[i]), low_b,
-                          is_started || i > 0);
+      for (int i = 0; i < num_steps; ++i)
+        multiply_low(acc, a + i * kStepA, b + static_cast<uint64_t>(offsets[i]), low_b, is_started || i > 0);
     }
+#pragma unroll 1
+    for (int i = 0; i < num_steps; ++i)
+      multiply(acc, a + i * kStepA, b + static_cast<uint64_t>(offsets[i]), kHasLow || is_started || i > 0);
   }
   sm90::wgmma_commit();
 }
@@ -69,7 +74,7 @@ __device__ __forceinline__ void multiply_tile(const Params& p, const Smem& smem,
   const uint32_t shift = Tile::kSplitK ? 0 : self.idx * Tile::kPositions * 16;
   const uint64_t b0 = sm90::matrix_descriptor(sm80::smem_address(smem.windows) + shift, size * 16, 128);
   const uint64_t low_b = static_cast<uint64_t>(c.window_stage_bytes / 2 / 16);
-  // tf32 multiplies into `sum` itself; fp32 into `part`, which moves to `sum` now and then.
+  // tf32 multiplies into `sum` itself; fp32 a stage at a time into `part`, which is added to `sum`.
   float part[Tile::kParts == 2 ? kAcc : 1];
   if constexpr (Tile::kParts == 2) {
 #pragma unroll
@@ -77,7 +82,6 @@ __device__ __forceinline__ void multiply_tile(const Params& p, const Smem& smem,
   }
   bool is_started = false;
   uint32_t pending_weights = 0, pending_window = 0;  // barriers to release when the last group is done
-  int stages_in_part = 0;
 #pragma unroll 1
   for (int chunk = 0; chunk < c.num_chunks; ++chunk) {
     const bool is_last_chunk = chunk == c.num_chunks - 1;
@@ -91,18 +95,10 @@ __device__ __forceinline__ void multiply_tile(const Params& p, const Smem& smem,
       sm90::mbarrier_wait(self.weight_full + 8 * self.weights.slot, self.weights.parity);
       const bool is_last = first + Tile::kStageSteps >= steps;
       if constexpr (Tile::kParts == 2) {
-        multiply_stage<Tile>(part, a, b, low_b, offsets + first, steps - first, is_started);
-        ++stages_in_part;
-        if (stages_in_part == Tile::kFlushStages || (is_last && is_last_chunk)) {
-          sm90::wgmma_wait<0>();
+        multiply_stage<Tile>(part, a, b, low_b, offsets + first, steps - first, false);
+        sm90::wgmma_wait<0>();
 #pragma unroll
-          for (int i = 0; i < kAcc; ++i) sum[i] += part[i];
-          is_started = false;
-          stages_in_part = 0;
-        } else {
-          sm90::wgmma_wait<1>();
-          is_started = true;
-        }
+        for (int i = 0; i < kAcc; ++i) sum[i] += part[i];
       } else {
         multiply_stage<Tile>(sum, a, b, low_b, offsets + first, steps - first, is_started);
         sm90::wgmma_wait<1>();

@@ -40,8 +40,9 @@
 // The consumers have a weight ring each and may drift apart by the window ring's depth: then one's epilogue
 // hides behind the other's wgmma.
 //
-// fp32: x = high + low, w = high + low, and a step is low*high + high*low + high*high. Tensor cores truncate
-// when they add to a large accumulator, so every 4 steps the sum moves to a second set of registers.
+// fp32: x = high + low, w = high + low; of every 2 steps low*high + high*low comes before high*high. Tensor cores
+// truncate what they add to, which makes results smaller, layer after layer, so after 2 steps the sum is added to a
+// second set of registers.
 //
 // Registers: 384 threads, 168 at launch; producers 120, consumers 192. Shared memory: up to 227 KiB, planned
 // by choose_window_config. Bound: tensor cores at about 600 TFLOP/s (200 for fp32), or memory. Preconditions:

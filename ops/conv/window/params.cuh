@@ -46,7 +46,6 @@ struct Tile {
   static constexpr int kStageSteps = weight_stage_steps(kMath);
   static constexpr int kBlockPositions = kSplitK ? kPositions : 2 * kPositions;
   static constexpr int kBlocks = kSplitK ? 2 : 1;  ///< of 64 output channels
-  static constexpr int kFlushStages = 2;           ///< fp32: stages between moves of the sum
 };
 
 /// Shared memory addresses.
