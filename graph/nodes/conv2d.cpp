@@ -1,5 +1,6 @@
 #include <array>
 
+#include "graph/all_or_nothing.h"
 #include "graph/lower.h"
 #include "graph/nodes/node_def.h"
 #include "ops/conv/kernels.h"
