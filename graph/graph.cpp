@@ -39,12 +39,6 @@ const TensorType& Graph::checked_type(Value value, const char* op) const {
 
 std::string Graph::next_name(const char* op) const { return str(op, "_", nodes_.size()); }
 
-Graph::AllOrNothing::~AllOrNothing() {
-  if (std::uncaught_exceptions() <= num_exceptions_) return;
-  graph_.nodes_.erase(graph_.nodes_.begin() + static_cast<std::ptrdiff_t>(num_nodes_), graph_.nodes_.end());
-  graph_.stamps_.resize(num_nodes_);
-}
-
 Value Graph::append(Node node) {
   if (node.is_given()) names_.insert(node.name);
   for (Value& input : node.inputs) input.stamp = 0;  // a copy of the node may go into another graph

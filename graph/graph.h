@@ -2,7 +2,6 @@
 
 #include <concepts>
 #include <cstdint>
-#include <exception>
 #include <span>
 #include <string>
 #include <unordered_set>
@@ -269,20 +268,7 @@ class Graph {
   bool operator==(const Graph& other) const { return nodes_ == other.nodes_ && outputs_ == other.outputs_; }
 
  private:
-  /// Where a builder makes several nodes: takes them back, should one be refused.
-  class AllOrNothing {
-   public:
-    explicit AllOrNothing(Graph* graph) : graph_(*graph), num_nodes_(graph->nodes_.size()) {}
-    AllOrNothing(const AllOrNothing&) = delete;
-    AllOrNothing& operator=(const AllOrNothing&) = delete;
-    ~AllOrNothing();
-
-   private:
-    Graph& graph_;
-    const size_t num_nodes_;
-    const int num_exceptions_ = std::uncaught_exceptions();
-  };
-
+  class AllOrNothing;
   const TensorType& checked_type(Value value, const char* op) const;
   std::string next_name(const char* op) const;
   Value reshape_to(Value x, Shape shape, const char* op);

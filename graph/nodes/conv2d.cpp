@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <array>
 
+#include "graph/all_or_nothing.h"
 #include "graph/lower.h"
 #include "graph/nodes/node_def.h"
 #include "ops/conv/kernels.h"

@@ -1,3 +1,4 @@
+#include "graph/all_or_nothing.h"
 #include "graph/lower.h"
 #include "graph/nodes/node_def.h"
 #include "ops/matmul/gemm.h"
