@@ -120,6 +120,10 @@ template <class V, int kColumns, int kBlocks>
     Vector turned[kChainTerms][kBlocks];
     for (int b = 0; b < kBlocks; ++b) {
       const float* const from = a + b * V::kLanes * p.ld_a + chain;
+      for (int i = 0; i < V::kLanes;
+           ++i)  // the next chain's part: so many rows are more than processors foresee
+        for (int64_t k = 0; k < kChainTerms; k += 16)
+          __builtin_prefetch(from + i * p.ld_a + kChainTerms + k, 0, 2);
       int64_t k = 0;
       for (; k + 4 <= terms; k += 4) {
         Vector v[4];
