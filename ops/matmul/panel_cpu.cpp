@@ -31,6 +31,9 @@ template <class V, int kRows, int kVectors, class RowOf>
     for (int i = 0; i < kRows; ++i)
 #pragma GCC unroll 8
       for (int j = 0; j < kVectors; ++j) sums[i][j] = Vector{};
+    if constexpr (kRows == 8)  // of the next rows: a network's weights are in no cache
+      for (int i = 0; i < kRows; ++i)
+        for (int l = 0; l < kChainTerms; l += 16) __builtin_prefetch(a + (i + kRows) * ld_a + k + l, 0, 2);
     for (const int64_t end = std::min(k + kChainTerms, depth); k < end; ++k) {
       Vector b[kVectors];
       const float* const row = row_of(k);

@@ -29,7 +29,8 @@ Case load(const std::string& network, const std::string& weights, const std::vec
   const solder::Tensor x = solder::load_npy(inputs.at(0));
   if (network == "katago") {
     const auto net = katago::read_network(katago::read_gzip(weights), weights, x.shape().at(0));
-    return {compile(net.graph, net.weights, on_cpu), {{"spatial", x}, {"global", solder::load_npy(inputs.at(1))}}};
+    return {compile(net.graph, net.weights, on_cpu),
+            {{"spatial", x}, {"global", solder::load_npy(inputs.at(1))}}};
   }
   const auto build = network == "resnet50" ? &networks::resnet50 : &networks::cspdarknet53_mish;
   const auto graph = build(x.shape(), solder::DType::float32);
