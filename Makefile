@@ -342,7 +342,7 @@ coverage:  ## branch coverage of loaders, shape inference and errors by their te
 	@tests/tools/need_package.sh llvm 'llvm-cov --version'
 	@$(MAKE) CUDA=0 BUILD=$(BUILD)/coverage CXX=clang++ WARNINGS=-w \
 	  SANITIZE='-fprofile-instr-generate -fcoverage-mapping -O1' CLI_PARTS= $(BUILD)/coverage/solder_tests \
-	  TEST_SRC='tests/support/main.cpp tests/support/gpu.cpp $(patsubst %,tests/unit/test_%.cpp,file npy safetensors runtime graph conv errors)'
+	  TEST_SRC='tests/support/main.cpp tests/support/gpu.cpp $(patsubst %,tests/unit/test_%.cpp,file npy safetensors runtime graph composed pad views conv errors)'
 	@LLVM_PROFILE_FILE=$(BUILD)/coverage/tests.profraw $(BUILD)/coverage/solder_tests >/dev/null
 	@llvm-profdata merge $(BUILD)/coverage/tests.profraw -o $(BUILD)/coverage/tests.profdata
 	@llvm-cov export -summary-only $(BUILD)/coverage/solder_tests -instr-profile=$(BUILD)/coverage/tests.profdata $(COVERED) | \

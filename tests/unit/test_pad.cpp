@@ -121,3 +121,22 @@ TEST_CASE("pad: refused where it means nothing") {
   CHECK_ERROR(g.pad(deep, {1, 1, 1, 1, 1, 1, 1}, {0, 0, 0, 0, 0, 0, 0}), unsupported, "pads 7 axes",
               "at most 6");
 }
+
+TEST_CASE("pad: graphs are equal where every attribute is, values by their bits") {
+  const auto padded = [](std::vector<int64_t> before, std::vector<int64_t> after, PadMode mode, float value) {
+    Graph g;
+    g.output("y", g.pad(g.input("x", {4, 4}), std::move(before), std::move(after), mode, value));
+    return g;
+  };
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const Graph plain = padded({1, 0}, {0, 1}, PadMode::constant, nan);
+  CHECK(plain == padded({1, 0}, {0, 1}, PadMode::constant, nan));
+  CHECK_FALSE(plain == padded({0, 1}, {0, 1}, PadMode::constant, nan));
+  CHECK_FALSE(plain == padded({1, 0}, {1, 0}, PadMode::constant, nan));
+  CHECK_FALSE(plain == padded({1, 0}, {0, 1}, PadMode::edge, nan));
+  CHECK_FALSE(padded({1, 0}, {0, 1}, PadMode::constant, 0.0f) ==
+              padded({1, 0}, {0, 1}, PadMode::constant, -0.0f));
+  PadAttributes filled{.before = {0}, .after = {0}, .interior = {1}};
+  CHECK(filled == PadAttributes{.before = {0}, .after = {0}, .interior = {1}});
+  CHECK_FALSE(filled == PadAttributes{.before = {0}, .after = {0}});
+}
