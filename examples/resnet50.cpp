@@ -4,8 +4,7 @@
 //   numpy.save("images.npy", images)  # float32 [N,3,H,W], normalised as the weights were trained
 #include <solder/solder.h>
 
-#include "networks/classes.h"
-#include "networks/command_line.h"
+#include "networks/classify.h"
 #include "networks/layers.h"
 #include "networks/networks.h"
 
@@ -41,25 +40,4 @@ solder::Graph resnet50(const solder::Shape& images, solder::DType dtype) {
 
 }  // namespace networks
 
-int main(int argc, char** argv) {
-  constexpr const char* kUsage = "resnet50 weights.safetensors images.npy [logits.npy]";
-  try {
-    const auto line = networks::parse(argc, argv, kUsage, 2, 3);
-    // Names in the file are those of the graph's parameters. What the graph does not ask for, such as
-    // num_batches_tracked, is ignored; what it misses is listed at once.
-    const solder::TensorMap weights = solder::load_safetensors(line.files[0]);
-    const solder::Tensor images = solder::load_npy(line.files[1]).to(line.dtype);
-    const auto graph = networks::resnet50(images.shape(), line.dtype);
-    const auto model = solder::compile(graph, networks::converted(weights, line.dtype), line.compile);
-    std::cout << "on " << solder::to_string(model.device()) << ", " << (model.weights_bytes() >> 20)
-              << " MiB of weights, " << (model.session_bytes() >> 20) << " MiB a session\n";
-
-    const solder::Tensor logits =
-        model.session().run({{"x", images}}).at("logits").to(solder::DType::float32);  // [N,1000]
-    networks::print_classes(logits);
-    if (line.files.size() > 2) solder::save_npy(line.files[2], logits);
-  } catch (const solder::Error& error) {
-    std::cerr << error.what() << "\n";
-    return 1;
-  }
-}
+int main(int argc, char** argv) { return networks::classify(argc, argv, "resnet50", networks::resnet50); }

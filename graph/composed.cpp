@@ -2,6 +2,7 @@
 
 #include "graph/all_or_nothing.h"
 #include "graph/graph.h"
+#include "graph/nodes/node_def.h"
 #include "runtime/check.h"
 
 namespace solder {
@@ -118,8 +119,7 @@ Value Graph::group_norm(Value x, Value weight, Value bias, int64_t groups, float
     SOLDER_REQUIRE(checked_type(value, "group_norm") == (TensorType{{s[1]}, x_type.dtype}), shape_mismatch,
                    name, ": weight and bias must be ", to_string(TensorType{{s[1]}, x_type.dtype}),
                    "; one is ", to_string(type(value)));
-  Shape channel(s.size() - 1, 1);
-  channel[0] = s[1];
+  const Shape channel = channel_shape(s);
   int64_t group_elems = s[1] / groups;
   for (size_t axis = 2; axis < s.size(); ++axis) group_elems *= s[axis];
   const Value grouped = normalized(reshape_to(x, {s[0], groups, group_elems}, "group_norm"), {2}, eps);

@@ -1,9 +1,7 @@
 #include "graph/graph.h"
 
-#include <algorithm>
 #include <atomic>
 #include <bit>
-#include <numeric>
 
 #include "graph/nodes/node_def.h"
 #include "runtime/check.h"
@@ -74,32 +72,6 @@ Value Graph::name(Value value, const std::string& node_name) {
                  "\" is known by its name and keeps it");
   node.name = node_name;
   return value;
-}
-
-int checked_axis(int axis, int rank, const std::string& node) {
-  SOLDER_REQUIRE(axis >= -rank && axis < rank, invalid_argument, node, ": axis ", axis,
-                 " of a tensor of rank ", rank,
-                 rank == 0 ? "" : str("; it must be from ", -rank, " to ", rank - 1));
-  return axis < 0 ? axis + rank : axis;
-}
-
-std::vector<int> checked_axes(std::vector<int> axes, int rank, const std::string& node) {
-  if (axes.empty()) {
-    axes.resize(static_cast<size_t>(rank));
-    std::iota(axes.begin(), axes.end(), 0);
-  }
-  for (int& axis : axes) axis = checked_axis(axis, rank, node);
-  std::sort(axes.begin(), axes.end());
-  const auto twice = std::adjacent_find(axes.begin(), axes.end());
-  SOLDER_REQUIRE(twice == axes.end(), invalid_argument, node, ": axis ", *twice, " is named twice");
-  return axes;
-}
-
-void require_bias(const TensorType& w, const TensorType& bias, const std::string& node) {
-  if (w.shape.empty()) return;  // w is wrong itself
-  const TensorType right{{w.shape[0]}, w.dtype};
-  SOLDER_REQUIRE(bias == right, shape_mismatch, node, ": bias must be ", to_string(right),
-                 ", one value an output channel of w ", to_string(w.shape), "; it is ", to_string(bias));
 }
 
 bool PadAttributes::operator==(const PadAttributes& other) const {

@@ -166,8 +166,9 @@ class Graph {
   Value space_to_depth(Value x, int64_t block);
 
   /// (x - mean) / sqrt(variance + eps) * weight + bias with one of each a channel: x [N,C,...], the rest [C]. Folded
-  /// into the convolution or matmul before it where that is the only use, unless .fuse is false; otherwise one
-  /// multiplication and addition.
+  /// into the float32 convolution or matmul before it where that is the only use, unless .fuse is false; otherwise one
+  /// multiplication and addition. Folding changes the last bits: weights are rounded once more, which moves y by up to
+  /// 2^-24 |scale| sum|x w|, scale = weight / sqrt(variance + eps).
   Value batch_norm(Value x, Value weight, Value bias, Value mean, Value variance, float eps = 1e-5f);
   /// The same with mean and variance of x itself over its last `num_axes` axes, whose extents weight and bias have.
   Value layer_norm(Value x, Value weight, Value bias, int num_axes, float eps = 1e-5f);
@@ -288,14 +289,6 @@ class Graph {
   std::unordered_set<std::string> names_;         // of inputs and parameters
   std::unordered_set<std::string> output_names_;  // of outputs_
 };
-
-/// `axis`, counted from the end where it is negative; Error(invalid_argument) naming `node` unless it is one of `rank`.
-int checked_axis(int axis, int rank, const std::string& node);
-/// Likewise all of them, ascending, none twice; of none, all.
-std::vector<int> checked_axes(std::vector<int> axes, int rank, const std::string& node);
-
-/// Error(shape_mismatch) unless `bias` has a value of w's dtype for each extent of its first axis.
-void require_bias(const TensorType& w, const TensorType& bias, const std::string& node);
 
 /// The graph as text, one node a line with shapes; fused regions are spelled out.
 std::string dump(const Graph& graph);

@@ -15,7 +15,9 @@ namespace solder {
 struct CompileOptions {
   Device device = Device::best();
   Math math = Math::fp32;
-  bool fuse = true;  ///< false: every node runs by itself, as written
+  /// false: every node runs by itself, as written, and neither batch norms nor constants are folded. In float32 the
+  /// results are the same bits but for a folded batch norm.
+  bool fuse = true;
   /// Bounds the scratch memory of a session: im2col columns or packed activations, plus cuBLAS's workspace.
   int64_t workspace_bytes = int64_t{256} << 20;
   /// To compare convolutions with one another: the name of a family ("im2col", "rows", ...; another one is an

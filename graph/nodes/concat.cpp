@@ -1,3 +1,4 @@
+#include "graph/lower.h"
 #include "graph/nodes/node_def.h"
 #include "ops/elementwise/pass.h"
 #include "runtime/check.h"
@@ -40,9 +41,7 @@ TensorView part_of(const TensorView& whole, size_t axis, int64_t start, const Te
 class ConcatRun final : public NodeRun {
  public:
   explicit ConcatRun(const PlanRequest& request) : axis_(axis_of(request.node)) {
-    Program copy;
-    copy.num_operands = copy.num_outputs = 1;
-    copy.push({.op = Op::store_output});
+    const Program copy = lower({1, {}, {Arg::operand(0)}}, false, request.node.outputs);
     int64_t start = 0;
     for (size_t i = 0; i < request.inputs.size(); ++i) {
       const TensorView& input = request.inputs[i];

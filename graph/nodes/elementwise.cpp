@@ -156,10 +156,7 @@ Value Graph::where(Value condition, Value a, Value b) {
 Value Graph::cast(Value x, DType dtype) {
   const TensorType& type = checked_type(x, "cast");
   if (type.dtype == dtype) return x;
-  Node node{
-      .kind = NodeKind::elementwise, .name = next_name("cast"), .inputs = {x}, .outputs = {{{}, dtype}}};
-  node.epilogue.operand_shapes = {type.shape};
-  node.epilogue.region.outputs = {Arg::operand(0)};
+  Node node = copy_of(x, type.shape, dtype, next_name("cast"));
   // Rounding is spelled out, so that it still happens when the value stays inside a fused region.
   if (dtype != DType::float32) {
     const Op round = dtype == DType::float16 ? Op::to_float16 : Op::to_bfloat16;

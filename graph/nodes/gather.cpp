@@ -19,11 +19,12 @@ std::vector<TensorType> infer(const Node& node, std::span<const TensorType> inpu
   SOLDER_REQUIRE(axis >= 0 && static_cast<size_t>(axis) < result.shape.size(), invalid_argument, node.name,
                  ": ", to_string(result.shape), " has no axis ", axis);
   int64_t& extent = result.shape[static_cast<size_t>(axis)];
-  for (const int64_t index : indices)
-    SOLDER_REQUIRE(index >= 0 && index<extent, invalid_argument, node.name, ": index ", index, " of axis ",
-                                       axis, " of ", to_string(inputs[0].shape), extent> 0
-                       ? str("; it must be from ", -extent, " to ", extent - 1)
-                       : "");
+  const std::string range = extent > 0 ? str("; it must be from ", -extent, " to ", extent - 1) : "";
+  for (const int64_t index : indices) {
+    const bool is_there = index >= 0 && index < extent;
+    SOLDER_REQUIRE(is_there, invalid_argument, node.name, ": index ", index, " of axis ", axis, " of ",
+                   to_string(inputs[0].shape), range);
+  }
   extent = static_cast<int64_t>(indices.size());
   return {result};
 }

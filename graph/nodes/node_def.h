@@ -130,6 +130,21 @@ std::span<const NodeDef* const> node_defs();
 /// The types of node.inputs.
 std::vector<TensorType> input_types(const Graph& graph, const Node& node);
 
+// What builders ask of their arguments, besides what a kind's infer() does.
+
+/// `axis`, counted from the end where it is negative; Error(invalid_argument) naming `node` unless it is one of `rank`.
+int checked_axis(int axis, int rank, const std::string& node);
+/// Likewise all of them, ascending, none twice; of none, all.
+std::vector<int> checked_axes(std::vector<int> axes, int rank, const std::string& node);
+/// Error(shape_mismatch) unless `bias` has a value of w's dtype for each extent of its first axis.
+void require_bias(const TensorType& w, const TensorType& bias, const std::string& node);
+
+/// [C, 1, ...]: the shape under which one value a channel meets [N, C, ...].
+Shape channel_shape(const Shape& space);
+
+/// `from` read as it is and stored as `dtype`, rounded only there.
+Node copy_of(Value from, const Shape& shape, DType dtype, std::string name);
+
 /// " float32 [1, 3, 8, 8], float32 [4, 3, 3, 3] stride=2,2": what the node does before its epilogue, for logs.
 std::string describe(const Graph& graph, const Node& node);
 

@@ -43,12 +43,9 @@ class Copier {
     if (!needs_copy) return renumbered(value);
     const auto [copy, is_new] = copies_.try_emplace({value.node, value.output});
     if (is_new) {
-      Node node{.kind = NodeKind::elementwise,
-                .name = graph_.nodes()[static_cast<size_t>(value.node)].name + "_copy",
-                .inputs = {renumbered(value)},
-                .outputs = {graph_.type(value)}};
-      node.epilogue.operand_shapes = {graph_.type(value).shape};
-      node.epilogue.region.outputs = {Arg::operand(0)};
+      const TensorType& type = graph_.type(value);
+      Node node = copy_of(renumbered(value), type.shape, type.dtype,
+                          graph_.nodes()[static_cast<size_t>(value.node)].name + "_copy");
       append_views(node, &views_);
       copy->second = result_.append(std::move(node)).node;
     }

@@ -1,7 +1,9 @@
 #include <algorithm>
 #include <cmath>
 #include <optional>
+#include <unordered_set>
 
+#include "graph/nodes/node_def.h"
 #include "graph/passes/passes.h"
 
 namespace solder {
@@ -100,6 +102,7 @@ class Lowering {
       return;
     if (bias_node != 0) folded_into_[bias_node] = Fold{&norm, {}, {}};
     folded_into_[static_cast<size_t>(x.node)] = std::move(fold);
+    folded_.insert(&norm);
   }
 
   // What a node adds to its first input, one value an output channel: as conv2d() and linear() make it.
@@ -110,9 +113,7 @@ class Lowering {
     const Shape &space = node.outputs[0].shape, &bias = node.epilogue.operand_shapes[1];
     if (node.epilogue.operand_shapes[0] != space || space.size() < 2 || num_elements(bias) != space[1])
       return {};
-    Shape channels(space.size() - 1, 1);  // [K, 1, 1]
-    channels[0] = space[1];
-    return bias == channels ? std::optional(node.inputs[1]) : std::nullopt;
+    return bias == channel_shape(space) ? std::optional(node.inputs[1]) : std::nullopt;
   }
 
   Value lowered(size_t i) {
@@ -133,12 +134,7 @@ class Lowering {
   // What is left of a batch norm; `norm` reads the result's values, `original` the graph's.
   Value lower(const Node& norm, const Node& original) {
     const Value x = norm.inputs[0];
-    const Node& before = node_of(original.inputs[0]);
-    const size_t sum = static_cast<size_t>(
-        bias_of(before) && folded_into_[static_cast<size_t>(original.inputs[0].node)].norm != nullptr
-            ? before.inputs[0].node
-            : original.inputs[0].node);
-    if (folded_into_[sum].norm == &original) return x;
+    if (folded_.count(&original) > 0) return x;
     const std::vector<Expr> affine = {{Op::mul, Arg::operand(0), Arg::operand(1)},
                                       {Op::add, Arg::expr(0), Arg::operand(2)}};
     if (const std::optional<Affine> known = affine_of(original))
@@ -163,9 +159,7 @@ class Lowering {
               .outputs = norm.outputs};
     const int last = static_cast<int>(exprs.size()) - 1;
     node.epilogue.region = {static_cast<int>(node.inputs.size()), std::move(exprs), {Arg::expr(last)}};
-    Shape channels(norm.outputs[0].shape.size() - 1, 1);
-    channels[0] = norm.outputs[0].shape[1];
-    node.epilogue.operand_shapes.assign(node.inputs.size(), channels);
+    node.epilogue.operand_shapes.assign(node.inputs.size(), channel_shape(norm.outputs[0].shape));
     node.epilogue.operand_shapes[0] = norm.outputs[0].shape;
     return result_.append(std::move(node));
   }
@@ -185,6 +179,7 @@ class Lowering {
   Constants& constants_;
   std::vector<int> uses_;          // by node
   std::vector<Fold> folded_into_;  // by node of a sum, or of the bias behind it
+  std::unordered_set<const Node*> folded_;
   Graph result_;
   std::vector<Value> moved_;  // by node: where its first output is in the result
 };

@@ -1,5 +1,6 @@
 #include <map>
 
+#include "graph/nodes/node_def.h"
 #include "graph/passes/passes.h"
 
 namespace solder {
@@ -38,10 +39,7 @@ Graph widen(const Graph& graph) {
     mine.outputs[0].dtype = DType::float32;
     const Value sum = result.append(std::move(mine));
     // Not a cast, whose rounding would stay where more is fused: what is stored in the end is rounded once.
-    Node store{.kind = NodeKind::elementwise, .name = node.name, .inputs = {sum}, .outputs = node.outputs};
-    store.epilogue.operand_shapes = {node.outputs[0].shape};
-    store.epilogue.region.outputs = {Arg::operand(0)};
-    moved.push_back(result.append(std::move(store)));
+    moved.push_back(result.append(copy_of(sum, node.outputs[0].shape, node.outputs[0].dtype, node.name)));
   }
   for (const auto& [name, value] : graph.outputs())
     result.output(name, {moved[static_cast<size_t>(value.node)].node, value.output});

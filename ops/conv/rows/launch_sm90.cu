@@ -92,7 +92,7 @@ std::unique_ptr<ConvPlan> make_rows_conv(const ConvProblem& problem, const Devic
   if (!config || !plan->init(problem, *config, why_not)) return nullptr;
   // As with an odd number of columns: outputs and residuals are read and written in pairs.
   if (!problem.has_aligned_pairs || plan->strides.y % 2 != 0 || plan->epilogue.residual_image % 2 != 0)
-    return *why_not = "images of y or of a residual an odd number of elements apart", nullptr;
+    return *why_not = "y or a residual lies at odd elements, in itself or from image to image", nullptr;
   return plan;
 }
 

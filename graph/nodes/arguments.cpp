@@ -1,0 +1,51 @@
+#include <algorithm>
+#include <numeric>
+
+#include "graph/nodes/node_def.h"
+#include "runtime/check.h"
+
+namespace solder {
+
+int checked_axis(int axis, int rank, const std::string& node) {
+  SOLDER_REQUIRE(axis >= -rank && axis < rank, invalid_argument, node, ": axis ", axis,
+                 " of a tensor of rank ", rank,
+                 rank == 0 ? "" : str("; it must be from ", -rank, " to ", rank - 1));
+  return axis < 0 ? axis + rank : axis;
+}
+
+std::vector<int> checked_axes(std::vector<int> axes, int rank, const std::string& node) {
+  if (axes.empty()) {
+    axes.resize(static_cast<size_t>(rank));
+    std::iota(axes.begin(), axes.end(), 0);
+  }
+  for (int& axis : axes) axis = checked_axis(axis, rank, node);
+  std::sort(axes.begin(), axes.end());
+  const auto twice = std::adjacent_find(axes.begin(), axes.end());
+  SOLDER_REQUIRE(twice == axes.end(), invalid_argument, node, ": axis ", *twice, " is named twice");
+  return axes;
+}
+
+void require_bias(const TensorType& w, const TensorType& bias, const std::string& node) {
+  if (w.shape.empty()) return;  // w is wrong itself
+  const TensorType right{{w.shape[0]}, w.dtype};
+  SOLDER_REQUIRE(bias == right, shape_mismatch, node, ": bias must be ", to_string(right),
+                 ", one value an output channel of w ", to_string(w.shape), "; it is ", to_string(bias));
+}
+
+Shape channel_shape(const Shape& space) {
+  Shape shape(space.size() - 1, 1);
+  shape[0] = space[1];
+  return shape;
+}
+
+Node copy_of(Value from, const Shape& shape, DType dtype, std::string name) {
+  Node node{.kind = NodeKind::elementwise,
+            .name = std::move(name),
+            .inputs = {from},
+            .outputs = {{shape, dtype}}};
+  node.epilogue.operand_shapes = {shape};
+  node.epilogue.region.outputs = {Arg::operand(0)};
+  return node;
+}
+
+}  // namespace solder
