@@ -48,7 +48,7 @@ void take_taps(bool is_max, int64_t count, float* acc, const ValueOf& value_of) 
   if (is_max) {
     for (int64_t i = 0; i < count; ++i) {
       const float value = value_of(i);
-      acc[i] = (value > acc[i]) | (value != value) ? value : acc[i];
+      acc[i] = ((value > acc[i]) | (value != value)) ? value : acc[i];
     }
   } else {
     for (int64_t i = 0; i < count; ++i) acc[i] += value_of(i);
