@@ -39,10 +39,8 @@ Shape channel_shape(const Shape& space) {
 }
 
 Node copy_of(Value from, const Shape& shape, DType dtype, std::string name) {
-  Node node{.kind = NodeKind::elementwise,
-            .name = std::move(name),
-            .inputs = {from},
-            .outputs = {{shape, dtype}}};
+  Node node{
+      .kind = NodeKind::elementwise, .name = std::move(name), .inputs = {from}, .outputs = {{shape, dtype}}};
   node.epilogue.operand_shapes = {shape};
   node.epilogue.region.outputs = {Arg::operand(0)};
   return node;
