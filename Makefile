@@ -248,7 +248,7 @@ $(BUILD)/doctest.ok:
 	@touch $@
 $(TEST_OBJ) $(FAULTS_OBJ): | $(BUILD)/doctest.ok
 $(TEST_OBJ): CPPFLAGS += -DSOLDER_TEST_DATA='"$(CURDIR)/tests/data"'
-$(BUILD)/tests/support/networks.cpp.o: CPPFLAGS += -DSOLDER_MODELS='"$(abspath $(MODELS))"'
+$(patsubst %,$(BUILD)/tests/%.cpp.o,support/networks unit/test_onnx_nodes unit/test_onnx_models): CPPFLAGS += -DSOLDER_MODELS='"$(abspath $(MODELS))"'
 
 -include $(LIB_OBJ:.o=.d) $(USER_OBJ:.o=.d) $(TEST_OBJ:.o=.d) $(FAULTS_OBJ:.o=.d) $(BUILD)/tests/gpu/lost_device.cu.d \
          $(BENCHES:%=%.d) $(BUILD)/include.d
