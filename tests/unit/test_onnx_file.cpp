@@ -1,11 +1,9 @@
-// ONNX files as bytes: how weights are stored, files that are cut or lie, what a small file may cost, external data.
+// ONNX files as bytes: how weights are stored, files that are cut or lie, what a small file may cost.
 
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <bit>
-#include <filesystem>
 #include <functional>
 
 #include "graph/solder.h"
@@ -17,12 +15,10 @@ namespace solder::test {
 namespace {
 
 using namespace std::string_view_literals;
-namespace fs = std::filesystem;
 using namespace onnx_testing;
 using file_testing::as_bytes;
 using file_testing::check_error;
 using file_testing::TempFolder;
-using file_testing::write_file;
 
 OnnxNet parse(const File& file, const OnnxOptions& options = {}) {
   return parse_onnx(as_bytes(file.bytes()), options);
@@ -105,7 +101,7 @@ TEST_CASE("onnx file: a convolution and a relu, from bytes and from a file") {
   CHECK(net.outputs[0].type == TensorType{{1, 2, 3, 3}});
   check_conv_relu(net);
   const TempFolder folder;
-  write_file(folder.path("model.onnx"), conv_relu().bytes());
+  file_testing::write_file(folder.path("model.onnx"), conv_relu().bytes());
   check_conv_relu(import_onnx(folder.path("model.onnx")));
   check_error(ErrorKind::io, {"absent.onnx"}, [&] { (void)import_onnx(folder.path("absent.onnx")); });
 }
@@ -287,66 +283,6 @@ TEST_CASE("onnx file: subgraphs nested without end") {
   Message model;
   model.integer(1, 8).message(8, File().opset_import()).message(7, graph);
   CHECK(is_refused(model.bytes()));
-}
-
-TEST_CASE("onnx file: external data") {
-  const TempFolder folder;
-  const std::vector<float> weights = {9, 9, 1, 2, 3, 4};
-  write_file(folder.path("weights.bin"), bytes_of(weights));
-  write_file(folder.path("short.bin"), "1234");
-  fs::create_directory(folder.path("inner"));
-  write_file(folder.path("inner/weights.bin"), bytes_of(weights));
-  const auto import = [&](const std::string& location, const char* offset, const char* length) {
-    Message weight = tensor("w", {4}, kFloat).integer(14, 1).message(13, entry("location", location));
-    if (offset != nullptr) weight.message(13, entry("offset", offset));
-    if (length != nullptr) weight.message(13, entry("length", length));
-    File file = one_node(node("Add", {"x", "w"}, {"y"}), {4});
-    file.initializers = {weight};
-    write_file(folder.path("model.onnx"), file.bytes());
-    return run_net(import_onnx(folder.path("model.onnx")), Tensor::from({4}, {0, 0, 0, 0}));
-  };
-  CHECK(import("weights.bin", "8", "16").floats()[3] == 4);
-  CHECK(import("weights.bin", "8", nullptr).floats()[0] == 1);
-  CHECK(import("inner/weights.bin", "8", "16").floats()[3] == 4);
-  CHECK(import("weights.bin", nullptr, "16").floats()[0] == 9);
-
-  const auto refused = [&](const std::string& location, const char* offset, const char* length) {
-    CAPTURE(location);
-    check_error(ErrorKind::io, {"w"}, [&] { (void)import(location, offset, length); });
-  };
-  refused("absent.bin", nullptr, nullptr);
-  refused("", nullptr, nullptr);
-  refused("inner", nullptr, nullptr);
-  refused("short.bin", nullptr, nullptr);
-  refused("weights.bin", "12", "16");  // past the end
-  refused("weights.bin", "8", "12");   // too few for [4]
-  refused("weights.bin", "0", "20");   // too many
-  refused("weights.bin", "-8", "16");
-  refused("weights.bin", "9223372036854775807", "16");  // the sum overflows
-  refused("weights.bin", "18446744073709551608", "16");
-  refused("weights.bin", "8x", "16");
-  refused("weights.bin", "8", "sixteen");
-  refused("weights.bin", "", "16");
-
-  // Out of the folder, in every way: the files are there and fit.
-  const TempFolder other;
-  write_file(other.path("weights.bin"), bytes_of(weights));
-  const std::string up = "../" + fs::path(other.path("x")).parent_path().filename().string() + "/weights.bin";
-  REQUIRE(fs::exists(folder.path(up)));
-  refused(other.path("weights.bin"), "8", "16");
-  refused(folder.path("weights.bin"), "8", "16");
-  refused(up, "8", "16");
-  refused("inner/../weights.bin", "8", "16");
-  refused("inner/../" + up, "8", "16");
-  fs::create_symlink(other.path("weights.bin"), folder.path("link.bin"));
-  refused("link.bin", "8", "16");
-  fs::create_directory_symlink(fs::path(other.path("x")).parent_path(), folder.path("link"));
-  refused("link/weights.bin", "8", "16");
-
-  // Without a folder there are no other files.
-  File file = one_node(node("Add", {"x", "w"}, {"y"}), {4});
-  file.initializers = {tensor("w", {4}, kFloat).integer(14, 1).message(13, entry("location", "weights.bin"))};
-  check_error(ErrorKind::io, {"w"}, [&] { (void)parse(file); });
 }
 
 }  // namespace solder::test
