@@ -321,8 +321,9 @@ FUZZ_onnx         = $(filter-out $(CUDA_ONLY),$(call find_lib,*.cpp))
 FUZZ_text_graph   = $(wildcard examples/solder_run/text_*.cpp) $(FUZZ_onnx)
 fuzz: $(patsubst %,$(BUILD)/fuzz_%,npy safetensors text_graph onnx corpus)  ## FUZZ_SECONDS=60 of libFuzzer on the loaders, text graphs and ONNX, with ASan and UBSan
 	@tests/fuzz/run_fuzzers.sh $(BUILD) $(FUZZ_SECONDS)
-$(BUILD)/fuzz_corpus: tests/fuzz/fuzz_corpus.cpp tests/cases/text_graph_sample.h tests/support/onnx_writer.h examples/solder_run/built_ins.cpp $(PUBLIC)
-	$(call say,CXX $<) $(CXX) -std=c++20 -I. -I$(BUILD)/include $(filter %.cpp,$^) -o $@
+$(BUILD)/fuzz_corpus: tests/fuzz/fuzz_corpus.cpp tests/cases/text_graph_sample.h tests/support/onnx_writer.h \
+                      examples/solder_run/built_ins.cpp $(wildcard examples/solder_run/text_*.cpp) $(PUBLIC) $(LIB)
+	$(call say,CXX $<) $(CXX) -std=c++20 -I. -I$(BUILD)/include $(filter %.cpp,$^) $(LIB) $(LDLIBS) -o $@
 .SECONDEXPANSION:
 $(BUILD)/fuzz_%: tests/fuzz/fuzz_%.cpp tests/fuzz/fuzz_memory.h tests/support/onnx_writer.h $$(FUZZ_$$*) $(call find_lib,*.h) $(PUBLIC)
 	@tests/tools/need_package.sh clang 'clang++ --version'

@@ -1,5 +1,6 @@
 // What the builder makes of other nodes.
 
+#include "graph/all_or_nothing.h"
 #include "graph/graph.h"
 #include "runtime/check.h"
 

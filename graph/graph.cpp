@@ -39,12 +39,6 @@ const TensorType& Graph::checked_type(Value value, const char* op) const {
 
 std::string Graph::next_name(const char* op) const { return str(op, "_", nodes_.size()); }
 
-Graph::AllOrNothing::~AllOrNothing() {
-  if (std::uncaught_exceptions() <= num_exceptions_) return;
-  graph_.nodes_.erase(graph_.nodes_.begin() + static_cast<std::ptrdiff_t>(num_nodes_), graph_.nodes_.end());
-  graph_.stamps_.resize(num_nodes_);
-}
-
 Value Graph::append(Node node) {
   if (node.is_given()) names_.insert(node.name);
   for (Value& input : node.inputs) input.stamp = 0;  // a copy of the node may go into another graph
@@ -99,6 +93,13 @@ std::vector<int> checked_axes(std::vector<int> axes, int rank, const std::string
   const auto twice = std::adjacent_find(axes.begin(), axes.end());
   SOLDER_REQUIRE(twice == axes.end(), invalid_argument, node, ": axis ", *twice, " is named twice");
   return axes;
+}
+
+void require_bias(const TensorType& w, const TensorType& bias, const std::string& node) {
+  if (w.shape.empty()) return;  // w is wrong itself
+  const TensorType right{{w.shape[0]}, w.dtype};
+  SOLDER_REQUIRE(bias == right, shape_mismatch, node, ": bias must be ", to_string(right),
+                 ", one value an output channel of w ", to_string(w.shape), "; it is ", to_string(bias));
 }
 
 bool PadAttributes::operator==(const PadAttributes& other) const {

@@ -2,7 +2,6 @@
 
 #include <concepts>
 #include <cstdint>
-#include <exception>
 #include <span>
 #include <string>
 #include <unordered_set>
@@ -269,20 +268,7 @@ class Graph {
   bool operator==(const Graph& other) const { return nodes_ == other.nodes_ && outputs_ == other.outputs_; }
 
  private:
-  /// Where a builder makes several nodes: takes them back, should one be refused.
-  class AllOrNothing {
-   public:
-    explicit AllOrNothing(Graph* graph) : graph_(*graph), num_nodes_(graph->nodes_.size()) {}
-    AllOrNothing(const AllOrNothing&) = delete;
-    AllOrNothing& operator=(const AllOrNothing&) = delete;
-    ~AllOrNothing();
-
-   private:
-    Graph& graph_;
-    const size_t num_nodes_;
-    const int num_exceptions_ = std::uncaught_exceptions();
-  };
-
+  class AllOrNothing;
   const TensorType& checked_type(Value value, const char* op) const;
   std::string next_name(const char* op) const;
   Value reshape_to(Value x, Shape shape, const char* op);
@@ -307,6 +293,9 @@ class Graph {
 int checked_axis(int axis, int rank, const std::string& node);
 /// Likewise all of them, ascending, none twice; of none, all.
 std::vector<int> checked_axes(std::vector<int> axes, int rank, const std::string& node);
+
+/// Error(shape_mismatch) unless `bias` has a value of w's dtype for each extent of its first axis.
+void require_bias(const TensorType& w, const TensorType& bias, const std::string& node);
 
 /// The graph as text, one node a line with shapes; fused regions are spelled out.
 std::string dump(const Graph& graph);

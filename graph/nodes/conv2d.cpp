@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <array>
 
+#include "graph/all_or_nothing.h"
 #include "graph/lower.h"
 #include "graph/nodes/node_def.h"
 #include "ops/conv/kernels.h"
@@ -56,6 +57,13 @@ std::string attributes(const Node& node) {
   if (dilation != Pair(1)) text += str(" dilation=", dilation.h, ",", dilation.w);
   if (groups != 1) text += str(" groups=", groups);
   return text;
+}
+
+// Of a 1-D convolution, which is one of images of one row.
+Conv2dOptions of_one_row(Conv2dOptions options) {
+  options.stride.h = options.dilation.h = 1;
+  options.padding.top = options.padding.bottom = 0;
+  return options;
 }
 
 class Conv2dRun final : public NodeRun {
@@ -132,12 +140,8 @@ Value Graph::conv2d(Value x, Value w, const Conv2dOptions& options) {
   const AllOrNothing guard(this);
   const size_t x_rank = checked_type(x, "conv2d").shape.size(),
                w_rank = checked_type(w, "conv2d").shape.size();
-  if (x_rank == 3 && w_rank == 3) {  // an image of one row
-    Conv2dOptions rows = options;
-    rows.stride.h = rows.dilation.h = 1;
-    rows.padding.top = rows.padding.bottom = 0;
-    return squeeze(conv2d(unsqueeze(x, {2}), unsqueeze(w, {2}), rows), {2});
-  }
+  if (x_rank == 3 && w_rank == 3)
+    return squeeze(conv2d(unsqueeze(x, {2}), unsqueeze(w, {2}), of_one_row(options)), {2});
   Node node{
       .kind = NodeKind::conv2d,
       .name = options.name.empty() ? next_name("conv2d") : options.name,
@@ -148,12 +152,12 @@ Value Graph::conv2d(Value x, Value w, const Conv2dOptions& options) {
 }
 
 Value Graph::biased_conv2d(Value x, Value w, Value bias, const Conv2dOptions& options) {
+  const AllOrNothing guard(this);
   const TensorType w_type = checked_type(w, "conv2d"), bias_type = checked_type(bias, "conv2d");
-  SOLDER_REQUIRE(w_type.shape.empty() || bias_type == (TensorType{{w_type.shape[0]}, w_type.dtype}),
-                 shape_mismatch, options.name.empty() ? next_name("conv2d") : options.name, ": bias must be ",
-                 to_string(w_type.dtype), " [", w_type.shape.empty() ? 0 : w_type.shape[0],
-                 "], one value an output channel of w ", to_string(w_type.shape), "; it is ",
-                 to_string(bias_type));
+  require_bias(w_type, bias_type, options.name.empty() ? next_name("conv2d") : options.name);
+  // The bias comes before the view, so that both are one sum.
+  if (checked_type(x, "conv2d").shape.size() == 3 && w_type.shape.size() == 3)
+    return squeeze(biased_conv2d(unsqueeze(x, {2}), unsqueeze(w, {2}), bias, of_one_row(options)), {2});
   const Value y = conv2d(x, w, options);
   const Shape result = type(y).shape;
   Shape channels(result.size() - 1, 1);

@@ -5,13 +5,22 @@
 namespace solder {
 namespace {
 
+// For a vector that has the length of an image's channels and not of its rows.
+const char* channel_hint(const Shape& a, const Shape& b) {
+  const auto fits = [](const Shape& image, const Shape& vector) {
+    return vector.size() == 1 && image.size() >= 3 && image[image.size() - 3] == vector[0];
+  };
+  return fits(a, b) || fits(b, a) ? "; per_channel() reads [C] as one value a channel, [C, 1, 1]" : "";
+}
+
 // The dtype is the one that was declared: a region computes in float32 and stores what it is told to.
 std::vector<TensorType> infer(const Node& node, std::span<const TensorType>) {
   Shape shape;
   for (const Shape& operand : node.epilogue.operand_shapes)
     SOLDER_REQUIRE(broadcast(shape, operand, &shape), shape_mismatch, node.name, ": shapes ",
                    to_string(node.epilogue.operand_shapes[0]), " and ", to_string(operand),
-                   " do not broadcast: aligned at the last axis, extents must be equal or 1");
+                   " do not broadcast: aligned at the last axis, extents must be equal or 1",
+                   channel_hint(node.epilogue.operand_shapes[0], operand));
   std::vector<TensorType> results = node.outputs;
   for (TensorType& result : results) {
     result.shape = shape;

@@ -1,3 +1,4 @@
+#include "graph/all_or_nothing.h"
 #include "graph/lower.h"
 #include "graph/nodes/node_def.h"
 #include "ops/matmul/gemm.h"
@@ -121,11 +122,7 @@ Value Graph::linear(Value x, Value w) { return matmul_node(x, w, true, "linear")
 
 Value Graph::linear(Value x, Value w, Value bias) {
   const AllOrNothing guard(this);
-  const TensorType& wt = checked_type(w, "linear");
-  const TensorType& bt = checked_type(bias, "linear");
-  SOLDER_REQUIRE(wt.shape.empty() || bt == (TensorType{{wt.shape[0]}, wt.dtype}), shape_mismatch,
-                 next_name("linear"), ": bias must be ", to_string(wt.dtype), " [",
-                 wt.shape.empty() ? 0 : wt.shape[0], "]; it is ", to_string(bt));
+  require_bias(checked_type(w, "linear"), checked_type(bias, "linear"), next_name("linear"));
   return add(linear(x, w), bias);
 }
 

@@ -26,7 +26,8 @@ struct PlanRequest {
   std::vector<TensorView>
       inputs;  ///< of node.inputs; operands under the shapes in which the region reads them
   std::vector<TensorView> outputs;
-  std::vector<int64_t> offsets;  ///< of inputs, then outputs: elements from a multiple of 256 bytes to the first
+  std::vector<int64_t>
+      offsets;  ///< of inputs, then outputs: elements from a multiple of 256 bytes to the first
   std::function<Tensor(size_t input)>
       weight;                          ///< of one of node.inputs, on the CPU; empty unless a parameter
   const DeviceInfo* device = nullptr;  ///< null: the CPU

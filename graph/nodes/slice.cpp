@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "graph/all_or_nothing.h"
 #include "graph/nodes/node_def.h"
 #include "runtime/check.h"
 

@@ -3,8 +3,8 @@
 // Grid: one thread an element of y, in row-major order, 256 a block. Neighbouring windows share places, which the
 // caches keep: each place is read from memory once. Windows of 2x2 and 3x3 without dilation are unrolled, so that all
 // their loads are in flight together; others loop over rows, then columns, in the same order.
-// Registers on Hopper: up to 34, with 64-bit Index 48 (maximum) and 64 (mean); no shared memory. Bound: memory, x and y once; large windows with small strides: loads from the
-// first-level cache, one a tap.
+// Registers on Hopper: up to 34, with 64-bit Index 48 (maximum) and 64 (mean); no shared memory. Bound: memory, x and y
+// once; large windows with small strides: loads from the first-level cache, one a tap.
 // Preconditions: 32-bit Index needs fewer than 2^31 elements of y and padded extents below 2^31.
 
 #include <limits>

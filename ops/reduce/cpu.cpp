@@ -44,21 +44,6 @@ class Walk {
   int64_t offset_ = 0;
 };
 
-struct RowPlace {
-  int64_t x = 0, y = 0, left = 0;  // `left`: rows from here on along the innermost axis
-};
-
-RowPlace place_of(const Rows& rows, int64_t row) {
-  RowPlace place;
-  for (int d = rows.num_outer; d-- > 0; row /= rows.outer[d]) {
-    const int64_t coord = row % rows.outer[d];
-    if (d == rows.num_outer - 1) place.left = rows.outer[d] - coord;
-    place.x += coord * rows.x_outer[d];
-    place.y += coord * rows.y_outer[d];
-  }
-  return place;
-}
-
 // acc[partial][t] over elements [begin, end) of `tile` rows that lie x_outer apart.
 template <bool kIsMax, int kWidth>
 void accumulate(const ReducePass& pass, int64_t x_offset, int64_t begin, int64_t end, int tile,
@@ -93,7 +78,7 @@ void accumulate_dense(const float* x, int64_t count, float sign, float (&acc)[kR
 }
 
 template <bool kIsMax, int kWidth>
-void run_tile(const ReducePass& pass, int64_t unit, const RowPlace& place, int tile) {
+void run_tile(const ReducePass& pass, int64_t unit, const Rows::Place& place, int tile) {
   const int64_t begin = unit / pass.rows.num_rows * kReduceChunk;
   const int64_t end = std::min(pass.rows.row_elems, begin + kReduceChunk);
   float acc[kReducePartials][kWidth];
@@ -122,7 +107,7 @@ template <bool kIsMax>
 void run_units(const ReducePass& pass, int64_t first, int64_t last) {
   const bool are_columns = pass.rows.are_columns();
   for (int64_t unit = first; unit < last;) {
-    const RowPlace place = place_of(pass.rows, unit % pass.rows.num_rows);
+    const Rows::Place place = pass.rows.place_of(unit % pass.rows.num_rows);
     const int tile = are_columns ? static_cast<int>(std::min<int64_t>({kTile, place.left, last - unit})) : 1;
     if (tile > 1)
       run_tile<kIsMax, kTile>(pass, unit, place, tile);

@@ -6,7 +6,7 @@
 // reduce_columns_kernel, where neighbouring rows lie closest (other axes than the last): a thread a unit, 256 a block,
 //   neighbouring threads neighbouring rows; all 8 partial results in registers, 16 loads in flight where one axis is walked.
 //
-// Registers under 64, no shared memory. Bound: memory, x once.
+// Registers on Hopper: under 64, columns with 32-bit Index 128; no shared memory. Bound: memory, x once.
 // Preconditions: 32-bit Index needs fewer than 2^31 units and elements a row; kIsVector lines of 4 elements.
 
 #include <algorithm>

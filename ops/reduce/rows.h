@@ -16,6 +16,21 @@ struct Rows {
   int64_t inner[kMaxDims] = {}, x_inner[kMaxDims] = {}, y_inner[kMaxDims] = {};
   int64_t num_rows = 0, row_elems = 0;
 
+  /// Where a row begins in x and y; `left`: rows from it on along the innermost outer axis.
+  struct Place {
+    int64_t x = 0, y = 0, left = 0;
+  };
+  Place place_of(int64_t row) const {
+    Place place;
+    for (int d = num_outer; d-- > 0; row /= outer[d]) {
+      const int64_t coord = row % outer[d];
+      if (d == num_outer - 1) place.left = outer[d] - coord;
+      place.x += coord * x_outer[d];
+      place.y += coord * y_outer[d];
+    }
+    return place;
+  }
+
   /// Whether neighbouring rows lie closer together in x than neighbours in a row.
   bool are_columns() const;
 };

@@ -60,18 +60,14 @@ void run_rows(const Softmax& softmax, const void* x, void* y, int64_t first, int
   const Rows& rows = softmax.rows;
   const int inner = rows.num_outer - 1;
   for (int64_t row = first; row < last;) {
-    Tile tile{.x_row = rows.x_outer[inner],
+    const Rows::Place place = rows.place_of(row);
+    Tile tile{.x = place.x,
+              .y = place.y,
+              .x_row = rows.x_outer[inner],
               .y_row = rows.y_outer[inner],
               .x_step = rows.x_inner[0],
               .y_step = rows.y_inner[0]};
-    int64_t rest = row, left = 1;
-    for (int d = inner; d >= 0; rest /= rows.outer[d], --d) {
-      const int64_t coord = rest % rows.outer[d];
-      if (d == inner) left = rows.outer[d] - coord;
-      tile.x += coord * rows.x_outer[d];
-      tile.y += coord * rows.y_outer[d];
-    }
-    if (rows.are_columns()) tile.size = static_cast<int>(std::min<int64_t>({kTile, left, last - row}));
+    if (rows.are_columns()) tile.size = static_cast<int>(std::min<int64_t>({kTile, place.left, last - row}));
     tile.size > 1 ? run_tile<kTile>(softmax, x, y, tile) : run_tile<1>(softmax, x, y, tile);
     row += tile.size;
   }

@@ -83,6 +83,22 @@ __device__ void finish(const SoftmaxParams& params, float largest, float sum, fl
   for (int e = 0; e < kVec; ++e) values[e] = params.log ? (values[e] - largest) - log_sum : values[e] / sum;
 }
 
+// Of a row that is not held in registers: what a thread has of it, from `first` on.
+template <class T>
+__device__ void finish_row(const SoftmaxParams& params, const T* x, T* y, int64_t first, int64_t end,
+                           float largest, float sum) {
+  const float log_sum = params.log ? math::log(sum) : 0;
+  for (int64_t i = first; i < end; i += kStep) {
+    float values[kVec];
+    load(params, x, i, values);
+    if (!params.log)
+#pragma unroll
+      for (int e = 0; e < kVec; ++e) values[e] = math::exp(values[e] - largest);
+    finish(params, largest, sum, log_sum, values);
+    store(params, y, i, values);
+  }
+}
+
 __device__ float warp_largest(float value) {
 #pragma unroll
   for (int half = kWarp / 2; half > 0; half /= 2)
@@ -134,15 +150,7 @@ __global__ void __launch_bounds__(kThreads)
     for (int64_t i = first; i < params.row_elems; i += kStep)
       load(params, x, i, values), take_sum(params, i, largest, values, &sum);
     sum = warp_sum(sum);
-    const float log_sum = params.log ? math::log(sum) : 0;
-    for (int64_t i = first; i < params.row_elems; i += kStep) {
-      load(params, x, i, values);
-      if (!params.log)
-#pragma unroll
-        for (int e = 0; e < kVec; ++e) values[e] = math::exp(values[e] - largest);
-      finish(params, largest, sum, log_sum, values);
-      store(params, y, i, values);
-    }
+    finish_row(params, x, y, first, params.row_elems, largest, sum);
   }
 }
 
@@ -178,15 +186,7 @@ __global__ void __launch_bounds__(kWarp* kSoftmaxPartials)
   for (int64_t i = first; i < end; i += kStep)
     load(params, x, i, values), take_sum(params, i, largest, values, &sum);
   sum = join_warps(sum, shared, [](float a, float b) { return a + b; });
-  const float log_sum = params.log ? math::log(sum) : 0;
-  for (int64_t i = first; i < end; i += kStep) {
-    load(params, x, i, values);
-    if (!params.log)
-#pragma unroll
-      for (int e = 0; e < kVec; ++e) values[e] = math::exp(values[e] - largest);
-    finish(params, largest, sum, log_sum, values);
-    store(params, y, i, values);
-  }
+  finish_row(params, x, y, first, end, largest, sum);
 }
 
 // Whether every 4 elements of a row from a multiple of 4 on are neighbours on a line of their size, in x and y.

@@ -254,6 +254,32 @@ Job job_of(const std::string& name, Device device, Math math, const std::string&
           ": " + conv + ", "};
 }
 
+// A node of every other kind, in both kinds of types: views and what reads them, constants to be folded, batch norms
+// that are and that stay, and a concat into which its parts are computed.
+Job kinds_job(const std::string& name, Device device) {
+  Graph g;
+  const Value x = g.input("x", {2, 4, 6, 6}), channels = g.parameter("channels", {4});
+  const Value filters = g.permute(g.parameter("filters", {4, 4, 3, 3}), {1, 0, 2, 3});
+  Value y = g.batch_norm(g.conv2d(x, filters, {.padding = 1}), channels, channels, channels, channels);
+  const std::vector<Value> halves = g.split(g.relu(y), 1, {2, 2});
+  y = g.concat({g.softmax(halves[0], 1), g.max_pool2d(halves[1], {.kernel = 3, .stride = 1, .padding = 1})},
+               1);
+  y = g.batch_norm(g.gather(y, 1, {3, 1, 0, 2}), channels, channels, channels, channels);
+  y = g.resize(g.pad(y, {0, 0, 1, 0}, {0, 0, 0, 1}, PadMode::edge),
+               {.size = 6, .mode = ResizeMode::bilinear});
+  const Value narrow = g.cast(y, DType::float16);
+  y = g.add(y, g.cast(g.conv2d(narrow, g.cast(filters, DType::float16), {.padding = 1}), DType::float32));
+  y = g.mul(g.expand(g.global_avg_pool(y), {2, 4, 6, 6}), g.group_norm(y, channels, channels, 2));
+  y = g.where(g.less(y, 0.0f), g.permute(y, {0, 1, 3, 2}), g.slice(y, 2, -1, INT64_MIN, -1));
+  g.output("y", g.sum(g.lrn(g.depth_to_space(y, 2), 1), {3}));
+  return {name,
+          g,
+          {{"channels", uniform({4}, 6, 0.5f, 2)}, {"filters", uniform({4, 4, 3, 3}, 7)}},
+          {{"x", uniform({2, 4, 6, 6}, 8)}},
+          {.device = device, .workspace_bytes = 1 << 20},
+          "in place"};
+}
+
 // Sixteen functions: worth a kernel of its own in float32, a table in float16.
 Job elementwise_job(const std::string& name, int64_t size, DType dtype, const std::string& must_run) {
   Graph g;
@@ -272,7 +298,9 @@ std::vector<Job> jobs() {
           job_of("rows", gpu, Math::tf32, "rows"),
           job_of("window", gpu, Math::fp32, "window"),
           elementwise_job("generated", 1 << 18, DType::float32, "one pass: generated, compiled in"),
-          elementwise_job("table", 1 << 20, DType::float16, "one pass: table")};
+          elementwise_job("table", 1 << 20, DType::float16, "one pass: table"),
+          kinds_job("kinds on the CPU", Device::cpu()),
+          kinds_job("kinds on the GPU", gpu)};
 }
 
 }  // namespace

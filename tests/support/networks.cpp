@@ -139,6 +139,16 @@ Network network_of(const Golden& golden, int64_t batch, DType dtype) {
           std::move(weights)};
 }
 
+Network network_of_ones(const std::string& network, const Shape& images) {
+  Network net{network == "resnet50" ? networks::resnet50(images) : networks::cspdarknet53_mish(images), {}};
+  for (const Node& node : net.graph.nodes()) {
+    if (node.kind != NodeKind::parameter) continue;
+    Tensor& ones = net.weights[node.name] = Tensor::empty(node.outputs[0].shape);
+    for (float& value : ones.floats()) value = 1;
+  }
+  return net;
+}
+
 Value layer_value(const Graph& graph, const std::string& layer) {
   const auto find = [&](std::string_view name) {
     for (size_t i = 0; i < graph.nodes().size(); ++i)

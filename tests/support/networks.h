@@ -46,6 +46,9 @@ std::string wanted_folder();
 /// All of them, or the first of each network. Without zlib none of KataGo's.
 std::vector<Golden> goldens();
 
+/// resnet50 or cspdarknet53_mish for x `images`, with weights of one value: for plans, not for results.
+Network network_of_ones(const std::string& network, const Shape& images);
+
 /// The golden's network for `batch` items, and its weights, rounded to `dtype`.
 Network network_of(const Golden& golden, int64_t batch, DType dtype);
 

@@ -197,6 +197,24 @@ void check_moves(const std::vector<MoveCase>& cases) {
 }  // namespace
 
 TEST_CASE("composed: reshape, flatten, squeeze, unsqueeze, per_channel") { check_moves(reshapes()); }
+
+TEST_CASE(
+    "composed: a vector meets the last axis, and where it has the channels' length the error names "
+    "per_channel") {
+  Graph g;
+  const Value x = g.input("x", {2, 3, 4, 5}), channels = g.input("c", {3}), columns = g.input("w", {5}),
+              other = g.input("o", {7});
+  CHECK_ERROR(g.mul(x, channels), shape_mismatch, "[2, 3, 4, 5]", "[3]", "per_channel()");
+  CHECK_ERROR(g.sub(channels, x), shape_mismatch, "per_channel()");
+  CHECK(g.type(g.mul(x, columns)).shape == Shape{2, 3, 4, 5});
+  CHECK(g.type(g.mul(x, g.per_channel(channels))).shape == Shape{2, 3, 4, 5});
+  try {
+    g.mul(x, other);
+    CHECK(false);
+  } catch (const Error& error) {
+    CHECK(std::string(error.what()).find("per_channel") == std::string::npos);
+  }
+}
 TEST_CASE("composed: tile and expand") { check_moves(repetitions()); }
 TEST_CASE("composed: every order of four axes") { check_moves(permutations()); }
 TEST_CASE("composed: depth_to_space and space_to_depth") { check_moves(blocks()); }

@@ -345,6 +345,18 @@ TEST_CASE("threads: workers round to nearest, whatever the thread did that made 
   CHECK(num_right == 2);
 }
 
+TEST_CASE("threads: parts cover a range once") {
+  ThreadPool pool(3);
+  for (const int64_t count : {0, 1, 7, 8, 9, 100}) {
+    std::vector<int> visits(static_cast<size_t>(count));
+    parallel_parts(&pool, count, 8, [&](int64_t first, int64_t last) {
+      if (first % 8 != 0 || last - first > 8) return;  // seen as places left out
+      for (int64_t i = first; i < last; ++i) ++visits[static_cast<size_t>(i)];
+    });
+    CHECK(std::ranges::count(visits, 1) == count);
+  }
+}
+
 TEST_CASE("threads: SOLDER_THREADS and a limit") {
   {
     const EnvironmentVariable unset("SOLDER_THREADS", nullptr);

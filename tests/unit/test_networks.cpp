@@ -16,6 +16,11 @@ namespace {
 
 bool has_gpu() { return Device::best().is_cuda(); }
 
+std::vector<Device> devices() {
+  if (has_gpu()) return {Device::cpu(), Device::cuda(0)};
+  return {Device::cpu()};
+}
+
 // Under compute-sanitizer a network takes hours.
 bool is_sanitized() { return std::getenv("SOLDER_SANITIZED") != nullptr; }
 
@@ -85,6 +90,32 @@ TEST_CASE("networks: the goldens that are prepared are the ones asked for" * doc
   INFO("make models prepares those of SOLDER_GOLDENS_DIR, or else the repository's");
   CHECK(prepared_folder() == wanted_folder());
   CHECK(!goldens().empty());
+}
+
+TEST_CASE(
+    "networks: concats and slices copy nothing, and activations, norms and residuals are no nodes of their "
+    "own") {
+  for (const char* network : {"resnet50", "cspdarknet53_mish"}) {
+    for (const int64_t batch : {1, 2}) {
+      const Network net = network_of_ones(network, {batch, 3, 64, 64});
+      for (const Device device : devices()) {
+        const Model model = compile(net.graph, net.weights, {.device = device});
+        std::string running;  // beside convolutions, products, pools and means
+        int num_concats = 0;
+        for (size_t i = 0; i < model.nodes().size(); ++i) {
+          const Node& node = model.graph().nodes()[i];
+          const std::string& path = model.nodes()[i].path;
+          if (node.kind == NodeKind::elementwise) running += " " + node.name;
+          if (node.kind != NodeKind::concat) continue;
+          ++num_concats;
+          if (path != "in place") running += " " + node.name + " (" + path + ")";
+        }
+        INFO(network, ", batch ", batch, ", ", to_string(device));
+        CHECK(num_concats == (std::string(network) == "resnet50" ? 0 : 5));
+        CHECK(running == "");
+      }
+    }
+  }
 }
 
 NETWORK_TEST_CASE("outputs in float32 on the CPU") {

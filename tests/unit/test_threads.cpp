@@ -78,7 +78,9 @@ TEST_CASE("threads: the CPU's give the same bits whatever their number, in sessi
   g.output("y", g.tanh(g.matmul(conv, g.parameter("m", {41, 70}))));
   const TensorMap weights{{"w", uniform({50, 24, 3, 3}, 5)}, {"m", uniform({41, 70}, 6)}};
   const Tensor image = uniform({3, 24, 40, 41}, 7);
-  const auto model = [&](int threads) { return compile(g, weights, {.device = Device::cpu(), .threads = threads}); };
+  const auto model = [&](int threads) {
+    return compile(g, weights, {.device = Device::cpu(), .threads = threads});
+  };
   const Tensor expected = model(1).session().run({{"x", image}}).at("y");
   for (const int threads : {0, 2, 3, 8}) {
     CAPTURE(threads);
