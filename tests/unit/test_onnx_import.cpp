@@ -134,22 +134,24 @@ TEST_CASE("onnx import: names") {
 
 TEST_CASE("onnx import: open extents need shapes, and the message lists the inputs") {
   File file{.nodes = {node("Add", {"left", "right"}, {"y"})},
-            .inputs = {value_info("left", {-1, 3}), value_info("right", {-1, 3})},
+            .inputs = {value_info("left", {-1, 3}), value_info("right", {1, -1})},
             .outputs = {value_info("y", {-1, 3})}};
   CHECK_ERROR(parse(file), invalid_argument, "left", "right", "3", "shapes");
-  const OnnxNet net = parse(file, {.shapes = {{"left", {2, 3}}, {"right", {2, 3}}}});
+  const OnnxNet net = parse(file, {.shapes = {{"left", {2, 3}}, {"right", {1, 3}}}});
   CHECK(net.outputs.at(0).type == TensorType{{2, 3}});
   CHECK_ERROR(parse(file, {.shapes = {{"left", {2, 3}}}}), invalid_argument, "right");
   // A contradiction of what the file fixes, a wrong rank, an extent that is none, a name that is no input.
-  CHECK_ERROR(parse(file, {.shapes = {{"left", {2, 4}}, {"right", {2, 4}}}}), shape_mismatch, "left", "3",
-              "4");
-  CHECK(parse(file, {.shapes = {{"left", {2, 4}}, {"right", {2, 4}}}, .override_fixed = true})
-            .outputs[0]
-            .type.shape == Shape{2, 4});
-  CHECK_ERROR(parse(file, {.shapes = {{"left", {2, 3, 1}}, {"right", {2, 3}}}}), shape_mismatch, "left");
-  CHECK_ERROR(parse(file, {.shapes = {{"left", {-2, 3}}, {"right", {2, 3}}}}), invalid_argument, "left");
-  CHECK_ERROR(parse(file, {.shapes = {{"left", {2, 3}}, {"right", {2, 3}}, {"middle", {1}}}}),
-              invalid_argument, "middle", "left");
+  const OnnxOptions other{.shapes = {{"left", {2, 4}}, {"right", {1, 4}}}};
+  CHECK_ERROR(parse(file, other), shape_mismatch, "left", "3", "4");
+  CHECK(parse(file, {.shapes = other.shapes, .override_fixed = true}).outputs[0].type.shape == Shape{2, 4});
+  CHECK_ERROR(parse(file, {.shapes = {{"left", {2, 3, 1}}, {"right", {1, 3}}}}), shape_mismatch, "left");
+  CHECK_ERROR(parse(file, {.shapes = {{"left", {-2, 3}}, {"right", {1, 3}}}}), invalid_argument, "left");
+  CHECK_ERROR(parse(file, {.shapes = {{"left", {2, 3}}, {"right", {1, 3}}, {"middle", {1}}}}),
+              invalid_argument, "middle");
+  // One name is one extent.
+  file.inputs[1] = value_info("right", {-1, 3});
+  CHECK(parse(file, {.shapes = {{"left", {2, 3}}}}).inputs.at(1).type.shape == Shape{2, 3});
+  CHECK_ERROR(parse(file, {.shapes = {{"left", {2, 3}}, {"right", {1, 3}}}}), shape_mismatch, "right");
   // dim_value -1, as some tools write it, is open too.
   Message dim, shape, tensor_type, type, info;
   shape.message(1, dim.integer(1, -1));
