@@ -100,14 +100,15 @@ void check_models(const CompileOptions& options, bool all) {
       CHECK(!golden.outputs().empty());
       for (const std::string& output : golden.outputs()) {
         const double error = relative_error(golden, output, results.at(output));
-        INFO(to_string(options.math), ", ", to_string(options.device), ": ", output, " is off by ", error);
+        INFO(std::string(to_string(options.math)), ", ", to_string(options.device), ": ", output,
+             " is off by ", error);
         CHECK(error <= golden.bound(output, options.math));
         if (all_models())
-          MESSAGE(name, ", ", to_string(options.math), ", ", to_string(options.device), ": ", output,
-                  ": relative error ", error);
+          MESSAGE(name, ", ", std::string(to_string(options.math)), ", ", to_string(options.device), ": ",
+                  output, ": relative error ", error);
       }
     } catch (const Error& error) {
-      FAIL_CHECK(error.what());
+      FAIL_CHECK(std::string(error.what()));
     }
   }
 }
