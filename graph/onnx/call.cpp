@@ -29,6 +29,17 @@ OnnxItem& OnnxCall::item(size_t i) {
 Value OnnxCall::value(size_t i) { return import_.value_of(item(i)); }
 Value OnnxCall::value(size_t i, DType dtype) { return graph().cast(value(i), dtype); }
 
+Value OnnxCall::number(size_t i, DType dtype) {
+  if (!item(i).is_known() || is_real(type(i))) return value(i, dtype);
+  OnnxItem converted{.type = onnx_type(dtype), .shape = shape(i), .name = item(i).name};
+  OnnxConstant elements = constant(i, "it");
+  elements.type = converted.type;
+  for (const int64_t each : elements.ints) elements.reals.push_back(static_cast<double>(each));
+  elements.ints.clear();
+  converted.constant = std::make_shared<const OnnxConstant>(std::move(elements));
+  return import_.value_of(converted);
+}
+
 const OnnxConstant& OnnxCall::constant(size_t i, const char* what) {
   ONNX_REQUIRE(item(i).is_known(), what, " (input ", i, ") is computed at run time");
   return import_.constant_of(item(i));
@@ -168,11 +179,6 @@ void OnnxCall::give_view(size_t i, Shape shape) {
     view.stored = std::make_shared<const OnnxTensor>(std::move(stored));
   }
   give(std::move(view));
-}
-
-void OnnxCall::require_single_output(size_t first) {
-  for (size_t i = first; i < node_.outputs.size(); ++i)
-    ONNX_REQUIRE(node_.outputs[i].empty(), "output ", i, " is asked for");
 }
 
 Value OnnxCall::filled(const Shape& shape, DType dtype, float value) {

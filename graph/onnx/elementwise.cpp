@@ -76,7 +76,7 @@ void multiply(OnnxCall& call) {
 void power(OnnxCall& call) {
   Graph& graph = call.graph();
   const auto exponent = call.scalar(1, call.shape(0).size());
-  if (!exponent) return call.give(graph.pow(call.value(0), call.value(1, graph.type(call.value(0)).dtype)));
+  if (!exponent) return call.give(graph.pow(call.value(0), call.number(1, graph.type(call.value(0)).dtype)));
   if (*exponent == 2) return call.give(graph.square(call.value(0)));
   call.give(graph.pow(call.value(0), static_cast<float>(*exponent)));
 }
@@ -194,11 +194,10 @@ void cast_like(OnnxCall& call) {
   cast_to(call, call.type(1));
 }
 
-// Dropout's second result would be a mask.
+// Dropout's second result is what it kept: all.
 void identity(OnnxCall& call) {
   if (call.node().op == "Dropout") {
     call.ignore("ratio"), call.ignore("seed"), call.ignore("is_test");
-    call.require_single_output();
     if (call.has(2)) {
       const auto trains = call.scalar(2, 1);
       ONNX_REQUIRE(trains && *trains == 0, "training_mode may be true");
@@ -207,6 +206,12 @@ void identity(OnnxCall& call) {
   // A weight of two names is one parameter.
   if (is_real(call.type(0)) && num_elements(call.shape(0)) > kMostFoldedElems) call.value(0);
   call.give(call.item(0));
+  if (call.num_outputs() < 2 || call.node().outputs[1].empty()) return;
+  const Value one = call.filled(Shape(call.shape(0).size(), 1), DType::float32, 1);
+  call.give(OnnxItem{.type = OnnxType::boolean,
+                     .shape = call.shape(0),
+                     .value = call.graph().expand(one, call.shape(0))},
+            1);
 }
 
 constexpr OnnxRow kRows[] = {

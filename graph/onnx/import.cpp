@@ -37,6 +37,7 @@ OnnxNet OnnxImport::run() {
   add_initializers(file_.graph());
   declare_inputs();
   add_nodes(file_.graph().nodes);
+  for (const OnnxDeclared& output : file_.graph().outputs) note_reading(output.name);
   if (problems_.empty()) add_outputs();
   report();
   return std::move(net_);
@@ -179,6 +180,7 @@ void OnnxImport::add_node(const OnnxNode& node) {
   bool is_broken_input = false;
   for (const std::string& name : node.inputs) {
     if (name.empty()) continue;
+    note_reading(name);
     is_broken_input |= is_broken(name);
     SOLDER_REQUIRE(is_broken(name) || find(name) != nullptr, io, file_.name(), ": node ", quote_name(label),
                    " (", node.op, ") reads ", quote_name(name), ", which nothing before it makes");
@@ -220,8 +222,12 @@ void OnnxImport::call_row(const OnnxNode& node) {
     row->import(call);
   }
   call.finish();
-  for (const std::string& name : node.outputs)
-    SOLDER_REQUIRE(name.empty() || scopes_.back().contains(name), unsupported, "output ", quote_name(name));
+  for (size_t i = 0; i < node.outputs.size(); ++i) {
+    const std::string& name = node.outputs[i];
+    if (name.empty() || scopes_.back().contains(name)) continue;
+    absent_[name] = {node.op, call.label(), i};
+    broken_.insert(name);
+  }
 }
 
 void OnnxImport::inline_if(OnnxCall& call) {
@@ -276,6 +282,14 @@ void OnnxImport::add_problem(const std::string& op, const std::string& reason, E
   Problem& problem = problems_[found->second];
   ++problem.count;
   if (problem.names.size() < kMostNames) problem.names.push_back(quote_name(name));
+}
+
+void OnnxImport::note_reading(const std::string& name) {
+  const auto absent = absent_.find(name);
+  if (absent == absent_.end()) return;
+  const auto& [op, label, output] = absent->second;
+  add_problem(op, str("its output ", output, " is read"), ErrorKind::unsupported, label);
+  absent_.erase(absent);
 }
 
 void OnnxImport::report() {

@@ -52,7 +52,8 @@ class OnnxCall {
 
   /// In the graph: constants become parameters. Error(unsupported) on integers.
   Value value(size_t i);
-  Value value(size_t i, DType dtype);  ///< the same, cast
+  Value value(size_t i, DType dtype);   ///< the same, cast
+  Value number(size_t i, DType dtype);  ///< the same; known integers are rounded to `dtype`
   /// Known at import; Error(unsupported) saying that solder needs to know `what`.
   const OnnxConstant& constant(size_t i, const char* what);
   std::vector<int64_t> integers(size_t i, const char* what);
@@ -83,8 +84,6 @@ class OnnxCall {
   void give(OnnxItem item, size_t output = 0);
   /// Input i with the same elements under another shape, known or not.
   void give_view(size_t i, Shape shape);
-  /// Error(unsupported) where a result from `first` on has a name.
-  void require_single_output(size_t first = 1);
   size_t num_outputs() const { return node_.outputs.size(); }
 
   /// Worked out here: a new parameter of these elements, all `value`.
@@ -136,6 +135,12 @@ class OnnxImport {
     int64_t count = 0;
   };
 
+  // A result that its row does not give; an error where something reads it.
+  struct Absent {
+    std::string op, label;
+    size_t output;
+  };
+
   void declare_inputs();
   Shape bound_shape(const OnnxDeclared& input, std::vector<std::string>* open);
   bool bind_value(const OnnxDeclared& input);
@@ -146,6 +151,7 @@ class OnnxImport {
   void inline_if(OnnxCall& call);
   void add_outputs();
   void report();
+  void note_reading(const std::string& name);
   void add_problem(const std::string& op, const std::string& reason, ErrorKind kind, const std::string& name);
 
   OnnxItem* find(const std::string& name);
@@ -160,6 +166,7 @@ class OnnxImport {
   OnnxNet net_;
   std::vector<std::unordered_map<std::string, OnnxItem>> scopes_;
   std::set<std::string> broken_;
+  std::map<std::string, Absent> absent_;
   std::map<std::string, int64_t> extents_;  // of named open ones
   std::set<std::string> given_names_;       // of inputs and parameters
   std::vector<Problem> problems_;

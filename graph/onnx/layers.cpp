@@ -27,8 +27,9 @@ void pad_to(const std::vector<int64_t>& wanted, const Shape& x, const Pair& extr
             OnnxWindow* window) {
   const auto split = [&](int64_t extent, int64_t size, int64_t stride, int64_t reach, int64_t more,
                          int64_t* before, int64_t* after) {
-    const int64_t total = std::max<int64_t>(stride * (extent - 1) + more + reach - size, 0);
-    *before = is_upper ? total / 2 : total - total / 2;
+    const int64_t total = stride * (extent - 1) + more + reach - size;
+    // What is missing comes behind.
+    *before = total < 0 ? 0 : is_upper ? total / 2 : total - total / 2;
     *after = total - *before;
   };
   Padding& padding = window->padding;
@@ -118,7 +119,6 @@ void gemm(OnnxCall& call) {
 
 void pool(OnnxCall& call) {
   const bool is_max = call.node().op == "MaxPool";
-  call.require_single_output();
   if (is_max) call.only("storage_order", 0);
   Graph& graph = call.graph();
   const OnnxWindow window = window_of(call);
@@ -146,7 +146,6 @@ void batch_norm(OnnxCall& call) {
   call.ignore("momentum");
   call.only("training_mode", 0);
   call.only("spatial", 1);
-  call.require_single_output();
   const DType dtype = dtype_at(call, 0);
   call.give(call.graph().batch_norm(call.value(0), call.value(1, dtype), call.value(2, dtype),
                                     call.value(3, dtype), call.value(4, dtype), call.real("epsilon", 1e-5f)));
@@ -177,7 +176,6 @@ void group_norm(OnnxCall& call) {
 
 void layer_norm(OnnxCall& call) {
   Graph& graph = call.graph();
-  call.require_single_output();
   ONNX_REQUIRE(call.integer("stash_type", 1) == 1, "stash_type");
   const int axis = as_axis(call.integer("axis", -1), call.rank(0));
   const Shape& x = call.shape(0);
@@ -189,8 +187,16 @@ void layer_norm(OnnxCall& call) {
   };
   const Value bias =
       call.has(2) ? expanded(2) : graph.expand(call.filled(Shape(over.size(), 1), dtype, 0), over);
-  call.give(graph.layer_norm(call.value(0), expanded(1), bias, static_cast<int>(over.size()),
-                             call.real("epsilon", 1e-5f)));
+  const float epsilon = call.real("epsilon", 1e-5f);
+  call.give(graph.layer_norm(call.value(0), expanded(1), bias, static_cast<int>(over.size()), epsilon));
+  // Mean and 1 / standard deviation, of which training is fond.
+  if (call.num_outputs() < 2) return;
+  std::vector<int> axes;
+  for (int each = axis; each < call.rank(0); ++each) axes.push_back(each);
+  const Value wide = call.value(0, DType::float32), mean = graph.mean(wide, axes, true);
+  call.give(mean, 1);
+  const Value variance = graph.mean(graph.square(graph.sub(wide, mean)), axes, true);
+  call.give(graph.rsqrt(graph.add(variance, epsilon)), 2);
 }
 
 void lrn(OnnxCall& call) {

@@ -10,11 +10,19 @@
 namespace solder {
 namespace {
 
-// Of each axis of x: what it becomes.
+// What an axis becomes.
 struct Target {
-  int64_t size = 0;  // 0: as the scale has it
-  double scale = 1;
+  int64_t size = 0;
+  double scale = 0;  // by which coordinates are worked out; 0: that of the extents
 };
+
+// floor(extent * scale) as exporters and other runtimes work it out, in float32: 3 times 1.6666666 is 5. Where it is a
+// whole number, coordinates are those of the extents: 0.33333334 is meant to be a third.
+Target scaled(int64_t extent, double scale) {
+  const float size = static_cast<float>(extent) * static_cast<float>(scale);
+  SOLDER_REQUIRE(size < 0x1p31f, io, extent, " times ", scale, " is too large");
+  return {static_cast<int64_t>(size), std::floor(size) == size ? 0 : scale};
+}
 
 // x's `axes`, one or two that ascend, as rows and columns of one image.
 Value resize_axes(OnnxCall& call, const std::vector<Target>& targets, ResizeOptions options) {
@@ -22,7 +30,7 @@ Value resize_axes(OnnxCall& call, const std::vector<Target>& targets, ResizeOpti
   const Shape x = call.shape(0);
   std::vector<int> axes, order;
   for (size_t axis = 0; axis < x.size(); ++axis) {
-    const bool changes = targets[axis].size > 0 ? targets[axis].size != x[axis] : targets[axis].scale != 1;
+    const bool changes = targets[axis].size != x[axis] || targets[axis].scale != 0;
     (changes ? axes : order).push_back(static_cast<int>(axis));
   }
   if (axes.empty()) return call.value(0);
@@ -30,12 +38,11 @@ Value resize_axes(OnnxCall& call, const std::vector<Target>& targets, ResizeOpti
   // Images as they are, where their rows or columns alone change.
   if (x.size() == 4 && axes[0] >= 2) axes = {2, 3}, order = {0, 1};
   order.insert(order.end(), axes.begin(), axes.end());
-  const Target rows = axes.size() == 2 ? targets[static_cast<size_t>(axes[0])] : Target{};
+  const Target rows = axes.size() == 2 ? targets[static_cast<size_t>(axes[0])] : Target{1, 0};
   const Target columns = targets[static_cast<size_t>(axes.back())];
   const bool is_image = x.size() == 4 && axes.size() == 2;
   options.size = {rows.size, columns.size};
-  options.scale = {rows.size > 0 && rows.scale == 1 ? 0 : rows.scale,
-                   columns.size > 0 && columns.scale == 1 ? 0 : columns.scale};
+  options.scale = {rows.scale, columns.scale};
   const bool is_ordered = std::ranges::is_sorted(order);
   Value image = is_ordered ? call.value(0) : graph.permute(call.value(0), order);
   const Shape moved = graph.type(image).shape;
@@ -113,6 +120,19 @@ void keep_aspect_ratio(const Shape& x, const std::vector<int>& axes, const std::
   }
 }
 
+// The standard aligns corners with extent * scale, whole or not; where it is not, that is a scale from the first corner.
+void align_fractions(const Shape& x, std::vector<Target>* targets, ResizeCoordinates* coordinates) {
+  if (std::ranges::all_of(*targets, [](const Target& each) { return each.scale == 0; })) return;
+  *coordinates = ResizeCoordinates::asymmetric;
+  for (size_t axis = 0; axis < x.size(); ++axis) {
+    Target& target = (*targets)[axis];
+    if (target.scale == 0 && target.size == x[axis]) continue;
+    const double in = static_cast<double>(x[axis]);
+    const double out = target.scale == 0 ? static_cast<double>(target.size) : in * target.scale;
+    target.scale = in > 1 && out > 1 ? (out - 1) / (in - 1) : 1;
+  }
+}
+
 void resize(OnnxCall& call) {
   const Shape& x = call.shape(0);
   call.ignore("cubic_coeff_a"), call.ignore("extrapolation_value");  // of modes that are refused
@@ -120,11 +140,13 @@ void resize(OnnxCall& call) {
   std::vector<int> axes(x.size());
   std::iota(axes.begin(), axes.end(), 0);
   if (call.has_attribute("axes")) axes = as_axes(call.integers("axes"), call.rank(0));
-  std::vector<Target> targets(x.size());
+  std::vector<Target> targets;
+  for (const int64_t extent : x) targets.push_back({extent, 0});
   const std::vector<double> scales = scales_at(call, call.opset() < 11 ? 1 : 2);
   if (!scales.empty()) {
     SOLDER_REQUIRE(scales.size() == axes.size(), io, scales.size(), " scales for ", axes.size(), " axes");
-    for (size_t i = 0; i < axes.size(); ++i) targets[static_cast<size_t>(axes[i])].scale = scales[i];
+    for (size_t i = 0; i < axes.size(); ++i)
+      targets[static_cast<size_t>(axes[i])] = scaled(x[static_cast<size_t>(axes[i])], scales[i]);
   } else {
     const std::vector<int64_t> sizes = call.integers(3, "the sizes");
     SOLDER_REQUIRE(sizes.size() == axes.size(), io, sizes.size(), " sizes for ", axes.size(), " axes");
@@ -135,9 +157,10 @@ void resize(OnnxCall& call) {
   }
   const std::string policy = call.text("keep_aspect_ratio_policy", "stretch");
   if (scales.empty() && policy != "stretch") keep_aspect_ratio(x, axes, policy, &targets);
-  call.give(resize_axes(
-      call, targets,
-      {.mode = mode_of(call), .coordinates = coordinates_of(call), .rounding = rounding_of(call)}));
+  ResizeCoordinates coordinates = coordinates_of(call);
+  if (coordinates == ResizeCoordinates::align_corners) align_fractions(x, &targets, &coordinates);
+  call.give(resize_axes(call, targets,
+                        {.mode = mode_of(call), .coordinates = coordinates, .rounding = rounding_of(call)}));
 }
 
 void upsample(OnnxCall& call) {
@@ -149,7 +172,7 @@ void upsample(OnnxCall& call) {
   std::vector<Target> targets;
   for (const double scale : scales) {
     SOLDER_REQUIRE(scale > 0 && std::isfinite(scale), io, "a scale is ", scale);
-    targets.push_back({.scale = scale});
+    targets.push_back(scaled(call.shape(0)[targets.size()], scale));
   }
   call.give(resize_axes(call, targets,
                         {.mode = mode_of(call),
