@@ -49,7 +49,7 @@ std::vector<int64_t> split_sizes(OnnxCall& call, int axis) {
   const int64_t parts = call.opset() >= 18 ? call.integer("num_outputs", count) : count;
   const int64_t extent = call.shape(0)[static_cast<size_t>(axis)];
   SOLDER_REQUIRE(parts == count && parts > 0, io, "num_outputs is ", parts, "; there are ", count);
-  const int64_t size = (extent + parts - 1) / parts;
+  const int64_t size = extent / parts + (extent % parts != 0);
   SOLDER_REQUIRE(call.opset() >= 18 || extent % parts == 0, io, "axis ", axis, " of ",
                  to_string(call.shape(0)), " has no ", parts, " equal parts");
   std::vector<int64_t> sizes(static_cast<size_t>(parts), size);
@@ -75,34 +75,36 @@ namespace {
 
 constexpr int64_t kMostStep = int64_t{1} << 31;
 
-std::vector<int64_t> checked(std::vector<int64_t> given, size_t count, int64_t fallback, int64_t least,
-                             const char* what) {
-  if (given.empty()) given.assign(count, fallback);
-  SOLDER_REQUIRE(given.size() == count, io, what, " has ", given.size(), " numbers; x needs ", count);
-  for (const int64_t each : given) SOLDER_REQUIRE(each >= least && each < kMostStep, io, what, " has ", each);
-  return given;
-}
-
 Pair as_pair(const std::vector<int64_t>& numbers) {
   return numbers.size() == 1 ? Pair(1, numbers[0]) : Pair(numbers[0], numbers[1]);
 }
 
 }  // namespace
 
+std::vector<int64_t> numbers_of(std::vector<int64_t> given, size_t count, int64_t fallback, int64_t least,
+                                const char* what) {
+  if (given.empty()) given.assign(count, fallback);
+  SOLDER_REQUIRE(given.size() == count, io, what, " has ", given.size(), " numbers; x needs ", count);
+  for (const int64_t each : given) SOLDER_REQUIRE(each >= least && each < kMostStep, io, what, " has ", each);
+  return given;
+}
+
 OnnxWindow window_of(OnnxCall& call, std::vector<int64_t> kernel) {
   const Shape& x = call.shape(0);
   ONNX_REQUIRE(x.size() == 3 || x.size() == 4, "of ", to_string(x),
                "; solder has windows of one and two axes");
   const size_t count = x.size() - 2;
+  for (const int64_t extent : x)
+    ONNX_REQUIRE(extent < kMostStep, "of ", to_string(x), "; extents are below 2^31");
   const std::vector<int64_t> said = call.integers("kernel_shape");
   SOLDER_REQUIRE(kernel.empty() || said.empty() || said == kernel, io, "kernel_shape ",
                  to_string(Shape(said)), " is not that of the weights, ", to_string(Shape(kernel)));
   if (kernel.empty()) kernel = said;
   SOLDER_REQUIRE(!kernel.empty(), io, "kernel_shape is missing");
-  kernel = checked(kernel, count, 1, 1, "kernel_shape");
-  const std::vector<int64_t> strides = checked(call.integers("strides"), count, 1, 1, "strides");
-  const std::vector<int64_t> dilations = checked(call.integers("dilations"), count, 1, 1, "dilations");
-  std::vector<int64_t> pads = checked(call.integers("pads"), 2 * count, 0, -kMostStep, "pads");
+  kernel = numbers_of(kernel, count, 1, 1, "kernel_shape");
+  const std::vector<int64_t> strides = numbers_of(call.integers("strides"), count, 1, 1, "strides");
+  const std::vector<int64_t> dilations = numbers_of(call.integers("dilations"), count, 1, 1, "dilations");
+  std::vector<int64_t> pads = numbers_of(call.integers("pads"), 2 * count, 0, -kMostStep, "pads");
   const std::string rule = call.text("auto_pad", "NOTSET");
   ONNX_REQUIRE(rule == "NOTSET" || rule == "VALID" || rule == "SAME_UPPER" || rule == "SAME_LOWER",
                "auto_pad = ", rule);
@@ -110,7 +112,7 @@ OnnxWindow window_of(OnnxCall& call, std::vector<int64_t> kernel) {
   if (rule != "NOTSET") pads.assign(2 * count, 0);
   window.is_same = rule.starts_with("SAME");
   for (size_t i = 0; i < count && window.is_same; ++i) {
-    const int64_t outputs = (x[i + 2] + strides[i] - 1) / strides[i];
+    const int64_t outputs = x[i + 2] / strides[i] + (x[i + 2] % strides[i] != 0);
     const int64_t reach = (kernel[i] - 1) * dilations[i] + 1;
     const int64_t total = std::max<int64_t>((outputs - 1) * strides[i] + reach - x[i + 2], 0);
     pads[i] = rule == "SAME_UPPER" ? total / 2 : total - total / 2;

@@ -27,6 +27,10 @@ OnnxConstant fill_value(OnnxCall& call);
 /// Transpose's, reversed where none are given.
 std::vector<int> permutation(OnnxCall& call);
 
+/// `given`, or else `count` times the fallback; Error(io) unless there are `count`, from `least` to below 2^31.
+std::vector<int64_t> numbers_of(std::vector<int64_t> given, size_t count, int64_t fallback, int64_t least,
+                                const char* what);
+
 /// Windows of convolutions and pools over the last one or two axes: kernel_shape, strides, dilations, pads, auto_pad.
 struct OnnxWindow {
   Pair kernel = 1, stride = 1, dilation = 1;

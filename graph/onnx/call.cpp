@@ -143,6 +143,7 @@ void OnnxCall::give_truth(Value value) {
 }
 
 void OnnxCall::give(OnnxConstant constant, size_t output) {
+  import_.charge(constant.size());
   OnnxItem item{.type = constant.type, .shape = constant.shape};
   item.constant = std::make_shared<const OnnxConstant>(std::move(constant));
   give(std::move(item), output);
@@ -163,13 +164,16 @@ void OnnxCall::give_view(size_t i, Shape shape) {
   if (num_elements(shape) != num_elements(from.shape))
     fail(ErrorKind::shape_mismatch, str(to_string(from.shape), " has ", num_elements(from.shape),
                                         " elements; they do not fill ", to_string(shape)));
-  if (!from.is_known()) {
+  // Large weights are one parameter under all their shapes.
+  const bool is_large = is_real(from.type) && num_elements(shape) > kMostFoldedElems;
+  if (!from.is_known() || is_large) {
     OnnxItem view{.type = from.type, .shape = shape};
     view.value = reshape(value(i), shape);
     return give(std::move(view));
   }
   OnnxItem view{.type = from.type, .shape = shape};
   if (from.constant) {
+    import_.charge(num_elements(shape));
     OnnxConstant constant = *from.constant;
     constant.shape = shape;
     view.constant = std::make_shared<const OnnxConstant>(std::move(constant));

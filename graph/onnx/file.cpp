@@ -175,8 +175,8 @@ OnnxAttribute OnnxFile::read_attribute(ByteRange message) {
       }
       case 8:
         fields.each_integer([&](int64_t each) {
-          SOLDER_REQUIRE(attribute.integers.size() < size_t{1} << 20, unsupported, name(), ": attribute ",
-                         quote_name(attribute.name), " has more than 2^20 elements");
+          SOLDER_REQUIRE(attribute.integers.size() < size_t{1} << 16, unsupported, name(), ": attribute ",
+                         quote_name(attribute.name), " has more than 2^16 elements");
           attribute.integers.push_back(each);
         });
         kind = 7;

@@ -116,7 +116,9 @@ void range(OnnxCall& call) {
     if (start.is_real())
       result.reals.push_back(from + static_cast<double>(i) * by);
     else
-      result.ints.push_back(start.ints[0] + i * delta.ints[0]);
+      result.ints.push_back(
+          static_cast<int64_t>(static_cast<uint64_t>(start.ints[0]) +
+                               static_cast<uint64_t>(i) * static_cast<uint64_t>(delta.ints[0])));
   result.shape = {result.size()};
   call.give(std::move(result));
 }

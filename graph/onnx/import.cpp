@@ -200,7 +200,8 @@ void OnnxImport::add_node(const OnnxNode& node) {
       const std::string text = error.what(), prefix = str(to_string(kind), ": ");
       reason = text.starts_with(prefix) ? text.substr(prefix.size()) : text;
     }
-  if (!reason.empty()) add_problem(node.op, reason, kind, label);
+  if (!reason.empty())
+    add_problem(find_row(node.op) != nullptr ? node.op : quote_name(node.op), reason, kind, label);
   for (const std::string& name : node.outputs)
     if (!name.empty()) broken_.insert(name);
 }

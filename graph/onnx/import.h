@@ -158,12 +158,14 @@ class OnnxImport {
   bool is_broken(const std::string& name) const { return broken_.contains(name); }
   void define(const std::string& name, OnnxItem item);
   Value value_of(OnnxItem& item);
+  void charge(int64_t elems);  // of tensors worked out
   const OnnxConstant& constant_of(OnnxItem& item);
   std::string parameter_name(const std::string& wanted);
 
   OnnxFile& file_;
   const OnnxOptions& options_;
   OnnxNet net_;
+  int64_t folded_elems_ = 0;
   std::vector<std::unordered_map<std::string, OnnxItem>> scopes_;
   std::set<std::string> broken_;
   std::map<std::string, Absent> absent_;

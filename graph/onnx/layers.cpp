@@ -47,17 +47,16 @@ void conv_transpose(OnnxCall& call) {
                to_string(x_shape), " and ", to_string(w_shape), "; solder has them of one and two axes");
   OnnxWindow window = window_of(call, {w_shape.begin() + 2, w_shape.end()});
   const size_t count = x_shape.size() - 2;
-  std::vector<int64_t> extra = call.integers("output_padding"), wanted = call.integers("output_shape");
-  if (extra.empty()) extra.assign(count, 0);
-  SOLDER_REQUIRE(extra.size() == count, io, "output_padding has ", extra.size(), " numbers; x needs ", count);
+  const std::vector<int64_t> extra =
+      numbers_of(call.integers("output_padding"), count, 0, 0, "output_padding");
+  std::vector<int64_t> wanted = call.integers("output_shape");
   if (wanted.size() == x_shape.size()) wanted.erase(wanted.begin(), wanted.begin() + 2);
   if (wanted.empty() && window.is_same)
     for (size_t i = 0; i < count; ++i)
       wanted.push_back(x_shape[i + 2] * (count == 1 || i == 1 ? window.stride.w : window.stride.h));
   const Pair more = count == 1 ? Pair(0, extra[0]) : Pair(extra[0], extra[1]);
   if (!wanted.empty()) {
-    SOLDER_REQUIRE(wanted.size() == count, io, "output_shape has ", wanted.size(), " numbers; x needs ",
-                   count);
+    wanted = numbers_of(wanted, count, 0, 0, "output_shape");
     pad_to(wanted, x_shape, more, call.text("auto_pad", "NOTSET") == "SAME_UPPER", &window);
   }
   ConvTranspose2dOptions options{window.stride, window.padding, more, window.dilation,

@@ -23,10 +23,17 @@ std::string OnnxImport::parameter_name(const std::string& wanted) {
   return name;
 }
 
+void OnnxImport::charge(int64_t elems) {
+  folded_elems_ += elems;
+  ONNX_REQUIRE(folded_elems_ <= 2 * file_.num_bytes() + (int64_t{1} << 20),
+               "tensors worked out at import have too many elements, all together");
+}
+
 const OnnxConstant& OnnxImport::constant_of(OnnxItem& item) {
   if (!item.constant) {
-    ONNX_REQUIRE(num_elements(item.shape) <= int64_t{1} << 22, to_string(item.shape),
+    ONNX_REQUIRE(num_elements(item.shape) <= int64_t{1} << 20, to_string(item.shape),
                  " has too many elements to be ", "looked at");
+    charge(num_elements(item.shape));
     item.constant = std::make_shared<const OnnxConstant>(file_.load_constant(*item.stored, item.name));
   }
   return *item.constant;
@@ -36,6 +43,8 @@ Value OnnxImport::value_of(OnnxItem& item) {
   if (item.value) return *item.value;
   ONNX_REQUIRE(is_real(item.type) || item.type == OnnxType::boolean, to_string(item.type), " tensor ",
                to_string(item.shape), "; solder computes with float types alone");
+  // A large one that lies in the file is loaded once; the others may be many from few bytes.
+  if (item.constant || num_elements(item.shape) <= kMostFoldedElems) charge(num_elements(item.shape));
   Tensor tensor;
   if (item.stored && !item.constant) {
     tensor = file_.load(*item.stored, item.name);

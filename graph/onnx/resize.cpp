@@ -115,8 +115,9 @@ void keep_aspect_ratio(const Shape& x, const std::vector<int>& axes, const std::
   for (const int axis : axes) {
     Target& target = (*targets)[static_cast<size_t>(axis)];
     target.scale = scale;
-    target.size =
-        static_cast<int64_t>(std::floor(scale * static_cast<double>(x[static_cast<size_t>(axis)]) + 0.5));
+    const double size = std::floor(scale * static_cast<double>(x[static_cast<size_t>(axis)]) + 0.5);
+    SOLDER_REQUIRE(size < 0x1p31, io, "a size is ", size);
+    target.size = static_cast<int64_t>(size);
   }
 }
 

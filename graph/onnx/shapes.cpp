@@ -127,7 +127,8 @@ void gather(OnnxCall& call) {
   shape.insert(shape.end(), indices.shape.begin(), indices.shape.end());
   shape.insert(shape.end(), x.begin() + axis + 1, x.end());
   const bool is_one = indices.ints.size() == 1;
-  const int64_t first = is_one ? (indices.ints[0] + extent) % extent : 0;
+  int64_t first = is_one ? indices.ints[0] : 0;
+  if (first < 0) first += extent;
   const Value taken = is_one ? graph.slice(call.value(0), axis, first, first + 1)
                              : graph.gather(call.value(0), axis, indices.ints);
   call.give(call.reshape(taken, shape));
