@@ -224,6 +224,12 @@ $(BENCHES): CPPFLAGS += -DSOLDER_TEST_DATA='"$(CURDIR)/tests/data"'
 $(BENCHES): $(BUILD)/%: tests/bench/%.cpp $(BENCH_OBJ) $(LIB)
 	$(call say,CXX $<) $(CXX) $(CPPFLAGS) $(CXXFLAGS) -MMD -MP -MF $(BUILD)/$*.d $< $(BENCH_OBJ) $(LIB) $(LDLIBS) -o $@
 
+# Networks of the examples on the CPU, for tests/bench/network_cpu_peers.py.
+$(BUILD)/tests/bench/network_cpu.cpp.o: CPPFLAGS := -I. -I$(BUILD)/include
+$(BUILD)/tests/bench/network_cpu.cpp.o: $(PUBLIC)
+$(BUILD)/network_cpu: $(BUILD)/tests/bench/network_cpu.cpp.o $(NETWORKS) $(KATAGO_OBJ) $(LIB)
+	$(call say,LINK $@) $(CXX) $^ $(LDLIBS) $(LINK_ZLIB) -o $@
+
 # The library on a fake machine whose every call can fail: no GPU, cuBLAS or CUDA runtime in it.
 FAULTS_OBJ := $(patsubst %,$(BUILD)/%.o,$(wildcard tests/faults/*.cpp) tests/support/main.cpp)
 WRAPPED    := aligned_alloc free stat euidaccess readlink open fstat fchmod pread write close rename dlopen dlsym dlclose
@@ -251,7 +257,7 @@ $(TEST_OBJ): CPPFLAGS += -DSOLDER_TEST_DATA='"$(CURDIR)/tests/data"'
 $(patsubst %,$(BUILD)/tests/%.cpp.o,support/networks unit/test_onnx_nodes unit/test_onnx_models): CPPFLAGS += -DSOLDER_MODELS='"$(abspath $(MODELS))"'
 
 -include $(LIB_OBJ:.o=.d) $(USER_OBJ:.o=.d) $(TEST_OBJ:.o=.d) $(FAULTS_OBJ:.o=.d) $(BUILD)/tests/gpu/lost_device.cu.d \
-         $(BENCHES:%=%.d) $(BUILD)/include.d
+         $(BENCHES:%=%.d) $(BUILD)/tests/bench/network_cpu.cpp.d $(BUILD)/include.d
 
 # ---- checks ----
 

@@ -1,5 +1,6 @@
 #include "ops/matmul/gemm.h"
 #include "ops/matmul/panel_cpu.h"
+#include "ops/matmul/transpose_cpu.h"
 
 namespace solder {
 namespace {
@@ -9,17 +10,10 @@ typedef float LooseFour __attribute__((vector_size(16), aligned(4), may_alias));
 
 // to[k, column] = from[column, k] of four by four elements.
 void transpose_four(const float* from, int64_t ld, float* to) {
-  const auto row = [&](int64_t i) { return Four(*reinterpret_cast<const LooseFour*>(from + i * ld)); };
-  const Four a = row(0), b = row(1), c = row(2), d = row(3);
-  const Four ab_low = __builtin_shufflevector(a, b, 0, 4, 1, 5);
-  const Four ab_high = __builtin_shufflevector(a, b, 2, 6, 3, 7);
-  const Four cd_low = __builtin_shufflevector(c, d, 0, 4, 1, 5);
-  const Four cd_high = __builtin_shufflevector(c, d, 2, 6, 3, 7);
-  const auto store = [&](int64_t k, Four v) { *reinterpret_cast<LooseFour*>(to + k * kPanelColumns) = v; };
-  store(0, __builtin_shufflevector(ab_low, cd_low, 0, 1, 4, 5));
-  store(1, __builtin_shufflevector(ab_low, cd_low, 2, 3, 6, 7));
-  store(2, __builtin_shufflevector(ab_high, cd_high, 0, 1, 4, 5));
-  store(3, __builtin_shufflevector(ab_high, cd_high, 2, 3, 6, 7));
+  Four v[4];
+  for (int64_t i = 0; i < 4; ++i) v[i] = *reinterpret_cast<const LooseFour*>(from + i * ld);
+  transpose_in_fours(v);
+  for (int64_t k = 0; k < 4; ++k) *reinterpret_cast<LooseFour*>(to + k * kPanelColumns) = v[k];
 }
 
 // The same of all columns; along four rows at a time, which the processor foresees.

@@ -3,6 +3,8 @@
 
 #include "ops/matmul/panel_cpu.h"
 
+#include "ops/matmul/transpose_cpu.h"
+
 namespace solder {
 namespace {
 
@@ -80,9 +82,97 @@ template <class V, int kRows>
   }
 }
 
+// Where a panel has up to four columns, vectors go down the rows of A instead, which are turned as they are read.
+
+// v[j] = column k + j of as many rows of A as there are lanes.
+template <class V>
+[[gnu::always_inline]] inline void load_columns(const float* a, int64_t ld_a, typename V::Vector (&v)[4]) {
+  using Four = Vectors<4, 1>;
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {
+    const typename Four::Vector row = *reinterpret_cast<const Four::Loose*>(a + i * ld_a);
+    if constexpr (V::kLanes == 4) {
+      v[i] = row;
+    } else {
+      const typename Four::Vector row_4 = *reinterpret_cast<const Four::Loose*>(a + (i + 4) * ld_a);
+      v[i] = __builtin_shufflevector(row, row_4, 0, 1, 2, 3, 4, 5, 6, 7);
+    }
+  }
+  transpose_in_fours(v);
+}
+
+// All kColumns columns of kBlocks blocks of rows, as many in each as V has lanes, from `row` on. First a chain's part of
+// A is turned, then it is summed, so that no sum waits; that part of a row is whole cache lines.
+template <class V, int kColumns, int kBlocks>
+[[gnu::always_inline]] inline void multiply_few(const PanelProduct& p, int64_t row) {
+  using Vector = typename V::Vector;
+  const float* const a = p.a + row * p.ld_a;
+  float* const c = p.c + row * p.ld_c;
+  Vector all[kBlocks][kColumns] = {};
+#pragma GCC unroll 4
+  for (int b = 0; b < kBlocks; ++b)
+#pragma GCC unroll 4
+    for (int j = 0; j < kColumns; ++j)
+      for (int i = 0; i < V::kLanes && p.adds; ++i) all[b][j][i] = c[(b * V::kLanes + i) * p.ld_c + j];
+  bool adds = p.adds;
+  for (int64_t chain = 0; chain < p.depth; chain += kChainTerms) {
+    const int64_t terms = std::min(kChainTerms, p.depth - chain);
+    Vector turned[kChainTerms][kBlocks];
+    for (int b = 0; b < kBlocks; ++b) {
+      const float* const from = a + b * V::kLanes * p.ld_a + chain;
+      for (int i = 0; i < V::kLanes;
+           ++i)  // the next chain's part: so many rows are more than processors foresee
+        for (int64_t k = 0; k < kChainTerms; k += 16)
+          __builtin_prefetch(from + i * p.ld_a + kChainTerms + k, 0, 2);
+      int64_t k = 0;
+      for (; k + 4 <= terms; k += 4) {
+        Vector v[4];
+        load_columns<V>(from + k, p.ld_a, v);
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; ++i) turned[k + i][b] = v[i];
+      }
+      for (; k < terms; ++k)
+        for (int i = 0; i < V::kLanes; ++i) turned[k][b][i] = from[i * p.ld_a + k];
+    }
+    Vector sums[kBlocks][kColumns] = {};
+    for (int64_t k = 0; k < terms; ++k)
+#pragma GCC unroll 4
+      for (int b = 0; b < kBlocks; ++b)
+#pragma GCC unroll 4
+        for (int j = 0; j < kColumns; ++j)
+          sums[b][j] += turned[k][b] * p.panel[(chain + k) * kPanelColumns + j];
+#pragma GCC unroll 4
+    for (int b = 0; b < kBlocks; ++b)
+#pragma GCC unroll 4
+      for (int j = 0; j < kColumns; ++j) all[b][j] = adds ? all[b][j] + sums[b][j] : sums[b][j];
+    adds = true;
+  }
+#pragma GCC unroll 4
+  for (int b = 0; b < kBlocks; ++b)
+#pragma GCC unroll 4
+    for (int j = 0; j < kColumns; ++j)
+      for (int i = 0; i < V::kLanes; ++i) c[(b * V::kLanes + i) * p.ld_c + j] = all[b][j][i];
+}
+
+// All rows but the last, too few for a block; how many they are.
+template <class V, int kColumns>
+[[gnu::always_inline]] inline int64_t multiply_few_columns(const PanelProduct& p) {
+  constexpr int kBlocks = kColumns == 1 ? 4 : 2;
+  int64_t row = 0;
+  for (; row + kBlocks * V::kLanes <= p.rows; row += kBlocks * V::kLanes)
+    multiply_few<V, kColumns, kBlocks>(p, row);
+  for (; row + V::kLanes <= p.rows; row += V::kLanes) multiply_few<V, kColumns, 1>(p, row);
+  return row;
+}
+
 template <class V>
 [[gnu::always_inline]] inline void multiply_all(const PanelProduct& p) {
+  using Few = Vectors<V::kLanes == 4 ? 4 : 8, 1>;  // wider ones would take as long to turn as they save
   int64_t row = 0;
+  if (p.columns == 1) row = multiply_few_columns<Few, 1>(p);
+  if (p.columns == 2) row = multiply_few_columns<Few, 2>(p);
+  if (p.columns == 3) row = multiply_few_columns<Few, 3>(p);
+  if (p.columns == 4) row = multiply_few_columns<Few, 4>(p);
   for (; row + V::kRows <= p.rows; row += V::kRows) multiply_rows<V, V::kRows>(p, row);
   if constexpr (V::kRows == 8)
     if (row + 4 <= p.rows) multiply_rows<V, 4>(p, row), row += 4;

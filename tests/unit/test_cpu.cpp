@@ -137,6 +137,9 @@ std::vector<ConvShape> shapes() {
       make_shape({1, 4, 20, 21}, {4, 3, 3}, {.stride = 2, .padding = {-2, -3, 1, -1}, .groups = 4}),
       make_shape({1, 16, 14, 14}, {40, 3, 3}, {.padding = 1}), make_shape({1, 8, 20, 20}, {33, 3, 3}),
       make_shape({1, 900, 3, 3}, {3, 3, 3}, {.padding = 1, .groups = 3})};  // more taps than those hold
+  for (const int64_t columns :
+       {1, 2, 3, 4, 49, 52})  // few columns: blocks of rows, several and one, and rows left over
+    for (const int64_t c : {3, 130, 583}) result.push_back(make_shape({1, c, 1, columns}, {77, 1, 1}));
   for (const int64_t columns : {1, 2, 4, 8, 9, 15, 16, 17, 24, 31, 32, 33, 40, 47, 48, 49, 56, 57})
     for (const int64_t k : {1, 4, 7, 9, 10, 12, 15})
       result.push_back(make_shape({1, 2, 1, columns}, {k, 1, 1}));
