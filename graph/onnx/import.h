@@ -112,6 +112,8 @@ struct OnnxRow {
 const OnnxRow* find_row(const std::string& op);
 /// The same for nodes whose inputs are all known and small, whose results are constants too.
 const OnnxRow* find_fold(const std::string& op);
+bool is_default_domain(const OnnxNode& node);
+bool is_known_operator(const OnnxNode& node);
 
 extern const std::span<const OnnxRow> kElementwiseRows, kShapeRows, kLayerRows, kReduceRows, kResizeRows,
     kFoldedArithmetic, kFoldedShapes;
@@ -142,7 +144,8 @@ class OnnxImport {
   };
 
   void declare_inputs();
-  Shape bound_shape(const OnnxDeclared& input, std::vector<std::string>* open);
+  Shape bound_shape(const OnnxDeclared& input, std::vector<const OnnxDeclared*>* open);
+  [[noreturn]] void fail_open(const std::vector<const OnnxDeclared*>& open);
   bool bind_value(const OnnxDeclared& input);
   void add_initializers(const OnnxGraph& graph);
   void add_nodes(const std::vector<ByteRange>& nodes);
