@@ -32,11 +32,6 @@ int64_t wrapped(OnnxType type, int64_t value) {
   }
 }
 
-void require_foldable(const Shape& shape) {
-  ONNX_REQUIRE(num_elements(shape) <= kMostFoldedElems, "a known tensor of ", to_string(shape),
-               " is larger than what is worked out at import");
-}
-
 // An index into a tensor that is read under a shape it broadcasts to.
 class Walk {
  public:

@@ -88,7 +88,12 @@ void OnnxImport::call_row(const OnnxNode& node) {
   if (node.op == "If") {
     inline_if(call);
   } else if (fold != nullptr && (is_small || asks_shape)) {
-    fold->import(call);
+    try {
+      fold->import(call);
+    } catch (const OnnxTooLarge&) {
+      if (row == nullptr) throw;
+      row->import(call);
+    }
   } else {
     ONNX_REQUIRE(row != nullptr, "of a tensor that is computed at run time");
     row->import(call);

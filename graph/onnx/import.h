@@ -120,6 +120,12 @@ extern const std::span<const OnnxRow> kElementwiseRows, kShapeRows, kLayerRows, 
 
 inline constexpr int64_t kMostFoldedElems = 1 << 16;  ///< of a tensor worked out at import
 
+/// What the folder throws of a larger result: the graph computes that, where it has the operator.
+struct OnnxTooLarge : Error {
+  using Error::Error;
+};
+void require_foldable(const Shape& shape);
+
 /// "unsupported" as rows say it: no node's name, it is added.
 #define ONNX_REQUIRE(condition, ...) SOLDER_REQUIRE(condition, unsupported, __VA_ARGS__)
 

@@ -27,6 +27,12 @@ const OnnxRow* find_fold(const std::string& op) {
   return nullptr;
 }
 
+void require_foldable(const Shape& shape) {
+  if (num_elements(shape) > kMostFoldedElems)
+    throw OnnxTooLarge(ErrorKind::unsupported, str("a known tensor of ", to_string(shape),
+                                                   " is larger than what is worked out at import"));
+}
+
 bool is_default_domain(const OnnxNode& node) { return node.domain.empty() || node.domain == "ai.onnx"; }
 
 bool is_known_operator(const OnnxNode& node) {
