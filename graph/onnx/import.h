@@ -124,7 +124,8 @@ inline constexpr int64_t kMostFoldedElems = 1 << 16;  ///< of a tensor worked ou
 struct OnnxTooLarge : Error {
   using Error::Error;
 };
-void require_foldable(const Shape& shape);
+/// Of floats there are fewer: shape arithmetic is done on few of them, and what has many is weights.
+void require_foldable(const Shape& shape, OnnxType type);
 
 /// "unsupported" as rows say it: no node's name, it is added.
 #define ONNX_REQUIRE(condition, ...) SOLDER_REQUIRE(condition, unsupported, __VA_ARGS__)

@@ -27,8 +27,9 @@ const OnnxRow* find_fold(const std::string& op) {
   return nullptr;
 }
 
-void require_foldable(const Shape& shape) {
-  if (num_elements(shape) > kMostFoldedElems)
+void require_foldable(const Shape& shape, OnnxType type) {
+  constexpr int64_t kMostReals = 1 << 12;
+  if (num_elements(shape) > (is_real(type) ? kMostReals : kMostFoldedElems))
     throw OnnxTooLarge(ErrorKind::unsupported, str("a known tensor of ", to_string(shape),
                                                    " is larger than what is worked out at import"));
 }
