@@ -94,7 +94,7 @@ OnnxDeclared OnnxFile::read_declared(ByteRange message) {
   }
   SOLDER_REQUIRE(!declared.name.empty(), io, name(), ": byte ", message.begin,
                  ": an input or output has no name");
-  charge(static_cast<int64_t>(sizeof(ByteRange)) + std::ssize(declared.name));
+  charge(static_cast<int64_t>(sizeof(OnnxDeclared)));
   return declared;
 }
 

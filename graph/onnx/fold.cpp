@@ -32,11 +32,6 @@ int64_t wrapped(OnnxType type, int64_t value) {
   }
 }
 
-void require_foldable(const Shape& shape) {
-  ONNX_REQUIRE(num_elements(shape) <= kMostFoldedElems, "a known tensor of ", to_string(shape),
-               " is larger than what is worked out at import");
-}
-
 // An index into a tensor that is read under a shape it broadcasts to.
 class Walk {
  public:
@@ -69,7 +64,7 @@ void zip(OnnxCall& call, Reals reals, Integers integers, bool gives_truth = fals
   SOLDER_REQUIRE(a.is_real() == b.is_real(), io, "of ", to_string(a.type), " and ", to_string(b.type));
   SOLDER_REQUIRE(broadcast(a.shape, b.shape, &result.shape), shape_mismatch, to_string(a.shape), " and ",
                  to_string(b.shape), " do not broadcast");
-  require_foldable(result.shape);
+  require_foldable(result.shape, result.type);
   Walk i(a.shape, result.shape), j(b.shape, result.shape);
   for (int64_t left = num_elements(result.shape); left > 0; --left, i.next(), j.next()) {
     if (gives_truth)
@@ -206,7 +201,7 @@ void where(OnnxCall& call) {
   SOLDER_REQUIRE(
       broadcast(c.shape, a.shape, &result.shape) && broadcast(result.shape, b.shape, &result.shape),
       shape_mismatch, "its shapes do not broadcast");
-  require_foldable(result.shape);
+  require_foldable(result.shape, result.type);
   Walk k(c.shape, result.shape), i(a.shape, result.shape), j(b.shape, result.shape);
   for (int64_t left = num_elements(result.shape); left > 0; --left, k.next(), i.next(), j.next()) {
     const bool first = c.ints[k.at()] != 0;

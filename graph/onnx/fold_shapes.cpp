@@ -15,8 +15,7 @@ int64_t extent(const Shape& shape, int axis) { return shape[static_cast<size_t>(
 // A tensor of `shape` whose elements are x's at the places that next() says, in row-major order.
 template <class Next>
 OnnxConstant taken(const OnnxConstant& x, const Shape& shape, Next next) {
-  ONNX_REQUIRE(num_elements(shape) <= kMostFoldedElems, "a known tensor of ", to_string(shape),
-               " is larger than what is worked out at import");
+  require_foldable(shape, x.type);
   OnnxConstant result{.type = x.type, .shape = shape};
   for (int64_t i = 0, count = num_elements(shape); i < count; ++i) {
     const auto from = static_cast<size_t>(next(i));
@@ -173,8 +172,7 @@ void concat(OnnxCall& call) {
     rest[static_cast<size_t>(axis)] = extent(result.shape, axis);
     SOLDER_REQUIRE(rest == result.shape, shape_mismatch, "its inputs differ in more than axis ", axis);
   }
-  ONNX_REQUIRE(num_elements(result.shape) <= kMostFoldedElems, "known tensors of ", to_string(result.shape),
-               " are larger than what is worked out at import");
+  require_foldable(result.shape, result.type);
   const int64_t outer = num_elements(Shape(result.shape.begin(), result.shape.begin() + axis));
   for (int64_t row = 0; row < outer; ++row)
     for (size_t i = 0; i < call.num_inputs(); ++i) {

@@ -112,11 +112,20 @@ struct OnnxRow {
 const OnnxRow* find_row(const std::string& op);
 /// The same for nodes whose inputs are all known and small, whose results are constants too.
 const OnnxRow* find_fold(const std::string& op);
+bool is_default_domain(const OnnxNode& node);
+bool is_known_operator(const OnnxNode& node);
 
 extern const std::span<const OnnxRow> kElementwiseRows, kShapeRows, kLayerRows, kReduceRows, kResizeRows,
     kFoldedArithmetic, kFoldedShapes;
 
 inline constexpr int64_t kMostFoldedElems = 1 << 16;  ///< of a tensor worked out at import
+
+/// What the folder throws of a larger result: the graph computes that, where it has the operator.
+struct OnnxTooLarge : Error {
+  using Error::Error;
+};
+/// Of floats there are fewer: shape arithmetic is done on few of them, and what has many is weights.
+void require_foldable(const Shape& shape, OnnxType type);
 
 /// "unsupported" as rows say it: no node's name, it is added.
 #define ONNX_REQUIRE(condition, ...) SOLDER_REQUIRE(condition, unsupported, __VA_ARGS__)
@@ -142,7 +151,8 @@ class OnnxImport {
   };
 
   void declare_inputs();
-  Shape bound_shape(const OnnxDeclared& input, std::vector<std::string>* open);
+  Shape bound_shape(const OnnxDeclared& input, std::vector<const OnnxDeclared*>* open);
+  [[noreturn]] void fail_open(const std::vector<const OnnxDeclared*>& open);
   bool bind_value(const OnnxDeclared& input);
   void add_initializers(const OnnxGraph& graph);
   void add_nodes(const std::vector<ByteRange>& nodes);

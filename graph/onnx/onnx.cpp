@@ -27,6 +27,20 @@ const OnnxRow* find_fold(const std::string& op) {
   return nullptr;
 }
 
+void require_foldable(const Shape& shape, OnnxType type) {
+  constexpr int64_t kMostReals = 1 << 12;
+  if (num_elements(shape) > (is_real(type) ? kMostReals : kMostFoldedElems))
+    throw OnnxTooLarge(ErrorKind::unsupported, str("a known tensor of ", to_string(shape),
+                                                   " is larger than what is worked out at import"));
+}
+
+bool is_default_domain(const OnnxNode& node) { return node.domain.empty() || node.domain == "ai.onnx"; }
+
+bool is_known_operator(const OnnxNode& node) {
+  return is_default_domain(node) &&
+         (node.op == "If" || find_row(node.op) != nullptr || find_fold(node.op) != nullptr);
+}
+
 OnnxNet import_onnx(const std::string& path, const OnnxOptions& options) try {
   const FileSource source(path);
   OnnxFile file(source, path);
