@@ -128,7 +128,7 @@ test: $(LIB) $(TESTS) $(EXAMPLES) $(CLI) $(if $(NVCC),$(BUILD)/faults $(BUILD)/l
 	@$(TESTS)
 	@$(if $(NVCC),$(BUILD)/faults)
 
-models:  ## fetches the trained network that tests run (125 MB) and draws the weights of the others, into build/models
+models:  ## fetches the trained networks that tests run (0.3 GB) and draws the weights of the others, into build/models
 	@CXX='$(CXX)' tests/networks/prepare.sh $(MODELS) $(GOLDENS) fetch
 
 networks: $(TESTS) models  ## whole networks against float64, every golden at every batch (minutes on a CPU)
@@ -254,7 +254,7 @@ $(BUILD)/doctest.ok:
 	@touch $@
 $(TEST_OBJ) $(FAULTS_OBJ): | $(BUILD)/doctest.ok
 $(TEST_OBJ): CPPFLAGS += -DSOLDER_TEST_DATA='"$(CURDIR)/tests/data"'
-$(BUILD)/tests/support/networks.cpp.o: CPPFLAGS += -DSOLDER_MODELS='"$(abspath $(MODELS))"'
+$(patsubst %,$(BUILD)/tests/%.cpp.o,support/networks unit/test_onnx_nodes unit/test_onnx_models): CPPFLAGS += -DSOLDER_MODELS='"$(abspath $(MODELS))"'
 
 -include $(LIB_OBJ:.o=.d) $(USER_OBJ:.o=.d) $(TEST_OBJ:.o=.d) $(FAULTS_OBJ:.o=.d) $(BUILD)/tests/gpu/lost_device.cu.d \
          $(BENCHES:%=%.d) $(BUILD)/tests/bench/network_cpu.cpp.d $(BUILD)/include.d
@@ -316,21 +316,22 @@ soak: $(BUILD)/soak  ## SOAK=1000000 runs of mixed shapes, on the GPU or else th
 $(BUILD)/soak: tests/tools/soak.cpp $(LIB)
 	$(call say,CXX $<) $(CXX) $(CPPFLAGS) $(CXXFLAGS) -MMD -MP -MF $(BUILD)/soak.d $< $(LIB) $(LDLIBS) -o $@
 
-# A third of the time for each format. The fuzzers need clang. Loaders link the files of their formats alone, text
-# graphs the CPU's library: they compile what they read.
+# A quarter of the time for each format. The fuzzers need clang. Loaders link the files of their formats alone, text
+# graphs and ONNX the CPU's library: they compile what they read.
 FUZZ_SECONDS ?= 60
 FUZZ_FLAGS   := -std=c++20 -g -O2 -I. -I$(BUILD)/include -DSOLDER_WITH_CUDA=0 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined
 FUZZ_LOADER  := $(patsubst %,runtime/%.cpp,file text_reader tensor tensor_map memory device shape check)
 FUZZ_npy         := runtime/npy.cpp $(FUZZ_LOADER)
 FUZZ_safetensors := runtime/safetensors.cpp $(FUZZ_LOADER)
-FUZZ_text_graph   = $(wildcard examples/solder_run/text_*.cpp) $(filter-out $(CUDA_ONLY),$(call find_lib,*.cpp))
-fuzz: $(patsubst %,$(BUILD)/fuzz_%,npy safetensors text_graph corpus)  ## FUZZ_SECONDS=60 of libFuzzer on the loaders and text graphs, with ASan and UBSan
+FUZZ_onnx         = $(filter-out $(CUDA_ONLY),$(call find_lib,*.cpp))
+FUZZ_text_graph   = $(wildcard examples/solder_run/text_*.cpp) $(FUZZ_onnx)
+fuzz: $(patsubst %,$(BUILD)/fuzz_%,npy safetensors text_graph onnx corpus)  ## FUZZ_SECONDS=60 of libFuzzer on the loaders, text graphs and ONNX, with ASan and UBSan
 	@tests/fuzz/run_fuzzers.sh $(BUILD) $(FUZZ_SECONDS)
-$(BUILD)/fuzz_corpus: tests/fuzz/fuzz_corpus.cpp tests/cases/text_graph_sample.h examples/solder_run/built_ins.cpp \
-                      $(wildcard examples/solder_run/text_*.cpp) $(PUBLIC) $(LIB)
+$(BUILD)/fuzz_corpus: tests/fuzz/fuzz_corpus.cpp tests/cases/text_graph_sample.h tests/support/onnx_writer.h \
+                      examples/solder_run/built_ins.cpp $(wildcard examples/solder_run/text_*.cpp) $(PUBLIC) $(LIB)
 	$(call say,CXX $<) $(CXX) -std=c++20 -I. -I$(BUILD)/include $(filter %.cpp,$^) $(LIB) $(LDLIBS) -o $@
 .SECONDEXPANSION:
-$(BUILD)/fuzz_%: tests/fuzz/fuzz_%.cpp tests/fuzz/fuzz_memory.h $$(FUZZ_$$*) $(call find_lib,*.h) $(PUBLIC)
+$(BUILD)/fuzz_%: tests/fuzz/fuzz_%.cpp tests/fuzz/fuzz_memory.h tests/support/onnx_writer.h $$(FUZZ_$$*) $(call find_lib,*.h) $(PUBLIC)
 	@tests/tools/need_package.sh clang 'clang++ --version'
 	$(call say,CLANG $<) clang++ $(FUZZ_FLAGS) $< $(FUZZ_$*) -o $@
 

@@ -7,6 +7,7 @@
 
 #include "graph/graph.h"
 #include "graph/model.h"
+#include "graph/onnx/onnx.h"
 #include "graph/profile.h"
 #include "runtime/check.h"
 #include "runtime/device.h"

@@ -19,19 +19,37 @@ using solder::Graph;
 using solder::str;
 using solder::TensorMap;
 
+bool is_onnx(const std::string& name) { return name.ends_with(".onnx"); }
+
 // The text of the graph called `name` on the command line.
 std::string graph_text(const std::string& name) {
   if (const BuiltInNetwork* network = find_network(name))
     throw UsageError{str(name, " is no text; ", network->source, " builds it")};
+  if (is_onnx(name)) throw UsageError{name + " is no text; --describe prints what becomes of it"};
   for (size_t i = 0; i < kNumBuiltIns; ++i)
     if (name == kBuiltIns[i].name) return kBuiltIns[i].text;
   return read_text(
       name, str("; it is no built-in graph either", did_you_mean(name, built_in_names()), " (--list)"));
 }
 
-Graph graph_called(const std::string& name, const ShapeOverrides& shapes) {
+// A graph, and its weights where the file has them.
+struct Loaded {
+  Graph graph;
+  std::optional<TensorMap> weights;
+};
+
+Loaded graph_called(const std::string& name, const Options& options) {
+  if (is_onnx(name)) {
+    solder::OnnxNet net =
+        solder::import_onnx(name, {.shapes = options.shapes, .override_fixed = options.override_fixed});
+    for (const auto& [output, known] : net.integers)
+      std::cout << str(output, ": integers ", to_string(known.shape), ", known without a run\n");
+    return {std::move(net.graph), std::move(net.weights)};
+  }
   const BuiltInNetwork* network = find_network(name);
-  return network != nullptr ? build(*network, shapes) : parse_graph(graph_text(name), name, shapes);
+  return {network != nullptr ? build(*network, options.shapes)
+                             : parse_graph(graph_text(name), name, options.shapes),
+          {}};
 }
 
 void list_built_ins() {
@@ -76,7 +94,8 @@ void time_runs(solder::Session& session, int iters, Progress& progress) {
 
 int run(const Options& options) {
   Progress progress;
-  const Graph graph = graph_called(options.graph, options.shapes);
+  Loaded loaded = graph_called(options.graph, options);
+  const Graph& graph = loaded.graph;
   std::vector<std::string> output_names;
   for (const auto& [name, value] : graph.outputs()) output_names.push_back(name);
   const auto output_files = named(options.outputs, "--output", output_names);
@@ -86,7 +105,8 @@ int run(const Options& options) {
   compile_options.device = *device;
 
   progress.begin("weights");
-  const TensorMap weights = weights_of(graph, options, progress);
+  const bool has_weights = loaded.weights && options.weights.empty();
+  const TensorMap weights = has_weights ? std::move(*loaded.weights) : weights_of(graph, options, progress);
   progress.begin("inputs");
   const TensorMap inputs = options.no_run ? TensorMap() : inputs_of(graph, options, progress);
   progress.begin("compile");

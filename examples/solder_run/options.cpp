@@ -8,13 +8,15 @@ namespace solder_run {
 
 const char* const kUsage = R"(solder-run GRAPH [OPTION...]: compiles a graph, runs it, and shows how.
 
-GRAPH is a built-in graph (--list) or a text file (--help-graph). Without files the inputs and weights are random.
+GRAPH is a built-in graph (--list), a text file (--help-graph) or an ONNX file, NAME.onnx, which has its weights.
+Without files the inputs and weights are random.
 
   --input NAME=F.npy        reads an input; just F.npy where there is one input
   --weights F.safetensors   reads the parameters by name; once for each file of a checkpoint in several
   --strip-prefix P          takes P off the names in those files
   --output NAME=F.npy       writes an output; just F.npy where there is one
   --shape NAME=1,3,224,224  gives an input another shape than the graph says
+  --override-fixed          even where an ONNX file fixes it
   --seed N                  of the random numbers (1)
 
   --device D                cpu, cuda, cuda:N or best: a GPU where there is one (best)
@@ -144,6 +146,7 @@ Options parse_options(int argc, const char* const* argv) {
   };
   // ... and without one.
   const std::map<std::string, std::function<void()>> without_value = {
+      {"--override-fixed", [&] { options.override_fixed = true; }},
       {"--no-fuse", [&] { options.compile.fuse = false; }},
       {"--profile", [&] { options.profile = true; }},
       {"--describe", [&] { options.describe = true; }},

@@ -13,7 +13,7 @@ namespace solder_run {
 
 extern const char* const kUsage;
 
-/// The command line. A graph is a built-in's name or a file.
+/// The command line. A graph is a built-in's name or a file, text or ONNX.
 struct Options {
   std::string graph;
   ShapeOverrides shapes;
@@ -24,6 +24,7 @@ struct Options {
   std::string device = "best";  ///< for find_device()
   solder::CompileOptions compile;
   std::optional<int> iters;
+  bool override_fixed = false;  ///< --shape may contradict what an ONNX file fixes
   bool profile = false, describe = false, no_run = false;
   std::string trace, graph_picture, memory_picture;
 

@@ -1,0 +1,273 @@
+// Rows of elementwise operators.
+
+#include <cmath>
+#include <optional>
+
+#include "graph/onnx/import.h"
+#include "runtime/check.h"
+
+namespace solder {
+namespace {
+
+// What `value` is `op` of, where a node of its own computes that.
+std::optional<Value> argument_of(const Graph& graph, Value value, Op op) {
+  const Node& node = graph.nodes()[static_cast<size_t>(value.node)];
+  if (node.kind != NodeKind::elementwise || node.inputs.size() != 1) return {};
+  const Region& region = node.epilogue.region;
+  if (region.exprs.size() != 1 || region.exprs[0].op != op) return {};
+  return node.inputs[0];
+}
+
+template <Op op>
+void unary(OnnxCall& call) {
+  call.give(call.graph().unary(op, call.value(0)));
+}
+
+// Input i of a dtype that the others have: truth values of the graph are 1 or 0 in any.
+DType common_dtype(OnnxCall& call, size_t first = 0) {
+  for (size_t i = first; i < call.num_inputs(); ++i)
+    if (const auto dtype = dtype_of(call.type(i)); dtype && !call.scalar(i)) return *dtype;
+  for (size_t i = first; i < call.num_inputs(); ++i)
+    if (const auto dtype = dtype_of(call.type(i))) return *dtype;
+  for (size_t i = first; i < call.num_inputs(); ++i)
+    if (!call.item(i).is_known()) return call.graph().type(call.value(i)).dtype;
+  return DType::float32;
+}
+
+// op of inputs i and j, a known number of one element as such.
+Value binary_of(OnnxCall& call, Op op, size_t i, size_t j) {
+  Graph& graph = call.graph();
+  const DType dtype = common_dtype(call);
+  const auto a = call.scalar(i, call.shape(j).size()), b = call.scalar(j, call.shape(i).size());
+  if (b && !call.item(i).is_known()) return graph.binary(op, call.value(i, dtype), static_cast<float>(*b));
+  if (a && !call.item(j).is_known()) return graph.binary(op, static_cast<float>(*a), call.value(j, dtype));
+  return graph.binary(op, call.value(i, dtype), call.value(j, dtype));
+}
+
+template <Op op>
+void binary(OnnxCall& call) {
+  call.give(binary_of(call, op, 0, 1));
+}
+
+template <Op op, bool swaps = false>
+void compare(OnnxCall& call) {
+  call.give_truth(swaps ? binary_of(call, op, 1, 0) : binary_of(call, op, 0, 1));
+}
+
+// x * sigmoid(x) and x * tanh(softplus(x)) are functions of their own.
+void multiply(OnnxCall& call) {
+  Graph& graph = call.graph();
+  if (!call.item(0).is_known() && !call.item(1).is_known()) {
+    for (const auto& [i, j] : {std::pair<size_t, size_t>{0, 1}, {1, 0}}) {
+      const Value x = call.value(i), gate = call.value(j);
+      if (const auto of = argument_of(graph, gate, Op::sigmoid); of && *of == x)
+        return call.give(graph.silu(x));
+      if (const auto of = argument_of(graph, gate, Op::hard_sigmoid); of && *of == x)
+        return call.give(graph.hard_swish(x));
+      const auto inner = argument_of(graph, gate, Op::tanh);
+      const auto of = inner ? argument_of(graph, *inner, Op::softplus) : inner;
+      if (of && *of == x) return call.give(graph.mish(x));
+    }
+  }
+  call.give(binary_of(call, Op::mul, 0, 1));
+}
+
+// Powers are of a float tensor by numbers of any type.
+void power(OnnxCall& call) {
+  Graph& graph = call.graph();
+  const auto exponent = call.scalar(1, call.shape(0).size());
+  if (!exponent) return call.give(graph.pow(call.value(0), call.number(1, graph.type(call.value(0)).dtype)));
+  if (*exponent == 2) return call.give(graph.square(call.value(0)));
+  call.give(graph.pow(call.value(0), static_cast<float>(*exponent)));
+}
+
+template <Op op>
+void variadic(OnnxCall& call) {
+  SOLDER_REQUIRE(call.num_inputs() > 0, io, "it has no inputs");
+  Value sum = call.value(0);
+  for (size_t i = 1; i < call.num_inputs(); ++i) sum = call.graph().binary(op, sum, call.value(i));
+  if (call.node().op == "Mean") sum = call.graph().div(sum, static_cast<float>(call.num_inputs()));
+  call.give(sum);
+}
+
+void clip(OnnxCall& call) {
+  Graph& graph = call.graph();
+  std::optional<double> low = -INFINITY, high = INFINITY;
+  if (call.opset() < 11) {
+    low = call.real("min", -INFINITY), high = call.real("max", INFINITY);
+  } else {
+    if (call.has(1)) low = call.scalar(1, 1);
+    if (call.has(2)) high = call.scalar(2, 1);
+  }
+  Value x = call.value(0);
+  if (low && high && *low <= *high)
+    return call.give(graph.clip(x, static_cast<float>(*low), static_cast<float>(*high)));
+  // Bounds that are computed, or in the wrong order: the upper one stands.
+  if (low && !call.has(1))
+    x = graph.max(x, static_cast<float>(*low));
+  else if (call.has(1))
+    x = graph.max(x, call.value(1));
+  if (call.has(2))
+    x = graph.min(x, call.value(2));
+  else
+    x = graph.min(x, static_cast<float>(*high));
+  call.give(x);
+}
+
+void hard_sigmoid(OnnxCall& call) {
+  Graph& graph = call.graph();
+  const float alpha = call.real("alpha", 0.2f), beta = call.real("beta", 0.5f);
+  if (alpha == 1.0f / 6 && beta == 0.5f) return call.give(graph.hard_sigmoid(call.value(0)));
+  call.give(graph.clip(graph.add(graph.mul(call.value(0), alpha), beta), 0, 1));
+}
+
+void prelu(OnnxCall& call) {
+  Graph& graph = call.graph();
+  const Value x = call.value(0);
+  Shape result;
+  SOLDER_REQUIRE(broadcast(call.shape(0), call.shape(1), &result) && result == call.shape(0), shape_mismatch,
+                 "slope ", to_string(call.shape(1)), " does not broadcast to ", to_string(call.shape(0)));
+  call.give(graph.add(graph.relu(x), graph.mul(graph.min(x, 0.0f), call.value(1))));
+}
+
+void selu(OnnxCall& call) {
+  const float alpha = call.real("alpha", 1.67326319217681884765625f),
+              gamma = call.real("gamma", 1.05070102214813232421875f);
+  Graph& graph = call.graph();
+  if (alpha == 1.67326319217681884765625f && gamma == 1.05070102214813232421875f)
+    return call.give(graph.selu(call.value(0)));
+  call.give(graph.mul(graph.elu(call.value(0), alpha), gamma));
+}
+
+void celu(OnnxCall& call) {
+  const float alpha = call.real("alpha", 1.0f);
+  call.give(call.graph().mul(call.graph().elu(call.graph().div(call.value(0), alpha)), alpha));
+}
+
+void gelu(OnnxCall& call) {
+  const std::string form = call.text("approximate", "none");
+  ONNX_REQUIRE(form == "none" || form == "tanh", "approximate = ", form);
+  call.give(form == "tanh" ? call.graph().gelu_tanh(call.value(0)) : call.graph().gelu(call.value(0)));
+}
+
+void swish(OnnxCall& call) {
+  const float alpha = call.real("alpha", 1.0f);
+  Graph& graph = call.graph();
+  const Value x = call.value(0);
+  call.give(alpha == 1.0f ? graph.silu(x) : graph.mul(x, graph.sigmoid(graph.mul(x, alpha))));
+}
+
+void thresholded_relu(OnnxCall& call) {
+  const Value x = call.value(0);
+  call.give(call.graph().binary(Op::keep_if, x, call.graph().greater(x, call.real("alpha", 1.0f))));
+}
+
+void softsign(OnnxCall& call) {
+  const Value x = call.value(0);
+  call.give(call.graph().div(x, call.graph().add(call.graph().abs(x), 1.0f)));
+}
+
+void is_nan(OnnxCall& call) { call.give_truth(call.graph().not_equal(call.value(0), call.value(0))); }
+void logical_not(OnnxCall& call) { call.give_truth(call.graph().sub(1.0f, call.value(0))); }
+
+void where(OnnxCall& call) {
+  const DType dtype = common_dtype(call, 1);
+  call.give(call.graph().where(call.value(0, dtype), call.value(1, dtype), call.value(2, dtype)));
+}
+
+void cast_to(OnnxCall& call, OnnxType to) {
+  const OnnxType from = call.type(0);
+  if (to == from) return call.give(call.item(0));
+  if (to == OnnxType::boolean) return call.give_truth(call.graph().not_equal(call.value(0), 0.0f));
+  const auto dtype = dtype_of(to);
+  ONNX_REQUIRE(dtype, "to ", to_string(to), " at run time; solder computes with float types alone");
+  call.give(call.value(0, *dtype));
+}
+
+void cast(OnnxCall& call) {
+  call.ignore("saturate"), call.ignore("round_mode");  // of types that solder does not have
+  cast_to(call, static_cast<OnnxType>(call.integer("to")));
+}
+
+void cast_like(OnnxCall& call) {
+  call.ignore("saturate"), call.ignore("round_mode");
+  cast_to(call, call.type(1));
+}
+
+// Dropout's second result is what it kept: all.
+void identity(OnnxCall& call) {
+  if (call.node().op == "Dropout") {
+    call.ignore("ratio"), call.ignore("seed"), call.ignore("is_test");
+    if (call.has(2)) {
+      const auto trains = call.scalar(2, 1);
+      ONNX_REQUIRE(trains && *trains == 0, "training_mode may be true");
+    }
+  }
+  // A weight of two names is one parameter.
+  if (is_real(call.type(0)) && num_elements(call.shape(0)) > kMostFoldedElems) call.value(0);
+  call.give(call.item(0));
+  if (call.num_outputs() < 2 || call.node().outputs[1].empty()) return;
+  const Value one = call.filled(Shape(call.shape(0).size(), 1), DType::float32, 1);
+  call.give(OnnxItem{.type = OnnxType::boolean,
+                     .shape = call.shape(0),
+                     .value = call.graph().expand(one, call.shape(0))},
+            1);
+}
+
+constexpr OnnxRow kRows[] = {
+    {"Abs", unary<Op::abs>},
+    {"Add", binary<Op::add>},
+    {"And", compare<Op::mul>},
+    {"Cast", cast},
+    {"CastLike", cast_like},
+    {"Celu", celu},
+    {"Clip", clip},
+    {"Div", binary<Op::div>},
+    {"Dropout", identity},
+    {"Elu", [](OnnxCall& call) { call.give(call.graph().elu(call.value(0), call.real("alpha", 1.0f))); }},
+    {"Equal", compare<Op::equal>},
+    {"Erf", unary<Op::erf>},
+    {"Exp", unary<Op::exp>},
+    {"Gelu", gelu},
+    {"Greater", compare<Op::less, true>},
+    {"GreaterOrEqual", compare<Op::less_equal, true>},
+    {"HardSigmoid", hard_sigmoid},
+    {"HardSwish", unary<Op::hard_swish>},
+    {"Identity", identity},
+    {"IsNaN", is_nan},
+    {"LeakyRelu",
+     [](OnnxCall& call) { call.give(call.graph().leaky_relu(call.value(0), call.real("alpha", 0.01f))); }},
+    {"Less", compare<Op::less>},
+    {"LessOrEqual", compare<Op::less_equal>},
+    {"Log", unary<Op::log>},
+    {"Max", variadic<Op::max>},
+    {"Mean", variadic<Op::add>},
+    {"Min", variadic<Op::min>},
+    {"Mish", unary<Op::mish>},
+    {"Mul", multiply},
+    {"Neg", unary<Op::neg>},
+    {"Not", logical_not},
+    {"Or", compare<Op::max>},
+    {"PRelu", prelu},
+    {"Pow", power},
+    {"Reciprocal", unary<Op::reciprocal>},
+    {"Relu", unary<Op::relu>},
+    {"Selu", selu},
+    {"Sigmoid", unary<Op::sigmoid>},
+    {"Softplus", unary<Op::softplus>},
+    {"Softsign", softsign},
+    {"Sqrt", unary<Op::sqrt>},
+    {"Sub", binary<Op::sub>},
+    {"Sum", variadic<Op::add>},
+    {"Swish", swish},
+    {"Tanh", unary<Op::tanh>},
+    {"ThresholdedRelu", thresholded_relu},
+    {"Where", where},
+    {"Xor", compare<Op::not_equal>},
+};
+
+}  // namespace
+
+const std::span<const OnnxRow> kElementwiseRows = kRows;
+
+}  // namespace solder

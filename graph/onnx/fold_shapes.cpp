@@ -1,0 +1,294 @@
+// The folder's other half: constants, and operators that move elements of known tensors about.
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "graph/onnx/arguments.h"
+#include "runtime/check.h"
+
+namespace solder {
+namespace {
+
+int64_t extent(const Shape& shape, int axis) { return shape[static_cast<size_t>(axis)]; }
+
+// A tensor of `shape` whose elements are x's at the places that next() says, in row-major order.
+template <class Next>
+OnnxConstant taken(const OnnxConstant& x, const Shape& shape, Next next) {
+  require_foldable(shape, x.type);
+  OnnxConstant result{.type = x.type, .shape = shape};
+  for (int64_t i = 0, count = num_elements(shape); i < count; ++i) {
+    const auto from = static_cast<size_t>(next(i));
+    if (x.is_real())
+      result.reals.push_back(x.reals[from]);
+    else
+      result.ints.push_back(x.ints[from]);
+  }
+  return result;
+}
+
+// Indices of one axis of x, the others whole.
+OnnxConstant taken_along(const OnnxConstant& x, int axis, const std::vector<int64_t>& indices) {
+  Shape shape = x.shape;
+  shape[static_cast<size_t>(axis)] = std::ssize(indices);
+  const int64_t inner = num_elements(Shape(shape.begin() + axis + 1, shape.end()));
+  return taken(x, shape, [&](int64_t i) {
+    const int64_t outer = i / inner / std::ssize(indices), which = i / inner % std::ssize(indices);
+    return (outer * extent(x.shape, axis) + indices[static_cast<size_t>(which)]) * inner + i % inner;
+  });
+}
+
+// Element i of `shape` read in x by these strides.
+OnnxConstant strided(const OnnxConstant& x, const Shape& shape, const std::vector<int64_t>& strides) {
+  return taken(x, shape, [&](int64_t i) {
+    int64_t from = 0;
+    for (size_t axis = shape.size(); axis-- > 0; i /= shape[axis]) from += i % shape[axis] * strides[axis];
+    return from;
+  });
+}
+
+std::vector<int64_t> strides_of(const Shape& shape) {
+  std::vector<int64_t> strides(shape.size(), 1);
+  for (size_t i = shape.size(); i-- > 1;) strides[i - 1] = strides[i] * shape[i];
+  return strides;
+}
+
+void constant(OnnxCall& call) {
+  if (call.has_attribute("value")) {
+    OnnxItem item;
+    item.stored = std::make_shared<const OnnxTensor>(call.stored("value"));
+    item.type = item.stored->type;
+    item.shape = item.stored->shape;
+    return call.give(std::move(item));
+  }
+  OnnxConstant result;
+  if (call.has_attribute("value_int")) {
+    result.ints = {call.integer("value_int")};
+  } else if (call.has_attribute("value_ints")) {
+    result.ints = call.integers("value_ints");
+    result.shape = {std::ssize(result.ints)};
+  } else if (call.has_attribute("value_float")) {
+    result.type = OnnxType::float32;
+    result.reals = {call.real("value_float", 0)};
+  } else {
+    ONNX_REQUIRE(call.has_attribute("value_floats"),
+                 "of another kind than value, value_int(s) and value_float(s)");
+    result.type = OnnxType::float32;
+    for (const float each : call.reals("value_floats")) result.reals.push_back(each);
+    result.shape = {std::ssize(result.reals)};
+  }
+  call.give(std::move(result));
+}
+
+void constant_of_shape(OnnxCall& call) {
+  const Shape shape(call.integers(0, "the shape"));
+  call.give(taken(fill_value(call), shape, [](int64_t) { return 0; }));
+}
+
+void shape(OnnxCall& call) {
+  const Shape& x = call.shape(0);
+  const int64_t rank = std::ssize(x);
+  const auto cut = [&](int64_t index) {
+    return std::clamp<int64_t>(index < 0 ? index + rank : index, 0, rank);
+  };
+  const int64_t start = cut(call.integer("start", 0)), end = std::max(start, cut(call.integer("end", rank)));
+  OnnxConstant result{.shape = {end - start}, .ints = {x.begin() + start, x.begin() + end}};
+  call.give(std::move(result));
+}
+
+void size(OnnxCall& call) { call.give(OnnxConstant{.ints = {num_elements(call.shape(0))}}); }
+
+void range(OnnxCall& call) {
+  const OnnxConstant start = call.constant(0, "start"), limit = call.constant(1, "limit"),
+                     delta = call.constant(2, "delta");
+  OnnxConstant result{.type = start.type};
+  SOLDER_REQUIRE(start.size() == 1 && limit.size() == 1 && delta.size() == 1 && limit.type == start.type &&
+                     delta.type == start.type,
+                 io, "start, limit and delta are no scalars of one type");
+  const double from = start.is_real() ? start.reals[0] : static_cast<double>(start.ints[0]);
+  const double to = start.is_real() ? limit.reals[0] : static_cast<double>(limit.ints[0]);
+  const double by = start.is_real() ? delta.reals[0] : static_cast<double>(delta.ints[0]);
+  const double count = std::ceil((to - from) / by);
+  SOLDER_REQUIRE(by != 0 && count <= static_cast<double>(kMostFoldedElems), unsupported, "from ", from,
+                 " to ", to, " by ", by);
+  for (int64_t i = 0; static_cast<double>(i) < count; ++i)
+    if (start.is_real())
+      result.reals.push_back(from + static_cast<double>(i) * by);
+    else
+      result.ints.push_back(
+          static_cast<int64_t>(static_cast<uint64_t>(start.ints[0]) +
+                               static_cast<uint64_t>(i) * static_cast<uint64_t>(delta.ints[0])));
+  result.shape = {result.size()};
+  call.give(std::move(result));
+}
+
+void gather(OnnxCall& call) {
+  const OnnxConstant x = call.constant(0, "x"), indices = call.constant(1, "the indices");
+  const int axis = as_axis(call.integer("axis", 0), call.rank(0));
+  const int64_t length = extent(x.shape, axis);
+  std::vector<int64_t> places = indices.ints;
+  for (int64_t& each : places) {
+    SOLDER_REQUIRE(each >= -length && each < length, io, "index ", each, " of axis ", axis, " of ",
+                   to_string(x.shape));
+    if (each < 0) each += length;
+  }
+  OnnxConstant result = taken_along(x, axis, places);
+  Shape shape(x.shape.begin(), x.shape.begin() + axis);
+  shape.insert(shape.end(), indices.shape.begin(), indices.shape.end());
+  shape.insert(shape.end(), x.shape.begin() + axis + 1, x.shape.end());
+  result.shape = shape;
+  call.give(std::move(result));
+}
+
+void slice(OnnxCall& call) {
+  OnnxConstant x = call.constant(0, "x");
+  for (const OnnxSlice& each : slices_of(call)) {
+    const int64_t length = extent(x.shape, each.axis);
+    const int64_t low = each.step > 0 ? 0 : -1, high = each.step > 0 ? length : length - 1;
+    const auto cut = [&](int64_t index) {
+      return std::clamp(index < 0 ? (index < -length ? low : index + length) : index, low, high);
+    };
+    std::vector<int64_t> places;
+    const int64_t stop = cut(each.stop);
+    for (int64_t i = cut(each.start); each.step > 0 ? i < stop : i > stop; i += each.step) {
+      places.push_back(i);
+      if (each.step > length || each.step < -length) break;
+    }
+    x = taken_along(x, each.axis, places);
+  }
+  call.give(std::move(x));
+}
+
+void concat(OnnxCall& call) {
+  SOLDER_REQUIRE(call.num_inputs() > 0, io, "it has no inputs");
+  const int axis = as_axis(call.integer("axis"), call.rank(0));
+  OnnxConstant result{.type = call.type(0), .shape = call.shape(0)};
+  result.shape[static_cast<size_t>(axis)] = 0;
+  for (size_t i = 0; i < call.num_inputs(); ++i) {
+    Shape rest = call.shape(i);
+    SOLDER_REQUIRE(rest.size() == result.shape.size() && call.type(i) == result.type, io,
+                   "its inputs differ in rank or type");
+    result.shape[static_cast<size_t>(axis)] += extent(rest, axis);
+    rest[static_cast<size_t>(axis)] = extent(result.shape, axis);
+    SOLDER_REQUIRE(rest == result.shape, shape_mismatch, "its inputs differ in more than axis ", axis);
+  }
+  require_foldable(result.shape, result.type);
+  const int64_t outer = num_elements(Shape(result.shape.begin(), result.shape.begin() + axis));
+  for (int64_t row = 0; row < outer; ++row)
+    for (size_t i = 0; i < call.num_inputs(); ++i) {
+      const OnnxConstant& part = call.constant(i, "an input");
+      const int64_t count = part.size() / outer;
+      if (part.is_real())
+        result.reals.insert(result.reals.end(), part.reals.begin() + row * count,
+                            part.reals.begin() + (row + 1) * count);
+      else
+        result.ints.insert(result.ints.end(), part.ints.begin() + row * count,
+                           part.ints.begin() + (row + 1) * count);
+    }
+  call.give(std::move(result));
+}
+
+void split(OnnxCall& call) {
+  const OnnxConstant x = call.constant(0, "x");
+  const int axis = as_axis(call.integer("axis", 0), call.rank(0));
+  int64_t start = 0;
+  const std::vector<int64_t> sizes = split_sizes(call, axis);
+  for (size_t i = 0; i < sizes.size(); ++i) {
+    SOLDER_REQUIRE(sizes[i] >= 0 && sizes[i] <= extent(x.shape, axis) - start, io, "sizes exceed axis ",
+                   axis);
+    std::vector<int64_t> places(static_cast<size_t>(sizes[i]));
+    std::iota(places.begin(), places.end(), start);
+    call.give(taken_along(x, axis, places), i);
+    start += sizes[i];
+  }
+}
+
+void transpose(OnnxCall& call) {
+  const OnnxConstant& x = call.constant(0, "x");
+  const std::vector<int64_t> strides = strides_of(x.shape);
+  Shape shape;
+  std::vector<int64_t> moved;
+  for (const int axis : permutation(call)) {
+    shape.push_back(extent(x.shape, axis));
+    moved.push_back(strides[static_cast<size_t>(axis)]);
+  }
+  call.give(strided(x, shape, moved));
+}
+
+void expand(OnnxCall& call) {
+  const OnnxConstant& x = call.constant(0, "x");
+  const Shape wanted(call.integers(1, "the shape"));
+  Shape shape;
+  SOLDER_REQUIRE(broadcast(x.shape, wanted, &shape), shape_mismatch, to_string(x.shape),
+                 " does not broadcast to ", to_string(wanted));
+  std::vector<int64_t> own = strides_of(x.shape), strides(shape.size() - x.shape.size(), 0);
+  for (size_t i = 0; i < own.size(); ++i) strides.push_back(x.shape[i] == 1 ? 0 : own[i]);
+  call.give(strided(x, shape, strides));
+}
+
+void tile(OnnxCall& call) {
+  OnnxConstant x = call.constant(0, "x");
+  const std::vector<int64_t> repeats = call.integers(1, "repeats");
+  SOLDER_REQUIRE(repeats.size() == x.shape.size(), io, repeats.size(), " repeats for ", to_string(x.shape));
+  for (size_t axis = 0; axis < repeats.size(); ++axis) {
+    SOLDER_REQUIRE(repeats[axis] >= 0 && repeats[axis] <= kMostFoldedElems, io, "repeats has ",
+                   repeats[axis]);
+    std::vector<int64_t> places;
+    for (int64_t i = 0; i < repeats[axis]; ++i)
+      for (int64_t j = 0; j < x.shape[axis]; ++j) places.push_back(j);
+    x = taken_along(x, static_cast<int>(axis), places);
+  }
+  call.give(std::move(x));
+}
+
+// Over all axes or one, of integers: products and sums of extents.
+template <bool is_product>
+void reduce(OnnxCall& call) {
+  const OnnxConstant x = call.constant(0, "x");
+  const bool keeps = call.integer("keepdims", 1) != 0;
+  call.only("noop_with_empty_axes", 0);
+  const auto axes = call.axes(is_product ? 18 : 13, 1);
+  ONNX_REQUIRE(x.shape.size() <= 1, "of a known tensor ", to_string(x.shape));
+  if (axes) as_axes(*axes, call.rank(0));
+  OnnxConstant result{.type = x.type, .shape = Shape(keeps ? x.shape.size() : 0, 1)};
+  uint64_t whole = is_product;
+  double real = is_product;
+  for (const int64_t each : x.ints)
+    is_product ? whole *= static_cast<uint64_t>(each) : whole += static_cast<uint64_t>(each);
+  for (const double each : x.reals) is_product ? real *= each : real += each;
+  if (x.is_real())
+    result.reals = {real};
+  else
+    result.ints = {static_cast<int64_t>(whole)};
+  call.give(std::move(result));
+}
+
+constexpr OnnxRow kRows[] = {
+    {"Concat", concat},
+    {"Constant", constant},
+    {"ConstantOfShape", constant_of_shape},
+    {"Expand", expand},
+    {"Gather", gather},
+    {"Range", range},
+    {"ReduceProd", reduce<true>},
+    {"ReduceSum", reduce<false>},
+    {"Shape", shape},
+    {"Size", size},
+    {"Slice", slice},
+    {"Split", split},
+    {"Tile", tile},
+    {"Transpose", transpose},
+};
+
+}  // namespace
+
+const std::span<const OnnxRow> kFoldedShapes = kRows;
+
+OnnxConstant fill_value(OnnxCall& call) {
+  if (!call.has_attribute("value")) return {.type = OnnxType::float32, .shape = {1}, .reals = {0}};
+  OnnxConstant value = call.known("value");
+  SOLDER_REQUIRE(value.size() == 1, io, "value has ", value.size(), " elements, not one");
+  return value;
+}
+
+}  // namespace solder

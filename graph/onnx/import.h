@@ -1,0 +1,188 @@
+#pragma once
+// How an ONNX node becomes nodes of a graph: what a row of the operator table is given.
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <span>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "graph/graph.h"
+#include "graph/onnx/file.h"
+#include "graph/onnx/onnx.h"
+#include "runtime/check.h"
+
+namespace solder {
+
+/// What a name of the file stands for: a tensor that is known by now, or a value of the graph, or both.
+struct OnnxItem {
+  OnnxType type = OnnxType::undefined;  ///< truth values of the graph are 1 or 0 in a float type
+  Shape shape;
+  std::shared_ptr<const OnnxTensor> stored;      ///< lies in the file
+  std::shared_ptr<const OnnxConstant> constant;  ///< read, or worked out
+  std::optional<Value> value;
+  std::string name;
+
+  bool is_known() const { return stored != nullptr || constant != nullptr; }
+};
+
+class OnnxImport;
+
+/// A node while it is imported: its inputs, attributes and results. Whatever is not as it should be is an Error whose
+/// message is a reason, without the node's name.
+class OnnxCall {
+ public:
+  OnnxCall(OnnxImport& import, const OnnxNode& node);
+
+  const OnnxNode& node() const { return node_; }
+  Graph& graph();
+  int64_t opset() const;
+  std::string label() const;  ///< the node's name, or its first result's
+
+  size_t num_inputs() const { return items_.size(); }
+  bool has(size_t i) const { return i < items_.size() && items_[i] != nullptr; }
+  OnnxItem& item(size_t i);
+  const Shape& shape(size_t i) { return item(i).shape; }
+  int rank(size_t i) { return static_cast<int>(shape(i).size()); }
+  OnnxType type(size_t i) { return item(i).type; }
+
+  /// In the graph: constants become parameters. Error(unsupported) on integers.
+  Value value(size_t i);
+  Value value(size_t i, DType dtype);   ///< the same, cast
+  Value number(size_t i, DType dtype);  ///< the same; known integers are rounded to `dtype`
+  /// Known at import; Error(unsupported) saying that solder needs to know `what`.
+  const OnnxConstant& constant(size_t i, const char* what);
+  std::vector<int64_t> integers(size_t i, const char* what);
+  /// A known tensor of one element, of any shape whose rank is not above `most_rank`.
+  std::optional<double> scalar(size_t i, size_t most_rank = 0);
+  bool all_known() const;
+
+  /// Attributes; the ones never asked for are refused by finish().
+  bool has_attribute(const char* name) { return attribute(name, 0) != nullptr; }
+  int64_t integer(const char* name, int64_t fallback);
+  int64_t integer(const char* name);  ///< one that must be there
+  float real(const char* name, float fallback);
+  std::string text(const char* name, const std::string& fallback);
+  std::vector<int64_t> integers(const char* name);
+  std::vector<float> reals(const char* name);
+  ByteRange message(const char* name);
+  OnnxTensor stored(const char* name);   ///< a tensor
+  OnnxConstant known(const char* name);  ///< a tensor, read
+  /// Takes an attribute that may only be what it is by default.
+  void only(const char* name, int64_t value);
+  void ignore(const char* name) { attribute(name, 0); }
+  /// Axes in input i since `opset`, in an attribute before; nothing: not given.
+  std::optional<std::vector<int64_t>> axes(int64_t since, size_t i, const char* name = "axes");
+
+  void give(Value value, size_t output = 0);
+  void give_truth(Value value);  ///< 1 or 0
+  void give(OnnxConstant constant, size_t output = 0);
+  void give(OnnxItem item, size_t output = 0);
+  /// Input i with the same elements under another shape, known or not.
+  void give_view(size_t i, Shape shape);
+  size_t num_outputs() const { return node_.outputs.size(); }
+
+  /// Worked out here: a new parameter of these elements, all `value`.
+  Value filled(const Shape& shape, DType dtype, float value);
+  /// A reshape to exactly `shape`, extents of 0 included.
+  Value reshape(Value x, Shape shape);
+
+  OnnxImport& import() { return import_; }
+  void finish();  ///< Error(unsupported) naming attributes that nothing asked for
+
+ private:
+  const OnnxAttribute* attribute(const char* name, int kind);
+
+  OnnxImport& import_;
+  const OnnxNode& node_;
+  std::vector<OnnxItem*> items_;  // null: left out
+  std::set<std::string> asked_;
+  size_t num_nodes_;
+};
+
+/// An operator: one row.
+struct OnnxRow {
+  const char* op;
+  void (*import)(OnnxCall& call);
+};
+const OnnxRow* find_row(const std::string& op);
+/// The same for nodes whose inputs are all known and small, whose results are constants too.
+const OnnxRow* find_fold(const std::string& op);
+bool is_default_domain(const OnnxNode& node);
+bool is_known_operator(const OnnxNode& node);
+
+extern const std::span<const OnnxRow> kElementwiseRows, kShapeRows, kLayerRows, kReduceRows, kResizeRows,
+    kFoldedArithmetic, kFoldedShapes;
+
+inline constexpr int64_t kMostFoldedElems = 1 << 16;  ///< of a tensor worked out at import
+
+/// What the folder throws of a larger result: the graph computes that, where it has the operator.
+struct OnnxTooLarge : Error {
+  using Error::Error;
+};
+/// Of floats there are fewer: shape arithmetic is done on few of them, and what has many is weights.
+void require_foldable(const Shape& shape, OnnxType type);
+
+/// "unsupported" as rows say it: no node's name, it is added.
+#define ONNX_REQUIRE(condition, ...) SOLDER_REQUIRE(condition, unsupported, __VA_ARGS__)
+
+class OnnxImport {
+ public:
+  OnnxImport(OnnxFile& file, const OnnxOptions& options) : file_(file), options_(options) {}
+  OnnxNet run();
+
+ private:
+  friend class OnnxCall;
+  struct Problem {
+    std::string op, reason;
+    ErrorKind kind;
+    std::vector<std::string> names;  // the first few
+    int64_t count = 0;
+  };
+
+  // A result that its row does not give; an error where something reads it.
+  struct Absent {
+    std::string op, label;
+    size_t output;
+  };
+
+  void declare_inputs();
+  Shape bound_shape(const OnnxDeclared& input, std::vector<const OnnxDeclared*>* open);
+  [[noreturn]] void fail_open(const std::vector<const OnnxDeclared*>& open);
+  bool bind_value(const OnnxDeclared& input);
+  void add_initializers(const OnnxGraph& graph);
+  void add_nodes(const std::vector<ByteRange>& nodes);
+  void add_node(const OnnxNode& node);
+  void call_row(const OnnxNode& node);
+  void inline_if(OnnxCall& call);
+  void add_outputs();
+  void report();
+  void note_reading(const std::string& name);
+  void add_problem(const std::string& op, const std::string& reason, ErrorKind kind, const std::string& name);
+
+  OnnxItem* find(const std::string& name);
+  bool is_broken(const std::string& name) const { return broken_.contains(name); }
+  void define(const std::string& name, OnnxItem item);
+  Value value_of(OnnxItem& item);
+  void charge(int64_t elems);  // of tensors worked out
+  const OnnxConstant& constant_of(OnnxItem& item);
+  std::string parameter_name(const std::string& wanted);
+
+  OnnxFile& file_;
+  const OnnxOptions& options_;
+  OnnxNet net_;
+  int64_t folded_elems_ = 0;
+  std::vector<std::unordered_map<std::string, OnnxItem>> scopes_;
+  std::set<std::string> broken_;
+  std::map<std::string, Absent> absent_;
+  std::map<std::string, int64_t> extents_;  // of named open ones
+  std::set<std::string> given_names_;       // of inputs and parameters
+  std::vector<Problem> problems_;
+  std::map<std::pair<std::string, std::string>, size_t> problem_of_;
+};
+
+}  // namespace solder

@@ -1,0 +1,66 @@
+// Names of a file: what they stand for, and how constants become parameters.
+
+#include "graph/onnx/import.h"
+#include "runtime/check.h"
+#include "runtime/text_reader.h"
+
+namespace solder {
+
+OnnxItem* OnnxImport::find(const std::string& name) {
+  for (auto scope = scopes_.rbegin(); scope != scopes_.rend(); ++scope)
+    if (const auto found = scope->find(name); found != scope->end()) return &found->second;
+  return nullptr;
+}
+
+void OnnxImport::define(const std::string& name, OnnxItem item) {
+  const bool is_new = scopes_.back().emplace(name, std::move(item)).second;
+  SOLDER_REQUIRE(is_new, io, quote_name(name), " is made twice");
+}
+
+std::string OnnxImport::parameter_name(const std::string& wanted) {
+  std::string name = wanted;
+  for (int next = 2; !given_names_.insert(name).second; ++next) name = str(wanted, ".", next);
+  return name;
+}
+
+void OnnxImport::charge(int64_t elems) {
+  folded_elems_ += elems;
+  ONNX_REQUIRE(folded_elems_ <= 2 * file_.num_bytes() + (int64_t{1} << 20),
+               "tensors worked out at import have too many elements, all together");
+}
+
+const OnnxConstant& OnnxImport::constant_of(OnnxItem& item) {
+  if (!item.constant) {
+    ONNX_REQUIRE(num_elements(item.shape) <= int64_t{1} << 20, to_string(item.shape),
+                 " has too many elements to be ", "looked at");
+    charge(num_elements(item.shape));
+    item.constant = std::make_shared<const OnnxConstant>(file_.load_constant(*item.stored, item.name));
+  }
+  return *item.constant;
+}
+
+Value OnnxImport::value_of(OnnxItem& item) {
+  if (item.value) return *item.value;
+  ONNX_REQUIRE(is_real(item.type) || item.type == OnnxType::boolean, to_string(item.type), " tensor ",
+               to_string(item.shape), "; solder computes with float types alone");
+  // A large one that lies in the file is loaded once; the others may be many from few bytes.
+  if (item.constant || num_elements(item.shape) <= kMostFoldedElems) charge(num_elements(item.shape));
+  Tensor tensor;
+  if (item.stored && !item.constant) {
+    tensor = file_.load(*item.stored, item.name);
+  } else {
+    const OnnxConstant& known = *item.constant;
+    tensor = Tensor::empty(item.shape, dtype_of(item.type).value_or(DType::float32));
+    for (int64_t i = 0; i < known.size(); ++i) {
+      const auto idx = static_cast<size_t>(i);
+      const double element = known.is_real() ? known.reals[idx] : static_cast<double>(known.ints[idx]);
+      store_from_float(tensor.data(), tensor.dtype(), i, static_cast<float>(element));
+    }
+  }
+  const std::string name = parameter_name(item.name);
+  item.value = net_.graph.parameter(name, tensor.shape(), tensor.dtype());
+  net_.weights.emplace(name, std::move(tensor));
+  return *item.value;
+}
+
+}  // namespace solder

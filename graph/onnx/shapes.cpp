@@ -1,0 +1,211 @@
+// Rows of operators that move data or look at it under another shape.
+
+#include <algorithm>
+#include <numeric>
+
+#include "graph/onnx/arguments.h"
+#include "runtime/check.h"
+
+namespace solder {
+namespace {
+
+void reshape(OnnxCall& call) {
+  const bool copies_zeros = call.opset() < 14 || call.integer("allowzero", 0) == 0;
+  const std::vector<int64_t> wanted = call.integers(1, "the shape");
+  const Shape& x = call.shape(0);
+  Shape shape(wanted);
+  int64_t* unknown = nullptr;
+  int64_t known_elems = 1;
+  for (size_t axis = 0; axis < shape.size(); ++axis) {
+    SOLDER_REQUIRE(shape[axis] >= -1 && !(shape[axis] == -1 && unknown != nullptr), io, "to ",
+                   to_string(shape), ": one extent may be -1");
+    if (shape[axis] == -1) {
+      unknown = &shape[axis];
+      continue;
+    }
+    if (shape[axis] == 0 && copies_zeros) {
+      SOLDER_REQUIRE(axis < x.size(), shape_mismatch, "to ", to_string(shape), ": ", to_string(x),
+                     " has no axis ", axis, " to copy");
+      shape[axis] = x[axis];
+    }
+    SOLDER_REQUIRE(!__builtin_mul_overflow(known_elems, shape[axis], &known_elems), io, "to ",
+                   to_string(shape), ": more than 2^63 elements");
+  }
+  const int64_t elems = num_elements(x);
+  SOLDER_REQUIRE(unknown == nullptr ? known_elems == elems : known_elems > 0 && elems % known_elems == 0,
+                 shape_mismatch, to_string(x), " does not fill ", to_string(Shape(wanted)));
+  if (unknown != nullptr) *unknown = elems / known_elems;
+  call.give_view(0, shape);
+}
+
+void flatten(OnnxCall& call) {
+  const Shape& x = call.shape(0);
+  const int rank = call.rank(0);
+  const int64_t given = call.integer("axis", 1);
+  const int axis = given == rank ? rank : as_axis(given, std::max(rank, 1));
+  const auto middle = x.begin() + std::min(axis, rank);
+  call.give_view(0, {num_elements(Shape(x.begin(), middle)), num_elements(Shape(middle, x.end()))});
+}
+
+void squeeze(OnnxCall& call) {
+  const Shape& x = call.shape(0);
+  const auto given = call.axes(13, 1);
+  std::vector<int> axes = as_axes(given.value_or(std::vector<int64_t>{}), call.rank(0));
+  Shape shape;
+  for (size_t axis = 0; axis < x.size(); ++axis) {
+    const bool is_named = std::ranges::count(axes, static_cast<int>(axis)) > 0;
+    SOLDER_REQUIRE(!is_named || x[axis] == 1, shape_mismatch, "axis ", axis, " of ", to_string(x),
+                   " is not 1");
+    if (given ? !is_named : x[axis] != 1) shape.push_back(x[axis]);
+  }
+  call.give_view(0, shape);
+}
+
+void unsqueeze(OnnxCall& call) {
+  const Shape& x = call.shape(0);
+  const auto given = call.axes(13, 1);
+  SOLDER_REQUIRE(given, io, "axes are missing");
+  SOLDER_REQUIRE(given->size() + x.size() <= kMaxFileRank, io, "more than ", kMaxFileRank, " axes");
+  const size_t rank = x.size() + given->size();
+  const std::vector<int> axes = as_axes(*given, static_cast<int>(rank));
+  Shape shape;
+  size_t from = 0;
+  for (size_t axis = 0; axis < rank; ++axis) {
+    const bool is_new = std::ranges::count(axes, static_cast<int>(axis)) > 0;
+    SOLDER_REQUIRE(is_new || from < x.size(), io, "an axis is named twice");
+    shape.push_back(is_new ? 1 : x[from++]);
+  }
+  call.give_view(0, shape);
+}
+
+void expand(OnnxCall& call) {
+  const Shape wanted(call.integers(1, "the shape"));
+  Shape shape;
+  SOLDER_REQUIRE(broadcast(call.shape(0), wanted, &shape), shape_mismatch, to_string(call.shape(0)),
+                 " does not broadcast to ", to_string(wanted));
+  if (shape == call.shape(0)) return call.give(call.item(0));
+  call.give(call.graph().expand(call.value(0), shape));
+}
+
+void tile(OnnxCall& call) { call.give(call.graph().tile(call.value(0), call.integers(1, "repeats"))); }
+
+void transpose(OnnxCall& call) { call.give(call.graph().permute(call.value(0), permutation(call))); }
+
+void concat(OnnxCall& call) {
+  std::vector<Value> values;
+  for (size_t i = 0; i < call.num_inputs(); ++i) values.push_back(call.value(i));
+  SOLDER_REQUIRE(!values.empty(), io, "it has no inputs");
+  const int axis = as_axis(call.integer("axis"), call.rank(0));
+  call.give(values.size() == 1 ? values[0] : call.graph().concat(values, axis));
+}
+
+void split(OnnxCall& call) {
+  const int axis = as_axis(call.integer("axis", 0), call.rank(0));
+  const std::vector<int64_t> sizes = split_sizes(call, axis);
+  const std::vector<Value> parts = call.graph().split(call.value(0), axis, sizes);
+  for (size_t i = 0; i < parts.size(); ++i) call.give(parts[i], i);
+}
+
+void slice(OnnxCall& call) {
+  Value x = call.value(0);
+  for (const OnnxSlice& each : slices_of(call))
+    x = call.graph().slice(x, each.axis, each.start, each.stop, each.step);
+  call.give(x);
+}
+
+void gather(OnnxCall& call) {
+  Graph& graph = call.graph();
+  const Shape x = call.shape(0);
+  const int axis = as_axis(call.integer("axis", 0), call.rank(0));
+  const OnnxConstant& indices = call.constant(1, "the indices");
+  SOLDER_REQUIRE(!indices.is_real(), io, "the indices are ", to_string(indices.type));
+  const int64_t extent = x[static_cast<size_t>(axis)];
+  for (const int64_t index : indices.ints)
+    SOLDER_REQUIRE(index >= -extent && index < extent, shape_mismatch, "index ", index, " of axis ", axis,
+                   " of ", to_string(x));
+  Shape shape(x.begin(), x.begin() + axis);
+  shape.insert(shape.end(), indices.shape.begin(), indices.shape.end());
+  shape.insert(shape.end(), x.begin() + axis + 1, x.end());
+  const bool is_one = indices.ints.size() == 1;
+  int64_t first = is_one ? indices.ints[0] : 0;
+  if (first < 0) first += extent;
+  const Value taken = is_one ? graph.slice(call.value(0), axis, first, first + 1)
+                             : graph.gather(call.value(0), axis, indices.ints);
+  call.give(call.reshape(taken, shape));
+}
+
+void pad(OnnxCall& call) {
+  const std::string mode = call.text("mode", "constant");
+  ONNX_REQUIRE(mode == "constant" || mode == "reflect" || mode == "edge", "mode = ", mode);
+  const std::vector<int64_t> pads = call.opset() < 11 ? call.integers("pads") : call.integers(1, "pads");
+  std::optional<double> value = call.opset() < 11 ? call.real("value", 0.0f) : 0.0;
+  if (call.opset() >= 11 && call.has(2)) value = call.scalar(2, 1);
+  ONNX_REQUIRE(value, "the value (input 2) is computed at run time");
+  const size_t rank = call.shape(0).size();
+  std::vector<int> axes(rank);
+  std::iota(axes.begin(), axes.end(), 0);
+  if (call.opset() >= 18 && call.has(3)) axes = as_axes(call.integers(3, "axes"), call.rank(0));
+  SOLDER_REQUIRE(pads.size() == 2 * axes.size(), io, "pads has ", pads.size(), " numbers for ", axes.size(),
+                 " axes");
+  std::vector<int64_t> before(rank), after(rank);
+  for (size_t i = 0; i < axes.size(); ++i) {
+    before[static_cast<size_t>(axes[i])] = pads[i];
+    after[static_cast<size_t>(axes[i])] = pads[i + axes.size()];
+  }
+  const auto is_zero = [](int64_t count) { return count == 0; };
+  if (std::ranges::all_of(before, is_zero) && std::ranges::all_of(after, is_zero))
+    return call.give(call.item(0));
+  call.give(call.graph().pad(call.value(0), before, after,
+                             mode == "constant"  ? PadMode::constant
+                             : mode == "reflect" ? PadMode::reflect
+                                                 : PadMode::edge,
+                             static_cast<float>(*value)));
+}
+
+void depth_to_space(OnnxCall& call) {
+  const std::string mode = call.text("mode", "DCR");
+  ONNX_REQUIRE(mode == "DCR" || mode == "CRD", "mode = ", mode);
+  call.give(call.graph().depth_to_space(call.value(0), call.integer("blocksize"), mode == "CRD"));
+}
+
+void space_to_depth(OnnxCall& call) {
+  const std::string mode = call.text("mode", "DCR");
+  ONNX_REQUIRE(mode == "DCR", "mode = ", mode);
+  call.give(call.graph().space_to_depth(call.value(0), call.integer("blocksize")));
+}
+
+// A large one of floats; small ones are worked out.
+void constant_of_shape(OnnxCall& call) {
+  const Shape shape(call.integers(0, "the shape"));
+  num_elements(shape);
+  OnnxConstant value = fill_value(call);
+  ONNX_REQUIRE(value.is_real(), to_string(value.type), " ", to_string(shape),
+               " is too large to be worked out");
+  const DType dtype = dtype_of(value.type).value_or(DType::float32);
+  const Value one = call.filled(Shape(shape.size(), 1), dtype, static_cast<float>(value.reals[0]));
+  call.give(call.graph().expand(one, shape));
+}
+
+constexpr OnnxRow kRows[] = {
+    {"Concat", concat},
+    {"ConstantOfShape", constant_of_shape},
+    {"DepthToSpace", depth_to_space},
+    {"Expand", expand},
+    {"Flatten", flatten},
+    {"Gather", gather},
+    {"Pad", pad},
+    {"Reshape", reshape},
+    {"Slice", slice},
+    {"SpaceToDepth", space_to_depth},
+    {"Split", split},
+    {"Squeeze", squeeze},
+    {"Tile", tile},
+    {"Transpose", transpose},
+    {"Unsqueeze", unsqueeze},
+};
+
+}  // namespace
+
+const std::span<const OnnxRow> kShapeRows = kRows;
+
+}  // namespace solder
