@@ -110,7 +110,12 @@ void OnnxImport::declare_inputs() {
         if (!input.shape[axis].name.empty()) extents_.emplace(input.shape[axis].name, given->second[axis]);
   std::vector<const OnnxDeclared*> open;
   for (const OnnxDeclared& input : file_.graph().inputs) {
-    if (bind_value(input) || scopes_.back().contains(input.name)) continue;
+    if (bind_value(input) || scopes_.back().contains(input.name)) {
+      SOLDER_REQUIRE(!options_.shapes.contains(input.name), invalid_argument,
+                     "shapes: ", quote_name(input.name),
+                     " has a value, given or in the file, and so a shape");
+      continue;
+    }
     SOLDER_REQUIRE(given_names_.insert(input.name).second, io, file_.name(), ": input ",
                    quote_name(input.name), " is there twice");
     if (const auto dtype = dtype_of(input.type); input.is_tensor && dtype) {
