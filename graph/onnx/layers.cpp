@@ -1,6 +1,7 @@
 // Rows of convolutions, products, pools and normalisations.
 
 #include <algorithm>
+#include <numeric>
 
 #include "graph/onnx/arguments.h"
 #include "runtime/check.h"
@@ -142,7 +143,6 @@ void global_pool(OnnxCall& call) {
 DType dtype_at(OnnxCall& call, size_t i) { return call.graph().type(call.value(i)).dtype; }
 
 void batch_norm(OnnxCall& call) {
-  call.ignore("momentum");
   call.only("training_mode", 0);
   call.only("spatial", 1);
   const DType dtype = dtype_at(call, 0);
@@ -173,6 +173,12 @@ void group_norm(OnnxCall& call) {
   call.give(graph.group_norm(call.value(0), a_channel(1), a_channel(2), groups, call.real("epsilon", 1e-5f)));
 }
 
+std::vector<int> axes_from(int axis, int rank) {
+  std::vector<int> axes(static_cast<size_t>(rank - axis));
+  std::iota(axes.begin(), axes.end(), axis);
+  return axes;
+}
+
 void layer_norm(OnnxCall& call) {
   Graph& graph = call.graph();
   ONNX_REQUIRE(call.integer("stash_type", 1) == 1, "stash_type");
@@ -184,18 +190,37 @@ void layer_norm(OnnxCall& call) {
     const Value given = call.value(i, dtype);
     return graph.type(given).shape == over ? given : graph.expand(given, over);
   };
-  const Value bias =
-      call.has(2) ? expanded(2) : graph.expand(call.filled(Shape(over.size(), 1), dtype, 0), over);
+  const Value bias = call.has(2) ? expanded(2) : call.import().filled(call.label(), over, dtype, 0);
   const float epsilon = call.real("epsilon", 1e-5f);
   call.give(graph.layer_norm(call.value(0), expanded(1), bias, static_cast<int>(over.size()), epsilon));
   // Mean and 1 / standard deviation, of which training is fond.
   if (call.num_outputs() < 2) return;
-  std::vector<int> axes;
-  for (int each = axis; each < call.rank(0); ++each) axes.push_back(each);
+  const std::vector<int> axes = axes_from(axis, call.rank(0));
   const Value wide = call.value(0, DType::float32), mean = graph.mean(wide, axes, true);
   call.give(mean, 1);
   const Value variance = graph.mean(graph.square(graph.sub(wide, mean)), axes, true);
   call.give(graph.rsqrt(graph.add(variance, epsilon)), 2);
+}
+
+void rms_norm(OnnxCall& call) {
+  Graph& graph = call.graph();
+  ONNX_REQUIRE(call.integer("stash_type", 1) == 1, "stash_type");
+  const int rank = call.rank(0), axis = as_axis(call.integer("axis", -1), rank);
+  const Value x = call.value(0, DType::float32);
+  const Value square = graph.mean(graph.square(x), axes_from(axis, rank), true);
+  const Value unit = graph.mul(x, graph.rsqrt(graph.add(square, call.real("epsilon", 1e-5f))));
+  const DType dtype = dtype_at(call, 0);
+  call.give(graph.mul(graph.cast(unit, dtype), call.value(1, dtype)));
+}
+
+void mean_variance_norm(OnnxCall& call) {
+  Graph& graph = call.graph();
+  const std::vector<int64_t> given =
+      call.has_attribute("axes") ? call.integers("axes") : std::vector<int64_t>{0, 2, 3};
+  const std::vector<int> axes = as_axes(given, call.rank(0));
+  const Value x = call.value(0), centered = graph.sub(x, graph.mean(x, axes, true));
+  const Value deviation = graph.sqrt(graph.mean(graph.square(centered), axes, true));
+  call.give(graph.div(centered, graph.add(deviation, 1e-9f)));
 }
 
 void lrn(OnnxCall& call) {
@@ -206,19 +231,24 @@ void lrn(OnnxCall& call) {
 }
 
 constexpr OnnxRow kRows[] = {
-    {"AveragePool", pool},
-    {"BatchNormalization", batch_norm},
-    {"Conv", conv},
-    {"ConvTranspose", conv_transpose},
-    {"Gemm", gemm},
-    {"GlobalAveragePool", global_pool},
-    {"GlobalMaxPool", global_pool},
-    {"GroupNormalization", group_norm},
-    {"InstanceNormalization", instance_norm},
-    {"LRN", lrn},
-    {"LayerNormalization", layer_norm},
-    {"MatMul", matmul},
-    {"MaxPool", pool},
+    {"AveragePool", "x", "auto_pad kernel_shape pads strides count_include_pad ceil_mode:10- dilations:19-",
+     pool},
+    {"BatchNormalization", "x scale bias mean variance", "epsilon momentum spatial:-8 training_mode:14-",
+     batch_norm},
+    {"Conv", "x w bias?", "auto_pad dilations group kernel_shape pads strides", conv},
+    {"ConvTranspose", "x w bias?",
+     "auto_pad dilations group kernel_shape output_padding output_shape pads strides", conv_transpose},
+    {"Gemm", "a b c?", "alpha beta transA transB", gemm},
+    {"GlobalAveragePool", "x", "", global_pool},
+    {"GlobalMaxPool", "x", "", global_pool},
+    {"GroupNormalization", "x scale bias", "epsilon num_groups stash_type:21-", group_norm},
+    {"InstanceNormalization", "x scale bias", "epsilon", instance_norm},
+    {"LRN", "x", "alpha beta bias size", lrn},
+    {"LayerNormalization", "x scale bias?", "axis epsilon stash_type", layer_norm},
+    {"MatMul", "a b", "", matmul},
+    {"MeanVarianceNormalization", "x", "axes", mean_variance_norm},
+    {"RMSNormalization", "x scale", "axis epsilon stash_type", rms_norm},
+    {"MaxPool", "x", "auto_pad kernel_shape pads strides storage_order:8- ceil_mode:10- dilations:10-", pool},
 };
 
 }  // namespace
