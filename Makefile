@@ -116,7 +116,7 @@ else
   say = @$(eval DONE += x)printf '[%3d/%d] %s\n' $(words $(DONE)) $(NUM_STEPS) '$(1)' &&
 endif
 
-.PHONY: all run test models networks triton bench accuracy pictures headers layers format format-check sanitize faults tsan asan soak fuzz coverage tidy install loc help clean
+.PHONY: all run test models networks triton triton-test bench accuracy pictures headers layers format format-check sanitize faults tsan asan soak fuzz coverage tidy install loc help clean
 .DELETE_ON_ERROR:
 
 all: $(LIB) $(EXAMPLES) $(CLI)  ## the library, the examples and solder-run (default)
@@ -139,6 +139,10 @@ networks: $(TESTS) models  ## whole networks against float64, every golden at ev
 	@SOLDER_NETWORKS=all $(TESTS) -tc='networks:*,*gpu* networks:*'
 
 triton: $(TRITON)  ## libtriton_solder.so, a backend for Triton Inference Server (examples/triton/README.md)
+
+REQUESTS := 1500
+triton-test: $(TRITON) $(BUILD)/libtriton_identity.so $(CLI)  ## the backend in a real server on the CPU, fetched from PyPI (55 MB); REQUESTS=1500 under load
+	@python3 tests/triton/check_triton.py $(BUILD) $(REQUESTS)
 
 bench: $(BENCHES)  ## timings, on a GPU each as a ratio to a floor or a peer in the same run; BENCH_ARGS: bench_conv's options
 	@for bench in $(filter-out %/bench_conv,$(BENCHES)); do $$bench || exit 1; done
@@ -227,6 +231,8 @@ $(CLI): $(CLI_OBJ) $(NETWORKS) $(LIB)
 # Nothing of solder is seen by the server, which may have other backends.
 $(TRITON): $(TRITON_OBJ) $(TRITON_PARTS) $(LIB) examples/triton/exports.map
 	$(call say,LINK $@) $(CXX) -shared -Wl$(comma)--version-script=examples/triton/exports.map $(filter-out %.map,$^) $(LDLIBS) -o $@
+$(BUILD)/libtriton_identity.so: $(BUILD)/tests/triton/identity_backend.cpp.o
+	$(call say,LINK $@) $(CXX) -shared $^ -o $@
 
 BENCH_OBJ := $(if $(NVCC),$(patsubst %,$(BUILD)/%.o,$(wildcard tests/bench/*.cu)))
 $(BENCHES): CPPFLAGS += -DSOLDER_TEST_DATA='"$(CURDIR)/tests/data"'

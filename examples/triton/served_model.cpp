@@ -76,6 +76,7 @@ const std::map<int64_t, solder::Model>& ServedModel::on(solder::Device device) {
 
 Instance::Instance(ServedModel& model, solder::Device device) : model_(model) {
   const auto& models = model.on(device);
+  for (const auto& [batch, compiled] : models) sessions_.emplace(batch, compiled.session());
   if (config().max_batch > 0) room_ = config().max_batch + models.rbegin()->first;
   const solder::Graph& graph = models.begin()->second.graph();
   const auto make_room = [&](const std::string& name, const solder::TensorType& type) {
@@ -88,10 +89,7 @@ Instance::Instance(ServedModel& model, solder::Device device) : model_(model) {
   for (const solder::Node& node : graph.nodes())
     if (node.kind == solder::NodeKind::input) inputs_.insert(make_room(node.name, node.outputs[0]));
   for (const auto& [name, value] : graph.outputs()) outputs_.insert(make_room(name, graph.type(value)));
-  for (const auto& [batch, compiled] : models) {
-    solder::Session& session = sessions_.emplace(batch, compiled.session()).first->second;
-    session.run(part(inputs_, 0, batch), part(outputs_, 0, batch));
-  }
+  for (auto& [batch, session] : sessions_) session.run(part(inputs_, 0, batch), part(outputs_, 0, batch));
 }
 
 Shape Instance::shape(const Tensor& whole, int64_t rows) const {
