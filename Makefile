@@ -140,8 +140,8 @@ networks: $(TESTS) models  ## whole networks against float64, every golden at ev
 
 triton: $(TRITON)  ## libtriton_solder.so, a backend for Triton Inference Server (examples/triton/README.md)
 
-REQUESTS := 1500
-triton-test: $(TRITON) $(BUILD)/libtriton_identity.so $(CLI)  ## the backend in a real server on the CPU, fetched from PyPI (55 MB); REQUESTS=1500 under load
+REQUESTS ?= 10000
+triton-test: $(TRITON) $(BUILD)/libtriton_identity.so $(CLI)  ## the backend in a real server on the CPU, from PyPI (55 MB); REQUESTS=10000 under load
 	@python3 tests/triton/check_triton.py $(BUILD) $(REQUESTS)
 
 bench: $(BENCHES)  ## timings, on a GPU each as a ratio to a floor or a peer in the same run; BENCH_ARGS: bench_conv's options

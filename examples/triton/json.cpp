@@ -7,7 +7,7 @@
 namespace solder_triton {
 namespace {
 
-constexpr std::string_view kBlanks = " \t\r\n", kEscapes = "\"\\/bfnrt", kEscaped = "\"\\/\b\f\n\r\t";
+constexpr std::string_view kEscapes = "\"\\/bfnrt", kEscaped = "\"\\/\b\f\n\r\t";
 
 class JsonReader {
  public:
@@ -15,6 +15,7 @@ class JsonReader {
 
   JsonPaths read() {
     value("");
+    skip_blanks();
     expect(at_ == text_.size(), "the end");
     return std::move(paths_);
   }
@@ -24,8 +25,10 @@ class JsonReader {
     SOLDER_REQUIRE(is_there, invalid_argument, "a JSON text lacks ", what, " at byte ", at_);
   }
 
+  void skip_blanks() { at_ = std::min(text_.find_first_not_of(" \t\r\n", at_), text_.size()); }
+
   bool take(char wanted) {
-    at_ = std::min(text_.find_first_not_of(kBlanks, at_), text_.size());
+    skip_blanks();
     const bool is_there = at_ < text_.size() && text_[at_] == wanted;
     at_ += is_there;
     return is_there;
@@ -57,7 +60,6 @@ class JsonReader {
       paths_[path] = text_.substr(at_, end - at_);
       at_ = end;
     }
-    take('\0');  // the blanks behind it
   }
 
   // What is between quotes, behind the first one.

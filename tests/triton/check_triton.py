@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""check_triton.py BUILD [REQUESTS]: the backend in the real server, over HTTP on the CPU, against what solder-run says bit for
-bit. REQUESTS (1500) are those of the load in which models are reloaded and clients die. The standard library alone."""
+"""check_triton.py BUILD REQUESTS: the backend in the real server, over HTTP on the CPU, against what solder-run says bit for
+bit. REQUESTS are those of the load in which models are reloaded and clients die. The standard library alone."""
 import json
 import os
 import pathlib
@@ -16,7 +16,7 @@ from models import make_identity_model, make_onnx_model, make_text_model, replac
 from server import NoServer, Server, fetch
 
 BUILD = pathlib.Path(sys.argv[1]).resolve()
-REQUESTS = int(sys.argv[2]) if len(sys.argv) > 2 else 1500
+REQUESTS = int(sys.argv[2])
 
 
 def refused(wanted, ask, *arguments):
@@ -100,12 +100,23 @@ class Checks:
                           "y": ("FP32", [2, 5], struct.pack("<10I", *(h + 0x80 << 16 for h in halves)))}
 
     def check_one_number_a_row(self):
-        """Behind the batch there are no dims, which Triton spells as one, reshaped."""
-        self.write_model("numbers", "max_batch_size: 4", "input x 1\ny = neg x\noutput y\n")
+        """Behind the batch there are no dims, which Triton spells as one, reshaped; and names that JSON escapes."""
+        name = 'a"b\\c'
+        self.write_model("numbers", "max_batch_size: 4", f"input {name} 1\ny = neg {name}\noutput y\n")
         client = self.client()
         client.load("numbers")
-        answer = client.infer("numbers", {"x": ("FP32", [3, 1], struct.pack("<3f", 1, 2, 3))})
+        answer = client.infer("numbers", {name: ("FP32", [3, 1], struct.pack("<3f", 1, 2, 3))})
         assert answer == {"y": ("FP32", [3, 1], struct.pack("<3f", -1, -2, -3))}
+
+    def check_large(self):
+        """What comes over the network in pieces."""
+        self.write_model("large", "max_batch_size: 4", "input x 1,200000\ny = neg x\noutput y\n")
+        client = self.client()
+        client.load("large")
+        for rows in (1, 3):
+            values = [i + 0.5 for i in range(rows * 200000)]
+            answer = client.infer("large", {"x": ("FP32", [rows, 200000], struct.pack(f"<{len(values)}f", *values))})
+            assert answer == {"y": ("FP32", [rows, 200000], struct.pack(f"<{len(values)}f", *(-v for v in values)))}
 
     def check_wrong_requests(self):
         request, client = self.text.request([1, 2]), self.client()

@@ -41,7 +41,8 @@ TRITONSERVER_Error* answer(TRITONBACKEND_Request* request, TRITONBACKEND_Respons
 }  // namespace
 
 extern "C" TRITONSERVER_Error* TRITONBACKEND_ModelInstanceExecute(TRITONBACKEND_ModelInstance*,
-                                                                  TRITONBACKEND_Request** requests, uint32_t count) {
+                                                                  TRITONBACKEND_Request** requests,
+                                                                  uint32_t count) {
   for (uint32_t i = 0; i < count; ++i) {
     TRITONBACKEND_Response* response = nullptr;
     TRITONSERVER_Error* error = TRITONBACKEND_ResponseNew(&response, requests[i]);
