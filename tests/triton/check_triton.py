@@ -101,12 +101,15 @@ class Checks:
 
     def check_one_number_a_row(self):
         """Behind the batch there are no dims, which Triton spells as one, reshaped; and names that JSON escapes."""
-        name = 'a"b\\c'
-        self.write_model("numbers", "max_batch_size: 4", f"input {name} 1\ny = neg {name}\noutput y\n")
+        graph = 'input a"b\\c 1\ny = neg a"b\\c\noutput y\n'
+        port = ' [ { name: "%s" data_type: TYPE_FP32 dims: [ 1 ] reshape { shape: [ ] } } ]'
+        said = f"input{port} output{port}" % (r'a\"b\\c', "y")
         client = self.client()
-        client.load("numbers")
-        answer = client.infer("numbers", {name: ("FP32", [3, 1], struct.pack("<3f", 1, 2, 3))})
-        assert answer == {"y": ("FP32", [3, 1], struct.pack("<3f", -1, -2, -3))}
+        for name, config in (("numbers", ""), ("said_numbers", said)):
+            self.write_model(name, f"max_batch_size: 4 {config}", graph)
+            client.load(name)
+            answer = client.infer(name, {'a"b\\c': ("FP32", [3, 1], struct.pack("<3f", 1, 2, 3))})
+            assert answer == {"y": ("FP32", [3, 1], struct.pack("<3f", -1, -2, -3))}
 
     def check_large(self):
         """What comes over the network in pieces."""

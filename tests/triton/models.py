@@ -173,7 +173,7 @@ def make_onnx_model(repository):
 dynamic_batching { max_queue_delay_microseconds: 300 }
 instance_group [ { kind: KIND_CPU count: 1 } ]
 parameters { key: "shape.x" value { string_value: "1,3,10,9" } }
-parameters { key: "batches" value { string_value: "2,5" } }
+parameters { key: "batches" value { string_value: "2,3,6" } }
 """, {"x": ("FP32", [3, 10, 9])}, {"y": ("FP32", [5, 10, 9]), "z": ("FP32", [5, 1, 1])})
     replace(model.folder / "model.onnx", onnx(random_bytes(random.Random(3), "FP32", [5, 3, 3, 3])))
     return model
