@@ -96,6 +96,8 @@ TRITON    := $(BUILD)/libtriton_solder.so
 TRITON_OBJ := $(patsubst %,$(BUILD)/%.o,$(wildcard examples/triton/*.cpp))
 TRITON_PARTS := $(patsubst %,$(BUILD)/%.o,$(wildcard examples/solder_run/text_*.cpp) examples/solder_run/files.cpp)
 USER_OBJ  := $(EXAMPLES:$(BUILD)/%=$(BUILD)/examples/%.cpp.o) $(CLI_OBJ) $(KATAGO_OBJ) $(TRITON_OBJ)
+# What tests need of the examples, by the tests that there are.
+TRITON_TESTED = $(if $(filter %/test_triton.cpp,$(TEST_SRC)),$(TRITON_OBJ))
 NETWORK_PARTS = $(if $(filter %/test_networks.cpp,$(TEST_SRC)),$(NETWORKS) $(KATAGO_OBJ))
 # KataGo's files are gzip. Without zlib's header that example says so when it is run.
 ZLIB      := $(shell $(CXX) -include zlib.h -E -x c++ /dev/null >/dev/null 2>&1 && echo 1 || echo 0)
@@ -256,10 +258,10 @@ $(BUILD)/lost_device: $(BUILD)/tests/gpu/lost_device.cu.o $(LIB)
 	$(call say,LINK $@) $(CXX) $^ $(LDLIBS) -o $@
 
 # solder-run's parts and the examples' networks are tested beside the library; those tests see the installed layout.
-CLI_TEST_OBJ := $(patsubst %,$(BUILD)/tests/unit/test_%.cpp.o,solder_run text_graph networks katago) $(BUILD)/tests/support/networks.cpp.o
+CLI_TEST_OBJ := $(patsubst %,$(BUILD)/tests/unit/test_%.cpp.o,solder_run text_graph networks katago triton) $(BUILD)/tests/support/networks.cpp.o
 $(CLI_TEST_OBJ): CPPFLAGS += -I$(BUILD)/include
 $(CLI_TEST_OBJ): $(PUBLIC)
-$(TESTS): $(TEST_OBJ) $(CLI_PARTS) $(NETWORK_PARTS) $(LIB)
+$(TESTS): $(TEST_OBJ) $(CLI_PARTS) $(NETWORK_PARTS) $(TRITON_TESTED) $(LIB)
 	$(call say,LINK $@) $(CXX) $^ $(LDLIBS) $(LINK_ZLIB) -o $@
 
 # doctest is the one package the tests need.

@@ -29,17 +29,13 @@ void load(const std::string& folder, const ShapeOverrides& shapes, bool override
   if (std::filesystem::exists(safetensors)) *weights = solder::load_safetensors(safetensors);
 }
 
-/// The batch that takes the next of `rows` rows: the smallest that holds them all if no more than a quarter of it is
-/// then padding, or if there is no smaller one; otherwise the largest that they fill.
-template <class ByBatch>
-auto next_batch(ByBatch& by_batch, int64_t rows) {
-  const auto holds = by_batch.lower_bound(rows);
-  const bool is_taken =
-      holds == by_batch.begin() || (holds != by_batch.end() && (holds->first - rows) * 4 <= holds->first);
-  return is_taken ? holds : std::prev(holds);
-}
-
 }  // namespace
+
+int64_t next_batch(std::span<const int64_t> batches, int64_t rows) {
+  const auto holds = std::lower_bound(batches.begin(), batches.end(), rows);
+  const bool is_taken = holds == batches.begin() || (holds != batches.end() && (*holds - rows) * 4 <= *holds);
+  return is_taken ? *holds : *std::prev(holds);
+}
 
 ServedModel::ServedModel(const std::string& folder, ModelConfig config)
     : config_(std::move(config)), folder_(folder) {
@@ -107,9 +103,9 @@ TensorMap Instance::part(const TensorMap& whole, int64_t begin, int64_t rows) co
 
 void Instance::run(int64_t rows) {
   for (int64_t begin = 0; begin < rows;) {
-    const auto session = next_batch(sessions_, rows - begin);
-    session->second.run(part(inputs_, begin, session->first), part(outputs_, begin, session->first));
-    begin += std::max<int64_t>(session->first, 1);
+    const int64_t batch = config().max_batch > 0 ? next_batch(config().batches, rows - begin) : 0;
+    sessions_.at(batch).run(part(inputs_, begin, batch), part(outputs_, begin, batch));
+    begin += std::max<int64_t>(batch, 1);
   }
 }
 

@@ -6,11 +6,16 @@
 #include <algorithm>
 #include <map>
 #include <mutex>
+#include <span>
 #include <string>
 
 #include "model_config.h"
 
 namespace solder_triton {
+
+/// The batch that takes the next of `rows` rows, of `batches`, which ascend: the smallest that holds them all if no more
+/// than a quarter of it is then padding, or if there is no smaller one; otherwise the largest that they fill.
+int64_t next_batch(std::span<const int64_t> batches, int64_t rows);
 
 /// A graph and its weights, from a version's folder: model.onnx, or model.txt (a text graph) and model.safetensors.
 class ServedModel {
