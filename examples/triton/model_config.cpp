@@ -1,7 +1,6 @@
 #include "model_config.h"
 
 #include <algorithm>
-#include <functional>
 
 #include "../solder_run/text_line.h"
 

@@ -73,7 +73,11 @@ const std::map<int64_t, solder::Model>& ServedModel::on(solder::Device device) {
 Instance::Instance(ServedModel& model, solder::Device device) : model_(model) {
   const auto& models = model.on(device);
   for (const auto& [batch, compiled] : models) sessions_.emplace(batch, compiled.session());
-  if (config().max_batch > 0) room_ = config().max_batch + models.rbegin()->first;
+  for (int64_t rows = 1; rows <= config().max_batch; ++rows) {
+    int64_t end = 0;
+    while (end < rows) end += next_batch(config().batches, rows - end);
+    room_ = std::max(room_, end);
+  }
   const solder::Graph& graph = models.begin()->second.graph();
   const auto make_room = [&](const std::string& name, const solder::TensorType& type) {
     Shape shape = type.shape;

@@ -117,7 +117,7 @@ void check_answer(const TRITONBACKEND_Request& request) {
 
 constexpr const char* kBatched =
     R"({"max_batch_size": 8, "input": [], "output": [], "dynamic_batching": {"x": 1},
-  "parameters": {"threads": {"string_value": "1"}, "batches": {"string_value": "4,1"}}})";
+  "parameters": {"threads": {"string_value": "1"}, "batches": {"string_value": "3"}}})";
 
 }  // namespace
 
