@@ -24,6 +24,7 @@ CXX     ?= g++
 VERSION := 0.1.0
 # What `make models` fetches and makes, and the float64 results that networks are compared with.
 MODELS  ?= build/models
+PICTURE ?= examples/pictures/receipt.jpg
 GOLDENS := $(or $(SOLDER_GOLDENS_DIR),tests/data/networks)
 
 # The CUDA toolkit: CUDA_HOME, then PATH, then the usual prefixes.
@@ -84,7 +85,7 @@ LIB       := $(BUILD)/libsolder.a
 TEST_SRC  := $(wildcard tests/unit/*.cpp tests/gpu/test_*.cpp tests/support/*.cpp) $(if $(NVCC),$(wildcard tests/unit/*.cu tests/gpu/test_*.cu))
 TEST_OBJ  := $(patsubst %,$(BUILD)/%.o,$(filter %.cpp,$(TEST_SRC))) $(patsubst %,$(CU_BUILD)/%.o,$(filter %.cu,$(TEST_SRC)))
 TESTS     := $(BUILD)/solder_tests
-EXAMPLES  := $(patsubst examples/%.cpp,$(BUILD)/%,$(wildcard examples/*.cpp))
+EXAMPLES  := $(patsubst examples/%.cpp,$(BUILD)/%,$(filter-out examples/ocr.cpp,$(wildcard examples/*.cpp)))
 CLI       := $(BUILD)/solder-run
 CLI_OBJ   := $(patsubst %,$(BUILD)/%.o,$(wildcard examples/solder_run/*.cpp))
 # The networks of examples, for programs with a main of their own.
@@ -95,7 +96,8 @@ KATAGO_OBJ := $(patsubst %,$(BUILD)/%.o,$(wildcard examples/katago/*.cpp))
 TRITON    := $(BUILD)/libtriton_solder.so
 TRITON_OBJ := $(patsubst %,$(BUILD)/%.o,$(wildcard examples/triton/*.cpp))
 TRITON_PARTS := $(patsubst %,$(BUILD)/%.o,$(wildcard examples/solder_run/text_*.cpp) examples/solder_run/files.cpp)
-USER_OBJ  := $(EXAMPLES:$(BUILD)/%=$(BUILD)/examples/%.cpp.o) $(CLI_OBJ) $(KATAGO_OBJ) $(TRITON_OBJ)
+OCR_OBJ   := $(patsubst %,$(BUILD)/%.o,examples/ocr.cpp $(wildcard examples/ocr/*.cpp))
+USER_OBJ  := $(EXAMPLES:$(BUILD)/%=$(BUILD)/examples/%.cpp.o) $(CLI_OBJ) $(KATAGO_OBJ) $(OCR_OBJ) $(TRITON_OBJ)
 # What tests need of the examples, by the tests that there are.
 TRITON_TESTED = $(if $(filter %/test_triton.cpp,$(TEST_SRC)),$(TRITON_OBJ))
 NETWORK_PARTS = $(if $(filter %/test_networks.cpp,$(TEST_SRC)),$(NETWORKS) $(KATAGO_OBJ))
@@ -118,15 +120,18 @@ else
   say = @$(eval DONE += x)printf '[%3d/%d] %s\n' $(words $(DONE)) $(NUM_STEPS) '$(1)' &&
 endif
 
-.PHONY: all run test models networks triton triton-test bench accuracy pictures headers layers format format-check sanitize faults tsan asan soak fuzz coverage tidy install loc help clean
+.PHONY: all ocr run test models networks triton triton-test bench accuracy pictures headers layers format format-check sanitize faults tsan asan soak fuzz coverage tidy install loc help clean
 .DELETE_ON_ERROR:
 
 all: $(LIB) $(EXAMPLES) $(CLI)  ## the library, the examples and solder-run (default)
 
+ocr: $(BUILD)/ocr models  ## reads the text of a picture with two ONNX models, which it fetches
+	@for picture in $(PICTURE); do $< $$picture $(MODELS)/onnx/packages/ppocr4_det.onnx $(MODELS)/onnx/packages/ppocr4_rec.onnx || exit 1; done
+
 run: $(LIB) $(BUILD)/conv_double_mish  ## the headline model, checked; with PyTorch there, on its weights and input
 	@tests/tools/run_headline.sh $(BUILD)/conv_double_mish
 
-test: $(LIB) $(TESTS) $(EXAMPLES) $(CLI) $(if $(NVCC),$(BUILD)/faults $(BUILD)/lost_device)  ## all tests; those that need a GPU are counted as skipped without one
+test: $(LIB) $(TESTS) $(EXAMPLES) $(BUILD)/ocr $(CLI) $(if $(NVCC),$(BUILD)/faults $(BUILD)/lost_device)  ## all tests; those that need a GPU are counted as skipped without one
 	@tests/tools/check_examples.sh $(BUILD)
 	@CXX='$(CXX)' tests/tools/check_install.sh $(BUILD)
 	@if command -v python3 >/dev/null; then tests/tools/check_solder_run.py $(CLI); else echo 'solder-run: not checked, there is no python3'; fi
@@ -225,6 +230,15 @@ $(BUILD)/examples/katago/gzip.cpp.o: $(BUILD)/zlib_$(ZLIB)
 $(BUILD)/zlib_$(ZLIB):
 	@rm -f $(BUILD)/zlib_*
 	@touch $@
+# Pictures are read by stb, a package of headers.
+$(BUILD)/stb.ok:
+	@mkdir -p $(BUILD)
+	@tests/tools/need_package.sh libstb-dev 'echo "#include <stb/stb_image_resize.h>" | $(CXX) -E -x c++ -'
+	@touch $@
+$(OCR_OBJ): | $(BUILD)/stb.ok
+$(BUILD)/ocr: $(OCR_OBJ) $(LIB)
+	$(call say,LINK $@) $(CXX) $^ $(LDLIBS) -o $@
+
 $(NETWORKS): $(BUILD)/networks/%.o: $(BUILD)/examples/%.cpp.o
 	@mkdir -p $(@D)
 	@objcopy --localize-symbol=main $< $@
