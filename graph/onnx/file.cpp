@@ -35,6 +35,13 @@ OnnxFile::OnnxFile(const ByteSource& source, std::string path) : window_(source)
   SOLDER_REQUIRE(!graph_.outputs.empty(), io, name(), ": its graph has no outputs: it is truncated");
 }
 
+int64_t OnnxFile::num_bytes() const {
+  int64_t bytes = window_.source().num_bytes();
+  for (const auto& [location, source] : external_)
+    if (source != nullptr) bytes += source->num_bytes();
+  return bytes;
+}
+
 void OnnxFile::charge(int64_t bytes) {
   charged_bytes_ += bytes;
   SOLDER_REQUIRE(charged_bytes_ <= window_.source().num_bytes() + kSpareBytes, io, name(),

@@ -116,7 +116,7 @@ bool is_default_domain(const OnnxNode& node);
 bool is_known_operator(const OnnxNode& node);
 
 extern const std::span<const OnnxRow> kElementwiseRows, kShapeRows, kLayerRows, kReduceRows, kResizeRows,
-    kFoldedArithmetic, kFoldedShapes;
+    kEinsumRows, kFoldedArithmetic, kFoldedShapes;
 
 inline constexpr int64_t kMostFoldedElems = 1 << 16;  ///< of a tensor worked out at import
 

@@ -16,7 +16,7 @@ const OnnxRow* find_in(std::span<const OnnxRow> rows, const std::string& op) {
 }  // namespace
 
 const OnnxRow* find_row(const std::string& op) {
-  for (const auto rows : {kElementwiseRows, kShapeRows, kLayerRows, kReduceRows, kResizeRows})
+  for (const auto rows : {kElementwiseRows, kShapeRows, kLayerRows, kReduceRows, kResizeRows, kEinsumRows})
     if (const OnnxRow* const row = find_in(rows, op)) return row;
   return nullptr;
 }
