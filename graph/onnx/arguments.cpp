@@ -19,14 +19,13 @@ std::vector<int> as_axes(const std::vector<int64_t>& axes, int rank) {
 int as_axis(int64_t axis, int rank) { return as_axes({axis}, rank)[0]; }
 
 std::vector<OnnxSlice> slices_of(OnnxCall& call) {
-  const bool has_inputs = call.opset() >= 10;
-  const std::vector<int64_t> starts = has_inputs ? call.integers(1, "starts") : call.integers("starts");
-  const std::vector<int64_t> stops = has_inputs ? call.integers(2, "ends") : call.integers("ends");
+  const std::vector<int64_t> none, starts = call.list(1, "starts").value_or(none),
+                                   stops = call.list(2, "ends").value_or(none);
   std::vector<int64_t> named(starts.size());
   std::iota(named.begin(), named.end(), 0);
-  if (const auto given = call.axes(10, 3)) named = *given;
+  if (const auto given = call.list(3, "axes")) named = *given;
   std::vector<int64_t> steps(starts.size(), 1);
-  if (has_inputs && call.has(4)) steps = call.integers(4, "steps");
+  if (call.has(4)) steps = call.integers_at(4);
   SOLDER_REQUIRE(
       stops.size() == starts.size() && named.size() == starts.size() && steps.size() == starts.size(), io,
       "starts, ends, axes and steps differ in number");
@@ -40,13 +39,13 @@ std::vector<OnnxSlice> slices_of(OnnxCall& call) {
 }
 
 std::vector<int64_t> split_sizes(OnnxCall& call, int axis) {
-  if (const auto given = call.axes(13, 1, "split"); given && !given->empty()) {
+  if (const auto given = call.list(1, "split"); given && !given->empty()) {
     SOLDER_REQUIRE(given->size() == call.num_outputs(), io, "split has ", given->size(), " sizes for ",
                    call.num_outputs(), " outputs");
     return *given;
   }
   const auto count = static_cast<int64_t>(call.num_outputs());
-  const int64_t parts = call.opset() >= 18 ? call.integer("num_outputs", count) : count;
+  const int64_t parts = call.integer("num_outputs", count);
   const int64_t extent = call.shape(0)[static_cast<size_t>(axis)];
   SOLDER_REQUIRE(parts == count && parts > 0, io, "num_outputs is ", parts, "; there are ", count);
   const int64_t size = extent / parts + (extent % parts != 0);

@@ -137,7 +137,7 @@ class Einsum {
 
 void einsum(OnnxCall& call) { call.give(Einsum(call).run()); }
 
-constexpr OnnxRow kRows[] = {{"Einsum", einsum}};
+constexpr OnnxRow kRows[] = {{"Einsum", "x...", "equation", einsum}};
 
 }  // namespace
 

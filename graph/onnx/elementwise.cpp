@@ -92,13 +92,9 @@ void variadic(OnnxCall& call) {
 
 void clip(OnnxCall& call) {
   Graph& graph = call.graph();
-  std::optional<double> low = -INFINITY, high = INFINITY;
-  if (call.opset() < 11) {
-    low = call.real("min", -INFINITY), high = call.real("max", INFINITY);
-  } else {
-    if (call.has(1)) low = call.scalar(1, 1);
-    if (call.has(2)) high = call.scalar(2, 1);
-  }
+  std::optional<double> low = call.real("min", -INFINITY), high = call.real("max", INFINITY);
+  if (call.has(1)) low = call.scalar(1, 1);
+  if (call.has(2)) high = call.scalar(2, 1);
   Value x = call.value(0);
   if (low && high && *low <= *high)
     return call.give(graph.clip(x, static_cast<float>(*low), static_cast<float>(*high)));
@@ -184,86 +180,77 @@ void cast_to(OnnxCall& call, OnnxType to) {
   call.give(call.value(0, *dtype));
 }
 
-void cast(OnnxCall& call) {
-  call.ignore("saturate"), call.ignore("round_mode");  // of types that solder does not have
-  cast_to(call, static_cast<OnnxType>(call.integer("to")));
-}
+void cast(OnnxCall& call) { cast_to(call, static_cast<OnnxType>(call.integer("to"))); }
 
-void cast_like(OnnxCall& call) {
-  call.ignore("saturate"), call.ignore("round_mode");
-  cast_to(call, call.type(1));
-}
+void cast_like(OnnxCall& call) { cast_to(call, call.type(1)); }
 
 // Dropout's second result is what it kept: all.
 void identity(OnnxCall& call) {
-  if (call.node().op == "Dropout") {
-    call.ignore("ratio"), call.ignore("seed"), call.ignore("is_test");
-    if (call.has(2)) {
-      const auto trains = call.scalar(2, 1);
-      ONNX_REQUIRE(trains && *trains == 0, "training_mode may be true");
-    }
+  if (call.has(2)) {
+    const auto trains = call.scalar(2, 1);
+    ONNX_REQUIRE(trains && *trains == 0, "training_mode may be true");
   }
   // A weight of two names is one parameter.
   if (is_real(call.type(0)) && num_elements(call.shape(0)) > kMostFoldedElems) call.value(0);
   call.give(call.item(0));
-  if (call.num_outputs() < 2 || call.node().outputs[1].empty()) return;
-  const Value one = call.filled(Shape(call.shape(0).size(), 1), DType::float32, 1);
-  call.give(OnnxItem{.type = OnnxType::boolean,
-                     .shape = call.shape(0),
-                     .value = call.graph().expand(one, call.shape(0))},
-            1);
+  OnnxItem mask{.type = OnnxType::boolean, .shape = call.shape(0)};
+  mask.later = [&import = call.import(), shape = mask.shape, name = call.label()] {
+    return import.filled(name, shape, DType::float32, 1);
+  };
+  call.give(std::move(mask), 1);
 }
 
 constexpr OnnxRow kRows[] = {
-    {"Abs", unary<Op::abs>},
-    {"Add", binary<Op::add>},
-    {"And", compare<Op::mul>},
-    {"Cast", cast},
-    {"CastLike", cast_like},
-    {"Celu", celu},
-    {"Clip", clip},
-    {"Div", binary<Op::div>},
-    {"Dropout", identity},
-    {"Elu", [](OnnxCall& call) { call.give(call.graph().elu(call.value(0), call.real("alpha", 1.0f))); }},
-    {"Equal", compare<Op::equal>},
-    {"Erf", unary<Op::erf>},
-    {"Exp", unary<Op::exp>},
-    {"Gelu", gelu},
-    {"Greater", compare<Op::less, true>},
-    {"GreaterOrEqual", compare<Op::less_equal, true>},
-    {"HardSigmoid", hard_sigmoid},
-    {"HardSwish", unary<Op::hard_swish>},
-    {"Identity", identity},
-    {"IsNaN", is_nan},
-    {"LeakyRelu",
+    {"Abs", "x", "", unary<Op::abs>},
+    {"Add", "a b", "", binary<Op::add>},
+    {"And", "a b", "", compare<Op::mul>},
+    {"Cast", "x", "to saturate:19- round_mode:24-", cast},
+    {"CastLike", "x like", "saturate:19- round_mode:24-", cast_like},
+    {"Celu", "x", "alpha", celu},
+    {"Clip", "x min?:11- max?:11-", "min:-10 max:-10", clip},
+    {"Div", "a b", "", binary<Op::div>},
+    {"Dropout", "x ratio?:12- training_mode?:12-", "ratio:-11 seed:12-", identity},
+    {"Elu", "x", "alpha",
+     [](OnnxCall& call) { call.give(call.graph().elu(call.value(0), call.real("alpha", 1.0f))); }},
+    {"Equal", "a b", "", compare<Op::equal>},
+    {"Erf", "x", "", unary<Op::erf>},
+    {"Exp", "x", "", unary<Op::exp>},
+    {"Gelu", "x", "approximate", gelu},
+    {"Greater", "a b", "", compare<Op::less, true>},
+    {"GreaterOrEqual", "a b", "", compare<Op::less_equal, true>},
+    {"HardSigmoid", "x", "alpha beta", hard_sigmoid},
+    {"HardSwish", "x", "", unary<Op::hard_swish>},
+    {"Identity", "x", "", identity},
+    {"IsNaN", "x", "", is_nan},
+    {"LeakyRelu", "x", "alpha",
      [](OnnxCall& call) { call.give(call.graph().leaky_relu(call.value(0), call.real("alpha", 0.01f))); }},
-    {"Less", compare<Op::less>},
-    {"LessOrEqual", compare<Op::less_equal>},
-    {"Log", unary<Op::log>},
-    {"Max", variadic<Op::max>},
-    {"Mean", variadic<Op::add>},
-    {"Min", variadic<Op::min>},
-    {"Mish", unary<Op::mish>},
-    {"Mul", multiply},
-    {"Neg", unary<Op::neg>},
-    {"Not", logical_not},
-    {"Or", compare<Op::max>},
-    {"PRelu", prelu},
-    {"Pow", power},
-    {"Reciprocal", unary<Op::reciprocal>},
-    {"Relu", unary<Op::relu>},
-    {"Selu", selu},
-    {"Sigmoid", unary<Op::sigmoid>},
-    {"Softplus", unary<Op::softplus>},
-    {"Softsign", softsign},
-    {"Sqrt", unary<Op::sqrt>},
-    {"Sub", binary<Op::sub>},
-    {"Sum", variadic<Op::add>},
-    {"Swish", swish},
-    {"Tanh", unary<Op::tanh>},
-    {"ThresholdedRelu", thresholded_relu},
-    {"Where", where},
-    {"Xor", compare<Op::not_equal>},
+    {"Less", "a b", "", compare<Op::less>},
+    {"LessOrEqual", "a b", "", compare<Op::less_equal>},
+    {"Log", "x", "", unary<Op::log>},
+    {"Max", "x...", "", variadic<Op::max>},
+    {"Mean", "x...", "", variadic<Op::add>},
+    {"Min", "x...", "", variadic<Op::min>},
+    {"Mish", "x", "", unary<Op::mish>},
+    {"Mul", "a b", "", multiply},
+    {"Neg", "x", "", unary<Op::neg>},
+    {"Not", "x", "", logical_not},
+    {"Or", "a b", "", compare<Op::max>},
+    {"PRelu", "x slope", "", prelu},
+    {"Pow", "x exponent", "", power},
+    {"Reciprocal", "x", "", unary<Op::reciprocal>},
+    {"Relu", "x", "", unary<Op::relu>},
+    {"Selu", "x", "alpha gamma", selu},
+    {"Sigmoid", "x", "", unary<Op::sigmoid>},
+    {"Softplus", "x", "", unary<Op::softplus>},
+    {"Softsign", "x", "", softsign},
+    {"Sqrt", "x", "", unary<Op::sqrt>},
+    {"Sub", "a b", "", binary<Op::sub>},
+    {"Sum", "x...", "", variadic<Op::add>},
+    {"Swish", "x", "alpha", swish},
+    {"Tanh", "x", "", unary<Op::tanh>},
+    {"ThresholdedRelu", "x", "alpha", thresholded_relu},
+    {"Where", "condition a b", "", where},
+    {"Xor", "a b", "", compare<Op::not_equal>},
 };
 
 }  // namespace

@@ -27,8 +27,9 @@ OnnxFile::OnnxFile(const ByteSource& source, std::string path) : window_(source)
     has_functions |= model.field() == 25;
   }
   SOLDER_REQUIRE(graph, io, name(), ": holds no graph: it is truncated or no ONNX file");
-  SOLDER_REQUIRE(opset_ != 0, io, name(), ": does not say which opset it is of: it is truncated");
-  SOLDER_REQUIRE(opset_ >= 7, unsupported, name(), ": is of opset ", opset_, "; solder reads 7 and newer");
+  SOLDER_REQUIRE(has_opset_, io, name(), ": does not say which opset it is of: it is truncated");
+  SOLDER_REQUIRE(opset_ == 0 || opset_ >= 7, unsupported, name(), ": is of opset ", opset_,
+                 "; solder reads 7 and newer");
   SOLDER_REQUIRE(!has_functions, unsupported, name(),
                  ": has functions of its own; export it with them inlined (onnx.inliner does that)");
   graph_ = read_graph(*graph);
@@ -57,10 +58,21 @@ void OnnxFile::read_opset(ByteRange message) {
     if (fields.field() == 1) domain = fields.text();
     if (fields.field() == 2) version = fields.integer();
   }
+  has_opset_ = true;
   if (!domain.empty() && domain != "ai.onnx") return;  // nodes of it are refused where they stand
   SOLDER_REQUIRE(version > 0 && version < 1 << 16, io, name(), ": claims opset ", version);
   SOLDER_REQUIRE(opset_ == 0 || opset_ == version, io, name(), ": claims opsets ", opset_, " and ", version);
   opset_ = version;
+}
+
+std::string OnnxFile::name_of_tensor(ByteRange message) {
+  WireReader fields(window_, message);
+  std::string tensor_name;
+  while (fields.next())
+    if (fields.field() == 8) tensor_name = fields.text();
+  SOLDER_REQUIRE(!tensor_name.empty(), io, name(), ": byte ", message.begin, ": an initializer has no name");
+  charge(std::ssize(tensor_name) + static_cast<int64_t>(sizeof(ByteRange)));
+  return tensor_name;
 }
 
 OnnxGraph OnnxFile::read_graph(ByteRange message) {
@@ -73,19 +85,18 @@ OnnxGraph OnnxFile::read_graph(ByteRange message) {
         graph.nodes.push_back(fields.bytes());
         break;
       case 5: {
-        WireReader tensor(window_, fields.bytes());
-        std::string tensor_name;
-        while (tensor.next())
-          if (tensor.field() == 8) tensor_name = tensor.text();
-        SOLDER_REQUIRE(!tensor_name.empty(), io, name(), ": byte ", fields.bytes().begin,
-                       ": an initializer has no name");
-        charge(std::ssize(tensor_name) + static_cast<int64_t>(sizeof(ByteRange)));
+        std::string tensor_name = name_of_tensor(fields.bytes());
         graph.initializers.emplace_back(std::move(tensor_name), fields.bytes());
         break;
       }
       case 11: graph.inputs.push_back(read_declared(fields.bytes())); break;
       case 12: graph.outputs.push_back(read_declared(fields.bytes())); break;
-      case 15: graph.has_sparse = true; break;
+      case 15: {
+        WireReader sparse(window_, fields.bytes());
+        while (sparse.next())
+          if (sparse.field() == 1) graph.sparse.push_back(name_of_tensor(sparse.bytes()));
+        break;
+      }
       default: break;  // names, documentation, shapes that are worked out again
     }
   }

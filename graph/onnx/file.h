@@ -57,6 +57,7 @@ struct OnnxConstant {
 struct OnnxTensor {
   OnnxType type = OnnxType::undefined;
   Shape shape;
+  int64_t num_bytes = 0;
   ByteRange message;
 };
 
@@ -79,7 +80,7 @@ struct OnnxGraph {
   std::vector<ByteRange> nodes;
   std::vector<std::pair<std::string, ByteRange>> initializers;
   std::vector<OnnxDeclared> inputs, outputs;
-  bool has_sparse = false;
+  std::vector<std::string> sparse;  ///< initializers
 };
 
 struct OnnxAttribute {
@@ -98,6 +99,9 @@ struct OnnxNode {
   std::string name, op, domain;
   std::vector<std::string> inputs, outputs;
   std::vector<OnnxAttribute> attributes;
+
+  /// Its name, or its first result's.
+  std::string label() const { return !name.empty() ? name : outputs.empty() ? op : outputs[0]; }
 };
 
 /// An open ONNX file. Errors are Error(io) and name the file.
@@ -107,8 +111,8 @@ class OnnxFile {
   OnnxFile(const ByteSource& source, std::string path);
 
   const std::string& name() const { return window_.source().name(); }
-  int64_t num_bytes() const;  ///< with the files of external data that it has read from
-  int64_t opset() const { return opset_; }
+  int64_t num_bytes() const;                ///< with the files of external data that it has read from
+  int64_t opset() const { return opset_; }  ///< 0: other domains' alone
   const OnnxGraph& graph() const { return graph_; }
 
   OnnxGraph read_graph(ByteRange message);
@@ -122,6 +126,7 @@ class OnnxFile {
  private:
   void charge(int64_t bytes);
   OnnxAttribute read_attribute(ByteRange message);
+  std::string name_of_tensor(ByteRange message);
   OnnxDeclared read_declared(ByteRange message);
   void read_type(ByteRange message, OnnxDeclared* declared);
   void read_opset(ByteRange message);
@@ -134,6 +139,7 @@ class OnnxFile {
   ByteWindow window_;
   std::string path_;
   int64_t opset_ = 0;
+  bool has_opset_ = false;  // of any domain
   int64_t charged_bytes_ = 0;
   OnnxGraph graph_;
   std::map<std::string, std::unique_ptr<FileSource>> external_;

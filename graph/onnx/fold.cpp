@@ -59,7 +59,7 @@ class Walk {
 // f of doubles or of int64s, element by element.
 template <class Reals, class Integers>
 void zip(OnnxCall& call, Reals reals, Integers integers, bool gives_truth = false) {
-  const OnnxConstant a = call.constant(0, "a"), b = call.constant(1, "b");
+  const OnnxConstant a = call.constant(0), b = call.constant(1);
   OnnxConstant result{.type = gives_truth ? OnnxType::boolean : a.type};
   SOLDER_REQUIRE(a.is_real() == b.is_real(), io, "of ", to_string(a.type), " and ", to_string(b.type));
   SOLDER_REQUIRE(broadcast(a.shape, b.shape, &result.shape), shape_mismatch, to_string(a.shape), " and ",
@@ -139,7 +139,7 @@ void compare(OnnxCall& call) {
 
 template <class Reals, class Integers>
 void map(OnnxCall& call, Reals reals, Integers integers) {
-  OnnxConstant x = call.constant(0, "x");
+  OnnxConstant x = call.constant(0);
   for (double& each : x.reals) each = rounded(x.type, reals(each));
   for (int64_t& each : x.ints) each = wrapped(x.type, integers(each));
   call.give(std::move(x));
@@ -169,8 +169,7 @@ void logical_not(OnnxCall& call) {
 }
 
 void cast(OnnxCall& call) {
-  call.ignore("saturate"), call.ignore("round_mode");
-  const OnnxConstant& x = call.constant(0, "x");
+  const OnnxConstant& x = call.constant(0);
   OnnxConstant result{.type = static_cast<OnnxType>(call.integer("to")), .shape = x.shape};
   ONNX_REQUIRE(is_real(result.type) || is_integer(result.type), "to ", to_string(result.type));
   for (const double each : x.reals) {
@@ -193,8 +192,7 @@ void cast(OnnxCall& call) {
 }
 
 void where(OnnxCall& call) {
-  const OnnxConstant c = call.constant(0, "the condition"), a = call.constant(1, "a"),
-                     b = call.constant(2, "b");
+  const OnnxConstant c = call.constant(0), a = call.constant(1), b = call.constant(2);
   SOLDER_REQUIRE(!c.is_real() && a.is_real() == b.is_real(), io, "of ", to_string(c.type), ", ",
                  to_string(a.type), " and ", to_string(b.type));
   OnnxConstant result{.type = a.type};
@@ -213,7 +211,7 @@ void where(OnnxCall& call) {
   call.give(std::move(result));
 }
 
-constexpr OnnxRow kRows[] = {
+constexpr OnnxFold kRows[] = {
     {"Abs", abs},
     {"Add", add},
     {"And", mul},
@@ -242,6 +240,6 @@ constexpr OnnxRow kRows[] = {
 
 }  // namespace
 
-const std::span<const OnnxRow> kFoldedArithmetic = kRows;
+const std::span<const OnnxFold> kFoldedArithmetic = kRows;
 
 }  // namespace solder

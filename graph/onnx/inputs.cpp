@@ -42,7 +42,9 @@ Shape OnnxImport::bound_shape(const OnnxDeclared& input, std::vector<const OnnxD
                      shape_mismatch, "shapes: ", quote_name(input.name), " is ", to_string(input.shape),
                      " in the file, which fixes axis ", axis, "; ", to_string(given->second),
                      " needs override_fixed, and the file may rely on what it says");
-    num_elements(given->second);
+    for (const int64_t extent : given->second)
+      SOLDER_REQUIRE(extent >= 0, invalid_argument, "shapes: ", quote_name(input.name), " cannot be ",
+                     to_string(given->second));
     return given->second;
   }
   Shape shape;
@@ -89,19 +91,21 @@ bool OnnxImport::bind_value(const OnnxDeclared& input) {
 }
 
 void OnnxImport::declare_inputs() {
-  const auto is_input = [&](const std::string& name) {
-    return std::ranges::any_of(file_.graph().inputs,
-                               [&](const OnnxDeclared& each) { return each.name == name; });
+  std::set<std::string> names;
+  std::string list;
+  for (const OnnxDeclared& input : file_.graph().inputs) {
+    SOLDER_REQUIRE(names.insert(input.name).second, io, file_.name(), ": input ", quote_name(input.name),
+                   " is there twice");
+    list += (list.empty() ? "" : ", ") + quote_name(input.name);
+  }
+  const auto check_names = [&](const char* option, const auto& given) {
+    for (const auto& [name, unused] : given)
+      SOLDER_REQUIRE(names.contains(name), invalid_argument, option, ": ", file_.name(), " has no input ",
+                     quote_name(name), "; it has ", list);
   };
-  for (const auto& [name, shape] : options_.shapes)
-    SOLDER_REQUIRE(is_input(name), invalid_argument, "shapes: ", file_.name(), " has no input ",
-                   quote_name(name));
-  for (const auto& [name, tensor] : options_.values)
-    SOLDER_REQUIRE(is_input(name), invalid_argument, "values: ", file_.name(), " has no input ",
-                   quote_name(name));
-  for (const auto& [name, tensor] : options_.integers)
-    SOLDER_REQUIRE(is_input(name), invalid_argument, "integers: ", file_.name(), " has no input ",
-                   quote_name(name));
+  check_names("shapes", options_.shapes);
+  check_names("values", options_.values);
+  check_names("integers", options_.integers);
   // A name that stands for an extent stands for the same one in all inputs.
   for (const OnnxDeclared& input : file_.graph().inputs)
     if (const auto given = options_.shapes.find(input.name);
@@ -116,8 +120,7 @@ void OnnxImport::declare_inputs() {
                      " has a value, given or in the file, and so a shape");
       continue;
     }
-    SOLDER_REQUIRE(given_names_.insert(input.name).second, io, file_.name(), ": input ",
-                   quote_name(input.name), " is there twice");
+    given_names_.insert(input.name);
     if (const auto dtype = dtype_of(input.type); input.is_tensor && dtype) {
       const size_t num_open = open.size();
       const Shape shape = bound_shape(input, &open);
@@ -146,16 +149,15 @@ void OnnxImport::fail_open(const std::vector<const OnnxDeclared*>& open) {
                 input->has_shape ? to_string(input->shape) : "of any rank");
   for (const OnnxExtent& extent : open[0]->shape)
     example += str(example.empty() ? "" : ",", extent.value > 0 ? extent.value : example.empty() ? 1 : 224);
-  std::set<std::string> unknown;
-  for (const ByteRange message : file_.graph().nodes)
-    if (const OnnxNode node = file_.read_node(message); !is_known_operator(node))
-      unknown.insert(quote_name(node.op));
-  std::string operators;
-  for (const std::string& op : unknown) operators += (operators.empty() ? "" : ", ") + op;
-  if (!unknown.empty()) operators = str("; it also has operators that solder has not: ", operators);
+  for (const ByteRange message : file_.graph().nodes) {
+    const OnnxNode node = file_.read_node(message);
+    try_node(node, [&] { checked_row(node); });
+  }
+  const std::string more =
+      problems_.empty() ? "" : "; and it holds what cannot be imported:" + problem_text();
   fail(ErrorKind::invalid_argument, str(file_.name(), ": the shapes of its inputs are open: ", list,
                                         "; give them in OnnxOptions::shapes (solder-run: --shape ",
-                                        open[0]->name, "=", example, ")", operators));
+                                        open[0]->name, "=", example, ")", more));
 }
 
 }  // namespace solder

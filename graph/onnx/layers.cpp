@@ -142,7 +142,6 @@ void global_pool(OnnxCall& call) {
 DType dtype_at(OnnxCall& call, size_t i) { return call.graph().type(call.value(i)).dtype; }
 
 void batch_norm(OnnxCall& call) {
-  call.ignore("momentum");
   call.only("training_mode", 0);
   call.only("spatial", 1);
   const DType dtype = dtype_at(call, 0);
@@ -184,8 +183,7 @@ void layer_norm(OnnxCall& call) {
     const Value given = call.value(i, dtype);
     return graph.type(given).shape == over ? given : graph.expand(given, over);
   };
-  const Value bias =
-      call.has(2) ? expanded(2) : graph.expand(call.filled(Shape(over.size(), 1), dtype, 0), over);
+  const Value bias = call.has(2) ? expanded(2) : call.import().filled(call.label(), over, dtype, 0);
   const float epsilon = call.real("epsilon", 1e-5f);
   call.give(graph.layer_norm(call.value(0), expanded(1), bias, static_cast<int>(over.size()), epsilon));
   // Mean and 1 / standard deviation, of which training is fond.
@@ -206,19 +204,22 @@ void lrn(OnnxCall& call) {
 }
 
 constexpr OnnxRow kRows[] = {
-    {"AveragePool", pool},
-    {"BatchNormalization", batch_norm},
-    {"Conv", conv},
-    {"ConvTranspose", conv_transpose},
-    {"Gemm", gemm},
-    {"GlobalAveragePool", global_pool},
-    {"GlobalMaxPool", global_pool},
-    {"GroupNormalization", group_norm},
-    {"InstanceNormalization", instance_norm},
-    {"LRN", lrn},
-    {"LayerNormalization", layer_norm},
-    {"MatMul", matmul},
-    {"MaxPool", pool},
+    {"AveragePool", "x", "auto_pad kernel_shape pads strides count_include_pad ceil_mode:10- dilations:19-",
+     pool},
+    {"BatchNormalization", "x scale bias mean variance", "epsilon momentum spatial:-8 training_mode:14-",
+     batch_norm},
+    {"Conv", "x w bias?", "auto_pad dilations group kernel_shape pads strides", conv},
+    {"ConvTranspose", "x w bias?",
+     "auto_pad dilations group kernel_shape output_padding output_shape pads strides", conv_transpose},
+    {"Gemm", "a b c?", "alpha beta transA transB", gemm},
+    {"GlobalAveragePool", "x", "", global_pool},
+    {"GlobalMaxPool", "x", "", global_pool},
+    {"GroupNormalization", "x scale bias", "epsilon num_groups stash_type:21-", group_norm},
+    {"InstanceNormalization", "x scale bias", "epsilon", instance_norm},
+    {"LRN", "x", "alpha beta bias size", lrn},
+    {"LayerNormalization", "x scale bias?", "axis epsilon stash_type", layer_norm},
+    {"MatMul", "a b", "", matmul},
+    {"MaxPool", "x", "auto_pad kernel_shape pads strides storage_order:8- ceil_mode:10- dilations:10-", pool},
 };
 
 }  // namespace

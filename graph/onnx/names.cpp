@@ -40,6 +40,7 @@ const OnnxConstant& OnnxImport::constant_of(OnnxItem& item) {
 }
 
 Value OnnxImport::value_of(OnnxItem& item) {
+  if (!item.value && item.later) item.value = item.later();
   if (item.value) return *item.value;
   ONNX_REQUIRE(is_real(item.type) || item.type == OnnxType::boolean, to_string(item.type), " tensor ",
                to_string(item.shape), "; solder computes with float types alone");
@@ -61,6 +62,15 @@ Value OnnxImport::value_of(OnnxItem& item) {
   item.value = net_.graph.parameter(name, tensor.shape(), tensor.dtype());
   net_.weights.emplace(name, std::move(tensor));
   return *item.value;
+}
+
+Value OnnxImport::filled(const std::string& name, const Shape& shape, DType dtype, float value) {
+  Tensor one = Tensor::empty(Shape(shape.size(), 1), dtype);
+  store_from_float(one.data(), dtype, 0, value);
+  const std::string unique = parameter_name(name + ".filled");
+  const Value parameter = net_.graph.parameter(unique, one.shape(), dtype);
+  net_.weights.emplace(unique, std::move(one));
+  return net_.graph.expand(parameter, shape);
 }
 
 }  // namespace solder

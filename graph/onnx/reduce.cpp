@@ -41,9 +41,8 @@ Value elementwise_part(Graph& graph, Kind kind, Value x) {
 template <Kind kind>
 void reduce(OnnxCall& call) {
   const bool keeps = call.integer("keepdims", 1) != 0;
-  const int64_t since = kind == Kind::sum ? 13 : 18;
-  const std::vector<int> axes = as_axes(call.axes(since, 1).value_or(std::vector<int64_t>{}), call.rank(0));
-  const bool is_noop = call.opset() >= since && call.integer("noop_with_empty_axes", 0) != 0;
+  const std::vector<int> axes = as_axes(call.list(1, "axes").value_or(std::vector<int64_t>{}), call.rank(0));
+  const bool is_noop = call.integer("noop_with_empty_axes", 0) != 0;
   const Value x = call.value(0);
   if (axes.empty() && (is_noop || call.rank(0) == 0))
     return call.give(elementwise_part(call.graph(), kind, x));
@@ -70,17 +69,19 @@ void softmax(OnnxCall& call) {
 }
 
 constexpr OnnxRow kRows[] = {
-    {"LogSoftmax", softmax},
-    {"ReduceL1", reduce<Kind::l1>},
-    {"ReduceL2", reduce<Kind::l2>},
-    {"ReduceLogSum", reduce<Kind::log_sum>},
-    {"ReduceLogSumExp", reduce<Kind::log_sum_exp>},
-    {"ReduceMax", reduce<Kind::max>},
-    {"ReduceMean", reduce<Kind::mean>},
-    {"ReduceMin", reduce<Kind::min>},
-    {"ReduceSum", reduce<Kind::sum>},
-    {"ReduceSumSquare", reduce<Kind::sum_square>},
-    {"Softmax", softmax},
+    {"LogSoftmax", "x", "axis", softmax},
+    {"ReduceL1", "x axes?:18-", "keepdims axes:-17 noop_with_empty_axes:18-", reduce<Kind::l1>},
+    {"ReduceL2", "x axes?:18-", "keepdims axes:-17 noop_with_empty_axes:18-", reduce<Kind::l2>},
+    {"ReduceLogSum", "x axes?:18-", "keepdims axes:-17 noop_with_empty_axes:18-", reduce<Kind::log_sum>},
+    {"ReduceLogSumExp", "x axes?:18-", "keepdims axes:-17 noop_with_empty_axes:18-",
+     reduce<Kind::log_sum_exp>},
+    {"ReduceMax", "x axes?:18-", "keepdims axes:-17 noop_with_empty_axes:18-", reduce<Kind::max>},
+    {"ReduceMean", "x axes?:18-", "keepdims axes:-17 noop_with_empty_axes:18-", reduce<Kind::mean>},
+    {"ReduceMin", "x axes?:18-", "keepdims axes:-17 noop_with_empty_axes:18-", reduce<Kind::min>},
+    {"ReduceSum", "x axes?:13-", "keepdims axes:-12 noop_with_empty_axes:13-", reduce<Kind::sum>},
+    {"ReduceSumSquare", "x axes?:18-", "keepdims axes:-17 noop_with_empty_axes:18-",
+     reduce<Kind::sum_square>},
+    {"Softmax", "x", "axis", softmax},
 };
 
 }  // namespace

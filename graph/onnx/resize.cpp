@@ -66,7 +66,7 @@ Value resize_axes(OnnxCall& call, const std::vector<Target>& targets, ResizeOpti
 
 std::vector<double> scales_at(OnnxCall& call, size_t i) {
   if (!call.has(i) || num_elements(call.shape(i)) == 0) return {};
-  const OnnxConstant& known = call.constant(i, "the scales");
+  const OnnxConstant& known = call.constant(i);
   SOLDER_REQUIRE(known.is_real(), io, "the scales are ", to_string(known.type));
   for (const double each : known.reals)
     SOLDER_REQUIRE(each > 0 && std::isfinite(each), io, "a scale is ", each);
@@ -136,7 +136,6 @@ void align_fractions(const Shape& x, std::vector<Target>* targets, ResizeCoordin
 
 void resize(OnnxCall& call) {
   const Shape& x = call.shape(0);
-  call.ignore("cubic_coeff_a"), call.ignore("extrapolation_value");  // of modes that are refused
   call.only("exclude_outside", 0), call.only("antialias", 0);
   std::vector<int> axes(x.size());
   std::iota(axes.begin(), axes.end(), 0);
@@ -149,7 +148,7 @@ void resize(OnnxCall& call) {
     for (size_t i = 0; i < axes.size(); ++i)
       targets[static_cast<size_t>(axes[i])] = scaled(x[static_cast<size_t>(axes[i])], scales[i]);
   } else {
-    const std::vector<int64_t> sizes = call.integers(3, "the sizes");
+    const std::vector<int64_t> sizes = call.integers_at(3);
     SOLDER_REQUIRE(sizes.size() == axes.size(), io, sizes.size(), " sizes for ", axes.size(), " axes");
     for (size_t i = 0; i < axes.size(); ++i) {
       SOLDER_REQUIRE(sizes[i] > 0, io, "a size is ", sizes[i]);
@@ -181,7 +180,12 @@ void upsample(OnnxCall& call) {
                          .rounding = ResizeRounding::floor}));
 }
 
-constexpr OnnxRow kRows[] = {{"Resize", resize}, {"Upsample", upsample}};
+constexpr OnnxRow kRows[] = {
+    {"Resize", "x roi?:11- scales? sizes?:11-",
+     "mode coordinate_transformation_mode:11- cubic_coeff_a:11- exclude_outside:11- extrapolation_value:11- "
+     "nearest_mode:11- antialias:18- axes:18- keep_aspect_ratio_policy:18-",
+     resize},
+    {"Upsample", "x scales:9-", "mode scales:-8", upsample}};
 
 }  // namespace
 
