@@ -48,6 +48,13 @@ void OnnxFile::read_metadata(ByteRange message) {
   metadata_.insert_or_assign(std::move(key), std::move(value));
 }
 
+int64_t OnnxFile::num_bytes() const {
+  int64_t bytes = window_.source().num_bytes();
+  for (const auto& [location, source] : external_)
+    if (source != nullptr) bytes += source->num_bytes();
+  return bytes;
+}
+
 void OnnxFile::charge(int64_t bytes) {
   charged_bytes_ += bytes;
   SOLDER_REQUIRE(charged_bytes_ <= window_.source().num_bytes() + kSpareBytes, io, name(),

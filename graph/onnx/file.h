@@ -113,7 +113,7 @@ class OnnxFile {
   OnnxFile(const ByteSource& source, std::string path);
 
   const std::string& name() const { return window_.source().name(); }
-  int64_t num_bytes() const { return window_.source().num_bytes(); }
+  int64_t num_bytes() const;                ///< with the files of external data that it has read from
   int64_t opset() const { return opset_; }  ///< 0: other domains' alone
   const OnnxGraph& graph() const { return graph_; }
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
