@@ -274,7 +274,9 @@ TEST_CASE("batch: run() of another number of images says how") {
   };
   CHECK_ERROR(run({3, 4}, c), shape_mismatch, "[3, 4]", "[8, 4]", "model.batch(3)");
   CHECK_ERROR(run({9, 4}, c), shape_mismatch, "model.batch(9)");
-  for (const auto& [x, table] : {std::pair{Shape{3, 5}, c}, {{0, 4}, c}, {{8, 4}, uniform({4, 1, 4}, 1)}}) {
+  const std::vector<std::pair<Shape, Tensor>> others{
+      {{3, 5}, c}, {{0, 4}, c}, {{8, 4}, uniform({4, 1, 4}, 1)}};
+  for (const auto& [x, table] : others) {
     try {
       run(x, table);
       FAIL_CHECK("ran");
