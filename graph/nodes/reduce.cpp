@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "graph/nodes/batch_change.h"
 #include "graph/nodes/node_def.h"
 #include "runtime/check.h"
 #include "runtime/context.h"
@@ -82,6 +83,11 @@ constexpr NodeDef kReduceNode{.kind = NodeKind::reduce,
                               .stores = Strides::any,
                               .infer = infer,
                               .attributes = attributes,
+                              .rebatch =
+                                  [](Node* node, BatchChange* change) {
+                                    for (const int axis : std::get<ReduceAttributes>(node->attributes).axes)
+                                      require_own_axis(*node, axis, *change);
+                                  },
                               .plan = [](const PlanRequest& request) -> std::unique_ptr<NodeRun> {
                                 return std::make_unique<ReduceRun>(request);
                               }};

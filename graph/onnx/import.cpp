@@ -68,8 +68,7 @@ void OnnxImport::add_node(const OnnxNode& node) {
     } catch (const Error& error) {
       if (error.kind() == ErrorKind::out_of_memory) throw;
       kind = error.kind();
-      const std::string text = error.what(), prefix = str(to_string(kind), ": ");
-      reason = text.starts_with(prefix) ? text.substr(prefix.size()) : text;
+      reason = error.message();
     }
   if (!reason.empty())
     add_problem(find_row(node.op) != nullptr ? node.op : quote_name(node.op), reason, kind, label);
