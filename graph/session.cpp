@@ -64,8 +64,8 @@ std::string batch_hint(const ModelData& model, const std::string& input, const T
 
 void require_type(const ModelData& model, const char* what, const std::string& name, const Tensor& tensor,
                   const TensorType& declared) {
+  if (tensor.shape() == declared.shape && tensor.dtype() == declared.dtype) return;  // without an allocation
   const TensorType given{tensor.shape(), tensor.dtype()};
-  if (given == declared) return;
   fail(ErrorKind::shape_mismatch,
        str("run: ", what, " \"", name, "\" is ", to_string(given), "; the graph declares ",
            to_string(declared), batch_hint(model, name, given, declared)));

@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <optional>
 
+#include "runtime/memory.h"
 #include "tests/faults/shim.h"
 #include "tests/support/support.h"
 

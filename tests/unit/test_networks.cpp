@@ -133,8 +133,8 @@ TEST_CASE("networks: any batch of a model gives the bits of a model compiled for
     uint64_t seed = 1;
     for (auto& [name, tensor] : net.weights) {
       const bool is_scale = tensor.shape().size() == 1;
-      const int64_t terms = is_scale ? 1 : tensor.num_elems() / tensor.shape()[0];
-      fill(tensor, ++seed, is_scale ? 0.5f : 0, 2 / std::sqrt(static_cast<float>(terms)));
+      const auto terms = static_cast<float>(tensor.num_elems() / tensor.shape()[0]);
+      fill(tensor, ++seed, is_scale ? 0.5f : -2 / std::sqrt(terms), is_scale ? 1.0f : 2 / std::sqrt(terms));
     }
     for (const Device device : devices()) {
       const Model model = compile(net.graph, net.weights, {.device = device});
