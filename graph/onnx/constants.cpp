@@ -77,6 +77,7 @@ void known_alone(OnnxCall&) { ONNX_REQUIRE(false, "of a tensor that is computed 
 constexpr OnnxRow kRows[] = {
     {"Ceil", "x", "", known_alone},
     {"Constant", "", "value value_int:12- value_ints:12- value_float:12- value_floats:12-", constant},
+    {"CumSum", "x axis", "exclusive reverse", known_alone},
     {"If", "condition", "then_branch else_branch", [](OnnxCall& call) { call.import().inline_if(call); }},
     {"Floor", "x", "", known_alone},
     {"Mod", "a b", "fmod", known_alone},

@@ -1,6 +1,7 @@
 // Rows of convolutions, products, pools and normalisations.
 
 #include <algorithm>
+#include <numeric>
 
 #include "graph/onnx/arguments.h"
 #include "runtime/check.h"
@@ -141,12 +142,29 @@ void global_pool(OnnxCall& call) {
 
 DType dtype_at(OnnxCall& call, size_t i) { return call.graph().type(call.value(i)).dtype; }
 
+// In training by the mean and variance of x itself; what they are mixed into are results beside y.
 void batch_norm(OnnxCall& call) {
-  call.only("training_mode", 0);
   call.only("spatial", 1);
+  Graph& graph = call.graph();
   const DType dtype = dtype_at(call, 0);
-  call.give(call.graph().batch_norm(call.value(0), call.value(1, dtype), call.value(2, dtype),
-                                    call.value(3, dtype), call.value(4, dtype), call.real("epsilon", 1e-5f)));
+  const Value x = call.value(0);
+  Value mean = call.value(3, dtype), variance = call.value(4, dtype);
+  if (call.integer("training_mode", 0) != 0) {
+    SOLDER_REQUIRE(call.rank(0) >= 2, shape_mismatch, "of ", to_string(call.shape(0)));
+    std::vector<int> axes(call.shape(0).size() - 1);
+    std::iota(axes.begin(), axes.end(), 1);
+    axes[0] = 0;
+    const float kept = call.real("momentum", 0.9f);
+    const auto mixed = [&](Value before, Value now) {
+      return graph.add(graph.mul(before, kept), graph.mul(now, 1 - kept));
+    };
+    const Value centred = graph.sub(x, graph.mean(x, axes, true));
+    const Value own_mean = graph.mean(x, axes), own_variance = graph.mean(graph.square(centred), axes);
+    call.give(mixed(mean, own_mean), 1), call.give(mixed(variance, own_variance), 2);
+    mean = own_mean, variance = own_variance;
+  }
+  call.give(graph.batch_norm(x, call.value(1, dtype), call.value(2, dtype), mean, variance,
+                             call.real("epsilon", 1e-5f)));
 }
 
 void instance_norm(OnnxCall& call) {
