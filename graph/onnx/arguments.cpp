@@ -38,6 +38,22 @@ std::vector<OnnxSlice> slices_of(OnnxCall& call) {
   return slices;
 }
 
+OnnxGather gather_of(OnnxCall& call) {
+  const Shape x = call.shape(0);
+  const OnnxConstant& indices = call.constant(1);
+  SOLDER_REQUIRE(!indices.is_real(), io, "the indices are ", to_string(indices.type));
+  OnnxGather gather{as_axis(call.integer("axis", 0), call.rank(0)), indices.ints, x};
+  const int64_t extent = x[static_cast<size_t>(gather.axis)];
+  for (int64_t& each : gather.indices) {
+    SOLDER_REQUIRE(each >= -extent && each < extent, io, "index ", each, " of axis ", gather.axis, " of ",
+                   to_string(x));
+    if (each < 0) each += extent;
+  }
+  const auto place = gather.shape.erase(gather.shape.begin() + gather.axis);
+  gather.shape.insert(place, indices.shape.begin(), indices.shape.end());
+  return gather;
+}
+
 std::vector<int64_t> split_sizes(OnnxCall& call, int axis) {
   if (const auto given = call.list(1, "split"); given && !given->empty()) {
     SOLDER_REQUIRE(given->size() == call.num_outputs(), io, "split has ", given->size(), " sizes for ",

@@ -18,6 +18,14 @@ struct OnnxSlice {
 };
 std::vector<OnnxSlice> slices_of(OnnxCall& call);
 
+/// Indices from 0 on, and the result's shape.
+struct OnnxGather {
+  int axis;
+  std::vector<int64_t> indices;
+  Shape shape;
+};
+OnnxGather gather_of(OnnxCall& call);
+
 /// Of the parts of a Split of `axis`.
 std::vector<int64_t> split_sizes(OnnxCall& call, int axis);
 

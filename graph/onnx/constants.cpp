@@ -71,19 +71,11 @@ void range(OnnxCall& call) {
   call.give(std::move(result));
 }
 
-// Operators that only the folder has.
-void known_alone(OnnxCall&) { ONNX_REQUIRE(false, "of a tensor that is computed at run time"); }
-
 constexpr OnnxRow kRows[] = {
-    {"Ceil", "x", "", known_alone},
     {"Constant", "", "value value_int:12- value_ints:12- value_float:12- value_floats:12-", constant},
     {"CumSum", "x axis", "exclusive reverse", known_alone},
     {"If", "condition", "then_branch else_branch", [](OnnxCall& call) { call.import().inline_if(call); }},
-    {"Floor", "x", "", known_alone},
-    {"Mod", "a b", "fmod", known_alone},
     {"Range", "start limit delta", "stash_type:27-", range},
-    {"ReduceProd", "x axes?:18-", "keepdims axes:-17 noop_with_empty_axes:18-", known_alone},
-    {"Round", "x", "", known_alone},
     {"Shape", "x", "start:15- end:15-", shape},
     {"Size", "x", "", size},
 };

@@ -141,9 +141,8 @@ void celu(OnnxCall& call) {
 }
 
 void gelu(OnnxCall& call) {
-  const std::string form = call.text("approximate", "none");
-  ONNX_REQUIRE(form == "none" || form == "tanh", "approximate = ", form);
-  call.give(form == "tanh" ? call.graph().gelu_tanh(call.value(0)) : call.graph().gelu(call.value(0)));
+  const bool is_tanh = call.named<bool>("approximate", "none", {{"none", false}, {"tanh", true}});
+  call.give(is_tanh ? call.graph().gelu_tanh(call.value(0)) : call.graph().gelu(call.value(0)));
 }
 
 void swish(OnnxCall& call) {
@@ -161,6 +160,27 @@ void thresholded_relu(OnnxCall& call) {
 void softsign(OnnxCall& call) {
   const Value x = call.value(0);
   call.give(call.graph().div(x, call.graph().add(call.graph().abs(x), 1.0f)));
+}
+
+void shrink(OnnxCall& call) {
+  Graph& graph = call.graph();
+  const float bias = call.real("bias", 0), most = call.real("lambd", 0.5f);
+  const Value x = call.value(0);
+  call.give(graph.add(graph.binary(Op::keep_if, graph.sub(x, bias), graph.greater(x, most)),
+                      graph.binary(Op::keep_if, graph.add(x, bias), graph.less(x, -most))));
+}
+
+void mod(OnnxCall& call) {
+  ONNX_REQUIRE(call.integer("fmod", 0) != 0, "fmod = 0, of floats");
+  call.give(binary_of(call, Op::fmod, 0, 1));
+}
+
+void is_inf(OnnxCall& call) {
+  Graph& graph = call.graph();
+  const bool below = call.integer("detect_negative", 1) != 0, above = call.integer("detect_positive", 1) != 0;
+  const Value x = call.value(0);
+  if (!below && !above) return call.give_truth(graph.less(x, -INFINITY));
+  call.give_truth(graph.equal(below && above ? graph.abs(x) : x, above ? INFINITY : -INFINITY));
 }
 
 void is_nan(OnnxCall& call) { call.give_truth(call.graph().not_equal(call.value(0), call.value(0))); }
@@ -202,12 +222,21 @@ void identity(OnnxCall& call) {
 
 constexpr OnnxRow kRows[] = {
     {"Abs", "x", "", unary<Op::abs>},
+    {"Acos", "x", "", unary<Op::acos>},
+    {"Acosh", "x", "", unary<Op::acosh>},
     {"Add", "a b", "", binary<Op::add>},
     {"And", "a b", "", compare<Op::mul>},
+    {"Asin", "x", "", unary<Op::asin>},
+    {"Asinh", "x", "", unary<Op::asinh>},
+    {"Atan", "x", "", unary<Op::atan>},
+    {"Atanh", "x", "", unary<Op::atanh>},
     {"Cast", "x", "to saturate:19- round_mode:24-", cast},
     {"CastLike", "x like", "saturate:19- round_mode:24-", cast_like},
+    {"Ceil", "x", "", unary<Op::ceil>},
     {"Celu", "x", "alpha", celu},
     {"Clip", "x min?:11- max?:11-", "min:-10 max:-10", clip},
+    {"Cos", "x", "", unary<Op::cos>},
+    {"Cosh", "x", "", unary<Op::cosh>},
     {"Div", "a b", "", binary<Op::div>},
     {"Dropout", "x ratio?:12- training_mode?:12-", "ratio:-11 seed:12-", identity},
     {"Elu", "x", "alpha",
@@ -215,12 +244,14 @@ constexpr OnnxRow kRows[] = {
     {"Equal", "a b", "", compare<Op::equal>},
     {"Erf", "x", "", unary<Op::erf>},
     {"Exp", "x", "", unary<Op::exp>},
+    {"Floor", "x", "", unary<Op::floor>},
     {"Gelu", "x", "approximate", gelu},
     {"Greater", "a b", "", compare<Op::less, true>},
     {"GreaterOrEqual", "a b", "", compare<Op::less_equal, true>},
     {"HardSigmoid", "x", "alpha beta", hard_sigmoid},
     {"HardSwish", "x", "", unary<Op::hard_swish>},
     {"Identity", "x", "", identity},
+    {"IsInf", "x", "detect_negative detect_positive", is_inf},
     {"IsNaN", "x", "", is_nan},
     {"LeakyRelu", "x", "alpha",
      [](OnnxCall& call) { call.give(call.graph().leaky_relu(call.value(0), call.real("alpha", 0.01f))); }},
@@ -231,6 +262,7 @@ constexpr OnnxRow kRows[] = {
     {"Mean", "x...", "", variadic<Op::add>},
     {"Min", "x...", "", variadic<Op::min>},
     {"Mish", "x", "", unary<Op::mish>},
+    {"Mod", "a b", "fmod", mod},
     {"Mul", "a b", "", multiply},
     {"Neg", "x", "", unary<Op::neg>},
     {"Not", "x", "", logical_not},
@@ -239,14 +271,20 @@ constexpr OnnxRow kRows[] = {
     {"Pow", "x exponent", "", power},
     {"Reciprocal", "x", "", unary<Op::reciprocal>},
     {"Relu", "x", "", unary<Op::relu>},
+    {"Round", "x", "", unary<Op::round>},
     {"Selu", "x", "alpha gamma", selu},
     {"Sigmoid", "x", "", unary<Op::sigmoid>},
+    {"Shrink", "x", "bias lambd", shrink},
+    {"Sign", "x", "", unary<Op::sign>},
+    {"Sin", "x", "", unary<Op::sin>},
+    {"Sinh", "x", "", unary<Op::sinh>},
     {"Softplus", "x", "", unary<Op::softplus>},
     {"Softsign", "x", "", softsign},
     {"Sqrt", "x", "", unary<Op::sqrt>},
     {"Sub", "a b", "", binary<Op::sub>},
     {"Sum", "x...", "", variadic<Op::add>},
     {"Swish", "x", "alpha", swish},
+    {"Tan", "x", "", unary<Op::tan>},
     {"Tanh", "x", "", unary<Op::tanh>},
     {"ThresholdedRelu", "x", "alpha", thresholded_relu},
     {"Where", "condition a b", "", where},

@@ -59,20 +59,9 @@ void constant_of_shape(OnnxCall& call) {
 }
 
 void gather(OnnxCall& call) {
-  const OnnxConstant x = call.constant(0), indices = call.constant(1);
-  const int axis = as_axis(call.integer("axis", 0), call.rank(0));
-  const int64_t length = extent(x.shape, axis);
-  std::vector<int64_t> places = indices.ints;
-  for (int64_t& each : places) {
-    SOLDER_REQUIRE(each >= -length && each < length, io, "index ", each, " of axis ", axis, " of ",
-                   to_string(x.shape));
-    if (each < 0) each += length;
-  }
-  OnnxConstant result = taken_along(x, axis, places);
-  Shape shape(x.shape.begin(), x.shape.begin() + axis);
-  shape.insert(shape.end(), indices.shape.begin(), indices.shape.end());
-  shape.insert(shape.end(), x.shape.begin() + axis + 1, x.shape.end());
-  result.shape = shape;
+  const OnnxGather gather = gather_of(call);
+  OnnxConstant result = taken_along(call.constant(0), gather.axis, gather.indices);
+  result.shape = gather.shape;
   call.give(std::move(result));
 }
 

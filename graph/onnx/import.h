@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <initializer_list>
 #include <map>
 #include <memory>
 #include <optional>
@@ -93,6 +94,15 @@ class OnnxCall {
   int64_t integer(const char* name);  ///< one that must be there
   float real(const char* name, float fallback);
   std::string text(const char* name, const std::string& fallback);
+  /// The value that an attribute's text stands for.
+  template <class T>
+  T named(const char* name, const std::string& fallback,
+          std::initializer_list<std::pair<const char*, T>> values) {
+    const std::string given = text(name, fallback);
+    for (const auto& [word, value] : values)
+      if (given == word) return value;
+    fail(ErrorKind::unsupported, str(name, " = ", given));
+  }
   std::vector<int64_t> integers(const char* name);
   std::vector<float> reals(const char* name);
   ByteRange message(const char* name);
@@ -143,6 +153,9 @@ class OnnxImport {
   OnnxImport(OnnxFile& file, const OnnxOptions& options) : file_(file), options_(options) {}
   OnnxNet run();
   void inline_if(OnnxCall& call);
+  /// A new parameter of about this name.
+  Value parameter(const std::string& name, Tensor tensor);
+  void charge(int64_t elems);  ///< of tensors worked out; Error(unsupported) where they are too many
   /// A new parameter of one element, read as many of them; its name begins with `name`.
   Value filled(const std::string& name, const Shape& shape, DType dtype, float value);
 
@@ -182,9 +195,7 @@ class OnnxImport {
   bool is_broken(const std::string& name) const { return broken_.contains(name); }
   void define(const std::string& name, OnnxItem item);
   Value value_of(OnnxItem& item);
-  void charge(int64_t elems);  // of tensors worked out
   const OnnxConstant& constant_of(OnnxItem& item);
-  std::string parameter_name(const std::string& wanted);
 
   OnnxFile& file_;
   const OnnxOptions& options_;

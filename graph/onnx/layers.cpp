@@ -190,6 +190,12 @@ void group_norm(OnnxCall& call) {
   call.give(graph.group_norm(call.value(0), a_channel(1), a_channel(2), groups, call.real("epsilon", 1e-5f)));
 }
 
+std::vector<int> axes_from(int axis, int rank) {
+  std::vector<int> axes(static_cast<size_t>(rank - axis));
+  std::iota(axes.begin(), axes.end(), axis);
+  return axes;
+}
+
 void layer_norm(OnnxCall& call) {
   Graph& graph = call.graph();
   ONNX_REQUIRE(call.integer("stash_type", 1) == 1, "stash_type");
@@ -206,12 +212,32 @@ void layer_norm(OnnxCall& call) {
   call.give(graph.layer_norm(call.value(0), expanded(1), bias, static_cast<int>(over.size()), epsilon));
   // Mean and 1 / standard deviation, of which training is fond.
   if (call.num_outputs() < 2) return;
-  std::vector<int> axes;
-  for (int each = axis; each < call.rank(0); ++each) axes.push_back(each);
+  const std::vector<int> axes = axes_from(axis, call.rank(0));
   const Value wide = call.value(0, DType::float32), mean = graph.mean(wide, axes, true);
   call.give(mean, 1);
   const Value variance = graph.mean(graph.square(graph.sub(wide, mean)), axes, true);
   call.give(graph.rsqrt(graph.add(variance, epsilon)), 2);
+}
+
+void rms_norm(OnnxCall& call) {
+  Graph& graph = call.graph();
+  ONNX_REQUIRE(call.integer("stash_type", 1) == 1, "stash_type");
+  const int rank = call.rank(0), axis = as_axis(call.integer("axis", -1), rank);
+  const Value x = call.value(0, DType::float32);
+  const Value square = graph.mean(graph.square(x), axes_from(axis, rank), true);
+  const Value unit = graph.mul(x, graph.rsqrt(graph.add(square, call.real("epsilon", 1e-5f))));
+  const DType dtype = dtype_at(call, 0);
+  call.give(graph.mul(graph.cast(unit, dtype), call.value(1, dtype)));
+}
+
+void mean_variance_norm(OnnxCall& call) {
+  Graph& graph = call.graph();
+  const std::vector<int64_t> given =
+      call.has_attribute("axes") ? call.integers("axes") : std::vector<int64_t>{0, 2, 3};
+  const std::vector<int> axes = as_axes(given, call.rank(0));
+  const Value x = call.value(0), centered = graph.sub(x, graph.mean(x, axes, true));
+  const Value deviation = graph.sqrt(graph.mean(graph.square(centered), axes, true));
+  call.give(graph.div(centered, graph.add(deviation, 1e-9f)));
 }
 
 void lrn(OnnxCall& call) {
@@ -237,6 +263,8 @@ constexpr OnnxRow kRows[] = {
     {"LRN", "x", "alpha beta bias size", lrn},
     {"LayerNormalization", "x scale bias?", "axis epsilon stash_type", layer_norm},
     {"MatMul", "a b", "", matmul},
+    {"MeanVarianceNormalization", "x", "axes", mean_variance_norm},
+    {"RMSNormalization", "x scale", "axis epsilon stash_type", rms_norm},
     {"MaxPool", "x", "auto_pad kernel_shape pads strides storage_order:8- ceil_mode:10- dilations:10-", pool},
 };
 

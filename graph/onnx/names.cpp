@@ -17,16 +17,18 @@ void OnnxImport::define(const std::string& name, OnnxItem item) {
   SOLDER_REQUIRE(is_new, io, quote_name(name), " is made twice");
 }
 
-std::string OnnxImport::parameter_name(const std::string& wanted) {
-  std::string name = wanted;
-  for (int next = 2; !given_names_.insert(name).second; ++next) name = str(wanted, ".", next);
-  return name;
+Value OnnxImport::parameter(const std::string& name, Tensor tensor) {
+  std::string unique = name;
+  for (int next = 2; !given_names_.insert(unique).second; ++next) unique = str(name, ".", next);
+  const Value value = net_.graph.parameter(unique, tensor.shape(), tensor.dtype());
+  net_.weights.emplace(unique, std::move(tensor));
+  return value;
 }
 
 void OnnxImport::charge(int64_t elems) {
-  folded_elems_ += elems;
-  ONNX_REQUIRE(folded_elems_ <= 2 * file_.num_bytes() + (int64_t{1} << 20),
+  ONNX_REQUIRE(elems <= 2 * file_.num_bytes() + (int64_t{1} << 20) - folded_elems_,
                "tensors worked out at import have too many elements, all together");
+  folded_elems_ += elems;
 }
 
 const OnnxConstant& OnnxImport::constant_of(OnnxItem& item) {
@@ -58,19 +60,14 @@ Value OnnxImport::value_of(OnnxItem& item) {
       store_from_float(tensor.data(), tensor.dtype(), i, static_cast<float>(element));
     }
   }
-  const std::string name = parameter_name(item.name);
-  item.value = net_.graph.parameter(name, tensor.shape(), tensor.dtype());
-  net_.weights.emplace(name, std::move(tensor));
+  item.value = parameter(item.name, std::move(tensor));
   return *item.value;
 }
 
 Value OnnxImport::filled(const std::string& name, const Shape& shape, DType dtype, float value) {
   Tensor one = Tensor::empty(Shape(shape.size(), 1), dtype);
   store_from_float(one.data(), dtype, 0, value);
-  const std::string unique = parameter_name(name + ".filled");
-  const Value parameter = net_.graph.parameter(unique, one.shape(), dtype);
-  net_.weights.emplace(unique, std::move(one));
-  return net_.graph.expand(parameter, shape);
+  return net_.graph.expand(parameter(name + ".filled", std::move(one)), shape);
 }
 
 }  // namespace solder

@@ -114,38 +114,42 @@ void slice(OnnxCall& call) {
 }
 
 void gather(OnnxCall& call) {
-  Graph& graph = call.graph();
-  const Shape x = call.shape(0);
-  const int axis = as_axis(call.integer("axis", 0), call.rank(0));
-  const OnnxConstant& indices = call.constant(1);
-  SOLDER_REQUIRE(!indices.is_real(), io, "the indices are ", to_string(indices.type));
-  const int64_t extent = x[static_cast<size_t>(axis)];
-  for (const int64_t index : indices.ints)
-    SOLDER_REQUIRE(index >= -extent && index < extent, shape_mismatch, "index ", index, " of axis ", axis,
-                   " of ", to_string(x));
-  Shape shape(x.begin(), x.begin() + axis);
-  shape.insert(shape.end(), indices.shape.begin(), indices.shape.end());
-  shape.insert(shape.end(), x.begin() + axis + 1, x.end());
-  const bool is_one = indices.ints.size() == 1;
-  int64_t first = is_one ? indices.ints[0] : 0;
-  if (first < 0) first += extent;
-  const Value taken = is_one ? graph.slice(call.value(0), axis, first, first + 1)
-                             : graph.gather(call.value(0), axis, indices.ints);
-  call.give(call.reshape(taken, shape));
+  const auto [axis, indices, shape] = gather_of(call);
+  const Value x = call.value(0);  // of which one index is a view
+  call.give(call.reshape(indices.size() == 1 ? call.graph().slice(x, axis, indices[0], indices[0] + 1)
+                                             : call.graph().gather(x, axis, indices),
+                         shape));
+}
+
+// Each axis goes round as often as asked for.
+Value wrapped(OnnxCall& call, const std::vector<int64_t>& before, const std::vector<int64_t>& after) {
+  Value x = call.value(0);
+  for (size_t axis = 0; axis < before.size(); ++axis) {
+    const int64_t extent = call.shape(0)[axis], size = before[axis] + extent + after[axis];
+    if (before[axis] == 0 && after[axis] == 0) continue;
+    SOLDER_REQUIRE(extent > 0 && size >= 0, shape_mismatch, "of ", to_string(call.shape(0)));
+    call.import().charge(size);
+    std::vector<int64_t> indices;
+    for (int64_t i = 0; i < size; ++i) indices.push_back(((i - before[axis]) % extent + extent) % extent);
+    x = call.graph().gather(x, static_cast<int>(axis), std::move(indices));
+  }
+  return x;
 }
 
 void pad(OnnxCall& call) {
-  const std::string mode = call.text("mode", "constant");
-  ONNX_REQUIRE(mode == "constant" || mode == "reflect" || mode == "edge", "mode = ", mode);
-  const std::vector<int64_t> pads = call.list(1, "pads").value_or(std::vector<int64_t>{});
+  const auto mode = call.named<std::optional<PadMode>>("mode", "constant",
+                                                       {{"constant", PadMode::constant},
+                                                        {"reflect", PadMode::reflect},
+                                                        {"edge", PadMode::edge},
+                                                        {"wrap", std::nullopt}});
   const std::optional<double> value = call.has(2) ? call.scalar(2, 1) : call.real("value", 0.0f);
   ONNX_REQUIRE(value, call.input_name(2), " is computed at run time");
   const size_t rank = call.shape(0).size();
   std::vector<int> axes(rank);
   std::iota(axes.begin(), axes.end(), 0);
   if (call.has(3)) axes = as_axes(call.integers_at(3), call.rank(0));
-  SOLDER_REQUIRE(pads.size() == 2 * axes.size(), io, "pads has ", pads.size(), " numbers for ", axes.size(),
-                 " axes");
+  const std::vector<int64_t> pads = numbers_of(call.list(1, "pads").value_or(std::vector<int64_t>{}),
+                                               2 * axes.size(), 0, INT32_MIN, "pads");
   std::vector<int64_t> before(rank), after(rank);
   for (size_t i = 0; i < axes.size(); ++i) {
     before[static_cast<size_t>(axes[i])] = pads[i];
@@ -154,17 +158,13 @@ void pad(OnnxCall& call) {
   const auto is_zero = [](int64_t count) { return count == 0; };
   if (std::ranges::all_of(before, is_zero) && std::ranges::all_of(after, is_zero))
     return call.give(call.item(0));
-  call.give(call.graph().pad(call.value(0), before, after,
-                             mode == "constant"  ? PadMode::constant
-                             : mode == "reflect" ? PadMode::reflect
-                                                 : PadMode::edge,
-                             static_cast<float>(*value)));
+  call.give(mode ? call.graph().pad(call.value(0), before, after, *mode, static_cast<float>(*value))
+                 : wrapped(call, before, after));
 }
 
 void depth_to_space(OnnxCall& call) {
-  const std::string mode = call.text("mode", "DCR");
-  ONNX_REQUIRE(mode == "DCR" || mode == "CRD", "mode = ", mode);
-  call.give(call.graph().depth_to_space(call.value(0), call.integer("blocksize"), mode == "CRD"));
+  const bool is_crd = call.named<bool>("mode", "DCR", {{"DCR", false}, {"CRD", true}});
+  call.give(call.graph().depth_to_space(call.value(0), call.integer("blocksize"), is_crd));
 }
 
 void space_to_depth(OnnxCall& call) {
