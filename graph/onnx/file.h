@@ -76,6 +76,8 @@ struct OnnxDeclared {
   std::vector<OnnxExtent> shape;
 };
 
+std::string to_string(const OnnxDeclared& declared);  ///< "float32 [N, 3, ?, 224]"
+
 struct OnnxGraph {
   std::vector<ByteRange> nodes;
   std::vector<std::pair<std::string, ByteRange>> initializers;

@@ -58,4 +58,8 @@ OnnxNet import_onnx(const std::string& path, const OnnxOptions& options = {});
 OnnxNet parse_onnx(std::span<const std::byte> bytes, const OnnxOptions& options = {},
                    const std::string& name = "<memory>");
 
+/// What a file declares, for people: opset, inputs and outputs with their shapes, operators with their numbers. Whether
+/// it can be imported is not looked at. Error(io) as import_onnx().
+std::string describe_onnx(const std::string& path);
+
 }  // namespace solder
