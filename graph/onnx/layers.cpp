@@ -11,11 +11,7 @@ namespace {
 
 void conv(OnnxCall& call) {
   Graph& graph = call.graph();
-  const Shape& w = call.shape(1);
-  ONNX_REQUIRE(w.size() == call.shape(0).size() && (w.size() == 3 || w.size() == 4), "of ",
-               to_string(call.shape(0)), " and ", to_string(w),
-               "; solder has convolutions of one and two axes");
-  const OnnxWindow window = window_of(call, {w.begin() + 2, w.end()});
+  const OnnxWindow window = window_of(call, true);
   const Conv2dOptions options{window.stride, window.padding, window.dilation, call.integer("group", 1),
                               call.label()};
   const Value x = call.value(0), filters = call.value(1);
@@ -43,10 +39,8 @@ void pad_to(const std::vector<int64_t>& wanted, const Shape& x, const Pair& extr
 
 void conv_transpose(OnnxCall& call) {
   Graph& graph = call.graph();
-  const Shape x_shape = call.shape(0), w_shape = call.shape(1);
-  ONNX_REQUIRE(w_shape.size() == x_shape.size() && (w_shape.size() == 3 || w_shape.size() == 4), "of ",
-               to_string(x_shape), " and ", to_string(w_shape), "; solder has them of one and two axes");
-  OnnxWindow window = window_of(call, {w_shape.begin() + 2, w_shape.end()});
+  const Shape x_shape = call.shape(0);
+  OnnxWindow window = window_of(call, true);
   const size_t count = x_shape.size() - 2;
   const std::vector<int64_t> extra =
       numbers_of(call.integers("output_padding"), count, 0, 0, "output_padding");
@@ -176,7 +170,7 @@ void instance_norm(OnnxCall& call) {
 void group_norm(OnnxCall& call) {
   Graph& graph = call.graph();
   const int64_t groups = call.integer("num_groups");
-  ONNX_REQUIRE(call.integer("stash_type", 1) == 1, "stash_type");
+  call.only("stash_type", 1);
   SOLDER_REQUIRE(call.rank(0) >= 2 && groups > 0 && call.shape(0)[1] % groups == 0, shape_mismatch, groups,
                  " groups of ", to_string(call.shape(0)));
   const int64_t channels = call.shape(0)[1];
@@ -198,7 +192,7 @@ std::vector<int> axes_from(int axis, int rank) {
 
 void layer_norm(OnnxCall& call) {
   Graph& graph = call.graph();
-  ONNX_REQUIRE(call.integer("stash_type", 1) == 1, "stash_type");
+  call.only("stash_type", 1);
   const int axis = as_axis(call.integer("axis", -1), call.rank(0));
   const Shape& x = call.shape(0);
   const Shape over(x.begin() + axis, x.end());
@@ -221,7 +215,7 @@ void layer_norm(OnnxCall& call) {
 
 void rms_norm(OnnxCall& call) {
   Graph& graph = call.graph();
-  ONNX_REQUIRE(call.integer("stash_type", 1) == 1, "stash_type");
+  call.only("stash_type", 1);
   const int rank = call.rank(0), axis = as_axis(call.integer("axis", -1), rank);
   const Value x = call.value(0, DType::float32);
   const Value square = graph.mean(graph.square(x), axes_from(axis, rank), true);
