@@ -104,13 +104,19 @@ std::vector<int64_t> numbers_of(std::vector<int64_t> given, size_t count, int64_
   return given;
 }
 
-OnnxWindow window_of(OnnxCall& call, std::vector<int64_t> kernel) {
+OnnxWindow window_of(OnnxCall& call, bool has_filters) {
   const Shape& x = call.shape(0);
   ONNX_REQUIRE(x.size() == 3 || x.size() == 4, "of ", to_string(x),
                "; solder has windows of one and two axes");
   const size_t count = x.size() - 2;
   for (const int64_t extent : x)
     ONNX_REQUIRE(extent < kMostStep, "of ", to_string(x), "; extents are below 2^31");
+  std::vector<int64_t> kernel;
+  if (has_filters) {
+    const Shape& w = call.shape(1);
+    SOLDER_REQUIRE(w.size() == x.size(), shape_mismatch, "of ", to_string(x), " by filters ", to_string(w));
+    kernel.assign(w.begin() + 2, w.end());
+  }
   const std::vector<int64_t> said = call.integers("kernel_shape");
   SOLDER_REQUIRE(kernel.empty() || said.empty() || said == kernel, io, "kernel_shape ",
                  to_string(Shape(said)), " is not that of the weights, ", to_string(Shape(kernel)));

@@ -45,7 +45,7 @@ struct OnnxWindow {
   Padding padding = 0;
   bool is_same = false;  ///< auto_pad SAME: the result has ceil(extent / stride)
 };
-/// Of x [N,C,H,W], or [N,C,W] as an image of one row. `kernel` is the weights' own where there are some.
-OnnxWindow window_of(OnnxCall& call, std::vector<int64_t> kernel = {});
+/// Of x [N,C,H,W], or [N,C,W] as an image of one row; the kernel is that of input 1 where that is filters.
+OnnxWindow window_of(OnnxCall& call, bool has_filters = false);
 
 }  // namespace solder

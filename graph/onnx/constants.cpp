@@ -71,8 +71,11 @@ void range(OnnxCall& call) {
   call.give(std::move(result));
 }
 
+void cumulative_sum(OnnxCall&) { ONNX_REQUIRE(false, "of a tensor that is computed at run time"); }
+
 constexpr OnnxRow kRows[] = {
     {"Constant", "", "value value_int:12- value_ints:12- value_float:12- value_floats:12-", constant},
+    {"CumSum", "x axis", "exclusive reverse", cumulative_sum},
     {"If", "condition", "then_branch else_branch", [](OnnxCall& call) { call.import().inline_if(call); }},
     {"Range", "start limit delta", "stash_type:27-", range},
     {"Shape", "x", "start:15- end:15-", shape},

@@ -96,10 +96,11 @@ class Einsum {
   // Without "->": "..." and then by the alphabet.
   Letters letters_seen_once() const {
     Letters once;
-    for (const auto& [letter, extent] : extents_)
-      if (letter <= '9' ||
-          std::ranges::count_if(terms_, [&](const Term& term) { return has(term.letters, letter); }) == 1)
-        once += letter;
+    for (const auto& extent : extents_) {
+      const char letter = extent.first;
+      const auto holds = [letter](const Term& term) { return has(term.letters, letter); };
+      if (letter <= '9' || std::ranges::count_if(terms_, holds) == 1) once += letter;
+    }
     return once;
   }
 

@@ -80,10 +80,9 @@ void zip(OnnxCall& call, Reals reals, Integers integers, bool gives_truth = fals
 
 int64_t wrap(uint64_t value) { return static_cast<int64_t>(value); }
 
-void add(OnnxCall& call) {
-  zip(call, std::plus<double>(),
-      [](int64_t a, int64_t b) { return wrap(static_cast<uint64_t>(a) + static_cast<uint64_t>(b)); });
-}
+int64_t sum_of(int64_t a, int64_t b) { return wrap(static_cast<uint64_t>(a) + static_cast<uint64_t>(b)); }
+
+void add(OnnxCall& call) { zip(call, std::plus<double>(), sum_of); }
 void sub(OnnxCall& call) {
   zip(call, std::minus<double>(),
       [](int64_t a, int64_t b) { return wrap(static_cast<uint64_t>(a) - static_cast<uint64_t>(b)); });
@@ -168,6 +167,23 @@ void logical_not(OnnxCall& call) {
       call, [](double x) { return x; }, [](int64_t x) { return int64_t{x == 0}; });
 }
 
+void clip(OnnxCall& call) {
+  OnnxConstant x = call.constant(0);
+  const auto limit = [&](size_t i, const char* name, auto limited) {
+    OnnxConstant bound{.type = x.type, .reals = {call.real(name, NAN)}};
+    if (call.has(i)) bound = call.constant(i);
+    SOLDER_REQUIRE(bound.type == x.type && bound.size() == 1, io, "of ", to_string(x.type), " by ",
+                   to_string(bound.type), " ", to_string(bound.shape));
+    for (double& each : x.reals) each = limited(each, bound.reals[0]);
+    for (int64_t& each : x.ints) each = limited(each, bound.ints[0]);
+  };
+  if (call.has(1) || call.has_attribute("min"))
+    limit(1, "min", [](auto each, auto low) { return each < low ? low : each; });
+  if (call.has(2) || call.has_attribute("max"))
+    limit(2, "max", [](auto each, auto high) { return each > high ? high : each; });
+  call.give(std::move(x));
+}
+
 void cast(OnnxCall& call) {
   const OnnxConstant& x = call.constant(0);
   OnnxConstant result{.type = static_cast<OnnxType>(call.integer("to")), .shape = x.shape};
@@ -211,12 +227,33 @@ void where(OnnxCall& call) {
   call.give(std::move(result));
 }
 
+void cumulative_sum(OnnxCall& call) {
+  OnnxConstant x = call.constant(0);
+  call.only("exclusive", 0), call.only("reverse", 0);
+  const OnnxConstant& given = call.constant(1);
+  SOLDER_REQUIRE(given.ints.size() == 1, io, "the axis is ", to_string(given.type), " ",
+                 to_string(given.shape));
+  const auto axis = x.shape.begin() + as_axis(given.ints[0], call.rank(0));
+  const int64_t step = num_elements(Shape(axis + 1, x.shape.end()));
+  for (int64_t i = step; i < x.size(); ++i) {
+    if (i / step % *axis == 0) continue;  // the first along the axis
+    const auto to = static_cast<size_t>(i), from = static_cast<size_t>(i - step);
+    if (x.is_real())
+      x.reals[to] = rounded(x.type, x.reals[to] + x.reals[from]);
+    else
+      x.ints[to] = wrapped(x.type, sum_of(x.ints[to], x.ints[from]));
+  }
+  call.give(std::move(x));
+}
+
 constexpr OnnxFold kRows[] = {
     {"Abs", abs},
     {"Add", add},
     {"And", mul},
     {"Cast", cast},
     {"Ceil", real_map<ceil_of>},
+    {"Clip", clip},
+    {"CumSum", cumulative_sum},
     {"Div", div},
     {"Equal", compare<std::equal_to>},
     {"Floor", real_map<floor_of>},

@@ -20,8 +20,9 @@ const Row* find_in(std::initializer_list<std::span<const Row>> tables, const std
 }  // namespace
 
 const OnnxRow* find_row(const std::string& op) {
-  return find_in<OnnxRow>(
-      {kConstantRows, kElementwiseRows, kShapeRows, kLayerRows, kReduceRows, kResizeRows, kEinsumRows}, op);
+  return find_in<OnnxRow>({kConstantRows, kElementwiseRows, kShapeRows, kLayerRows, kReduceRows, kResizeRows,
+                           kEinsumRows, kIndexRows},
+                          op);
 }
 
 const OnnxFold* find_fold(const std::string& op) {

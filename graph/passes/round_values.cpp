@@ -3,6 +3,7 @@
 
 #include "graph/nodes/node_def.h"
 #include "graph/passes/passes.h"
+#include "runtime/check.h"
 
 namespace solder {
 namespace {

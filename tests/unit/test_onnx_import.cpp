@@ -190,8 +190,14 @@ TEST_CASE("onnx import: inputs that become constants") {
   CHECK_ERROR(parse(file, {.values = {{"axis", Tensor::from({1}, {1})}}}), invalid_argument, "axis", "axes");
   CHECK_ERROR(parse(file, {.integers = {{"axes", {{2}, {1}}}}}), shape_mismatch, "axes");
   CHECK_ERROR(parse(file, {.integers = {{"axes", {{1}, {2}}}}}), io, "node_y", "2");
+  CHECK_ERROR(parse(file, {.integers = {{"axes", {{1, 1}, {1}}}}}), shape_mismatch, "axes", "[1, 1]");
   // Not known: an input of integers is nothing that a graph can have.
   CHECK_ERROR(parse(file), unsupported, "axes");
+  // Whole numbers for floats, and one of them for a scalar.
+  File sum = one_node(node("Add", {"x", "c"}, {"y"}), {2, 3});
+  sum.inputs.push_back(value_info("c", {}));
+  const OnnxNet net = parse(sum, {.integers = {{"c", {{1}, {7}}}}});
+  CHECK(run_net(net, {{"x", x}}).floats()[5] == 13);
 }
 
 TEST_CASE("onnx import: integer results are the integers they are") {
