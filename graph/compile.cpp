@@ -61,7 +61,9 @@ void log_plans(const ModelData& model) {
 
 PlanRequest request_of(const ModelData& model, int index, const Constants& weights) {
   const Node& node = model.graph.nodes()[static_cast<size_t>(index)];
-  PlanRequest request{.node = node, .math = model.options.math, .conv = model.options.conv};
+  PlanRequest request{.node = node, .conv = model.options.conv};
+  if (!is_16_bit(model.options.math))
+    request.math = model.options.math;  // those have rounded what they round
   const size_t num_own = node.num_own_inputs();
   for (size_t i = 0; i < node.inputs.size(); ++i) {
     const Value input = node.inputs[i];
@@ -159,7 +161,8 @@ Graph run_passes(const Graph& graph, const CompileOptions& options, Constants* c
   result = widen(result);
   if (fuses) result = fold_constants(result, options, constants);  // casts of weights
   result = add_copies(result);
-  if (fuses) result = fuse(result);
+  if (fuses) result = fuse(result, options.math);
+  result = round_values(result, options.math, constants);
   verify(result);
   return result;
 }

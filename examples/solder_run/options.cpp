@@ -21,7 +21,7 @@ Without files the inputs and weights are random.
   --seed N                  of the random numbers (1)
 
   --device D                cpu, cuda, cuda:N or best: a GPU where there is one (best)
-  --math M                  fp32 or tf32, how convolutions and products may compute (fp32)
+  --math M                  fp32, tf32, fp16 or bf16: how the graph may compute (fp32)
   --workspace BYTES         scratch memory a session may take, as 64M or 1G too (256M)
   --no-fuse                 runs every node by itself
 
@@ -143,8 +143,10 @@ Options parse_options(int argc, const char* const* argv) {
       {"--device", [&](auto&, Value v) { options.device = v; }},
       {"--math",
        [&](auto& o, Value v) {
-         if (v != "fp32" && v != "tf32") throw UsageError{o + " takes fp32 or tf32"};
-         options.compile.math = v == "tf32" ? solder::Math::tf32 : solder::Math::fp32;
+         const auto* const found =
+             std::ranges::find_if(solder::kMathModes, [&](auto math) { return v == to_string(math); });
+         if (found == solder::kMathModes.end()) throw UsageError{o + " takes fp32, tf32, fp16 or bf16"};
+         options.compile.math = *found;
        }},
       {"--workspace", [&](auto& o, Value v) { options.compile.workspace_bytes = parse_bytes(o, v); }},
       {"--iters", [&](auto& o, Value v) { options.iters = static_cast<int>(parse_count(o, v, 1, 1000000)); }},

@@ -100,6 +100,7 @@ constexpr NodeDef kConcatNode{
     .stores = Strides::any,
     .infer = infer,
     .attributes = [](const Node& node) -> std::string { return str(" axis=", axis_of(node)); },
+    .selects = [](const Node&) { return true; },
     .plan = [](const PlanRequest& request) -> std::unique_ptr<NodeRun> {
       return std::make_unique<ConcatRun>(request);
     }};

@@ -66,6 +66,7 @@ constexpr NodeDef kGatherNode{.kind = NodeKind::gather,
                               .stores = Strides::any,
                               .infer = infer,
                               .attributes = attributes,
+                              .selects = [](const Node&) { return true; },
                               .plan = plan};
 
 Value Graph::gather(Value x, int axis, std::vector<int64_t> indices) {

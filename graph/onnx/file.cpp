@@ -24,6 +24,7 @@ OnnxFile::OnnxFile(const ByteSource& source, std::string path) : window_(source)
       graph = model.bytes();
     }
     if (model.field() == 8) read_opset(model.bytes());
+    if (model.field() == 14) read_metadata(model.bytes());
     has_functions |= model.field() == 25;
   }
   SOLDER_REQUIRE(graph, io, name(), ": holds no graph: it is truncated or no ONNX file");
@@ -34,6 +35,24 @@ OnnxFile::OnnxFile(const ByteSource& source, std::string path) : window_(source)
                  ": has functions of its own; export it with them inlined (onnx.inliner does that)");
   graph_ = read_graph(*graph);
   SOLDER_REQUIRE(!graph_.outputs.empty(), io, name(), ": its graph has no outputs: it is truncated");
+}
+
+void OnnxFile::read_metadata(ByteRange message) {
+  WireReader fields(window_, message);
+  std::string key, value;
+  while (fields.next()) {
+    if (fields.field() == 1) key = fields.text();
+    if (fields.field() == 2) value = fields.text();
+  }
+  charge(std::ssize(key) + std::ssize(value) + static_cast<int64_t>(2 * sizeof(std::string)));
+  metadata_.insert_or_assign(std::move(key), std::move(value));
+}
+
+int64_t OnnxFile::num_bytes() const {
+  int64_t bytes = window_.source().num_bytes();
+  for (const auto& [location, source] : external_)
+    if (source != nullptr) bytes += source->num_bytes();
+  return bytes;
 }
 
 void OnnxFile::charge(int64_t bytes) {

@@ -113,9 +113,10 @@ class OnnxFile {
   OnnxFile(const ByteSource& source, std::string path);
 
   const std::string& name() const { return window_.source().name(); }
-  int64_t num_bytes() const { return window_.source().num_bytes(); }
+  int64_t num_bytes() const;                ///< with the files of external data that it has read from
   int64_t opset() const { return opset_; }  ///< 0: other domains' alone
   const OnnxGraph& graph() const { return graph_; }
+  const std::map<std::string, std::string>& metadata() const { return metadata_; }
 
   OnnxGraph read_graph(ByteRange message);
   OnnxNode read_node(ByteRange message);
@@ -132,6 +133,7 @@ class OnnxFile {
   OnnxDeclared read_declared(ByteRange message);
   void read_type(ByteRange message, OnnxDeclared* declared);
   void read_opset(ByteRange message);
+  void read_metadata(ByteRange message);
   struct Elements;
   Elements find_elements(const OnnxTensor& tensor, const std::string& name);
   void find_external(const std::map<std::string, std::string>& entries, const std::string& where,
@@ -140,6 +142,7 @@ class OnnxFile {
 
   ByteWindow window_;
   std::string path_;
+  std::map<std::string, std::string> metadata_;
   int64_t opset_ = 0;
   bool has_opset_ = false;  // of any domain
   int64_t charged_bytes_ = 0;

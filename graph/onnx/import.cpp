@@ -20,6 +20,7 @@ OnnxNet OnnxImport::run() {
   for (const OnnxDeclared& output : file_.graph().outputs) note_reading(output.name);
   if (problems_.empty()) add_outputs();
   report();
+  net_.metadata = file_.metadata();
   return std::move(net_);
 }
 

@@ -20,8 +20,8 @@ const Row* find_in(std::initializer_list<std::span<const Row>> tables, const std
 }  // namespace
 
 const OnnxRow* find_row(const std::string& op) {
-  return find_in<OnnxRow>({kConstantRows, kElementwiseRows, kShapeRows, kLayerRows, kReduceRows, kResizeRows},
-                          op);
+  return find_in<OnnxRow>(
+      {kConstantRows, kElementwiseRows, kShapeRows, kLayerRows, kReduceRows, kResizeRows, kEinsumRows}, op);
 }
 
 const OnnxFold* find_fold(const std::string& op) {

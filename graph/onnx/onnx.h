@@ -41,6 +41,7 @@ struct OnnxNet {
   std::vector<Port> outputs;  ///< that run() gives; truth values are 1 or 0 in a float type
   std::map<std::string, OnnxIntegers>
       integers;  ///< outputs of the file that are integers known by now (Shape, Size)
+  std::map<std::string, std::string> metadata;  ///< what else its writer says of it: classes, licences
 };
 
 /// Reads an ONNX file, opset 7 or newer, of the default operator domain, and its files of external data, which must lie

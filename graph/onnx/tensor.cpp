@@ -200,7 +200,7 @@ void OnnxFile::find_external(const std::map<std::string, std::string>& entries, 
   const fs::path file = fs::path(path_).parent_path() / relative;
   SOLDER_REQUIRE(!climbs && lies_beside(file, path_), io, where, ": external data in ",
                  quote_name(location->second), ", which is not in the model's folder");
-  std::unique_ptr<FileSource>& source = external_[location->second];
+  std::unique_ptr<FileSource>& source = external_[relative.lexically_normal().string()];
   if (source == nullptr) source = std::make_unique<FileSource>(file.string());
   SOLDER_REQUIRE(numbers[1] == found->num_bytes, io, where, ": takes ", found->num_bytes,
                  " bytes; its external length is ", numbers[1]);

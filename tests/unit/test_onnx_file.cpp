@@ -117,6 +117,18 @@ TEST_CASE("onnx file: a convolution and a relu, from bytes and from a file") {
   check_error(ErrorKind::io, {"absent.onnx"}, [&] { (void)import_onnx(folder.path("absent.onnx")); });
 }
 
+TEST_CASE("onnx file: what its writer says of it besides") {
+  const File known = one_node(node("Relu", {"x"}, {"y"}));
+  const auto said = [](const Message& fields) { return Message().message(14, fields).bytes(); };
+  const std::string entries = said(Message().text(1, "classes").text(2, "cat\ndog")) +
+                              said(Message().text(2, "MIT").text(1, "licence")) + said(Message());
+  const std::map<std::string, std::string> want = {{"classes", "cat\ndog"}, {"licence", "MIT"}, {"", ""}};
+  CHECK(parse_onnx(as_bytes(entries + known.bytes()), {}).metadata == want);
+  std::string many;
+  for (int i = 0; i < 2000; ++i) many += said(Message().text(1, std::to_string(i)));
+  check_error(ErrorKind::io, {"more pieces"}, [&] { (void)parse_onnx(as_bytes(known.bytes() + many), {}); });
+}
+
 TEST_CASE("onnx file: every way to store a weight") {
   const std::vector<float> want = {1.5f, -2, 0.25f, 1024};
   const auto floats = [&](Message message, int field) {
