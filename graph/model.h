@@ -48,12 +48,21 @@ class Model {
   /// Not the legacy default stream, which cannot be recorded.
   Session session(void* stream = nullptr) const;
 
+  /// The same model for batches of `n`: the batch size is the first extent that most inputs have (1, if none has another), and each of these has
+  /// `n` there. Shares the weights on the device, and is planned in milliseconds; its results are the bits of a model
+  /// compiled for `n`. Error(invalid_argument) unless there is such an extent, and both sizes are positive;
+  /// otherwise an Error that names the node that can be of one batch size alone: where a constant, a slice or indices
+  /// have it, or a batch of 1 cannot be told from other extents of 1. What the graph was built from is not known here:
+  /// extents that hold the batch are found by their place and size, most surely where the model was compiled for a
+  /// batch of 2 or more that no other extent has.
+  Model batch(int64_t n) const;
+
   const Graph& graph() const;  ///< after the passes
   const MemoryPlan& memory() const;
   const std::vector<NodePlan>& nodes() const;
   Device device() const;
 
-  int64_t weights_bytes() const;  ///< device memory of the weights, shared by all sessions
+  int64_t weights_bytes() const;  ///< device memory of the weights, shared by all sessions and batch sizes
   /// Device memory of each session: values, workspace, cuBLAS's workspace. Where a node runs through cuBLAS
   /// its handle comes on top, 64 MiB on an H100.
   int64_t session_bytes() const;

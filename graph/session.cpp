@@ -3,6 +3,7 @@
 
 #include "graph/executor.h"
 #include "graph/model_data.h"
+#include "graph/passes/passes.h"
 #include "runtime/check.h"
 #include "runtime/context.h"
 
@@ -15,7 +16,7 @@ struct SessionData {
   TensorView view(Value value, const Shape* shape = nullptr) const;
   Tensor tensor(Value value) const;
   void require_types(const TensorMap& inputs, const TensorMap& outputs) const;
-  void execute() { executor->execute(launches, model->options.capture); }
+  void execute() { executor->execute(launches, model->options().capture); }
   void enqueue(const TensorMap& inputs, const TensorMap& outputs);
 
   std::shared_ptr<const ModelData> model;
@@ -29,8 +30,8 @@ namespace {
 
 std::unique_ptr<Executor> make_executor(const ModelData& model, void* stream) {
   if constexpr (kWithCuda)
-    if (model.options.device.is_cuda())
-      return make_cuda_executor(model.options.device, model.cublas_workspace_bytes, stream);
+    if (model.options().device.is_cuda())
+      return make_cuda_executor(model.options().device, model.cublas_workspace_bytes, stream);
   return make_cpu_executor();
 }
 
@@ -47,11 +48,27 @@ Value find(const std::unordered_map<std::string, Value>& values, const std::stri
        str("the graph has no ", what, " \"", name, "\"; its ", what, "s: ", names));
 }
 
-void require_type(const char* what, const std::string& name, const Tensor& tensor,
+// Where all that is wrong with an input is that there is another number of images: what takes them.
+std::string batch_hint(const ModelData& model, const std::string& input, const TensorType& given,
+                       const TensorType& declared) {
+  TensorType other = declared;
+  if (given.shape.empty() || declared.shape.empty() || given.shape[0] <= 0) return {};
+  other.shape[0] = given.shape[0];
+  const Graph& graph = model.core->graph;
+  for (const Node& node : graph.nodes())
+    if (node.name == input && node.kind == NodeKind::input && node.outputs[0].shape[0] == batch_size(graph) &&
+        other == given)
+      return str("; model.batch(", given.shape[0], ") takes it");
+  return {};
+}
+
+void require_type(const ModelData& model, const char* what, const std::string& name, const Tensor& tensor,
                   const TensorType& declared) {
-  SOLDER_REQUIRE(tensor.shape() == declared.shape && tensor.dtype() == declared.dtype, shape_mismatch,
-                 "run: ", what, " \"", name, "\" is ", to_string(TensorType{tensor.shape(), tensor.dtype()}),
-                 "; the graph declares ", to_string(declared));
+  if (tensor.shape() == declared.shape && tensor.dtype() == declared.dtype) return;  // without an allocation
+  const TensorType given{tensor.shape(), tensor.dtype()};
+  fail(ErrorKind::shape_mismatch,
+       str("run: ", what, " \"", name, "\" is ", to_string(given), "; the graph declares ",
+           to_string(declared), batch_hint(model, name, given, declared)));
 }
 
 }  // namespace
@@ -71,13 +88,12 @@ SessionData::SessionData(std::shared_ptr<const ModelData> of_model, void* stream
     }
     for (size_t output = 0; output < node.outputs.size(); ++output)
       outputs.push_back(view({static_cast<int>(i), static_cast<int>(output)}));
-    Launch launch =
-        model->runs[i]->bind({.inputs = inputs,
-                              .outputs = outputs,
-                              .constants = model->weight_offsets[i] >= 0 ? model->weight(i) : nullptr,
-                              .scratch = arena + model->memory.values_bytes,
-                              .pool = model->pool.get()},
-                             executor->context());
+    Launch launch = model->runs[i]->bind({.inputs = inputs,
+                                          .outputs = outputs,
+                                          .constants = model->weights[i],
+                                          .scratch = arena + model->memory.values_bytes,
+                                          .pool = model->core->pool.get()},
+                                         executor->context());
     if (!launch) continue;
     launches.push_back(std::move(launch));
     launch_nodes.push_back(i);
@@ -90,7 +106,7 @@ char* SessionData::address(Value value) const {
   const size_t base = static_cast<size_t>(of.base.node);
   const int64_t offset_bytes = of.offset_elems * size_of(of.view.dtype);
   if (model->graph.nodes()[base].kind == NodeKind::parameter)
-    return static_cast<char*>(model->weight(base)) + offset_bytes;
+    return static_cast<char*>(model->weights[base]) + offset_bytes;
   const int64_t placed = model->memory.values[base][static_cast<size_t>(of.base.output)].offset_bytes;
   return placed < 0 ? nullptr : arena + placed + offset_bytes;
 }
@@ -110,9 +126,9 @@ Tensor SessionData::tensor(Value value) const {
 
 void SessionData::require_types(const TensorMap& inputs, const TensorMap& outputs) const {
   for (const auto& [name, tensor] : inputs)
-    require_type("input", name, tensor, model->graph.type(find(model->inputs, name, "input")));
+    require_type(*model, "input", name, tensor, model->graph.type(find(model->inputs, name, "input")));
   for (const auto& [name, tensor] : outputs)
-    require_type("output", name, tensor, model->graph.type(find(model->outputs, name, "output")));
+    require_type(*model, "output", name, tensor, model->graph.type(find(model->outputs, name, "output")));
   if (inputs.size() == model->inputs.size()) return;
   for (const Node& node : model->graph.nodes())
     SOLDER_REQUIRE(node.kind != NodeKind::input || inputs.count(node.name) == 1, invalid_argument,
@@ -202,15 +218,16 @@ Profile Session::profile(int iterations) try {
   SOLDER_REQUIRE(iterations >= 1, invalid_argument, "profile: ", iterations, " iterations; at least 1");
   const auto start = std::chrono::steady_clock::now();
   const ModelData& model = *data().model;
-  const Device device = model.options.device;
+  const Device device = model.options().device;
   Profile profile{.copy_bytes_per_s = data().executor->copy_bytes_per_s()};
   if (device.is_cuda())
-    profile.peak_flops_per_s = peak_flops_per_s(device_info(device), clock_hz(device), model.options.math);
+    profile.peak_flops_per_s = peak_flops_per_s(device_info(device), clock_hz(device), model.options().math);
   for (const size_t i : data().launch_nodes)
     profile.nodes.push_back(describe_work(model.graph, model.graph.nodes()[i], model.plans[i].path));
   for (int run = -1; run < iterations; ++run) {
     const std::chrono::duration<double, std::milli> since = std::chrono::steady_clock::now() - start;
-    const std::vector<double> marks = data().executor->execute_timed(data().launches, model.options.capture);
+    const std::vector<double> marks =
+        data().executor->execute_timed(data().launches, model.options().capture);
     for (size_t i = 0; run >= 0 && i < profile.nodes.size(); ++i)
       profile.nodes[i].spans.push_back({since.count() + marks[i], since.count() + marks[i + 1]});
   }

@@ -2,6 +2,8 @@
 
 #include <array>
 
+#include "runtime/dtype.h"
+
 namespace solder {
 
 /// How float32 graphs may compute. Before bias and epilogue every element of a convolution or matrix product is within
@@ -41,7 +43,10 @@ constexpr const char* to_string(Math math) {
   return "?";
 }
 
-/// Whether values between nodes have 16 bits.
-constexpr bool is_16_bit(Math math) { return math == Math::fp16 || math == Math::bf16; }
+/// The type of values between nodes, and whether it has 16 bits.
+constexpr DType dtype_of(Math math) {
+  return math == Math::fp16 ? DType::float16 : math == Math::bf16 ? DType::bfloat16 : DType::float32;
+}
+constexpr bool is_16_bit(Math math) { return dtype_of(math) != DType::float32; }
 
 }  // namespace solder

@@ -1,5 +1,7 @@
 #include "runtime/check.h"
 
+#include <cstring>
+
 namespace solder {
 
 const char* to_string(ErrorKind kind) {
@@ -17,6 +19,10 @@ const char* to_string(ErrorKind kind) {
 
 Error::Error(ErrorKind kind, const std::string& message)
     : kind_(kind), text_(std::make_shared<const std::string>(str(to_string(kind), ": ", message))) {}
+
+const char* Error::message() const noexcept {
+  return text_ ? text_->c_str() + std::strlen(to_string(kind_)) + std::strlen(": ") : literal_;
+}
 
 void fail(ErrorKind kind, const std::string& message) { throw Error(kind, message); }
 

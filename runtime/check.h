@@ -31,6 +31,7 @@ class Error : public std::exception {
   Error(ErrorKind kind, const char* literal) noexcept : kind_(kind), literal_(literal) {}
   ErrorKind kind() const { return kind_; }
   const char* what() const noexcept override { return text_ ? text_->c_str() : literal_; }
+  const char* message() const noexcept;  ///< the same without the kind
 
  private:
   ErrorKind kind_;

@@ -37,25 +37,21 @@ int64_t next_batch(std::span<const int64_t> batches, int64_t rows) {
   return is_taken ? *holds : *std::prev(holds);
 }
 
-ServedModel::ServedModel(const std::string& folder, ModelConfig config)
-    : config_(std::move(config)), folder_(folder) {
+ServedModel::ServedModel(const std::string& folder, ModelConfig config) : config_(std::move(config)) {
   load(folder, config_.shapes, false, &graph_, &weights_);
   if (config_.inputs.empty() && config_.outputs.empty())
     fill_ports(graph_, &config_);
   else
     check_ports(graph_, config_);
-}
-
-solder::Model ServedModel::with_batch(int64_t n, const solder::CompileOptions& options) const {
+  if (config_.max_batch == 0) return;
+  // From the largest batch: in a graph of batch 1, extents of 1 that are the batch look like those that are not.
   ShapeOverrides shapes;
-  for (const solder::Node& node : graph_.nodes()) {
-    if (node.kind != solder::NodeKind::input) continue;
-    (shapes[node.name] = node.outputs[0].shape)[0] = n;
-  }
-  solder::Graph graph;
-  TensorMap weights;
-  load(folder_, shapes, true, &graph, &weights);
-  return solder::compile(graph, weights, options);
+  for (const solder::Node& node : graph_.nodes())
+    if (node.kind == solder::NodeKind::input) {
+      shapes[node.name] = node.outputs[0].shape;
+      shapes[node.name][0] = config_.batches.back();
+    }
+  load(folder, shapes, true, &graph_, &weights_);
 }
 
 const std::map<int64_t, solder::Model>& ServedModel::on(solder::Device device) {
@@ -64,9 +60,10 @@ const std::map<int64_t, solder::Model>& ServedModel::on(solder::Device device) {
   if (!models.empty()) return models;
   solder::CompileOptions options = config_.compile;
   options.device = device;
-  std::map<int64_t, solder::Model> made;
-  for (const int64_t n : config_.batches) made.emplace(n, with_batch(n, options));
-  if (made.empty()) made.emplace(0, solder::compile(graph_, weights_, options));
+  const solder::Model compiled = solder::compile(graph_, weights_, options);
+  std::map<int64_t, solder::Model> made{{config_.max_batch > 0 ? config_.batches.back() : 0, compiled}};
+  for (const int64_t n : config_.batches)
+    if (!made.contains(n)) made.emplace(n, compiled.batch(n));
   return models = std::move(made);
 }
 

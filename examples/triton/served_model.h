@@ -29,10 +29,7 @@ class ServedModel {
   const std::map<int64_t, solder::Model>& on(solder::Device device);
 
  private:
-  solder::Model with_batch(int64_t n, const solder::CompileOptions& options) const;
-
   ModelConfig config_;
-  std::string folder_;
   solder::Graph graph_;
   solder::TensorMap weights_;
   std::mutex mutex_;

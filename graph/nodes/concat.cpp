@@ -1,4 +1,5 @@
 #include "graph/lower.h"
+#include "graph/nodes/batch_change.h"
 #include "graph/nodes/node_def.h"
 #include "ops/elementwise/pass.h"
 #include "runtime/check.h"
@@ -101,6 +102,13 @@ constexpr NodeDef kConcatNode{
     .infer = infer,
     .attributes = [](const Node& node) -> std::string { return str(" axis=", axis_of(node)); },
     .selects = [](const Node&) { return true; },
+    .rebatch =
+        [](Node* node, BatchChange* change) {
+          const int rank = static_cast<int>(change->before[0].shape.size());
+          for (size_t i = 0; i < node->inputs.size(); ++i)
+            if (change->changes(*node, i, axis_of(*node))) change->outer = 0;
+          follow_together(node, rank, static_cast<int>(axis_of(*node)), change);
+        },
     .plan = [](const PlanRequest& request) -> std::unique_ptr<NodeRun> {
       return std::make_unique<ConcatRun>(request);
     }};

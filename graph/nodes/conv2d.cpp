@@ -72,14 +72,13 @@ class Conv2dRun final : public NodeRun {
     const Node& node = request.node;
     const TensorType x{request.inputs[0].shape, request.inputs[0].dtype},
         w{request.inputs[1].shape, request.inputs[1].dtype};
-    const Tensor weights = request.weight(1);
     const bool is_narrow = std::get<Conv2dAttributes>(node.attributes).is_narrow;
     ConvProblem problem{.node = node.name,
                         .shape = conv_shape(node, std::array{x, w}),
                         .math = is_narrow ? Math::tf32 : request.math,
                         .epilogue = lower(node.epilogue.region, true, node.outputs),
                         .operands = {request.inputs.begin() + 2, request.inputs.end()},
-                        .weights = weights.floats(),
+                        .weights = request.weight(1),
                         .workspace_bytes = request.workspace_bytes,
                         .x_image_elems = request.inputs[0].strides[0],
                         .y_image_elems = request.outputs[0].strides[0]};
@@ -89,7 +88,7 @@ class Conv2dRun final : public NodeRun {
     if (!conv_->runs_epilogue) pass_ = EpiloguePass(request);
     plan = {conv_->words + pass_.words(), conv_->scratch_bytes};
     uses_cublas = conv_->uses_cublas;
-    constants = std::move(conv_->packed);
+    constants = {conv_->packing, [conv = conv_, problem] { return conv->pack(problem); }};
   }
 
   void prepare(const Context& context, ElementwiseKernels& kernels, void*) override {

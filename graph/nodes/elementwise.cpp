@@ -1,4 +1,5 @@
 #include "graph/lower.h"
+#include "graph/nodes/batch_change.h"
 #include "graph/nodes/node_def.h"
 #include "runtime/check.h"
 
@@ -29,13 +30,33 @@ std::vector<TensorType> infer(const Node& node, std::span<const TensorType>) {
   return results;
 }
 
+// Beside an operand that follows the batch others do too, or are of extent 1 there: a constant for every image of the
+// old batch is none for the new one's.
+void rebatch(Node* node, BatchChange* change) {
+  std::vector<Shape>& shapes = node->epilogue.operand_shapes;
+  const std::vector<Shape> before = shapes;
+  const size_t rank = node->outputs[0].shape.size();
+  std::vector<bool> follows(rank);  // by axis of the result
+  for (size_t i = 0; i < shapes.size(); ++i) {
+    shapes[i] = follow_batch(*node, i, std::move(shapes[i]), change);
+    for (size_t axis = 0; axis < shapes[i].size(); ++axis)
+      if (shapes[i][axis] != before[i][axis]) follows[rank - shapes[i].size() + axis] = true;
+  }
+  for (size_t i = 0; i < shapes.size(); ++i)
+    for (size_t axis = 0; axis < shapes[i].size(); ++axis)
+      if (follows[rank - shapes[i].size() + axis] && shapes[i][axis] == before[i][axis] &&
+          shapes[i][axis] != 1)
+        fail_fixed(*node,
+                   str("reads ", to_string(shapes[i]), " beside what follows the batch along axis ", axis));
+}
+
 class ElementwiseRun final : public NodeRun {
  public:
   explicit ElementwiseRun(const PlanRequest& request)
       : program_(lower(request.node.epilogue.region, false, request.node.outputs)),
         pass_(program_, request.inputs, request.outputs, request.device) {
     plan.path = "one pass: " + pass_.words();
-    constants = pass_.constants();
+    constants = {pass_.constants_key(), [this] { return pass_.constants(); }};
   }
 
   void prepare(const Context& context, ElementwiseKernels& kernels, void* constants) override {
@@ -65,6 +86,7 @@ constexpr NodeDef kElementwiseNode{.kind = NodeKind::elementwise,
                                    .takes = Strides::any,
                                    .stores = Strides::any,
                                    .infer = infer,
+                                   .rebatch = rebatch,
                                    .plan = [](const PlanRequest& request) -> std::unique_ptr<NodeRun> {
                                      return std::make_unique<ElementwiseRun>(request);
                                    }};

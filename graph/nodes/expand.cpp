@@ -1,3 +1,4 @@
+#include "graph/nodes/batch_change.h"
 #include "graph/nodes/node_def.h"
 #include "runtime/check.h"
 
@@ -24,6 +25,22 @@ bool view(const Node& node, const TensorView& input, TensorView* result, int64_t
   return true;
 }
 
+// Axes that follow the batch do so here. What does not, and becomes as many as the batch has along the first axis, is
+// one for each image.
+void rebatch(Node* node, BatchChange* change) {
+  const Shape &before = change->before[0].shape, &after = change->after(*node, 0);
+  Shape& shape = node->outputs[0].shape;
+  const size_t missing = shape.size() - before.size();
+  const bool is_spread = before == after && !shape.empty() && (missing > 0 || before[0] == 1);
+  if (is_spread && change->from > 1 && shape[0] == change->from) shape[0] = change->to;
+  for (size_t axis = 0; axis < before.size(); ++axis) {
+    if (before[axis] == after[axis]) continue;
+    if (shape[missing + axis] != before[axis])
+      fail_fixed(*node, str("makes ", shape[missing + axis], " of a batch of 1, to ", to_string(shape)));
+    shape[missing + axis] = after[axis];
+  }
+}
+
 }  // namespace
 
 extern const NodeDef kExpandNode;
@@ -32,7 +49,8 @@ constexpr NodeDef kExpandNode{.kind = NodeKind::expand,
                               .num_inputs = 1,
                               .takes = Strides::any,
                               .infer = infer,
-                              .view = view};
+                              .view = view,
+                              .rebatch = rebatch};
 
 Value Graph::expand(Value x, Shape shape) {
   const std::string name = next_name("expand");

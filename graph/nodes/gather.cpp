@@ -1,7 +1,6 @@
 #include "ops/gather/gather.h"
 
-#include <cstring>
-
+#include "graph/nodes/batch_change.h"
 #include "graph/nodes/node_def.h"
 #include "runtime/check.h"
 #include "runtime/context.h"
@@ -50,9 +49,15 @@ std::unique_ptr<NodeRun> plan(const PlanRequest& request) {
                           gather_cpu(gather, x, y, indices, pool);
                         };
                       });
-  run->constants.resize(indices.size() * sizeof(int64_t));
-  if (!indices.empty()) std::memcpy(run->constants.data(), indices.data(), run->constants.size());
+  run->constants = constants_of(std::as_bytes(std::span(indices)));
   return run;
+}
+
+void rebatch(Node* node, BatchChange* change) {
+  const int axis = attributes_of(*node).axis;
+  if (change->changes(*node, 0, static_cast<size_t>(axis)))
+    fail_fixed(*node, str("takes indices of axis ", axis, " of ", to_string(change->before[0].shape),
+                          ", which follows the batch"));
 }
 
 }  // namespace
@@ -67,6 +72,7 @@ constexpr NodeDef kGatherNode{.kind = NodeKind::gather,
                               .infer = infer,
                               .attributes = attributes,
                               .selects = [](const Node&) { return true; },
+                              .rebatch = rebatch,
                               .plan = plan};
 
 Value Graph::gather(Value x, int axis, std::vector<int64_t> indices) {

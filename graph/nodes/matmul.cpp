@@ -1,5 +1,6 @@
 #include "graph/all_or_nothing.h"
 #include "graph/lower.h"
+#include "graph/nodes/batch_change.h"
 #include "graph/nodes/node_def.h"
 #include "ops/matmul/gemm.h"
 #include "runtime/check.h"
@@ -100,6 +101,12 @@ constexpr NodeDef kMatmulNode{
     .attributes = [](const Node& node) -> std::string { return transposes_b(node) ? " transpose_b=1" : ""; },
     .is_narrow = [](Attributes& a) -> bool& { return std::get<MatmulAttributes>(a).is_narrow; },
     .channel_axis = [](const Node& node, size_t rank) { return transposes_b(node) ? 0 : rank - 1; },
+    .rebatch =
+        [](Node* node, BatchChange* change) {
+          const size_t rank = change->before[0].shape.size();
+          if (change->before[1].shape.size() == rank)
+            follow_together(node, static_cast<int>(rank) - 2, -1, change);
+        },
     .plan = [](const PlanRequest& request) -> std::unique_ptr<NodeRun> {
       return std::make_unique<MatmulRun>(request);
     },

@@ -11,6 +11,7 @@
 
 #include "graph/graph.h"
 #include "graph/plan.h"
+#include "ops/conv/kernels.h"
 #include "ops/elementwise/pass.h"
 #include "ops/math_mode.h"
 #include "runtime/device.h"
@@ -21,6 +22,7 @@ namespace solder {
 
 class Context;
 class ThreadPool;
+struct BatchChange;
 
 /// What a node's plan depends on. Views have no addresses yet.
 struct PlanRequest {
@@ -30,8 +32,8 @@ struct PlanRequest {
   std::vector<TensorView> outputs;
   std::vector<int64_t>
       offsets;  ///< of inputs, then outputs: elements from a multiple of 256 bytes to the first
-  std::function<Tensor(size_t input)>
-      weight;                          ///< of one of node.inputs, on the CPU; empty unless a parameter
+  std::function<ConvWeights(size_t input)>
+      weight;                          ///< one of node.inputs, which holds values; false unless a parameter
   const DeviceInfo* device = nullptr;  ///< null: the CPU
   Math math = Math::fp32;
   std::string conv;             ///< CompileOptions::conv
@@ -43,10 +45,19 @@ struct PlanRequest {
 /// A node's memory in a session, in the order of the request's views.
 struct BoundNode {
   std::span<const TensorView> inputs, outputs;
-  const void* constants = nullptr;  ///< NodeRun::constants, on the device
+  const void* constants = nullptr;  ///< NodeConstants, on the device
   void* scratch = nullptr;
   ThreadPool* pool = nullptr;  ///< on the CPU: shares its loops
 };
+
+/// What a node reads on its device besides its inputs, at a multiple of 256 bytes.
+struct NodeConstants {
+  std::string
+      key;  ///< says what they are, but for which parameters the node has; nodes share them by it. Empty: none
+  std::function<std::vector<std::byte>()> make;
+};
+/// By what they are.
+NodeConstants constants_of(std::span<const std::byte> bytes);
 
 /// How a node runs: planned from what is known without a device, prepared once on its device, bound to the
 /// addresses of each session. Immutable afterwards and shared by all sessions.
@@ -54,7 +65,8 @@ class NodeRun {
  public:
   virtual ~NodeRun() = default;
 
-  /// The last step of compile() on a GPU: what needs the device itself. `constants` lie on it.
+  /// The last step of compile() on a GPU: what needs the device itself. `constants` lie on it; null: there are none,
+  /// or they are another node's too, which has prepared them.
   virtual void prepare(const Context& context, ElementwiseKernels& kernels, void* constants) {
     (void)context, (void)kernels, (void)constants;
   }
@@ -66,7 +78,7 @@ class NodeRun {
   virtual bool may_overwrite(size_t input, size_t output) const { return (void)input, (void)output, false; }
 
   NodePlan plan;
-  std::vector<std::byte> constants;  ///< until they are uploaded, at a multiple of 256 bytes
+  NodeConstants constants;  ///< until they are uploaded
   bool uses_cublas = false;
 };
 
@@ -122,6 +134,9 @@ struct NodeDef {
   bool reduces = false;  ///< the result is statistics of its input, for which 16 bits would be too few
   /// Whether every element of its result is, bit for bit, one of its inputs', 0 or infinite; null: not so. Views are.
   bool (*selects)(const Node& node) = nullptr;
+  /// What it says of shapes beside its inputs', for another batch size; throws where it can be of one alone. Null:
+  /// that is nothing, or infer() says it all.
+  void (*rebatch)(Node* node, BatchChange* change) = nullptr;
   /// How it runs; null: nothing runs.
   std::unique_ptr<NodeRun> (*plan)(const PlanRequest& request) = nullptr;
   /// Two a multiply-add of convolutions and matrix products, for profiles; null: not counted.

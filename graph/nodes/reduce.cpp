@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "graph/nodes/batch_change.h"
 #include "graph/nodes/node_def.h"
 #include "runtime/check.h"
 #include "runtime/context.h"
@@ -85,6 +86,10 @@ constexpr NodeDef kReduceNode{
     .attributes = attributes,
     .reduces = true,
     .selects = [](const Node& node) { return is_extreme(attributes_of(node).reduction); },
+    .rebatch =
+        [](Node* node, BatchChange* change) {
+          for (const int axis : attributes_of(*node).axes) require_own_axis(*node, axis, *change);
+        },
     .plan = [](const PlanRequest& request) -> std::unique_ptr<NodeRun> {
       return std::make_unique<ReduceRun>(request);
     }};

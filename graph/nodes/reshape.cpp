@@ -1,3 +1,4 @@
+#include "graph/nodes/batch_change.h"
 #include "graph/nodes/node_def.h"
 #include "runtime/check.h"
 
@@ -27,7 +28,11 @@ constexpr NodeDef kReshapeNode{.kind = NodeKind::reshape,
                                .num_inputs = 1,
                                .takes = Strides::any,
                                .infer = infer,
-                               .view = view};
+                               .view = view,
+                               .rebatch = [](Node* node, BatchChange* change) {
+                                 Shape& shape = node->outputs[0].shape;
+                                 shape = follow_batch(*node, 0, std::move(shape), change);
+                               }};
 
 Value Graph::reshape(Value x, Shape shape) {
   const std::string name = next_name("reshape");

@@ -1,6 +1,5 @@
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
 #include "graph/nodes/node_def.h"
 #include "ops/resize/resize.h"
@@ -138,8 +137,7 @@ class ResizeRun final : public NodeRun {
     const std::vector<ResizeTap> columns = Axis{x[3], y[3], options.scale.w}.taps(options);
     taps.insert(taps.end(), columns.begin(), columns.end());
     resize_.is_blended = std::any_of(taps.begin(), taps.end(), [](ResizeTap tap) { return tap.weight != 0; });
-    constants.resize(taps.size() * sizeof(ResizeTap));
-    std::memcpy(constants.data(), taps.data(), constants.size());
+    constants = constants_of(std::as_bytes(std::span(taps)));
   }
 
   Launch bind(const BoundNode& node, const Context* context) const override {

@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "graph/all_or_nothing.h"
+#include "graph/nodes/batch_change.h"
 #include "graph/nodes/node_def.h"
 #include "runtime/check.h"
 
@@ -44,6 +45,22 @@ bool view(const Node& node, const TensorView& input, TensorView* result, int64_t
   return true;
 }
 
+// All of a batch stays all of it, also backwards.
+void rebatch(Node* node, BatchChange* change) {
+  SliceAttributes& slice = std::get<SliceAttributes>(node->attributes);
+  const size_t axis = static_cast<size_t>(slice.axis);
+  if (!change->changes(*node, 0, axis)) return;
+  const int64_t before = change->before[0].shape[axis], after = change->after(*node, 0)[axis];
+  int64_t& count = node->outputs[0].shape[axis];
+  const bool is_forward = slice.start == 0 && slice.step == 1,
+             is_backward = slice.start == before - 1 && slice.step == -1;
+  if (count != before || !(is_forward || is_backward))
+    fail_fixed(*node,
+               str("takes ", count, " of the ", before, " of axis ", axis, ", which follows the batch"));
+  count = after;
+  if (!is_forward) slice.start = after - 1;
+}
+
 }  // namespace
 
 extern const NodeDef kSliceNode;
@@ -54,7 +71,8 @@ constexpr NodeDef kSliceNode{.kind = NodeKind::slice,
                              .takes = Strides::any,
                              .infer = infer,
                              .attributes = attributes,
-                             .view = view};
+                             .view = view,
+                             .rebatch = rebatch};
 
 Value Graph::slice(Value x, int axis, int64_t start, int64_t stop, int64_t step) {
   const std::string name = next_name("slice");

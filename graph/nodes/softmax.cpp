@@ -1,5 +1,6 @@
 #include "ops/softmax/softmax.h"
 
+#include "graph/nodes/batch_change.h"
 #include "graph/nodes/node_def.h"
 #include "runtime/check.h"
 #include "runtime/context.h"
@@ -40,18 +41,21 @@ std::unique_ptr<NodeRun> plan(const PlanRequest& request) {
 }  // namespace
 
 extern const NodeDef kSoftmaxNode;
-constexpr NodeDef kSoftmaxNode{.kind = NodeKind::softmax,
-                               .name = "softmax",
-                               .num_inputs = 1,
-                               .attributes_index = index_of<SoftmaxAttributes>(),
-                               .takes = Strides::any,
-                               .stores = Strides::any,
-                               .infer = infer,
-                               .attributes = [](const Node& node) -> std::string {
-                                 const SoftmaxAttributes& softmax = attributes_of(node);
-                                 return str(softmax.log ? " log" : "", " axis=", softmax.axis);
-                               },
-                               .plan = plan};
+constexpr NodeDef kSoftmaxNode{
+    .kind = NodeKind::softmax,
+    .name = "softmax",
+    .num_inputs = 1,
+    .attributes_index = index_of<SoftmaxAttributes>(),
+    .takes = Strides::any,
+    .stores = Strides::any,
+    .infer = infer,
+    .attributes = [](const Node& node) -> std::string {
+      const SoftmaxAttributes& softmax = attributes_of(node);
+      return str(softmax.log ? " log" : "", " axis=", softmax.axis);
+    },
+    .rebatch = [](Node* node,
+                  BatchChange* change) { require_own_axis(*node, attributes_of(*node).axis, *change); },
+    .plan = plan};
 
 Value Graph::softmax_node(Value x, int axis, bool log, const char* op) {
   const std::string name = next_name(op);

@@ -48,6 +48,13 @@ std::string describe(const Graph& graph, const Node& node) {
   return attributes != nullptr ? text + attributes(node) : text;
 }
 
+NodeConstants constants_of(std::span<const std::byte> bytes) {
+  if (bytes.empty()) return {};
+  std::vector<std::byte> mine(bytes.begin(), bytes.end());
+  std::string key = "bytes " + std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  return {std::move(key), [mine] { return mine; }};
+}
+
 bool allows(Strides strides, const TensorView& view) {
   if (strides == Strides::any || view.shape.empty()) return true;
   if (strides == Strides::dense) return is_dense(view);

@@ -56,9 +56,7 @@ bool OnnxImport::try_node(const OnnxNode& node, const std::function<void()>& cal
   return true;
 } catch (const Error& error) {
   if (error.kind() == ErrorKind::out_of_memory) throw;
-  const std::string text = error.what(), prefix = str(to_string(error.kind()), ": ");
-  add_problem(quote_name(node.op), text.starts_with(prefix) ? text.substr(prefix.size()) : text, error.kind(),
-              node.label());
+  add_problem(quote_name(node.op), error.message(), error.kind(), node.label());
   return false;
 }
 

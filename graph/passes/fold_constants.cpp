@@ -40,6 +40,11 @@ class Folder {
   static constexpr int64_t kSmallBytes = int64_t{64} << 10;
 
   void find() {
+    std::vector<bool> follows;  // where it is asked for
+    const auto follows_the_batch = [&](size_t i) {
+      if (follows.empty()) follows = follows_batch(graph_);
+      return follows[i];
+    };
     for (size_t i = 0; i < graph_.nodes().size(); ++i) {
       const Node& node = graph_.nodes()[i];
       int64_t bytes = 0, input_bytes = 0;
@@ -51,7 +56,8 @@ class Folder {
       }
       for (const TensorType& type : node.outputs) bytes += num_bytes(type.shape, type.dtype);
       is_constant_[i] =
-          node.kind == NodeKind::parameter || (inputs_are && bytes <= std::max(kSmallBytes, 2 * input_bytes));
+          node.kind == NodeKind::parameter ||
+          (inputs_are && bytes <= std::max(kSmallBytes, 2 * input_bytes) && !follows_the_batch(i));
       if (is_constant_[i]) continue;
       for (const Value& input : node.inputs) fold(input);
     }

@@ -1,5 +1,6 @@
 #pragma once
-// What compile() does to a graph, in this order. Each pass is pure; verify() holds before and after.
+// What compile() does to a graph, in this order, and what Model::batch() does to one. Each pass is pure; verify() holds
+// before and after.
 
 #include "graph/graph.h"
 #include "graph/passes/constants.h"
@@ -13,8 +14,20 @@ struct CompileOptions;
 Graph remove_dead(const Graph& graph);
 
 /// With a parameter for every value that parameters alone determine, computed once and as every run would, on the
-/// device of the options; but for what is much larger than what it is made of.
+/// device of the options; but for what is much larger than what it is made of, or follows the batch size.
 Graph fold_constants(const Graph& graph, const CompileOptions& options, Constants* constants);
+
+/// The batch size of a graph: the first extent that most of its inputs have, 1 only where none has another; 0 where there
+/// is none, or several are as common.
+int64_t batch_size(const Graph& graph);
+
+/// With a batch of `n`: every input whose first extent is the batch size has `n` there, and what is made of it follows.
+/// Nodes stay in order; some are put between. Error(invalid_argument) unless both sizes are positive. Where a node can
+/// be of its batch size alone, or what it is given no longer fits together, an error that names it.
+Graph rebatch(const Graph& graph, int64_t n);
+
+/// By node: whether its type depends on the batch size. None does in a graph that can be of one alone.
+std::vector<bool> follows_batch(const Graph& graph);
 
 /// Without batch_norm: folded, where `fold` says so and nothing stands against it, into the float32 weights and bias
 /// of the convolution or matmul before it, in double and rounded once; otherwise one multiplication and addition.
@@ -34,9 +47,13 @@ Graph add_copies(const Graph& graph);
 /// that takes an epilogue becomes that. Near linear in nodes.
 Graph fuse(const Graph& graph, Math math = Math::fp32);
 
-/// With Math::fp16 and Math::bf16, what those say of values between nodes and of weights: each float32 value that a
-/// node hands to another, and what a convolution or matmul multiplies, holds what the 16-bit type can.
-Graph round_values(const Graph& graph, Math math, Constants* constants);
+/// What Math::fp16 and Math::bf16 say of weights: float32 parameters that convolutions and matmuls multiply by are
+/// replaced by such that hold what the 16-bit type can, times a power of two for each output channel in fp16.
+Graph round_weights(const Graph& graph, Math math, Constants* constants);
+
+/// What they say of values between nodes, once weights are rounded and it is known what is fused: each float32 value
+/// that a node hands to another, and what a convolution or matmul multiplies, holds what the 16-bit type can.
+Graph round_values(const Graph& graph, Math math);
 
 /// Checks a graph as passes and programs make them: references, names, the types that each kind infers, regions
 /// and the shapes under which they read. Throws Error naming the node.

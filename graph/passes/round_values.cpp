@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <cmath>
 #include <map>
 
 #include "graph/nodes/node_def.h"
@@ -9,32 +8,6 @@ namespace solder {
 namespace {
 
 bool is_view(const Node& node) { return node_def(node.kind).view != nullptr; }
-
-// `values` as float32 that hold what `dtype` can, rounded to nearest even; channel i / row % num_channels is scaled by
-// a power of two so that its largest magnitude lies in [2^14, 2^15), where `scales` says so.
-std::vector<float> rounded(std::span<const float> values, DType dtype, size_t row, size_t num_channels,
-                           bool scales) {
-  std::vector<double> scale(num_channels, 1);
-  if (scales) {
-    std::vector<float> largest(num_channels);
-    for (size_t i = 0; i < values.size(); ++i) {
-      float& mine = largest[i / row % num_channels];
-      if (std::isfinite(values[i])) mine = std::max(mine, std::abs(values[i]));
-    }
-    for (size_t c = 0; c < num_channels; ++c)
-      if (largest[c] > 0) scale[c] = std::ldexp(1.0, 14 - std::ilogb(largest[c]));
-  }
-  std::vector<float> result(values.size());
-  for (size_t i = 0; i < values.size(); ++i) {
-    const double s = scale[i / row % num_channels];
-    const float scaled = static_cast<float>(values[i] * s);  // inexact only where float16 has nothing, too
-    result[i] =
-        static_cast<float>((dtype == DType::float16 ? float_from_float16(float16_from_float(scaled))
-                                                    : float_from_bfloat16(bfloat16_from_float(scaled))) /
-                           s);
-  }
-  return result;
-}
 
 // Region with `arg` rounded as soon as it is there; all that reads it later reads the rounded value.
 void round_in(Region* region, Arg arg, Op round) {
@@ -55,8 +28,7 @@ void round_in(Region* region, Arg arg, Op round) {
 
 class Rounder {
  public:
-  Rounder(const Graph& graph, DType dtype, Constants* constants)
-      : graph_(graph), dtype_(dtype), constants_(*constants) {
+  Rounder(const Graph& graph, DType dtype) : graph_(graph), dtype_(dtype) {
     for (const Node& node : graph.nodes()) {
       is_read_.emplace_back(node.outputs.size());
       is_rounded_.emplace_back(node.outputs.size());
@@ -143,52 +115,33 @@ class Rounder {
     return result_.append(std::move(node));
   }
 
-  // What a convolution or matmul multiplies: its weights with a scale for each output channel, the rest as it is
-  // stored; rounded once for all that read it in the same way.
+  // What a convolution or matmul multiplies: weights are rounded, the rest is as it is stored; rounded once for all
+  // that read it.
   Value factor(const Node& node, size_t input) {
     const Value original = node.inputs[input];
-    if (at(is_rounded_, original) || is_statistic_[static_cast<size_t>(original.node)])
+    const Node& maker = node_of(original);
+    const bool is_weights = input == 1 && maker.kind == NodeKind::parameter;
+    if (is_weights || at(is_rounded_, original) || is_statistic_[static_cast<size_t>(original.node)])
       return at(moved_, original);
-    const bool is_weight = input == 1 && node_of(original).kind == NodeKind::parameter;
-    const size_t axis =
-        is_weight ? node_def(node.kind).channel_axis(node, graph_.type(original).shape.size()) : 0;
-    const auto [made, is_new] = factors_.try_emplace({original.node, original.output, is_weight, axis});
-    if (is_new) {
-      const std::string& name = node_of(original).name;
-      made->second = is_weight ? rounded_weights(name, axis)
-                               : rounded_copy(at(moved_, original), name + " " + to_string(dtype_));
-    }
+    const auto [made, is_new] = factors_.try_emplace({original.node, original.output});
+    if (is_new) made->second = rounded_copy(at(moved_, original), str(maker.name, " ", to_string(dtype_)));
     return made->second;
-  }
-
-  Value rounded_weights(const std::string& name, size_t axis) {
-    const Tensor weights = constants_.at(name).to(Device::cpu());
-    const Shape& shape = weights.shape();
-    size_t row = 1;
-    for (size_t i = axis + 1; i < shape.size(); ++i) row *= static_cast<size_t>(shape[i]);
-    const Tensor result = Tensor::from(
-        shape,
-        rounded(weights.floats(), dtype_, row, static_cast<size_t>(shape[axis]), dtype_ == DType::float16));
-    const std::string mine = constants_.add(name + " " + to_string(dtype_), result);
-    return result_.append({.kind = NodeKind::parameter, .name = mine, .outputs = {{shape, DType::float32}}});
   }
 
   const Graph& graph_;
   const DType dtype_;
-  Constants& constants_;
   Graph result_;
   std::vector<std::vector<bool>> is_read_;     // by value: by a node that computes, through views too
   std::vector<std::vector<bool>> is_rounded_;  // by value
   std::vector<bool> is_statistic_;             // by node
   std::vector<std::vector<Value>> moved_;      // by value: where it is in the result
-  std::map<std::tuple<int, int, bool, size_t>, Value> factors_;
+  std::map<std::pair<int, int>, Value> factors_;
 };
 
 }  // namespace
 
-Graph round_values(const Graph& graph, Math math, Constants* constants) {
-  if (!is_16_bit(math)) return graph;
-  return Rounder(graph, math == Math::fp16 ? DType::float16 : DType::bfloat16, constants).run();
+Graph round_values(const Graph& graph, Math math) {
+  return is_16_bit(math) ? Rounder(graph, dtype_of(math)).run() : graph;
 }
 
 }  // namespace solder

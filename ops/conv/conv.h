@@ -50,6 +50,9 @@ struct ConvStrides {
   static constexpr ConvStrides dense(const ConvShape& s) { return {s.C * s.H * s.W, s.K * s.gemm_n()}; }
 };
 
+/// Of float32 values by their bits, without the sign: infinity, and above it NaN.
+inline constexpr uint32_t kNonFiniteBits = 0x7f800000u;
+
 /// "x [N,C,H,W] w [K,C/g,R,S] stride 2 pad 1,1,1,1 dil 1 groups 1": for errors and logs.
 std::string to_string(const ConvShape& shape);
 

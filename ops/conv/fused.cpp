@@ -1,6 +1,5 @@
 #include "ops/conv/fused.h"
 
-#include <algorithm>
 #include <bit>
 #include <cmath>
 
@@ -17,15 +16,11 @@ KernelShape kernel_shape(const ConvShape& s) {
 }
 
 bool weight_exponents(const ConvProblem& problem, std::vector<int32_t>* exponents, std::string* why_not) {
-  if (problem.weights.empty()) return *why_not = "the weights are not a parameter of the graph", false;
+  if (!problem.weights) return *why_not = "the weights are not a parameter of the graph", false;
   if (problem.shape.N == 0) return *why_not = "the batch is empty", false;
   if (problem.math == Math::fp32 && problem.shape.gemm_k() < 16)
     return *why_not = "fewer than 16 terms, which fp32's bound is too tight for", false;
-  const size_t num_terms = static_cast<size_t>(problem.shape.gemm_k());
-  for (size_t first = 0; first < problem.weights.size(); first += num_terms) {
-    uint32_t max_bits = 0;
-    for (const float w : problem.weights.subspan(first, num_terms))
-      max_bits = std::max(max_bits, std::bit_cast<uint32_t>(w) & 0x7fffffffu);
+  for (const uint32_t max_bits : problem.weights.largest()) {
     if (max_bits >= kNonFiniteBits)
       return *why_not = str("weights of channel ", exponents->size(), " are not finite"), false;
     exponents->push_back(max_bits == 0 ? 0 : 14 - std::ilogb(std::bit_cast<float>(max_bits)));

@@ -23,14 +23,14 @@ KernelShape kernel_shape(const ConvShape& shape);
 /// not finite.
 bool weight_exponents(const ConvProblem& problem, std::vector<int32_t>* exponents, std::string* why_not);
 
-/// A plan made of a config, for which the family has pack_weights and conv_scratch_bytes.
+/// A plan made of a config, for which the family has pack_weights, packing_of and conv_scratch_bytes.
 template <class Config>
 struct FusedPlan : ConvPlan {
   ConvShape shape;
   ConvStrides strides;
   Config config;
   ConvEpilogue epilogue;
-  std::vector<int32_t> exponents;  // of the weights, until they are packed
+  std::vector<int32_t> exponents;  // of the weights
 
   bool init(const ConvProblem& problem, const Config& chosen, std::string* why_not) {
     if (!weight_exponents(problem, &exponents, why_not)) return false;
@@ -40,12 +40,14 @@ struct FusedPlan : ConvPlan {
     runs_epilogue = plan_epilogue(problem, &epilogue);
     scratch_bytes = conv_scratch_bytes(shape, config);
     words = to_string(config);
+    packing = packing_of(config);
     predicted_us = config.predicted_us + (runs_epilogue ? 0 : conv_pass_us(problem));
     return true;
   }
 
-  void pack(const ConvProblem& problem) override {
-    packed = pack_weights(shape, config, problem.weights.data(), exponents);
+  std::vector<std::byte> pack(const ConvProblem& problem) const override {
+    const Tensor weights = problem.weights.values();
+    return pack_weights(shape, config, weights.floats().data(), exponents);
   }
 };
 

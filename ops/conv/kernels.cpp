@@ -1,6 +1,7 @@
 #include "ops/conv/kernels.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <iterator>
 
@@ -101,6 +102,15 @@ double conv_pass_us(const ConvProblem& problem) {
   return 2.5 + elems * 4 / 2.8e6;  // a launch; what an H100 copies in a microsecond
 }
 
+std::vector<uint32_t> largest_weights(std::span<const float> weights, int64_t num_channels) {
+  std::vector<uint32_t> largest(static_cast<size_t>(num_channels));
+  const size_t num_terms = largest.empty() ? 0 : weights.size() / largest.size();
+  for (size_t k = 0; k < largest.size(); ++k)
+    for (const float w : weights.subspan(k * num_terms, num_terms))
+      largest[k] = std::max(largest[k], std::bit_cast<uint32_t>(w) & 0x7fffffffu);
+  return largest;
+}
+
 std::unique_ptr<ConvPlan> plan_conv(const ConvProblem& problem, const DeviceInfo* device,
                                     std::string_view family) {
   require_conv_family(family);
@@ -126,7 +136,6 @@ std::unique_ptr<ConvPlan> plan_conv(const ConvProblem& problem, const DeviceInfo
   if (plan.predicted_us > 0) plan.words += str(", about ", std::round(plan.predicted_us), " us");
   const std::string others = refusals({attempts.begin(), best});
   if (!others.empty()) plan.words += " (" + others + ")";
-  plan.pack(problem);
   return std::move(best->plan);
 }
 

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -14,12 +15,24 @@
 #include "ops/elementwise/program.h"
 #include "ops/math_mode.h"
 #include "runtime/device.h"
+#include "runtime/tensor.h"
 #include "runtime/tensor_view.h"
 
 namespace solder {
 
 class Context;
 class ThreadPool;
+
+/// Weights that are known before the run, asked for only where a plan depends on them.
+struct ConvWeights {
+  std::function<Tensor()> values;                      ///< [K,C/groups,R,S], on the CPU
+  std::function<std::span<const uint32_t>()> largest;  ///< [K]: largest_weights() of them
+
+  explicit operator bool() const { return largest != nullptr; }
+};
+
+/// The bits of the largest |w| of each of `num_channels` output channels; of NaN and infinity >= kNonFiniteBits.
+std::vector<uint32_t> largest_weights(std::span<const float> weights, int64_t num_channels);
 
 /// What the choice depends on.
 struct ConvProblem {
@@ -28,7 +41,7 @@ struct ConvProblem {
   Math math = Math::fp32;
   Program epilogue;                  ///< elementwise work on the result, from which it starts
   std::vector<TensorView> operands;  ///< the epilogue's; data may be null
-  std::span<const float> weights;    ///< [K,C/groups,R,S]; empty when not known before the run
+  ConvWeights weights;               ///< false when not known before the run
   int64_t workspace_bytes = 0;       ///< bound on ConvPlan::scratch_bytes
   // Elements from one image to the next, which themselves are dense: more than an image has where x is a
   // slice of channels or y part of a concatenation. 0: the whole tensor is dense.
@@ -47,7 +60,7 @@ struct ConvProblem {
 struct ConvTensors {
   const float* x = nullptr;      ///< [N,C,H,W], images ConvProblem::x_image_elems apart
   const float* w = nullptr;      ///< [K,C/groups,R,S], dense
-  const void* packed = nullptr;  ///< ConvPlan::packed, 256-byte aligned
+  const void* packed = nullptr;  ///< ConvPlan::pack(), 256-byte aligned
   std::vector<void*> operands;   ///< the epilogue's, with the strides of ConvProblem::operands
   float* y = nullptr;            ///< [N,K,P,Q], images y_image_elems apart; overlaps neither x nor an operand
   void* scratch = nullptr;       ///< ConvPlan::scratch_bytes, 256-byte aligned
@@ -59,23 +72,22 @@ class ConvPlan {
  public:
   virtual ~ConvPlan() = default;
 
-  /// Makes `packed`, once the plan is chosen.
-  virtual void pack(const ConvProblem& /*problem*/) {}
+  /// The weights as the kernel reads them: ConvTensors::packed.
+  virtual std::vector<std::byte> pack(const ConvProblem& /*problem*/) const { return {}; }
 
   /// Enqueues on the context's stream (null: runs on the CPU).
   virtual void enqueue(const Context* context, const ConvTensors& tensors) const = 0;
 
-  std::string words;              ///< what runs and why, for logs and describe()
-  int64_t scratch_bytes = 0;      ///< memory while it runs
-  std::vector<std::byte> packed;  ///< the weights as the kernel reads them, to be uploaded and freed here
+  std::string words;          ///< what runs and why, for logs and describe()
+  int64_t scratch_bytes = 0;  ///< memory while it runs
+  std::string packing;        ///< all that pack() depends on besides the weights; empty: it makes nothing
   bool uses_cublas = false;
   bool runs_epilogue =
       false;                ///< otherwise the node adds an elementwise pass over y where there is an epilogue
   double predicted_us = 0;  ///< of the whole node, that pass included: comparable between families
 };
 
-/// Plans the problem for `device` (null: the CPU), `packed` left empty; null, with the reason, where the
-/// family does not cover it.
+/// Plans the problem for `device` (null: the CPU); null, with the reason, where the family does not cover it.
 using MakeConvPlan = std::unique_ptr<ConvPlan>(const ConvProblem& problem, const DeviceInfo* device,
                                                std::string* why_not);
 

@@ -48,7 +48,7 @@ class ElementwiseKernel {
 /// The CUDA text of a kernel for `program` over `args`, of which addresses and extents do not matter.
 std::string elementwise_source(const Program& program, const ElementwiseArgs& args);
 
-/// The kernels of one compile(), by their text: passes with the same text share one.
+/// The kernels of a model, by their text: passes with the same text share one.
 class ElementwiseKernels {
  public:
   /// The kernel of a text on a CUDA device, made when it is first asked for. Null where NVRTC is missing or

@@ -1,5 +1,7 @@
 #include "ops/elementwise/pass.h"
 
+#include <bit>
+
 #include "ops/elementwise/generated.h"
 #include "ops/elementwise/table.h"
 #include "runtime/check.h"
@@ -69,11 +71,22 @@ std::vector<std::byte> ElementwisePass::constants() const {
   return patterns;
 }
 
+std::string ElementwisePass::constants_key() const {
+  if (path_ != ElementwisePath::table) return {};
+  std::string key =
+      str("table of ", to_string(layout_.operands[0].dtype), " to ", to_string(layout_.outputs[0].dtype));
+  for (const Step& step : program_.view())  // numbers by their bits
+    key += str(";", to_string(step.op), step.swapped, static_cast<int>(step.source), ",",
+               static_cast<int>(step.index), ",", std::bit_cast<uint32_t>(step.p), ",",
+               std::bit_cast<uint32_t>(step.q));
+  return key;
+}
+
 void ElementwisePass::prepare(const Context& context, ElementwiseKernels& kernels, void* constants) {
   if constexpr (kWithCuda) {
     if (path_ == ElementwisePath::generated)
       kernel_ = kernels.get(elementwise_source(program_, layout_), context.device(), &words_);
-    if (path_ != ElementwisePath::table) return;
+    if (path_ != ElementwisePath::table || constants == nullptr) return;
     const TensorView from = dense_view(constants, layout_.operands[0].dtype, {kTableElems}),
                      to = dense_view(constants, layout_.outputs[0].dtype, {kTableElems});
     bind_elementwise_cuda(context, ElementwisePath::interpreted, program_,

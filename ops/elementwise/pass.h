@@ -41,9 +41,11 @@ class ElementwisePass {
 
   /// What it needs on the device, to be uploaded with the weights, aligned to 16 bytes: mostly nothing.
   std::vector<std::byte> constants() const;
+  /// What becomes of them in prepare(), in words: passes with the same words may share them. Empty without any.
+  std::string constants_key() const;
 
   /// The last step of compile() on a GPU: makes the kernel, or enqueues what completes `constants`, the bytes
-  /// on the device.
+  /// on the device; null: they are complete, or there are none.
   void prepare(const Context& context, ElementwiseKernels& kernels, void* constants);
 
   /// The pass over these tensors, of the dtypes, shapes and strides that it was planned for; `context` null

@@ -19,10 +19,12 @@ struct RandomGraph {
 /// fan-out, x op x, one tensor given as two inputs, scalars on both sides, comparisons and selections, casts, several
 /// outputs, among them inputs, parameters and one value under two names, matrix products, reductions, softmax, gather,
 /// pads and every view; in rank 4 pools, resizes, and convolutions that keep the shape. What changes a shape is
-/// followed by what changes it back, with work between the two.
+/// followed by what changes it back, with work between the two. With a `batch`, which must be larger than 6, or any
+/// that the same graph is wanted for, x0 has that many images, inputs and parameters have no other batch, and nothing
+/// works along its axis: the program that a network is.
 class GraphGenerator {
  public:
-  explicit GraphGenerator(uint64_t seed) : engine_(seed) {
+  explicit GraphGenerator(uint64_t seed, int64_t batch = 0) : engine_(seed), batch_(batch) {
     mixed_ = pick(2) == 0;
     with_convs_ = pick(20) == 0;
     base_.resize(with_convs_ ? 4 : pick(6));
@@ -31,6 +33,7 @@ class GraphGenerator {
     if (!base_.empty() && pick(8) == 0)
       base_.back() = static_cast<int64_t>(60 + pick(pick(4) == 0 ? 4000 : 300));
     if (with_convs_ && pick(2) == 0) base_[3] = base_[1];  // then a bias may also be read as a row
+    if (batch_ > 0) base_.resize(std::max<size_t>(base_.size(), 2), 5), base_[0] = batch_;
     for (size_t i = 0, count = 1 + pick(4); i < count; ++i) add_source(i);
     for (size_t i = 0, count = 1 + pick(40); i < count; ++i) add_call();
     add_outputs();
@@ -45,6 +48,11 @@ class GraphGenerator {
   Value any_value() {
     return values_[pick(2) == 0 ? pick(values_.size())
                                 : values_.size() - 1 - pick(std::min<size_t>(values_.size(), 3))];
+  }
+  // An axis of a shape that is not the batch's, or -1.
+  int any_axis(const Shape& shape) {
+    const size_t first = batch_ > 0 && shape.size() == base_.size() ? 1 : 0;
+    return shape.size() > first ? static_cast<int>(first + pick(shape.size() - first)) : -1;
   }
   void push(Value value) {
     values_.push_back(value);
@@ -67,6 +75,8 @@ class GraphGenerator {
       return;
     }
     const bool is_parameter = i > 0 && pick(3) == 0;
+    if (batch_ > 0 && i > 0 && shape.size() == base_.size() && (is_parameter || shape[0] != batch_))
+      shape[0] = 1;
     const DType dtype = any_dtype();
     push(is_parameter ? graph_.parameter(name, shape, dtype) : graph_.input(name, shape, dtype));
     (is_parameter ? result_.weights : result_.inputs)[name] = uniform(shape, engine_(), -2, 2).to(dtype);
@@ -148,7 +158,8 @@ class GraphGenerator {
   bool add_slice(Value x) {
     const Shape shape = graph_.type(x).shape;
     if (shape.empty()) return false;
-    const int axis = static_cast<int>(pick(shape.size()));
+    const int axis = any_axis(shape);
+    if (axis < 0) return false;
     const int64_t extent = shape[static_cast<size_t>(axis)];
     const auto first = static_cast<int64_t>(pick(static_cast<uint64_t>(extent) + 1));
     push(extent > 0 && pick(4) == 0 ? graph_.slice(x, axis, first, first + 1)
@@ -186,7 +197,8 @@ class GraphGenerator {
     const size_t kind = pick(7);
     if (kind == 0) return push(graph_.expand(x, base_)), true;
     if (shape.empty()) return false;
-    const int axis = static_cast<int>(pick(shape.size()));
+    const int axis = any_axis(shape);
+    if (axis < 0) return false;
     const int64_t extent = shape[static_cast<size_t>(axis)];
     if (kind == 1) {
       if (num_elements(shape) == 0) return false;  // a 0 in a shape copies an extent
@@ -227,8 +239,9 @@ class GraphGenerator {
     const size_t kind = pick(4);
     if (kind == 0) {
       std::vector<int> axes;
-      for (int axis = 0; axis < static_cast<int>(shape.size()); ++axis)
+      for (int axis = batch_ > 0; axis < static_cast<int>(shape.size()); ++axis)
         if (pick(2) == 0) axes.push_back(axis);
+      if (batch_ > 0 && axes.empty()) return false;
       const bool keeps = axes.empty() || pick(2) == 0;
       const size_t which = pick(4);
       const Value y = which == 0   ? graph_.mean(x, axes, keeps)
@@ -238,7 +251,8 @@ class GraphGenerator {
       return push(keeps ? y : graph_.unsqueeze(touched(y), axes)), true;
     }
     if (shape.empty()) return false;
-    const int axis = static_cast<int>(pick(shape.size()));
+    const int axis = any_axis(shape);
+    if (axis < 0) return false;
     const int64_t extent = shape[static_cast<size_t>(axis)];
     if (kind == 1) return push(pick(2) == 0 ? graph_.softmax(x, axis) : graph_.log_softmax(x, axis)), true;
     if (extent == 0) return false;
@@ -285,6 +299,7 @@ class GraphGenerator {
   }
 
   std::mt19937_64 engine_;
+  const int64_t batch_;
   bool mixed_ = false, with_convs_ = false;
   Shape base_;
   std::vector<Value> values_;

@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <optional>
 
+#include "runtime/memory.h"
 #include "tests/faults/shim.h"
 #include "tests/support/support.h"
 
@@ -27,7 +28,7 @@ struct Job {
   std::string must_run;  // in describe(): the kernel this job is for
 };
 
-enum Step { kCompile, kSession, kRun, kReplay, kEnqueue, kProfile, kTransfer, kNumSteps };
+enum Step { kCompile, kSession, kRun, kReplay, kEnqueue, kProfile, kTransfer, kBatch, kNumSteps };
 
 // What each step gave: the tensor it read back, and what it made the device do.
 struct Outcome {
@@ -42,10 +43,21 @@ struct Failure {
   std::string foreign;  // an exception that is not solder::Error
 };
 
+// The first half of each input's images.
+TensorMap half_of(TensorMap inputs) {
+  for (auto& [name, tensor] : inputs) {
+    Shape shape = tensor.shape();
+    shape[0] /= 2;
+    tensor = Tensor::view(tensor.data(), shape, tensor.dtype());  // the job keeps the memory
+  }
+  return inputs;
+}
+
 // A model's life in steps. Only the library's own work is counted; what the caller prepares is not.
 class Drive {
  public:
-  explicit Drive(const Job& job) : job_(job), device_inputs_(job.inputs), device_outputs_{{"y", Tensor()}} {}
+  explicit Drive(const Job& job)
+      : job_(job), device_inputs_(job.inputs), half_(half_of(job.inputs)), device_outputs_{{"y", Tensor()}} {}
 
   // Takes `step`; what it throws goes to `failure`.
   bool take(Step step, Outcome& outcome, Failure& failure) {
@@ -106,6 +118,9 @@ class Drive {
         break;
       case kProfile: session_->profile(2); break;
       case kTransfer: *result = job_.inputs.begin()->second.to(device).to(Device::cpu()); break;
+      case kBatch:
+        *result = std::move(model_->batch(half_.at("x").shape()[0]).session().run(half_).at("y"));
+        break;
       case kNumSteps: break;
     }
   }
@@ -129,7 +144,7 @@ class Drive {
   const Job& job_;
   std::optional<Model> model_;
   std::optional<Session> session_;
-  TensorMap device_inputs_, device_outputs_;
+  TensorMap device_inputs_, half_, device_outputs_;
   std::array<Tensor, 2> nothing_;
 };
 
@@ -314,6 +329,21 @@ TEST_CASE("faults: each job runs the kernel it is for, and repeats") {
     CHECK(first.traces == second.traces);
     CHECK(same_bits(first.tensors[kRun], second.tensors[kRun]));
     CHECK(same_bits(first.tensors[kTransfer], job.inputs.at("x")));
+  }
+}
+
+TEST_CASE("faults: ten batch sizes hold the weights once; of the model's own size one is the model") {
+  for (const Job& job : jobs()) {
+    if (!job.options.device.is_cuda()) continue;
+    const int64_t size = job.inputs.at("x").shape()[0];
+    const Model model = compile(job.graph, job.weights, job.options), half = model.batch(size / 2);
+    const int64_t bytes = device_bytes_in_use(job.options.device), objects = shim::live_device_objects();
+    std::vector<Model> sizes;
+    for (int64_t n = 1; n <= 10; ++n) sizes.push_back(half.batch(n * size));
+    CAPTURE(job.name);
+    CHECK(device_bytes_in_use(job.options.device) == bytes);
+    CHECK(shim::live_device_objects() == objects);
+    CHECK(sizes.front().describe() == model.describe());
   }
 }
 

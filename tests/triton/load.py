@@ -68,9 +68,11 @@ class Load:
 
 def lose_clients(port, model):
     """One client is killed with requests under way, another hangs up in the middle of one."""
-    client = multiprocessing.get_context("fork").Process(target=ask_forever, args=(port, model), daemon=True)
+    context = multiprocessing.get_context("spawn")  # a fork would have this process's locks, held by threads that it has not
+    is_answered = context.Event()
+    client = context.Process(target=ask_forever, args=(port, model, is_answered), daemon=True)
     client.start()
-    time.sleep(0.3)
+    assert is_answered.wait(60), "a client does not get on"
     os.kill(client.pid, signal.SIGKILL)
     client.join()
     path, body, headers = infer_request(model.name, model.request([0, 1]))
@@ -80,7 +82,8 @@ def lose_clients(port, model):
             connection.sendall(f"POST {path} HTTP/1.1\r\n{head}\r\n".encode() + body[:size])
 
 
-def ask_forever(port, model):
+def ask_forever(port, model, is_answered):
     client = Client(port)
     while True:
         client.infer(model.name, model.request([0, 1, 2]))
+        is_answered.set()

@@ -11,6 +11,7 @@
 #include "ops/conv/rows/rows.h"
 #include "ops/conv/window/window.h"
 #include "tests/cases/conv_cases.h"
+#include "tests/support/conv_weights.h"
 #include "tests/support/support.h"
 
 using namespace solder;
@@ -32,7 +33,8 @@ DeviceInfo h100() {
 ConvShape headline() { return headline_case().shape; }
 
 ConvProblem problem_of(const ConvShape& shape, Math math, std::span<const float> weights) {
-  ConvProblem problem{.node = "conv", .shape = shape, .math = math, .weights = weights};
+  ConvProblem problem{
+      .node = "conv", .shape = shape, .math = math, .weights = known_weights(weights, shape.K)};
   problem.epilogue = {.num_operands = 0, .from_result = true};
   problem.epilogue.push({.op = Op::double_mish});
   problem.epilogue.push({.op = Op::store_output});
@@ -333,7 +335,8 @@ TEST_CASE("plan_conv on Hopper: the fused families, each with its reason") {
   const auto fast = plan_conv(plain, &device, "");
   CHECK(runs_family(fast->words, "rows"));
   CHECK(fast->runs_epilogue);
-  CHECK_FALSE(fast->packed.empty());
+  CHECK_FALSE(fast->packing.empty());
+  CHECK_FALSE(fast->pack(plain).empty());
   CHECK(fast->predicted_us == doctest::Approx(1320).epsilon(0.1));
   const auto exact = plan_conv(problem_of(shape, Math::fp32, w.floats()), &device, "");
   CHECK(runs_family(exact->words, "rows"));

@@ -9,6 +9,7 @@
 #include "ops/conv/kernels.h"
 #include "runtime/context.h"
 #include "tests/cases/conv_cases.h"
+#include "tests/support/conv_weights.h"
 #include "tests/support/oracle.h"
 #include "tests/support/support.h"
 
@@ -61,7 +62,7 @@ ConvProblem problem_of(const ConvShape& s, Math math, const Data& data, Residual
                       .shape = s,
                       .math = math,
                       .epilogue = epilogue_program(residual),
-                      .weights = data.w.floats(),
+                      .weights = known_weights(data.w.floats(), s.K),
                       .workspace_bytes = workspace_bytes,
                       .x_image_elems = gaps.x == 0 ? 0 : x_elems + gaps.x,
                       .y_image_elems = gaps.y == 0 ? 0 : y_elems + gaps.y};
@@ -116,8 +117,10 @@ Tensor run_plan(const ConvPlan& plan, Device device, const Context* context, con
   float* const residual =
       place(spread(data.residual.floats(), y_elems, gaps.first_residual, gaps.residual, NAN));
   t.operands = {place(data.b.floats()), residual + gaps.first_residual};
-  const Tensor packed = Tensor::empty({static_cast<int64_t>(plan.packed.size() / 4)});
-  std::copy(plan.packed.begin(), plan.packed.end(), static_cast<std::byte*>(packed.data()));
+  const std::vector<std::byte> weights =
+      plan.pack({.shape = s, .weights = known_weights(data.w.floats(), s.K)});
+  const Tensor packed = Tensor::empty({static_cast<int64_t>(weights.size() / 4)});
+  std::copy(weights.begin(), weights.end(), static_cast<std::byte*>(packed.data()));
   memory.push_back(packed.to(device));
   t.packed = memory.back().data();
   memory.push_back(Tensor::empty({(plan.scratch_bytes + 3) / 4}, DType::float32, device));
@@ -289,7 +292,7 @@ TEST_CASE("plan_conv on Hopper: strides change no plan, but that rows takes no o
     const auto dense = plan(kDense, family.name), even = plan({"", 0, 3, 0, 2, 0, 2}, family.name);
     CHECK(even->words == dense->words);
     CHECK(even->runs_epilogue == dense->runs_epilogue);
-    CHECK(even->packed == dense->packed);
+    CHECK(even->packing == dense->packing);
   }
   for (const Gaps& odd : {Gaps{"", 0, 0, 0, 1, 0, 0}, Gaps{"", 0, 0, 0, 0, 0, 1}}) {
     CHECK(plan(odd, "rows")->words.find("rows: y or a residual lies at odd elements") != std::string::npos);

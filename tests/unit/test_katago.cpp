@@ -120,6 +120,26 @@ TEST_CASE("katago: a file of all kinds of blocks becomes a graph whose outputs h
   CHECK(w.floats()[1 * 18 + 1 * 9 + 2] == stored[2 * 4 + 1 * 2 + 1]);
 }
 
+TEST_CASE("katago: any batch of a model gives the bits of a model compiled for it") {
+  const auto network = [](int64_t n) { return katago::read_network(tiny().text, "net.bin", n); };
+  const katago::Network net = network(4);
+  const Model model = compile(net.graph, net.weights, {.device = Device::cpu()});
+  for (const int64_t n : {1, 2, 3, 16}) {
+    TensorMap inputs{{"spatial", Tensor::empty({n, 22, 19, 19})}, {"global", Tensor::empty({n, 19})}};
+    int i = 0;
+    for (auto& [name, tensor] : inputs)
+      for (float& value : tensor.floats()) value = static_cast<float>(++i % 7) / 4;
+    const TensorMap
+        expected = compile(network(n).graph, net.weights, {.device = Device::cpu()}).session().run(inputs),
+        got = model.batch(n).session().run(inputs);
+    for (const auto& [name, tensor] : expected) {
+      CAPTURE(name);
+      CHECK(got.at(name).shape() == tensor.shape());
+      CHECK(std::memcmp(got.at(name).data(), tensor.data(), static_cast<size_t>(tensor.num_bytes())) == 0);
+    }
+  }
+}
+
 TEST_CASE("katago: other formats are refused by their number") {
   for (const int format : {8, 13, 15, 16}) {
     const std::string said = message(header(format).text, ErrorKind::unsupported);

@@ -2,7 +2,9 @@
 // A part that takes seconds, or every golden at every batch with SOLDER_NETWORKS=all or SOLDER_GOLDENS_DIR.
 
 #include <algorithm>
+#include <cmath>
 #include <cstdlib>
+#include <random>
 #include <set>
 
 #include "tests/support/networks.h"
@@ -23,6 +25,12 @@ std::vector<Device> devices() {
 
 // Under compute-sanitizer a network takes hours.
 bool is_sanitized() { return std::getenv("SOLDER_SANITIZED") != nullptr; }
+
+void fill(Tensor& tensor, uint64_t seed, float low, float high) {
+  std::mt19937_64 engine(seed);
+  std::uniform_real_distribution<float> distribution(low, high);
+  for (float& value : tensor.floats()) value = distribution(engine);
+}
 
 struct Arithmetic {
   Math math;
@@ -114,6 +122,35 @@ TEST_CASE(
         INFO(network, ", batch ", batch, ", ", to_string(device));
         CHECK(num_concats == (std::string(network) == "resnet50" ? 0 : 5));
         CHECK(running == "");
+      }
+    }
+  }
+}
+
+TEST_CASE("networks: any batch of a model gives the bits of a model compiled for it, from the same weights") {
+  for (const char* network : {"resnet50", "cspdarknet53_mish"}) {
+    Network net = network_of_ones(network, {2, 3, 32, 32});
+    uint64_t seed = 1;
+    for (auto& [name, tensor] : net.weights) {
+      const bool is_scale = tensor.shape().size() == 1;
+      const auto terms = static_cast<float>(tensor.num_elems() / tensor.shape()[0]);
+      fill(tensor, ++seed, is_scale ? 0.5f : -2 / std::sqrt(terms), is_scale ? 1.0f : 2 / std::sqrt(terms));
+    }
+    for (const Device device : devices()) {
+      const Model model = compile(net.graph, net.weights, {.device = device});
+      for (const int64_t n : {1, 2, 3, 16}) {
+        CAPTURE(network);
+        CAPTURE(n);
+        Tensor x = Tensor::empty({n, 3, 32, 32});
+        fill(x, 99, -1, 1);
+        const Graph fresh = network_of_ones(network, x.shape()).graph;
+        const std::string output = fresh.outputs()[0].first;
+        const Model batch = model.batch(n), expected_model = compile(fresh, net.weights, {.device = device});
+        const Tensor expected = expected_model.session().run({{"x", x}}).at(output);
+        const Tensor got = batch.session().run({{"x", x}}).at(output);
+        CHECK(std::ranges::equal(got.floats(), expected.floats()));
+        CHECK(std::isfinite(got.floats()[0]));
+        CHECK(batch.weights_bytes() == model.weights_bytes());
       }
     }
   }

@@ -4,7 +4,6 @@
 // memory, as the R*S reads of neighbouring threads overlap in the L1 cache.
 
 #include <algorithm>
-#include <cmath>
 
 #include "ops/conv/direct/direct.cuh"
 #include "ops/conv/kernels.h"
@@ -52,9 +51,8 @@ std::unique_ptr<ConvPlan> make_direct_conv(const ConvProblem& problem, const Dev
   auto plan = std::make_unique<DirectPlan>();
   plan->shape = s;
   plan->strides = problem.strides();
-  const auto is_finite = [](float weight) { return std::isfinite(weight); };
-  plan->is_finite =
-      !problem.weights.empty() && std::all_of(problem.weights.begin(), problem.weights.end(), is_finite);
+  const auto is_finite = [](uint32_t largest) { return largest < kNonFiniteBits; };
+  plan->is_finite = problem.weights && std::ranges::all_of(problem.weights.largest(), is_finite);
   plan->words = "a thread an output";
   const double outputs = static_cast<double>(s.N * s.K * s.gemm_n());
   const double bytes = 4 * (static_cast<double>(s.N * s.C * s.H * s.W) + outputs);

@@ -30,8 +30,6 @@ struct ImageRange {
 
 enum class RangeStatus : int32_t { good, rescale, strict };
 
-inline constexpr uint32_t kNonFiniteBits = 0x7f800000u;
-
 /// Where floor(log2(max|x|)) + exponent may lie, in float16's 40 binary digits (2^-24 .. 2^15, subnormals
 /// included). `high`: 2^15 is the largest power of two. `low`: conversion errs by 2^-25 (half a subnormal
 /// step), which Math allows to be 2^-24 max|x| (tf32) or 2^-32 max|x| (fp32). `guess`: where the sample's

@@ -57,6 +57,9 @@ int64_t rows_weight_bytes(const ConvShape& shape, const RowsConfig& config);
 std::vector<std::byte> pack_weights(const ConvShape& shape, const RowsConfig& config, const float* w,
                                     std::span<const int32_t> exponents);
 
+/// What of the config pack_weights depends on.
+std::string packing_of(const RowsConfig& config);
+
 /// Device scratch of one call: maxima per cluster and image, then the range guard's state.
 int64_t conv_scratch_bytes(const ConvShape& shape, const RowsConfig& config);
 

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "ops/conv/rows/rows.h"
+#include "runtime/check.h"
 #include "runtime/dtype.h"
 
 namespace solder {
@@ -37,6 +38,10 @@ std::vector<std::byte> pack_weights(const ConvShape& s, const RowsConfig& config
     }
   }
   return packed;
+}
+
+std::string packing_of(const RowsConfig& config) {
+  return str("rows ", config.num_parts(), " ", config.share_channels, " ", config.num_k_blocks);
 }
 
 }  // namespace solder

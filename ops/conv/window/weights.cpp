@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "ops/conv/window/window.h"
+#include "runtime/check.h"
 #include "runtime/divide.h"
 #include "runtime/dtype.h"
 
@@ -55,6 +56,11 @@ std::vector<std::byte> pack_weights(const ConvShape& shape, const WindowConfig& 
     }
   }
   return packed;
+}
+
+std::string packing_of(const WindowConfig& c) {
+  return str("window ", c.num_parts, " ", c.filter_cols, " ", c.chunk_channels, " ", c.num_taps, " ",
+             c.num_steps);
 }
 
 }  // namespace solder

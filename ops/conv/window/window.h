@@ -131,6 +131,9 @@ int64_t packed_window_bytes(const ConvShape& shape, const WindowConfig& config);
 std::vector<std::byte> pack_weights(const ConvShape& shape, const WindowConfig& config, const float* w,
                                     std::span<const int32_t> exponents);
 
+/// What of the config pack_weights depends on.
+std::string packing_of(const WindowConfig& config);
+
 /// Bytes of packed x, [part][channels/8][phase][packed_positions][8] float16; 0 where x is converted.
 int64_t packed_x_bytes(const ConvShape& shape, const WindowConfig& config);
 
