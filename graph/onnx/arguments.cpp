@@ -16,6 +16,12 @@ std::vector<int> as_axes(const std::vector<int64_t>& axes, int rank) {
   return result;
 }
 
+std::vector<int> axes_from(int axis, int rank) {
+  std::vector<int> axes(static_cast<size_t>(rank - axis));
+  std::iota(axes.begin(), axes.end(), axis);
+  return axes;
+}
+
 int as_axis(int64_t axis, int rank) { return as_axes({axis}, rank)[0]; }
 
 std::vector<OnnxSlice> slices_of(OnnxCall& call) {

@@ -10,6 +10,7 @@ namespace solder {
 /// Axes from 0 on; Error(io) where they leave the rank.
 std::vector<int> as_axes(const std::vector<int64_t>& axes, int rank);
 int as_axis(int64_t axis, int rank);
+std::vector<int> axes_from(int axis, int rank);  ///< axis, axis + 1, ..., rank - 1
 
 /// One axis of a Slice, as Graph::slice() takes it.
 struct OnnxSlice {

@@ -37,12 +37,9 @@ Value OnnxCall::value(size_t i, DType dtype) { return graph().cast(value(i), dty
 
 Value OnnxCall::number(size_t i, DType dtype) {
   if (!item(i).is_known() || is_real(type(i))) return value(i, dtype);
-  OnnxItem converted{.type = onnx_type(dtype), .shape = shape(i), .name = item(i).name};
-  OnnxConstant elements = constant(i);
-  elements.type = converted.type;
-  for (const int64_t each : elements.ints) elements.reals.push_back(static_cast<double>(each));
-  elements.ints.clear();
-  converted.constant = std::make_shared<const OnnxConstant>(std::move(elements));
+  constant(i);  // reads it
+  OnnxItem converted = item(i);
+  converted.type = onnx_type(dtype);
   return import_.value_of(converted);
 }
 

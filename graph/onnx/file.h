@@ -122,7 +122,7 @@ class OnnxFile {
   OnnxNode read_node(ByteRange message);
   OnnxTensor read_tensor(ByteRange message, const std::string& name);
 
-  /// The elements, converted to float32 where they are float64.
+  /// The elements of a type that dtype_of() knows.
   Tensor load(const OnnxTensor& tensor, const std::string& name);
   OnnxConstant load_constant(const OnnxTensor& tensor, const std::string& name);
 

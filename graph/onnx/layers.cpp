@@ -1,7 +1,6 @@
 // Rows of convolutions, products, pools and normalisations.
 
 #include <algorithm>
-#include <numeric>
 
 #include "graph/onnx/arguments.h"
 #include "runtime/check.h"
@@ -182,12 +181,6 @@ void group_norm(OnnxCall& call) {
     return call.reshape(graph.expand(column, {groups, channels / groups}), {channels});
   };
   call.give(graph.group_norm(call.value(0), a_channel(1), a_channel(2), groups, call.real("epsilon", 1e-5f)));
-}
-
-std::vector<int> axes_from(int axis, int rank) {
-  std::vector<int> axes(static_cast<size_t>(rank - axis));
-  std::iota(axes.begin(), axes.end(), axis);
-  return axes;
 }
 
 void layer_norm(OnnxCall& call) {

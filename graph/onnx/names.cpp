@@ -49,11 +49,12 @@ Value OnnxImport::value_of(OnnxItem& item) {
   // A large one that lies in the file is loaded once; the others may be many from few bytes.
   if (item.constant || num_elements(item.shape) <= kMostFoldedElems) charge(num_elements(item.shape));
   Tensor tensor;
-  if (item.stored && !item.constant) {
+  const auto dtype = dtype_of(item.type);
+  if (item.stored && !item.constant && dtype) {
     tensor = file_.load(*item.stored, item.name);
   } else {
-    const OnnxConstant& known = *item.constant;
-    tensor = Tensor::empty(item.shape, dtype_of(item.type).value_or(DType::float32));
+    const OnnxConstant known = item.constant ? *item.constant : file_.load_constant(*item.stored, item.name);
+    tensor = Tensor::empty(item.shape, dtype.value_or(DType::float32));
     for (int64_t i = 0; i < known.size(); ++i) {
       const auto idx = static_cast<size_t>(i);
       const double element = known.is_real() ? known.reals[idx] : static_cast<double>(known.ints[idx]);

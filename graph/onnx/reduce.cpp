@@ -1,6 +1,7 @@
 // Rows of operators over whole axes.
 
 #include <functional>
+#include <limits>
 #include <numeric>
 #include <optional>
 
@@ -28,53 +29,43 @@ Value product(Graph& graph, Value x, int axis) {
   return odd ? graph.mul(x, *odd) : x;
 }
 
-Value over_axes(Graph& graph, Kind kind, Value x, const std::vector<int>& axes, bool keeps) {
-  switch (kind) {
-    case Kind::mean: return graph.mean(x, axes, keeps);
-    case Kind::sum: return graph.sum(x, axes, keeps);
-    case Kind::prod: {
-      const DType dtype = graph.type(x).dtype;
-      x = graph.cast(x, DType::float32);
-      for (const int axis : axes) x = product(graph, x, axis);
-      return graph.cast(keeps ? x : graph.squeeze(x, axes), dtype);
-    }
-    case Kind::max: return graph.reduce_max(x, axes, keeps);
-    case Kind::min: return graph.reduce_min(x, axes, keeps);
-    case Kind::l1: return graph.sum(graph.abs(x), axes, keeps);
-    case Kind::l2: return graph.sqrt(graph.sum(graph.square(x), axes, keeps));
-    case Kind::sum_square: return graph.sum(graph.square(x), axes, keeps);
-    case Kind::log_sum: return graph.log(graph.sum(x, axes, keeps));
-    case Kind::log_sum_exp: break;
-  }
-  // From the largest one on, so that nothing overflows; an infinite one is not subtracted.
-  const Value most =
-      graph.clip(graph.reduce_max(x, axes, true), -3.4028234663852886e38f, 3.4028234663852886e38f);
+// log(sum(e^x)) from the largest x on, so that nothing overflows; an infinite one is not subtracted.
+Value log_sum_exp(Graph& graph, Value x, const std::vector<int>& axes, bool keeps) {
+  constexpr float kLargest = std::numeric_limits<float>::max();
+  const Value most = graph.clip(graph.reduce_max(x, axes, true), -kLargest, kLargest);
   const Value rest = graph.add(graph.log(graph.sum(graph.exp(graph.sub(x, most)), axes, true)), most);
   return keeps ? rest : graph.squeeze(rest, axes);
 }
 
-// Without axes nothing is reduced; what comes before and after is done.
-Value elementwise_part(Graph& graph, Kind kind, Value x) {
+Value reduced(Graph& graph, Kind kind, Value x, const std::vector<int>& axes, bool keeps) {
   switch (kind) {
-    case Kind::l1:
-    case Kind::l2: return graph.abs(x);
-    case Kind::sum_square: return graph.square(x);
-    case Kind::log_sum: return graph.log(x);
-    default: return x;
+    case Kind::mean: return graph.mean(x, axes, keeps);
+    case Kind::max: return graph.reduce_max(x, axes, keeps);
+    case Kind::min: return graph.reduce_min(x, axes, keeps);
+    case Kind::log_sum_exp: return log_sum_exp(graph, x, axes, keeps);
+    case Kind::prod: break;
+    default: return graph.sum(x, axes, keeps);
   }
+  const DType dtype = graph.type(x).dtype;
+  x = graph.cast(x, DType::float32);
+  for (const int axis : axes) x = product(graph, x, axis);
+  return graph.cast(keeps ? x : graph.squeeze(x, axes), dtype);
+}
+
+// Without axes nothing is reduced; what comes before and after is done.
+Value over_axes(Graph& graph, Kind kind, Value x, const std::vector<int>& axes, bool keeps) {
+  if (kind == Kind::l1) x = graph.abs(x);
+  if (kind == Kind::l2 || kind == Kind::sum_square) x = graph.square(x);
+  if (!axes.empty()) x = reduced(graph, kind, x, axes, keeps);
+  return kind == Kind::l2 ? graph.sqrt(x) : kind == Kind::log_sum ? graph.log(x) : x;
 }
 
 template <Kind kind>
 void reduce(OnnxCall& call) {
   const bool keeps = call.integer("keepdims", 1) != 0;
-  const std::vector<int> axes = as_axes(call.list(1, "axes").value_or(std::vector<int64_t>{}), call.rank(0));
-  const bool is_noop = call.integer("noop_with_empty_axes", 0) != 0;
-  const Value x = call.value(0);
-  if (axes.empty() && (is_noop || call.rank(0) == 0))
-    return call.give(elementwise_part(call.graph(), kind, x));
-  std::vector<int> all;
-  for (int axis = 0; axis < call.rank(0); ++axis) all.push_back(axis);
-  call.give(over_axes(call.graph(), kind, x, axes.empty() ? all : axes, keeps));
+  std::vector<int> axes = as_axes(call.list(1, "axes").value_or(std::vector<int64_t>{}), call.rank(0));
+  if (axes.empty() && call.integer("noop_with_empty_axes", 0) == 0) axes = axes_from(0, call.rank(0));
+  call.give(over_axes(call.graph(), kind, call.value(0), axes, keeps));
 }
 
 // along(x, axis); before opset 13 over all axes from this one on, as one.
@@ -126,22 +117,22 @@ void hardmax(OnnxCall& call) {
   }));
 }
 
+constexpr const char *kInputs = "x axes?:18-", *kAttributes = "keepdims axes:-17 noop_with_empty_axes:18-";
+
 constexpr OnnxRow kRows[] = {
     {"Hardmax", "x", "axis", hardmax},
     {"LogSoftmax", "x", "axis", softmax},
     {"LpNormalization", "x", "axis p", lp_norm},
-    {"ReduceL1", "x axes?:18-", "keepdims axes:-17 noop_with_empty_axes:18-", reduce<Kind::l1>},
-    {"ReduceL2", "x axes?:18-", "keepdims axes:-17 noop_with_empty_axes:18-", reduce<Kind::l2>},
-    {"ReduceLogSum", "x axes?:18-", "keepdims axes:-17 noop_with_empty_axes:18-", reduce<Kind::log_sum>},
-    {"ReduceLogSumExp", "x axes?:18-", "keepdims axes:-17 noop_with_empty_axes:18-",
-     reduce<Kind::log_sum_exp>},
-    {"ReduceMax", "x axes?:18-", "keepdims axes:-17 noop_with_empty_axes:18-", reduce<Kind::max>},
-    {"ReduceMean", "x axes?:18-", "keepdims axes:-17 noop_with_empty_axes:18-", reduce<Kind::mean>},
-    {"ReduceMin", "x axes?:18-", "keepdims axes:-17 noop_with_empty_axes:18-", reduce<Kind::min>},
-    {"ReduceProd", "x axes?:18-", "keepdims axes:-17 noop_with_empty_axes:18-", reduce<Kind::prod>},
+    {"ReduceL1", kInputs, kAttributes, reduce<Kind::l1>},
+    {"ReduceL2", kInputs, kAttributes, reduce<Kind::l2>},
+    {"ReduceLogSum", kInputs, kAttributes, reduce<Kind::log_sum>},
+    {"ReduceLogSumExp", kInputs, kAttributes, reduce<Kind::log_sum_exp>},
+    {"ReduceMax", kInputs, kAttributes, reduce<Kind::max>},
+    {"ReduceMean", kInputs, kAttributes, reduce<Kind::mean>},
+    {"ReduceMin", kInputs, kAttributes, reduce<Kind::min>},
+    {"ReduceProd", kInputs, kAttributes, reduce<Kind::prod>},
     {"ReduceSum", "x axes?:13-", "keepdims axes:-12 noop_with_empty_axes:13-", reduce<Kind::sum>},
-    {"ReduceSumSquare", "x axes?:18-", "keepdims axes:-17 noop_with_empty_axes:18-",
-     reduce<Kind::sum_square>},
+    {"ReduceSumSquare", kInputs, kAttributes, reduce<Kind::sum_square>},
     {"Softmax", "x", "axis", softmax},
 };
 

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 
+#include "graph/onnx/arguments.h"
 #include "runtime/check.h"
 
 namespace solder {
@@ -91,8 +91,7 @@ Value resample(OnnxCall& call, Value x, int axis, const OnnxTarget& target, cons
       matrix.floats()[static_cast<size_t>(j * size + i)] =
           is_outside ? 0 : static_cast<float>(shares[static_cast<size_t>(j)]);
   }
-  std::vector<int> order(type.shape.size());
-  std::iota(order.begin(), order.end(), 0);
+  std::vector<int> order = axes_from(0, static_cast<int>(type.shape.size()));
   std::swap(order[static_cast<size_t>(axis)], order.back());
   Value y = graph.permute(graph.cast(x, DType::float32), order);
   Shape moved = graph.type(y).shape;

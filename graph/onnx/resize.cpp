@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 
 #include "graph/onnx/arguments.h"
 #include "graph/onnx/resample.h"
@@ -146,8 +145,7 @@ void keep_aspect_ratio(const Shape& x, const std::vector<int>& axes, const std::
 void resize(OnnxCall& call) {
   const Shape& x = call.shape(0);
   const OnnxResizing rules = rules_of(call);
-  std::vector<int> axes(x.size());
-  std::iota(axes.begin(), axes.end(), 0);
+  std::vector<int> axes = axes_from(0, call.rank(0));
   if (call.has_attribute("axes")) axes = as_axes(call.integers("axes"), call.rank(0));
   std::vector<OnnxTarget> targets;
   for (const int64_t extent : x) targets.push_back({.size = extent});

@@ -1,7 +1,6 @@
 // Rows of operators that move data or look at it under another shape.
 
 #include <algorithm>
-#include <numeric>
 
 #include "graph/onnx/arguments.h"
 #include "runtime/check.h"
@@ -145,8 +144,7 @@ void pad(OnnxCall& call) {
   const std::optional<double> value = call.has(2) ? call.scalar(2, 1) : call.real("value", 0.0f);
   ONNX_REQUIRE(value, call.input_name(2), " is computed at run time");
   const size_t rank = call.shape(0).size();
-  std::vector<int> axes(rank);
-  std::iota(axes.begin(), axes.end(), 0);
+  std::vector<int> axes = axes_from(0, call.rank(0));
   if (call.has(3)) axes = as_axes(call.integers_at(3), call.rank(0));
   const std::vector<int64_t> pads = numbers_of(call.list(1, "pads").value_or(std::vector<int64_t>{}),
                                                2 * axes.size(), 0, INT32_MIN, "pads");

@@ -247,18 +247,8 @@ void OnnxFile::read_elements(const OnnxTensor& tensor, const Elements& found, co
 }
 
 Tensor OnnxFile::load(const OnnxTensor& tensor, const std::string& tensor_name) {
-  const std::optional<DType> dtype = dtype_of(tensor.type);
-  if (!dtype) {
-    const OnnxConstant wide = load_constant(tensor, tensor_name);
-    Tensor narrow = Tensor::empty(tensor.shape);
-    for (int64_t i = 0; i < wide.size(); ++i)
-      narrow.floats()[static_cast<size_t>(i)] = wide.is_real()
-                                                    ? static_cast<float>(wide.reals[static_cast<size_t>(i)])
-                                                    : static_cast<float>(wide.ints[static_cast<size_t>(i)]);
-    return narrow;
-  }
   const Elements found = find_elements(tensor, tensor_name);
-  Tensor result = Tensor::empty(tensor.shape, *dtype);
+  Tensor result = Tensor::empty(tensor.shape, *dtype_of(tensor.type));
   read_elements(tensor, found, tensor_name, result.data());
   return result;
 }
