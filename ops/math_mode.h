@@ -1,6 +1,8 @@
 #pragma once
 
 #include <array>
+#include <optional>
+#include <string_view>
 
 #include "runtime/dtype.h"
 
@@ -31,6 +33,7 @@ namespace solder {
 enum class Math { fp32, tf32, fp16, bf16 };
 
 inline constexpr std::array kMathModes = {Math::fp32, Math::tf32, Math::fp16, Math::bf16};
+inline constexpr const char* kMathNames = "fp32, tf32, fp16 or bf16";
 
 /// "fp32", "tf32", "fp16", "bf16".
 constexpr const char* to_string(Math math) {
@@ -41,6 +44,13 @@ constexpr const char* to_string(Math math) {
     case Math::bf16: return "bf16";
   }
   return "?";
+}
+
+/// The mode called `name`; nothing if none is.
+constexpr std::optional<Math> math_named(std::string_view name) {
+  for (const Math math : kMathModes)
+    if (name == to_string(math)) return math;
+  return {};
 }
 
 /// The type of values between nodes, and whether it has 16 bits.

@@ -40,10 +40,9 @@ inline CommandLine parse(int argc, char** argv, const char* usage, size_t min, s
     if (word == "--device") {
       device = value;
     } else if (word == "--math") {
-      const auto* const found =
-          std::ranges::find_if(solder::kMathModes, [&](auto math) { return value == to_string(math); });
-      if (found == solder::kMathModes.end()) fail("--math takes fp32, tf32, fp16 or bf16");
-      line.compile.math = *found;
+      const auto math = solder::math_named(value);
+      if (!math) fail(std::string("--math takes ") + solder::kMathNames);
+      line.compile.math = *math;
     } else if (word == "--dtype") {
       const solder::DType all[] = {solder::DType::float32, solder::DType::float16, solder::DType::bfloat16};
       const auto* const found =

@@ -143,10 +143,9 @@ Options parse_options(int argc, const char* const* argv) {
       {"--device", [&](auto&, Value v) { options.device = v; }},
       {"--math",
        [&](auto& o, Value v) {
-         const auto* const found =
-             std::ranges::find_if(solder::kMathModes, [&](auto math) { return v == to_string(math); });
-         if (found == solder::kMathModes.end()) throw UsageError{o + " takes fp32, tf32, fp16 or bf16"};
-         options.compile.math = *found;
+         const auto math = solder::math_named(v);
+         if (!math) throw UsageError{o + " takes " + solder::kMathNames};
+         options.compile.math = *math;
        }},
       {"--workspace", [&](auto& o, Value v) { options.compile.workspace_bytes = parse_bytes(o, v); }},
       {"--iters", [&](auto& o, Value v) { options.iters = static_cast<int>(parse_count(o, v, 1, 1000000)); }},

@@ -43,8 +43,9 @@ void set_parameter(const std::string& name, const std::string& text, ModelConfig
                    solder_run::in_quotes(text));
   };
   if (name == "math") {
-    if (text != to_string(solder::Math::fp32) && text != to_string(solder::Math::tf32)) wrong("fp32 or tf32");
-    config->compile.math = text == to_string(solder::Math::tf32) ? solder::Math::tf32 : solder::Math::fp32;
+    const auto math = solder::math_named(text);
+    if (!math) wrong(solder::kMathNames);
+    config->compile.math = *math;
   } else if (name == "workspace_bytes") {
     config->compile.workspace_bytes = number("parameter " + name, text, 0, INT64_MAX);
   } else if (name == "threads") {

@@ -154,7 +154,7 @@ class Checks:
                 (config(x, ("z", "FP32", "1")), text, ['it has no output "z"']),
                 ("max_batch_size: 4", text + "output z\n", ['first extent', '"z" is float32 []', "max_batch_size: 0"]),
                 ("max_batch_size: 4 " + parameter("batches", "1,5"), text, ["from 1 to max_batch_size, 4"]),
-                (parameter("math", "fast"), text, ['math takes fp32 or tf32, not "fast"']),
+                (parameter("math", "fast"), text, ['math takes fp32, tf32, fp16 or bf16, not "fast"']),
                 (parameter("meth", "fp32"), text, ['no parameter "meth"', "workspace_bytes"]),
                 (parameter("threads", "-1"), text, ["threads takes a whole number from 0"]),
                 (parameter("shape.x", "1,,3"), text, ["shape.x takes extents"]),
