@@ -1,6 +1,7 @@
 // Rows of convolutions, products, pools and normalisations.
 
 #include <algorithm>
+#include <numeric>
 
 #include "graph/onnx/arguments.h"
 #include "runtime/check.h"
