@@ -10,7 +10,7 @@
 #include "ops/reduction.h"
 #include "runtime/shape.h"
 
-namespace solder {
+namespace [[gnu::visibility("default")]] solder {
 
 /// The operations a node can be. What solder knows of each stands in one file and one row of a table.
 enum class NodeKind : uint8_t {
@@ -183,4 +183,4 @@ using Attributes =
                  ConcatAttributes, Pool2dAttributes, ReduceAttributes, SoftmaxAttributes, ResizeAttributes,
                  PadAttributes, GatherAttributes, BatchNormAttributes>;
 
-}  // namespace solder
+}  // namespace gnu::visibility("default")]]solder

@@ -13,7 +13,7 @@
 #include "runtime/dtype.h"
 #include "runtime/shape.h"
 
-namespace solder {
+namespace [[gnu::visibility("default")]] solder {
 
 /// Static type of a value.
 struct TensorType {
@@ -293,4 +293,4 @@ class Graph {
 /// The graph as text, one node a line with shapes; fused regions are spelled out.
 std::string dump(const Graph& graph);
 
-}  // namespace solder
+}  // namespace gnu::visibility("default")]]solder

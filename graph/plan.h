@@ -7,7 +7,7 @@
 
 #include "graph/graph.h"
 
-namespace solder {
+namespace [[gnu::visibility("default")]] solder {
 
 /// How one node will run: decided at compile time, shared by all sessions.
 struct NodePlan {
@@ -38,4 +38,4 @@ inline constexpr int64_t kArenaAlignment = 256;
 /// The plan as text: one line a value with offset, size and lifetime.
 std::string dump(const Graph& graph, const MemoryPlan& plan);
 
-}  // namespace solder
+}  // namespace gnu::visibility("default")]]solder

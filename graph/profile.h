@@ -8,7 +8,7 @@
 #include "ops/math_mode.h"
 #include "runtime/device.h"
 
-namespace solder {
+namespace [[gnu::visibility("default")]] solder {
 
 /// When something ran, in milliseconds since Session::profile() was called.
 struct TimeSpan {
@@ -53,4 +53,4 @@ double peak_flops_per_s(const DeviceInfo& device, double clock_hz, Math math);
 /// `node` with everything but its spans.
 NodeProfile describe_work(const Graph& graph, const Node& node, const std::string& path);
 
-}  // namespace solder
+}  // namespace gnu::visibility("default")]]solder

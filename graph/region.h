@@ -8,7 +8,7 @@
 
 #include "ops/elementwise/op_info.h"
 
-namespace solder {
+namespace [[gnu::visibility("default")]] solder {
 
 /// An argument of an expression. `result` is what the node that an epilogue belongs to has computed.
 struct Arg {
@@ -43,4 +43,4 @@ struct Region {
 /// "add(%0, %1); mish(e0) -> e1": for dumps.
 std::string to_string(const Region& region);
 
-}  // namespace solder
+}  // namespace gnu::visibility("default")]]solder

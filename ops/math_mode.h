@@ -1,6 +1,6 @@
 #pragma once
 
-namespace solder {
+namespace [[gnu::visibility("default")]] solder {
 
 /// How float32 convolutions and matrix products may compute. Before bias and epilogue every result is within
 /// a bound of the exact one (T terms; A = max|x| over the image, 0 for a matrix product):
@@ -17,4 +17,4 @@ enum class Math { fp32, tf32 };
 /// "fp32", "tf32".
 inline const char* to_string(Math math) { return math == Math::fp32 ? "fp32" : "tf32"; }
 
-}  // namespace solder
+}  // namespace gnu::visibility("default")]]solder

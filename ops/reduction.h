@@ -2,9 +2,9 @@
 
 #include <cstdint>
 
-namespace solder {
+namespace [[gnu::visibility("default")]] solder {
 
 /// What becomes of the elements that are taken together.
 enum class Reduction : uint8_t { mean, sum, max, min };
 
-}  // namespace solder
+}  // namespace gnu::visibility("default")]]solder

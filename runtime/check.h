@@ -7,7 +7,7 @@
 #include <sstream>
 #include <string>
 
-namespace solder {
+namespace [[gnu::visibility("default")]] solder {
 
 /// What went wrong, coarse enough to act on.
 enum class ErrorKind {
@@ -50,7 +50,7 @@ class TextStream : public std::ostringstream {
 
 /// Concatenates anything that streams: str("rank ", 3, " of ", name).
 template <class... Parts>
-std::string str(const Parts&... parts) {
+[[gnu::visibility("hidden")]] std::string str(const Parts&... parts) {
   TextStream out;
   (out << ... << parts);
   return out.str();
@@ -60,7 +60,7 @@ std::string str(const Parts&... parts) {
 [[noreturn]] void fail(ErrorKind kind, const std::string& message);
 [[noreturn]] void fail_host_memory(const char* literal);
 
-}  // namespace solder
+}  // namespace gnu::visibility("default")]]solder
 
 /// A precondition on what the user gave: throws Error(kind, message parts...) when `condition` is false.
 #define SOLDER_REQUIRE(condition, kind, ...)                                 \

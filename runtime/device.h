@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <string>
 
-namespace solder {
+namespace [[gnu::visibility("default")]] solder {
 
 /// Where a tensor lives and a model runs. A value; naming a device touches no driver.
 struct Device {
@@ -47,4 +47,4 @@ DeviceInfo device_info(Device device);
 /// takes half a millisecond to say it, and every session reads that.
 double clock_hz(Device device);
 
-}  // namespace solder
+}  // namespace gnu::visibility("default")]]solder

@@ -2,7 +2,7 @@
 
 #include <cstdint>
 
-namespace solder {
+namespace [[gnu::visibility("default")]] solder {
 
 /// Element types a tensor may have. Arithmetic always runs in float32; the 16-bit types are storage.
 enum class DType : uint8_t { float32, float16, bfloat16 };
@@ -77,4 +77,4 @@ inline void store_from_float(void* data, DType dtype, int64_t idx, float value) 
   }
 }
 
-}  // namespace solder
+}  // namespace gnu::visibility("default")]]solder

@@ -6,7 +6,7 @@
 
 #include "runtime/tensor.h"
 
-namespace solder {
+namespace [[gnu::visibility("default")]] solder {
 
 /// Reads a numpy array file (format versions 1.0, 2.0 and 3.0) into a CPU tensor, straight into its storage.
 ///
@@ -35,4 +35,4 @@ Tensor parse_npy(std::span<const std::byte> bytes, const std::string& name = "<m
 /// Devices, pipes and /dev/stdout are no files to replace: they are written directly.
 void save_npy(const std::string& path, const Tensor& tensor);
 
-}  // namespace solder
+}  // namespace gnu::visibility("default")]]solder

@@ -8,7 +8,7 @@
 
 #include "runtime/tensor_map.h"
 
-namespace solder {
+namespace [[gnu::visibility("default")]] solder {
 
 /// How a checkpoint's names become those of a graph.
 struct CheckpointOptions {
@@ -48,4 +48,4 @@ TensorMap parse_safetensors(std::span<const std::byte> bytes, const std::string&
 /// header's limit; Error(unsupported) above 64 axes.
 void save_safetensors(const std::string& path, const TensorMap& tensors);
 
-}  // namespace solder
+}  // namespace gnu::visibility("default")]]solder

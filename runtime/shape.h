@@ -11,7 +11,7 @@
 
 #include "runtime/dtype.h"
 
-namespace solder {
+namespace [[gnu::visibility("default")]] solder {
 
 /// One extent, from any integer: {rows, values.size()}. From 2^63 on it is negative, and refused as such.
 struct Extent {
@@ -50,4 +50,4 @@ int64_t num_bytes(const Shape& shape, DType dtype);
 /// numpy's broadcasting: aligned at the last axis, extents must be equal or 1. False when they do not fit.
 bool broadcast(const Shape& a, const Shape& b, Shape* result);
 
-}  // namespace solder
+}  // namespace gnu::visibility("default")]]solder

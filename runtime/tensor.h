@@ -9,7 +9,7 @@
 #include "runtime/dtype.h"
 #include "runtime/shape.h"
 
-namespace solder {
+namespace [[gnu::visibility("default")]] solder {
 
 /// The elements of a temporary Tensor, which they keep alive, in
 /// `for (float v : session.run(inputs).at("y").floats())`. They do not turn into a std::span, which would
@@ -84,4 +84,4 @@ class Tensor {
   Device device_;
 };
 
-}  // namespace solder
+}  // namespace gnu::visibility("default")]]solder

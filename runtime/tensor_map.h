@@ -6,7 +6,7 @@
 
 #include "runtime/tensor.h"
 
-namespace solder {
+namespace [[gnu::visibility("default")]] solder {
 
 /// Named tensors: weights, inputs, results. A std::map whose at() and merge() throw solder::Error, and whose
 /// temporaries, such as run() returns, give nothing that refers into them.
@@ -42,4 +42,4 @@ class TensorMap : public std::map<std::string, Tensor> {
   std::map<std::string, std::string> left_out;
 };
 
-}  // namespace solder
+}  // namespace gnu::visibility("default")]]solder

@@ -7,7 +7,7 @@
 
 #include <cstdint>
 
-namespace solder {
+namespace [[gnu::visibility("default")]] solder {
 
 namespace math {
 
@@ -143,4 +143,4 @@ constexpr const OpInfo& op_info(Op op) {
 
 constexpr const char* to_string(Op op) { return op_info(op).name; }
 
-}  // namespace solder
+}  // namespace gnu::visibility("default")]]solder
