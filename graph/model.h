@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -10,7 +11,7 @@
 #include "runtime/safetensors.h"
 #include "runtime/tensor.h"
 
-namespace solder {
+namespace [[gnu::visibility("default")]] solder {
 
 struct CompileOptions {
   Device device = Device::best();
@@ -30,6 +31,9 @@ struct CompileOptions {
   /// the whole device (cudaDeviceSynchronize, cublasDestroy): drivers break the recording, and the run goes
   /// without, or crash (580.159). Solder's own threads keep out of each other's way.
   bool capture = true;
+  /// Called by compile() for a GPU, on its thread, whenever `done` of `of` nodes have what they need: making the kernels
+  /// of a large network may take a minute. What it throws, compile() throws.
+  std::function<void(int done, int of)> progress;
 };
 
 class Session;
@@ -133,4 +137,4 @@ class Session {
 /// have another shape or dtype than the graph declares, with a list of all of them.
 Model compile(const Graph& graph, const TensorMap& weights, const CompileOptions& options = {});
 
-}  // namespace solder
+}  // namespace gnu::visibility("default")]]solder

@@ -110,6 +110,7 @@ int run(const Options& options) {
   progress.begin("inputs");
   const TensorMap inputs = options.no_run ? TensorMap() : inputs_of(graph, options, progress);
   progress.begin("compile");
+  compile_options.progress = [&](int done, int of) { progress.step(done, of); };
   const solder::Model model = solder::compile(graph, weights, compile_options);
   progress.end();
   if (options.describe) std::cout << "as written:\n" << dump(graph) << "as run: " << model.describe();
@@ -157,6 +158,7 @@ int act(const Options& options) {
   switch (options.action) {
     case Options::Action::help: std::cout << kUsage; return 0;
     case Options::Action::help_graph: std::cout << grammar(); return 0;
+    case Options::Action::version: std::cout << "solder " << solder::version() << "\n"; return 0;
     case Options::Action::list: list_built_ins(); return 0;
     case Options::Action::show: std::cout << graph_text(options.graph); return 0;
     case Options::Action::run: return run(options);

@@ -92,6 +92,7 @@ class Folder {
     }
     CompileOptions options = options_;
     options.capture = false;  // for one run
+    options.progress = nullptr;
     return compile(sub, {}, options).session().run(inputs);
   }
 

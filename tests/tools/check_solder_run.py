@@ -148,6 +148,11 @@ def check_long_run():
     assert re.search(r"this takes about \d+ s on the CPU: .* GFLOP a run, .* 1000001 runs", said), said
 
 
+def check_version():
+    said = run("--version").stdout
+    assert re.fullmatch(r"solder \d+\.\d+\.\d+, (CPU only|CUDA \d+\.\d+, architectures [0-9a-f ]+)\n", said), said
+
+
 def check_progress():
     done = run(*SMALL, "--device", "cpu", "--iters", "2")
     assert done.stderr == "" and "\r" not in done.stdout, "progress in a pipe"
@@ -162,7 +167,8 @@ def check_progress():
         pass
     shown = shown.decode()
     os.close(ours)
-    assert "timed run 1 of 2" in shown, f"no progress on a terminal: {shown!r}"
+    for words in ("weights 1 of ", "timed run 1 of 2"):
+        assert words in shown, f"no progress on a terminal: {shown!r}"
     # What stays on the screen is what a pipe gets.
     left = [line.rsplit("\r\033[K", 1)[-1] for line in shown.replace("\r\n", "\n").split("\n")]
     timeless = [[line for line in lines if not line.startswith("time:")] for lines in (left, done.stdout.splitlines())]
@@ -325,6 +331,7 @@ def main():
         check_no_graph(folder)
         check_tensors(folder)
         check_long_run()
+        check_version()
         check_progress()
         check_files(folder)
         check_trace(folder)
