@@ -45,6 +45,9 @@ the dense 16-bit tensor-core rate of the card's highest clock, which solder's co
 with tf32, three with fp32. GB/s and TFLOP/s count the same bytes and multiply-adds (times two). On the CPU, and for
 arithmetic on GPUs other than A100 and H100, there is no such figure.
 
+Several GPUs: a process each, of which Open MPI says the number on its machine,
+  mpirun -np 2 sh -c 'solder-run GRAPH --device cuda:$OMPI_COMM_WORLD_LOCAL_RANK'
+
 Exit status: 0 done, 1 something failed (stderr says what), 2 a command line that cannot be understood.
 )";
 

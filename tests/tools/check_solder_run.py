@@ -296,7 +296,11 @@ def check_network(folder, name, num_launches, block, last_block, times):
     low, high = (float(re.search(f"{word} (\\S+)[,;]", logits)[1]) for word in ("min", "max"))
     assert -1e5 < low < -1 and 1 < high < 1e5 and "not finite" not in logits, logits
     table = lines[next(i for i, line in enumerate(lines) if line.startswith("node ")) + 1:]
+    kinds = table.index("by kind:")
+    table, kinds = table[:kinds], table[kinds + 1:]
     assert len(table) <= 45, f"{len(table)} lines:\n" + "\n".join(table)
+    counts = [re.match(r"x(\d+) +\w+ +\d", line)[1] for line in kinds]
+    assert sum(map(int, counts)) == num_launches, f"kinds: {counts}"
     rows = [re.match(r"(\S+)(?: x(\d+))? +(\S+) +(\S+) +(\S+)", line).groups() for line in table[:-1]]
     nodes = sum(int(number or 1) for _, number, *_ in rows)
     assert nodes == num_launches, f"{nodes} nodes in the table"
