@@ -195,7 +195,7 @@ KERNEL_TEXT := runtime/dtype.h runtime/divide.h \
 $(BUILD)/ops/elementwise/text.cpp: $(KERNEL_TEXT) Makefile
 	@mkdir -p $(@D)
 	@{ echo 'namespace solder { extern const char* const kElementwiseText; const char* const kElementwiseText = R"CUDA('; \
-	  sed -E '/^ *(\/\/|#include|#pragma once)/d; s/^(namespace) \[\[.*\]\]/\1/' $(KERNEL_TEXT); echo ')CUDA"; }'; } > $@
+	  sed -E '/^ *(\/\/|#include|#pragma once)/d; s/^namespace SOLDER_PUBLIC/namespace/' $(KERNEL_TEXT); echo ')CUDA"; }'; } > $@
 $(BUILD)/ops/elementwise/text.cpp.o: $(BUILD)/ops/elementwise/text.cpp $(BUILD)/flags
 	$(call say,CXX $<) $(CXX) $(CPPFLAGS) $(CXXFLAGS) -c $< -o $@
 

@@ -9,8 +9,9 @@
 
 #include "ops/reduction.h"
 #include "runtime/shape.h"
+#include "runtime/visibility.h"
 
-namespace [[gnu::visibility("default")]] solder {
+namespace SOLDER_PUBLIC solder {
 
 /// The operations a node can be. What solder knows of each stands in one file and one row of a table.
 enum class NodeKind : uint8_t {
@@ -183,4 +184,4 @@ using Attributes =
                  ConcatAttributes, Pool2dAttributes, ReduceAttributes, SoftmaxAttributes, ResizeAttributes,
                  PadAttributes, GatherAttributes, BatchNormAttributes>;
 
-}  // namespace gnu::visibility("default")]]solder
+}  // namespace solder

@@ -12,8 +12,9 @@
 #include "graph/region.h"
 #include "runtime/dtype.h"
 #include "runtime/shape.h"
+#include "runtime/visibility.h"
 
-namespace [[gnu::visibility("default")]] solder {
+namespace SOLDER_PUBLIC solder {
 
 /// Static type of a value.
 struct TensorType {
@@ -293,4 +294,4 @@ class Graph {
 /// The graph as text, one node a line with shapes; fused regions are spelled out.
 std::string dump(const Graph& graph);
 
-}  // namespace gnu::visibility("default")]]solder
+}  // namespace solder

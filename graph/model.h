@@ -10,8 +10,9 @@
 #include "ops/math_mode.h"
 #include "runtime/safetensors.h"
 #include "runtime/tensor.h"
+#include "runtime/visibility.h"
 
-namespace [[gnu::visibility("default")]] solder {
+namespace SOLDER_PUBLIC solder {
 
 struct CompileOptions {
   Device device = Device::best();
@@ -137,4 +138,4 @@ class Session {
 /// have another shape or dtype than the graph declares, with a list of all of them.
 Model compile(const Graph& graph, const TensorMap& weights, const CompileOptions& options = {});
 
-}  // namespace gnu::visibility("default")]]solder
+}  // namespace solder

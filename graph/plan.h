@@ -6,8 +6,9 @@
 #include <vector>
 
 #include "graph/graph.h"
+#include "runtime/visibility.h"
 
-namespace [[gnu::visibility("default")]] solder {
+namespace SOLDER_PUBLIC solder {
 
 /// How one node will run: decided at compile time, shared by all sessions.
 struct NodePlan {
@@ -38,4 +39,4 @@ inline constexpr int64_t kArenaAlignment = 256;
 /// The plan as text: one line a value with offset, size and lifetime.
 std::string dump(const Graph& graph, const MemoryPlan& plan);
 
-}  // namespace gnu::visibility("default")]]solder
+}  // namespace solder

@@ -7,8 +7,9 @@
 #include "graph/graph.h"
 #include "ops/math_mode.h"
 #include "runtime/device.h"
+#include "runtime/visibility.h"
 
-namespace [[gnu::visibility("default")]] solder {
+namespace SOLDER_PUBLIC solder {
 
 /// When something ran, in milliseconds since Session::profile() was called.
 struct TimeSpan {
@@ -53,4 +54,4 @@ double peak_flops_per_s(const DeviceInfo& device, double clock_hz, Math math);
 /// `node` with everything but its spans.
 NodeProfile describe_work(const Graph& graph, const Node& node, const std::string& path);
 
-}  // namespace gnu::visibility("default")]]solder
+}  // namespace solder

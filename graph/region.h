@@ -7,8 +7,9 @@
 #include <vector>
 
 #include "ops/elementwise/op_info.h"
+#include "runtime/visibility.h"
 
-namespace [[gnu::visibility("default")]] solder {
+namespace SOLDER_PUBLIC solder {
 
 /// An argument of an expression. `result` is what the node that an epilogue belongs to has computed.
 struct Arg {
@@ -43,4 +44,4 @@ struct Region {
 /// "add(%0, %1); mish(e0) -> e1": for dumps.
 std::string to_string(const Region& region);
 
-}  // namespace gnu::visibility("default")]]solder
+}  // namespace solder

@@ -1,6 +1,8 @@
 #pragma once
 
-namespace [[gnu::visibility("default")]] solder {
+#include "runtime/visibility.h"
+
+namespace SOLDER_PUBLIC solder {
 
 /// How float32 convolutions and matrix products may compute. Before bias and epilogue every result is within
 /// a bound of the exact one (T terms; A = max|x| over the image, 0 for a matrix product):
@@ -17,4 +19,4 @@ enum class Math { fp32, tf32 };
 /// "fp32", "tf32".
 inline const char* to_string(Math math) { return math == Math::fp32 ? "fp32" : "tf32"; }
 
-}  // namespace gnu::visibility("default")]]solder
+}  // namespace solder

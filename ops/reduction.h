@@ -2,9 +2,11 @@
 
 #include <cstdint>
 
-namespace [[gnu::visibility("default")]] solder {
+#include "runtime/visibility.h"
+
+namespace SOLDER_PUBLIC solder {
 
 /// What becomes of the elements that are taken together.
 enum class Reduction : uint8_t { mean, sum, max, min };
 
-}  // namespace gnu::visibility("default")]]solder
+}  // namespace solder

@@ -7,7 +7,9 @@
 #include <sstream>
 #include <string>
 
-namespace [[gnu::visibility("default")]] solder {
+#include "runtime/visibility.h"
+
+namespace SOLDER_PUBLIC solder {
 
 /// What went wrong, coarse enough to act on.
 enum class ErrorKind {
@@ -60,7 +62,7 @@ template <class... Parts>
 [[noreturn]] void fail(ErrorKind kind, const std::string& message);
 [[noreturn]] void fail_host_memory(const char* literal);
 
-}  // namespace gnu::visibility("default")]]solder
+}  // namespace solder
 
 /// A precondition on what the user gave: throws Error(kind, message parts...) when `condition` is false.
 #define SOLDER_REQUIRE(condition, kind, ...)                                 \

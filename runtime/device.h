@@ -3,7 +3,9 @@
 #include <cstdint>
 #include <string>
 
-namespace [[gnu::visibility("default")]] solder {
+#include "runtime/visibility.h"
+
+namespace SOLDER_PUBLIC solder {
 
 /// Where a tensor lives and a model runs. A value; naming a device touches no driver.
 struct Device {
@@ -47,4 +49,4 @@ DeviceInfo device_info(Device device);
 /// takes half a millisecond to say it, and every session reads that.
 double clock_hz(Device device);
 
-}  // namespace gnu::visibility("default")]]solder
+}  // namespace solder

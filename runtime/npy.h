@@ -5,8 +5,9 @@
 #include <string>
 
 #include "runtime/tensor.h"
+#include "runtime/visibility.h"
 
-namespace [[gnu::visibility("default")]] solder {
+namespace SOLDER_PUBLIC solder {
 
 /// Reads a numpy array file (format versions 1.0, 2.0 and 3.0) into a CPU tensor, straight into its storage.
 ///
@@ -35,4 +36,4 @@ Tensor parse_npy(std::span<const std::byte> bytes, const std::string& name = "<m
 /// Devices, pipes and /dev/stdout are no files to replace: they are written directly.
 void save_npy(const std::string& path, const Tensor& tensor);
 
-}  // namespace gnu::visibility("default")]]solder
+}  // namespace solder

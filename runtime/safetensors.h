@@ -7,8 +7,9 @@
 #include <vector>
 
 #include "runtime/tensor_map.h"
+#include "runtime/visibility.h"
 
-namespace [[gnu::visibility("default")]] solder {
+namespace SOLDER_PUBLIC solder {
 
 /// How a checkpoint's names become those of a graph.
 struct CheckpointOptions {
@@ -48,4 +49,4 @@ TensorMap parse_safetensors(std::span<const std::byte> bytes, const std::string&
 /// header's limit; Error(unsupported) above 64 axes.
 void save_safetensors(const std::string& path, const TensorMap& tensors);
 
-}  // namespace gnu::visibility("default")]]solder
+}  // namespace solder

@@ -10,8 +10,9 @@
 #include <vector>
 
 #include "runtime/dtype.h"
+#include "runtime/visibility.h"
 
-namespace [[gnu::visibility("default")]] solder {
+namespace SOLDER_PUBLIC solder {
 
 /// One extent, from any integer: {rows, values.size()}. From 2^63 on it is negative, and refused as such.
 struct Extent {
@@ -50,4 +51,4 @@ int64_t num_bytes(const Shape& shape, DType dtype);
 /// numpy's broadcasting: aligned at the last axis, extents must be equal or 1. False when they do not fit.
 bool broadcast(const Shape& a, const Shape& b, Shape* result);
 
-}  // namespace gnu::visibility("default")]]solder
+}  // namespace solder

@@ -8,8 +8,9 @@
 #include "runtime/device.h"
 #include "runtime/dtype.h"
 #include "runtime/shape.h"
+#include "runtime/visibility.h"
 
-namespace [[gnu::visibility("default")]] solder {
+namespace SOLDER_PUBLIC solder {
 
 /// The elements of a temporary Tensor, which they keep alive, in
 /// `for (float v : session.run(inputs).at("y").floats())`. They do not turn into a std::span, which would
@@ -84,4 +85,4 @@ class Tensor {
   Device device_;
 };
 
-}  // namespace gnu::visibility("default")]]solder
+}  // namespace solder

@@ -5,8 +5,9 @@
 #include <string>
 
 #include "runtime/tensor.h"
+#include "runtime/visibility.h"
 
-namespace [[gnu::visibility("default")]] solder {
+namespace SOLDER_PUBLIC solder {
 
 /// Named tensors: weights, inputs, results. A std::map whose at() and merge() throw solder::Error, and whose
 /// temporaries, such as run() returns, give nothing that refers into them.
@@ -42,4 +43,4 @@ class TensorMap : public std::map<std::string, Tensor> {
   std::map<std::string, std::string> left_out;
 };
 
-}  // namespace gnu::visibility("default")]]solder
+}  // namespace solder

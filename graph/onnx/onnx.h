@@ -9,8 +9,9 @@
 
 #include "graph/graph.h"
 #include "runtime/tensor_map.h"
+#include "runtime/visibility.h"
 
-namespace [[gnu::visibility("default")]] solder {
+namespace SOLDER_PUBLIC solder {
 
 /// A tensor of integers or truth values that is known when a file is read.
 struct OnnxIntegers {
@@ -58,4 +59,4 @@ OnnxNet import_onnx(const std::string& path, const OnnxOptions& options = {});
 OnnxNet parse_onnx(std::span<const std::byte> bytes, const OnnxOptions& options = {},
                    const std::string& name = "<memory>");
 
-}  // namespace gnu::visibility("default")]]solder
+}  // namespace solder

@@ -7,7 +7,9 @@
 
 #include <cstdint>
 
-namespace [[gnu::visibility("default")]] solder {
+#include "runtime/visibility.h"
+
+namespace SOLDER_PUBLIC solder {
 
 namespace math {
 
@@ -143,4 +145,4 @@ constexpr const OpInfo& op_info(Op op) {
 
 constexpr const char* to_string(Op op) { return op_info(op).name; }
 
-}  // namespace gnu::visibility("default")]]solder
+}  // namespace solder
