@@ -150,7 +150,7 @@ std::string profile_table(const solder::Profile& profile) {
     ProfileRow& kind = kinds[to_string(row.first->kind)];
     kind.names.insert(kind.names.end(), row.names.begin(), row.names.end());
     for (ProfileRow* sum : {&kind, &all}) sum->add(row.ms, row.bound_ms, row.bytes, row.flops);
-    if (row.bound_ms > 0) worst.push_back(&row);
+    if (row.bound_ms > 0 && row.ms > row.bound_ms) worst.push_back(&row);
   }
   std::vector<std::vector<std::string>> rows{
       {"node", "kind", "time us", "share %", "GB/s", "TFLOP/s", "bound us", "% of bound", "how"}};
