@@ -2,7 +2,8 @@
 # `make help` lists the targets.
 #
 # Settings: ARCHS="80 90a" GPU architectures (default: those of the GPUs here), CUDA_HOME=/path, CUDA=0 for the CPU
-# backend alone, V=1 for commands instead of progress, PREFIX=/usr/local for install, BENCH_ARGS="--peers --json FILE".
+# backend alone, SHARED=1 for libsolder.so, V=1 for commands instead of progress, PREFIX=/usr/local for install,
+# BENCH_ARGS="--peers --json FILE".
 
 # All cores, unless -j says otherwise.
 ifeq ($(MAKELEVEL),0)
@@ -21,7 +22,7 @@ quote   := '
 BUILD   := build
 PREFIX  ?= /usr/local
 CXX     ?= g++
-VERSION := 0.1.0
+VERSION := $(shell sed -n 's/.*kVersion = "\(.*\)".*/\1/p' runtime/version.h)
 # What `make models` fetches and makes, and the float64 results that networks are compared with.
 MODELS  ?= build/models
 PICTURE ?= examples/pictures/receipt.jpg
@@ -51,13 +52,14 @@ endif
 WARNINGS := -Wall -Wextra -Werror -Wconversion -Wno-missing-field-initializers -Wno-restrict
 CPPFLAGS := -I. -DSOLDER_WITH_CUDA=$(WITH_CUDA) -DSOLDER_WITH_SM90=$(if $(NVCC),$(if $(filter 90a,$(ARCHS)),1,0),0) $(if $(NVCC),-isystem $(CUDA_ROOT)/include)
 # -g1 has functions and lines; -g takes 40 percent longer.
-CXXFLAGS := -std=c++20 -O3 -g1 -fPIC -ffp-contract=off $(WARNINGS)
+# A public header's namespace is visible in a shared library, and nothing else.
+CXXFLAGS := -std=c++20 -O3 -g1 -fPIC -fvisibility=hidden -fvisibility-inlines-hidden -ffp-contract=off $(WARNINGS)
 # PTX of the highest plain architecture lets later GPUs compile the general kernels at load time.
 PTX_ARCH := $(shell printf '%s\n' $(filter-out %a %f,$(ARCHS)) | sort -n | tail -1)
 GENCODE  := $(foreach a,$(ARCHS),-gencode=arch=compute_$(a),code=sm_$(a)) \
             $(if $(PTX_ARCH),-gencode=arch=compute_$(PTX_ARCH)$(comma)code=compute_$(PTX_ARCH))
 NVCCFLAGS = -std=c++20 -O3 -lineinfo --fmad=false --expt-relaxed-constexpr -Werror all-warnings \
-             -Xcompiler=-fPIC,-ffp-contract=off,-Wall -Xptxas=-v $(GENCODE)
+             -Xcompiler=-fPIC,-fvisibility=hidden,-ffp-contract=off,-Wall -Xptxas=-v $(GENCODE)
 LDLIBS   := -pthread $(if $(NVCC),-L$(CUDA_LIB) -Wl$(comma)-rpath$(comma)$(CUDA_LIB) -lcublas -lcudart_static -ldl -lrt)
 ifneq ($(SANITIZE),)
   CXXFLAGS += $(SANITIZE)
@@ -82,6 +84,11 @@ CU_BUILD  ?= $(BUILD)
 LIB_OBJ   := $(patsubst %,$(CU_BUILD)/%.o,$(filter $(HOPPER_CU),$(LIB_CU)) $(filter-out $(HOPPER_CU),$(LIB_CU))) \
              $(LIB_CPP:%=$(BUILD)/%.o) $(if $(NVCC),$(BUILD)/ops/elementwise/text.cpp.o)
 LIB       := $(BUILD)/libsolder.a
+# With SHARED=1 what is installed, and the programs, use the shared library; tests see all of the static one.
+SO_NAME   := libsolder.so.$(basename $(VERSION))
+SO        := $(BUILD)/libsolder.so.$(VERSION)
+LINKED    := $(if $(filter 1,$(SHARED)),$(SO),$(LIB))
+LINK_LIB  = $(LINKED) $(if $(filter 1,$(SHARED)),-pthread $(SANITIZE) -Wl$(comma)-rpath$(comma)'$$ORIGIN:$$ORIGIN/../lib',$(LDLIBS))
 TEST_SRC  := $(wildcard tests/unit/*.cpp tests/gpu/test_*.cpp tests/support/*.cpp) $(if $(NVCC),$(wildcard tests/unit/*.cu tests/gpu/test_*.cu))
 TEST_OBJ  := $(patsubst %,$(BUILD)/%.o,$(filter %.cpp,$(TEST_SRC))) $(patsubst %,$(CU_BUILD)/%.o,$(filter %.cu,$(TEST_SRC)))
 TESTS     := $(BUILD)/solder_tests
@@ -123,12 +130,12 @@ endif
 .PHONY: all ocr run test models networks triton triton-test bench accuracy pictures headers layers format format-check sanitize faults tsan asan soak fuzz coverage tidy install loc help clean
 .DELETE_ON_ERROR:
 
-all: $(LIB) $(EXAMPLES) $(CLI)  ## the library, the examples and solder-run (default)
+all: $(LINKED) $(EXAMPLES) $(CLI)  ## the library, the examples and solder-run (default)
 
 ocr: $(BUILD)/ocr models  ## reads the text of a picture with two ONNX models, which it fetches
 	@for picture in $(PICTURE); do $< $$picture $(MODELS)/onnx/packages/ppocr4_det.onnx $(MODELS)/onnx/packages/ppocr4_rec.onnx || exit 1; done
 
-run: $(LIB) $(BUILD)/conv_double_mish  ## the headline model, checked; with PyTorch there, on its weights and input
+run: $(LINKED) $(BUILD)/conv_double_mish  ## the headline model, checked; with PyTorch there, on its weights and input
 	@tests/tools/run_headline.sh $(BUILD)/conv_double_mish
 
 test: $(LIB) $(TESTS) $(EXAMPLES) $(BUILD)/ocr $(CLI) $(if $(NVCC),$(BUILD)/faults $(BUILD)/lost_device)  ## all tests; those that need a GPU are counted as skipped without one
@@ -195,6 +202,7 @@ $(BUILD)/ops/elementwise/cpu.cpp.o: CXXFLAGS += -fno-trapping-math -fno-math-err
 $(BUILD)/ops/matmul/panel_cpu.cpp.o: CXXFLAGS += -O3 -ffp-contract=fast $(shell $(CXX) --param=avoid-fma-max-bits=0 \
   -E -x c++ /dev/null >/dev/null 2>&1 && echo --param=avoid-fma-max-bits=0)
 
+$(BUILD)/runtime/version.cpp.o: CPPFLAGS += -DSOLDER_ARCHS='"$(ARCHS)"'
 $(BUILD)/runtime/nvrtc.cpp.o: CPPFLAGS += -DSOLDER_CUDA_LIB='"$(CUDA_LIB)"'
 
 # The text that generated elementwise kernels start with: these headers without comments and includes (NVRTC has no
@@ -204,13 +212,28 @@ KERNEL_TEXT := runtime/dtype.h runtime/divide.h \
 $(BUILD)/ops/elementwise/text.cpp: $(KERNEL_TEXT) Makefile
 	@mkdir -p $(@D)
 	@{ echo 'namespace solder { extern const char* const kElementwiseText; const char* const kElementwiseText = R"CUDA('; \
-	  sed -E '/^ *(\/\/|#include|#pragma once)/d' $(KERNEL_TEXT); echo ')CUDA"; }'; } > $@
+	  sed -E '/^ *(\/\/|#include|#pragma once)/d; s/^namespace SOLDER_PUBLIC/namespace/' $(KERNEL_TEXT); echo ')CUDA"; }'; } > $@
 $(BUILD)/ops/elementwise/text.cpp.o: $(BUILD)/ops/elementwise/text.cpp $(BUILD)/flags
 	$(call say,CXX $<) $(CXX) $(CPPFLAGS) $(CXXFLAGS) -c $< -o $@
 
 $(LIB): $(LIB_OBJ)
 	@rm -f $@
 	$(call say,AR $@) ar rcs $@ $^
+
+# What links the library is linked again where it is another one.
+$(BUILD)/linked: FORCE
+	+@mkdir -p $(BUILD)
+	+@echo '$(LINKED)' | cmp -s - $@ || echo '$(LINKED)' > $@
+$(EXAMPLES) $(CLI): $(BUILD)/linked
+
+# By name too, as instantiations of the standard library's templates are visible.
+$(BUILD)/exports.map: Makefile
+	@echo '{ global: _ZN6solder*; _ZN[KRO]6solder*; _ZNK[RO]6solder*; _ZT[ISV]N6solder*; local: *; };' > $@
+$(SO): $(LIB_OBJ) $(BUILD)/exports.map
+	$(call say,LINK $@) $(CXX) -shared -Wl,-soname,$(SO_NAME) -Wl,--version-script=$(BUILD)/exports.map -Wl,-z,defs \
+	  $(LIB_OBJ) $(LDLIBS) -o $@
+	@ln -sf $(@F) $(BUILD)/$(SO_NAME)
+	@ln -sf $(@F) $(BUILD)/libsolder.so
 
 # Programs outside the library see what is installed: solder.h and all that it includes, under solder/, with includes
 # spelled from there. solder.h comes last and stands for all.
@@ -222,8 +245,8 @@ $(PUBLIC): graph/solder.h $(BUILD)/flags
 	@mv $(@D)/$< $@
 $(USER_OBJ): CPPFLAGS := -I$(BUILD)/include
 $(USER_OBJ): $(PUBLIC)
-$(EXAMPLES): $(BUILD)/%: $(BUILD)/examples/%.cpp.o $(LIB)
-	$(call say,LINK $@) $(CXX) $(filter %.o,$^) $(LIB) $(LDLIBS) $(LINK_ZLIB) -o $@
+$(EXAMPLES): $(BUILD)/%: $(BUILD)/examples/%.cpp.o $(LINKED)
+	$(call say,LINK $@) $(CXX) $(filter %.o,$^) $(LINK_LIB) $(LINK_ZLIB) -o $@
 $(BUILD)/katago: $(KATAGO_OBJ)
 $(BUILD)/examples/katago/gzip.cpp.o: CPPFLAGS += -DKATAGO_WITH_ZLIB=$(ZLIB)
 $(BUILD)/examples/katago/gzip.cpp.o: $(BUILD)/zlib_$(ZLIB)
@@ -236,14 +259,14 @@ $(BUILD)/stb.ok:
 	@tests/tools/need_package.sh libstb-dev 'echo "#include <stb/stb_image_resize.h>" | $(CXX) -E -x c++ -'
 	@touch $@
 $(OCR_OBJ): | $(BUILD)/stb.ok
-$(BUILD)/ocr: $(OCR_OBJ) $(LIB)
-	$(call say,LINK $@) $(CXX) $^ $(LDLIBS) -o $@
+$(BUILD)/ocr: $(OCR_OBJ) $(LINKED)
+	$(call say,LINK $@) $(CXX) $(filter %.o,$^) $(LINK_LIB) -o $@
 
 $(NETWORKS): $(BUILD)/networks/%.o: $(BUILD)/examples/%.cpp.o
 	@mkdir -p $(@D)
 	@objcopy --localize-symbol=main $< $@
-$(CLI): $(CLI_OBJ) $(NETWORKS) $(LIB)
-	$(call say,LINK $@) $(CXX) $^ $(LDLIBS) -o $@
+$(CLI): $(CLI_OBJ) $(NETWORKS) $(LINKED)
+	$(call say,LINK $@) $(CXX) $(filter %.o,$^) $(LINK_LIB) -o $@
 # Nothing of solder is seen by the server, which may have other backends.
 $(TRITON): $(TRITON_OBJ) $(TRITON_PARTS) $(LIB) examples/triton/exports.map
 	$(call say,LINK $@) $(CXX) -shared -Wl$(comma)--version-script=examples/triton/exports.map $(filter-out %.map,$^) $(LDLIBS) -o $@
@@ -398,12 +421,53 @@ loc:  ## lines of code of the library: no blanks, no comment lines
 
 # PREFIX may be relative to here; it and DESTDIR may have spaces.
 PREFIX_PATH = $(shell realpath -ms -- '$(PREFIX)')
-install: $(LIB) $(PUBLIC) $(CLI)  ## public headers, static library, solder.pc and solder-run under PREFIX (and DESTDIR)
-	@to='$(DESTDIR)$(PREFIX_PATH)' && mkdir -p "$$to/bin" "$$to/lib/pkgconfig" "$$to/include" && \
-	cp $(CLI) "$$to/bin/" && cp $(LIB) "$$to/lib/" && \
+PC_LIBS     = -L"$${prefix}/lib" $(if $(filter 1,$(SHARED)),-Wl$(comma)-rpath$(comma)"$${prefix}/lib" -lsolder,-lsolder $(LDLIBS))
+
+# The CMake package says where things are by where it is.
+define CMAKE_CONFIG
+# find_package(solder) makes the target solder::solder.
+get_filename_component(_solder_prefix "$${CMAKE_CURRENT_LIST_DIR}/../../.." ABSOLUTE)
+$(if $(filter 1,$(SHARED)),,include(CMakeFindDependencyMacro)
+find_dependency(Threads)
+$(if $(NVCC),find_dependency(CUDAToolkit)))
+if(NOT TARGET solder::solder)
+  add_library(solder::solder $(if $(filter 1,$(SHARED)),SHARED,STATIC) IMPORTED)
+  set_target_properties(solder::solder PROPERTIES
+    IMPORTED_LOCATION "$${_solder_prefix}/lib/$(notdir $(LINKED))"
+    $(if $(filter 1,$(SHARED)),IMPORTED_SONAME $(SO_NAME),INTERFACE_LINK_LIBRARIES "Threads::Threads$(if $(NVCC),;CUDA::cublas;CUDA::cudart_static)")
+    INTERFACE_INCLUDE_DIRECTORIES "$${_solder_prefix}/include"
+    INTERFACE_COMPILE_FEATURES cxx_std_20)
+endif()
+unset(_solder_prefix)
+endef
+# Before 1.0 another minor version is another interface.
+define CMAKE_VERSION
+set(PACKAGE_VERSION $(VERSION))
+set(PACKAGE_VERSION_COMPATIBLE FALSE)
+set(PACKAGE_VERSION_EXACT FALSE)
+string(FIND "$(VERSION)." "$${PACKAGE_FIND_VERSION}." _solder_at)
+if(_solder_at EQUAL 0 OR ("$${PACKAGE_FIND_VERSION_MAJOR}.$${PACKAGE_FIND_VERSION_MINOR}" STREQUAL "$(basename $(VERSION))"
+    AND NOT PACKAGE_FIND_VERSION VERSION_GREATER PACKAGE_VERSION))
+  set(PACKAGE_VERSION_COMPATIBLE TRUE)
+endif()
+if(PACKAGE_FIND_VERSION VERSION_EQUAL PACKAGE_VERSION)
+  set(PACKAGE_VERSION_EXACT TRUE)
+endif()
+unset(_solder_at)
+endef
+CMAKE_FILES := $(BUILD)/solder-config.cmake $(BUILD)/solder-config-version.cmake
+$(BUILD)/solder-config.cmake: export TEXT = $(CMAKE_CONFIG)
+$(BUILD)/solder-config-version.cmake: export TEXT = $(CMAKE_VERSION)
+$(CMAKE_FILES): Makefile $(BUILD)/flags $(BUILD)/linked
+	@echo "$$TEXT" > $@
+
+install: $(LINKED) $(PUBLIC) $(CLI) $(CMAKE_FILES)  ## public headers, the library, solder.pc, a CMake package and solder-run under PREFIX (and DESTDIR)
+	@to='$(DESTDIR)$(PREFIX_PATH)' && mkdir -p "$$to/bin" "$$to/lib/pkgconfig" "$$to/lib/cmake/solder" "$$to/include" && \
+	rm -f "$$to"/lib/libsolder.* && cp -P $(if $(filter 1,$(SHARED)),$(SO) $(BUILD)/$(SO_NAME) $(BUILD)/libsolder.so,$(LIB)) "$$to/lib/" && \
+	cp $(CLI) "$$to/bin/" && cp $(CMAKE_FILES) "$$to/lib/cmake/solder/" && \
 	rm -rf "$$to/include/solder" && cp -r $(BUILD)/include/solder "$$to/include/" && \
 	printf '%s\n' 'prefix=$(PREFIX_PATH)' 'Name: solder' 'Description: minimal CUDA deep-learning runtime' 'Version: $(VERSION)' \
-	  'Cflags: -I"$${prefix}/include"' 'Libs: -L"$${prefix}/lib" -lsolder $(LDLIBS)' > "$$to/lib/pkgconfig/solder.pc" && \
+	  'Cflags: -I"$${prefix}/include"' 'Libs: $(PC_LIBS)' > "$$to/lib/pkgconfig/solder.pc" && \
 	echo "solder is in $$to"
 
 endif

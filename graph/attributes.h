@@ -9,8 +9,9 @@
 
 #include "ops/reduction.h"
 #include "runtime/shape.h"
+#include "runtime/visibility.h"
 
-namespace solder {
+namespace SOLDER_PUBLIC solder {
 
 /// The operations a node can be. What solder knows of each stands in one file and one row of a table.
 enum class NodeKind : uint8_t {

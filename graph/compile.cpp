@@ -38,7 +38,9 @@ Model compile(const Graph& graph, const TensorMap& weights, const CompileOptions
   core->options = options;
   if (!options.device.is_cuda()) core->pool = std::make_unique<ThreadPool>(num_threads);
   core->graph = run_passes(graph, options, &constants);
-  return Model(plan_model(core, core->graph, &constants));
+  const Model model(plan_model(core, core->graph, &constants));
+  core->options.progress = nullptr;  // it is the caller's
+  return model;
 }
 SOLDER_HOST_MEMORY("compile()")
 

@@ -12,8 +12,9 @@
 #include "graph/region.h"
 #include "runtime/dtype.h"
 #include "runtime/shape.h"
+#include "runtime/visibility.h"
 
-namespace solder {
+namespace SOLDER_PUBLIC solder {
 
 /// Static type of a value.
 struct TensorType {

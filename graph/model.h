@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -9,8 +10,9 @@
 #include "ops/math_mode.h"
 #include "runtime/safetensors.h"
 #include "runtime/tensor.h"
+#include "runtime/visibility.h"
 
-namespace solder {
+namespace SOLDER_PUBLIC solder {
 
 struct CompileOptions {
   Device device = Device::best();
@@ -30,6 +32,9 @@ struct CompileOptions {
   /// the whole device (cudaDeviceSynchronize, cublasDestroy): drivers break the recording, and the run goes
   /// without, or crash (580.159). Solder's own threads keep out of each other's way.
   bool capture = true;
+  /// Called by compile() for a GPU, on its thread, whenever `done` of `of` nodes have what they need: making the kernels
+  /// of a large network may take a minute. What it throws, compile() throws.
+  std::function<void(int done, int of)> progress;
 };
 
 class Session;

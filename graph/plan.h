@@ -6,8 +6,9 @@
 #include <vector>
 
 #include "graph/graph.h"
+#include "runtime/visibility.h"
 
-namespace solder {
+namespace SOLDER_PUBLIC solder {
 
 /// How one node will run: decided at compile time, shared by all sessions.
 struct NodePlan {

@@ -206,8 +206,11 @@ std::vector<void*> place_constants(ModelData& model) {
 void prepare_nodes(const std::vector<void*>& incomplete, ModelData& model) {
   if constexpr (kWithCuda) {
     const Context context(model.options().device);
-    for (size_t i = 0; i < model.runs.size(); ++i)
+    const auto& progress = model.options().progress;
+    for (size_t i = 0; i < model.runs.size(); ++i) {
+      if (progress) progress(static_cast<int>(i), static_cast<int>(model.runs.size()));
       if (model.runs[i] != nullptr) model.runs[i]->prepare(context, model.core->kernels, incomplete[i]);
+    }
     context.synchronize();
   }
 }

@@ -7,8 +7,9 @@
 #include "graph/graph.h"
 #include "ops/math_mode.h"
 #include "runtime/device.h"
+#include "runtime/visibility.h"
 
-namespace solder {
+namespace SOLDER_PUBLIC solder {
 
 /// When something ran, in milliseconds since Session::profile() was called.
 struct TimeSpan {

@@ -7,8 +7,9 @@
 #include <vector>
 
 #include "ops/elementwise/op_info.h"
+#include "runtime/visibility.h"
 
-namespace solder {
+namespace SOLDER_PUBLIC solder {
 
 /// An argument of an expression. `result` is what the node that an epilogue belongs to has computed.
 struct Arg {

@@ -14,3 +14,4 @@
 #include "runtime/npy.h"
 #include "runtime/safetensors.h"
 #include "runtime/tensor.h"
+#include "runtime/version.h"

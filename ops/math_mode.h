@@ -5,8 +5,9 @@
 #include <string_view>
 
 #include "runtime/dtype.h"
+#include "runtime/visibility.h"
 
-namespace solder {
+namespace SOLDER_PUBLIC solder {
 
 /// How float32 graphs may compute. Before bias and epilogue every element of a convolution or matrix product is within
 /// a bound of the exact one (T terms; A = max|x| over the image, 0 for a matrix product):

@@ -2,7 +2,9 @@
 
 #include <cstdint>
 
-namespace solder {
+#include "runtime/visibility.h"
+
+namespace SOLDER_PUBLIC solder {
 
 /// What becomes of the elements that are taken together.
 enum class Reduction : uint8_t { mean, sum, max, min };

@@ -7,7 +7,9 @@
 #include <sstream>
 #include <string>
 
-namespace solder {
+#include "runtime/visibility.h"
+
+namespace SOLDER_PUBLIC solder {
 
 /// What went wrong, coarse enough to act on.
 enum class ErrorKind {
@@ -50,7 +52,7 @@ class TextStream : public std::ostringstream {
 
 /// Concatenates anything that streams: str("rank ", 3, " of ", name).
 template <class... Parts>
-std::string str(const Parts&... parts) {
+[[gnu::visibility("hidden")]] std::string str(const Parts&... parts) {
   TextStream out;
   (out << ... << parts);
   return out.str();

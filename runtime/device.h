@@ -3,7 +3,9 @@
 #include <cstdint>
 #include <string>
 
-namespace solder {
+#include "runtime/visibility.h"
+
+namespace SOLDER_PUBLIC solder {
 
 /// Where a tensor lives and a model runs. A value; naming a device touches no driver.
 struct Device {

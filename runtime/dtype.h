@@ -2,7 +2,9 @@
 
 #include <cstdint>
 
-namespace solder {
+#include "runtime/visibility.h"
+
+namespace SOLDER_PUBLIC solder {
 
 /// Element types a tensor may have. Arithmetic always runs in float32; the 16-bit types are storage.
 enum class DType : uint8_t { float32, float16, bfloat16 };

@@ -5,8 +5,9 @@
 #include <string>
 
 #include "runtime/tensor.h"
+#include "runtime/visibility.h"
 
-namespace solder {
+namespace SOLDER_PUBLIC solder {
 
 /// Reads a numpy array file (format versions 1.0, 2.0 and 3.0) into a CPU tensor, straight into its storage.
 ///

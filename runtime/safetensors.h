@@ -7,8 +7,9 @@
 #include <vector>
 
 #include "runtime/tensor_map.h"
+#include "runtime/visibility.h"
 
-namespace solder {
+namespace SOLDER_PUBLIC solder {
 
 /// How a checkpoint's names become those of a graph.
 struct CheckpointOptions {

@@ -10,8 +10,9 @@
 #include <vector>
 
 #include "runtime/dtype.h"
+#include "runtime/visibility.h"
 
-namespace solder {
+namespace SOLDER_PUBLIC solder {
 
 /// One extent, from any integer: {rows, values.size()}. From 2^63 on it is negative, and refused as such.
 struct Extent {

@@ -8,8 +8,9 @@
 #include "runtime/device.h"
 #include "runtime/dtype.h"
 #include "runtime/shape.h"
+#include "runtime/visibility.h"
 
-namespace solder {
+namespace SOLDER_PUBLIC solder {
 
 /// The elements of a temporary Tensor, which they keep alive, in
 /// `for (float v : session.run(inputs).at("y").floats())`. They do not turn into a std::span, which would

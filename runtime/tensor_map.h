@@ -5,8 +5,9 @@
 #include <string>
 
 #include "runtime/tensor.h"
+#include "runtime/visibility.h"
 
-namespace solder {
+namespace SOLDER_PUBLIC solder {
 
 /// Named tensors: weights, inputs, results. A std::map whose at() and merge() throw solder::Error, and whose
 /// temporaries, such as run() returns, give nothing that refers into them.

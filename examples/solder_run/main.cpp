@@ -154,6 +154,7 @@ int run(const Options& options) {
   progress.begin("inputs");
   const TensorMap inputs = options.no_run ? TensorMap() : inputs_of(graph, options, progress);
   progress.begin("compile");
+  compile_options.progress = [&](int done, int of) { progress.step(done, of); };
   const solder::Model model = solder::compile(graph, weights, compile_options);
   progress.end();
   if (options.describe) std::cout << "as run: " << model.describe();
@@ -201,6 +202,7 @@ int act(const Options& options) {
   switch (options.action) {
     case Options::Action::help: std::cout << kUsage; return 0;
     case Options::Action::help_graph: std::cout << grammar(); return 0;
+    case Options::Action::version: std::cout << "solder " << solder::version() << "\n"; return 0;
     case Options::Action::list: list_built_ins(); return 0;
     case Options::Action::show: return show(options);
     case Options::Action::run: return run(options);

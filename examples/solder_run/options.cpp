@@ -27,7 +27,8 @@ Without files the inputs and weights are random.
 
   --iters N                 times N runs (with --profile or --trace: 20 on a GPU, 3 on the CPU)
   --profile                 a table of time, GB/s, TFLOP/s, share and percent of the bound for every node; nodes that
-                            do the same are one line, as in layer1.*.conv2 x3, with the sum of their times
+                            do the same are one line, as in layer1.*.conv2 x3, with the sum of their times; of large
+                            networks also the kinds, and the ten lines with the most time beyond their bound
   --trace F.json            a timeline of this program and of every run, for https://ui.perfetto.dev
   --graph F.dot | F.svg     draws the graph before and after fusion (an .svg needs Graphviz's `dot`)
   --memory F.svg            draws the memory plan: offsets over time
@@ -38,12 +39,16 @@ Without files the inputs and weights are random.
   --show                    prints GRAPH as text
   --save-weights F.safetensors   writes the weights, under the names that --show prints
   --help, --help-graph      this text; the text format of graphs
+  --version                 of the library, and what it was built with
 
 Percent of bound: the bound of a node is the larger of two times. Memory: every tensor it takes read once and every
 tensor it makes written once, at the rate of a device copy measured in the same run. Arithmetic: its multiply-adds at
 the dense 16-bit tensor-core rate of the card's highest clock, which solder's convolutions use: one product a term
 with tf32, three with fp32. GB/s and TFLOP/s count the same bytes and multiply-adds (times two). On the CPU, and for
 arithmetic on GPUs other than A100 and H100, there is no such figure.
+
+Several GPUs: a process each, of which Open MPI says the number on its machine,
+  mpirun -np 2 sh -c 'solder-run GRAPH --device cuda:$OMPI_COMM_WORLD_LOCAL_RANK'
 
 Exit status: 0 done, 1 something failed (stderr says what), 2 a command line that cannot be understood.
 )";
@@ -165,6 +170,7 @@ Options parse_options(int argc, const char* const* argv) {
       {"--no-run", [&] { options.no_run = true; }},
       {"--list", [&] { options.action = Options::Action::list; }},
       {"--show", [&] { options.action = Options::Action::show; }},
+      {"--version", [&] { options.action = Options::Action::version; }},
       {"--help-graph", [&] { options.action = Options::Action::help_graph; }},
       {"--help", [&] { options.action = Options::Action::help; }},
       {"-h", [&] { options.action = Options::Action::help; }},

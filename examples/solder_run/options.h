@@ -29,7 +29,7 @@ struct Options {
   bool profile = false, describe = false, no_run = false;
   std::string trace, graph_picture, memory_picture, saved_weights;
 
-  enum class Action { run, help, help_graph, list, show } action = Action::run;
+  enum class Action { run, help, help_graph, version, list, show } action = Action::run;
 };
 
 /// A command line that cannot be understood: exit status 2.

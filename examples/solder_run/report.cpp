@@ -93,6 +93,23 @@ std::vector<ProfileRow> fold_repeats(const solder::Profile& profile) {
   return rows;
 }
 
+// Columns one beside the other; a row of one cell is a heading.
+std::string aligned(const std::vector<std::vector<std::string>>& rows) {
+  std::vector<size_t> widths(rows[0].size());
+  for (const auto& row : rows)
+    for (size_t i = 0; row.size() > 1 && i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
+  solder::TextStream out;
+  for (const auto& row : rows) {
+    for (size_t i = 0; i < row.size(); ++i) {
+      const bool is_text = i < 2 || i + 1 == row.size();
+      const int width = i + 1 == row.size() ? 0 : static_cast<int>(widths[i]);
+      out << (i ? "  " : "") << (is_text ? std::left : std::right) << std::setw(width) << row[i];
+    }
+    out << "\n";
+  }
+  return out.str();
+}
+
 // "bn" of "bn1" and "bn2", "" of "10" and "11": what both start with, without half a number.
 void keep_common_start(std::string* text, const std::string& other) {
   text->resize(static_cast<size_t>(std::ranges::mismatch(*text, other).in1 - text->begin()));
@@ -125,36 +142,44 @@ std::string common_name(const std::vector<std::string>& names) {
 }
 
 std::string profile_table(const solder::Profile& profile) {
-  std::vector<std::vector<std::string>> rows{
-      {"node", "kind", "time us", "share %", "GB/s", "TFLOP/s", "bound us", "% of bound", "how"}};
   const std::vector<ProfileRow> folded = fold_repeats(profile);
   ProfileRow all;
-  for (const ProfileRow& row : folded) all.add(row.ms, row.bound_ms, row.bytes, row.flops);
-  const auto add = [&](const ProfileRow& row, const std::string& name, const char* kind,
-                       const std::string& how) {
+  std::map<std::string, ProfileRow> kinds;
+  std::vector<const ProfileRow*> worst;
+  for (const ProfileRow& row : folded) {
+    ProfileRow& kind = kinds[to_string(row.first->kind)];
+    kind.names.insert(kind.names.end(), row.names.begin(), row.names.end());
+    for (ProfileRow* sum : {&kind, &all}) sum->add(row.ms, row.bound_ms, row.bytes, row.flops);
+    if (row.bound_ms > 0 && row.ms > row.bound_ms) worst.push_back(&row);
+  }
+  std::vector<std::vector<std::string>> rows{
+      {"node", "kind", "time us", "share %", "GB/s", "TFLOP/s", "bound us", "% of bound", "how"}};
+  const auto add = [&](const ProfileRow& row, const std::string& name, const std::string& kind) {
     rows.push_back({name, kind, number(1e3 * row.ms), number(100 * row.ms / all.ms),
                     number(static_cast<double>(row.bytes) / row.ms * 1e-6),
                     number(static_cast<double>(row.flops) / row.ms * 1e-9), number(1e3 * row.bound_ms),
-                    number(100 * row.bound_ms / row.ms), how});
+                    number(100 * row.bound_ms / row.ms),
+                    row.first != nullptr ? short_path(row.first->path) : ""});
   };
-  for (const ProfileRow& row : folded) {
+  const auto add_nodes = [&](const ProfileRow& row) {
     const std::string times = row.names.size() > 1 ? str(" x", row.names.size()) : "";
-    add(row, common_name(row.names) + times, to_string(row.first->kind), short_path(row.first->path));
-  }
-  if (profile.nodes.size() > 1) add(all, "all", "", "");
+    add(row, common_name(row.names) + times, to_string(row.first->kind));
+  };
+  for (const ProfileRow& row : folded) add_nodes(row);
+  if (profile.nodes.size() > 1) add(all, "all", "");
 
-  std::vector<size_t> widths(rows[0].size());
-  for (const auto& row : rows)
-    for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
-  solder::TextStream out;
-  for (const auto& row : rows) {
-    for (size_t i = 0; i < row.size(); ++i) {
-      const bool is_text = i < 2 || i + 1 == row.size();
-      const int width = i + 1 == row.size() ? 0 : static_cast<int>(widths[i]);
-      out << (i ? "  " : "") << (is_text ? std::left : std::right) << std::setw(width) << row[i];
-    }
-    out << "\n";
+  constexpr size_t kNumWorst = 10;
+  if (folded.size() > kNumWorst) {
+    rows.push_back({"by kind:"});
+    for (const auto& [kind, row] : kinds) add(row, str("x", row.names.size()), kind);
+    std::ranges::stable_sort(worst, std::greater(),
+                             [](const ProfileRow* row) { return row->ms - row->bound_ms; });
+    worst.resize(std::min(worst.size(), kNumWorst));
+    if (!worst.empty()) rows.push_back({"the most time beyond their bound:"});
+    for (const ProfileRow* row : worst) add_nodes(*row);
   }
+  solder::TextStream out;
+  out << aligned(rows);
   if (profile.copy_bytes_per_s > 0) {
     out << "bound: a device copy moves " << number(1e-9 * profile.copy_bytes_per_s)
         << " GB/s (measured now); ";

@@ -20,7 +20,9 @@ std::string short_path(const std::string& path);
 std::string common_name(const std::vector<std::string>& names);
 
 /// The table that --profile prints. Nodes that do the same, by kind, result, bytes, flops and path, and have names
-/// of equally many parts are one line: the common name, how many, and their time, bound, bytes and flops together; the last line is all of them.
+/// of equally many parts are one line: the common name, how many, and their time, bound, bytes and flops together; the
+/// last line is all of them. Of more than ten lines the kinds follow, each all of its nodes, and the ten lines that take
+/// the most time beyond their bound.
 std::string profile_table(const solder::Profile& profile);
 
 /// "y float32 [2, 8]: min -0.3, max 4, mean 1.2; 0.1 0.2 0.3 0.4 ...": a CPU tensor at a glance, with a word
@@ -56,7 +58,7 @@ class Progress {
     show(phase);
   }
 
-  void step(int done, int of) { show(solder::str(spans_.back().name, " ", done, " of ", of)); }
+  void step(int done, int of) const { show(solder::str(spans_.back().name, " ", done, " of ", of)); }
 
   void end() {
     if (open_) spans_.back().end_ms = now_ms();

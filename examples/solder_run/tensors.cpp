@@ -66,9 +66,11 @@ std::string listed(const std::vector<std::string>& names) {
   return names.size() > kMostNames ? str(text, " and ", names.size() - kMostNames, " more") : text;
 }
 
-TensorMap load_weights(const Options& options) {
+TensorMap load_weights(const Options& options, const Progress& progress) {
   TensorMap weights;
+  int num_loaded = 0;
   for (const std::string& file : options.weights) {
+    progress.step(num_loaded++, static_cast<int>(options.weights.size()));
     TensorMap part = solder::load_safetensors(file, {.strip_prefix = options.strip_prefix});
     try {
       weights.merge(std::move(part));
@@ -124,12 +126,13 @@ TensorMap inputs_of(const Graph& graph, const Options& options, const Progress& 
 }
 
 TensorMap weights_of(const Graph& graph, const Options& options, const Progress& progress) {
-  if (!options.weights.empty()) return load_weights(options);
+  if (!options.weights.empty()) return load_weights(options, progress);
   TensorMap weights;
   const std::vector<Spread> spreads = spreads_of(graph);
   uint64_t stream = 1000;
   for (size_t i = 0; i < spreads.size(); ++i) {
     const Node& node = graph.nodes()[i];
+    progress.step(static_cast<int>(i), static_cast<int>(spreads.size()));
     if (node.kind == NodeKind::parameter)
       weights[node.name] = random_tensor(node.outputs[0], options.seed + (++stream << 32), spreads[i]);
   }

@@ -9,8 +9,9 @@
 
 #include "graph/graph.h"
 #include "runtime/tensor_map.h"
+#include "runtime/visibility.h"
 
-namespace solder {
+namespace SOLDER_PUBLIC solder {
 
 /// A tensor of integers or truth values that is known when a file is read.
 struct OnnxIntegers {

@@ -7,7 +7,9 @@
 
 #include <cstdint>
 
-namespace solder {
+#include "runtime/visibility.h"
+
+namespace SOLDER_PUBLIC solder {
 
 namespace math {
 

@@ -202,6 +202,11 @@ def check_long_run():
     assert re.search(r"this takes about \d+ s on the CPU: .* GFLOP a run, .* 1000001 runs", said), said
 
 
+def check_version():
+    said = run("--version").stdout
+    assert re.fullmatch(r"solder \d+\.\d+\.\d+, (CPU only|CUDA \d+\.\d+, architectures [0-9a-f ]+)\n", said), said
+
+
 def check_progress():
     done = run(*SMALL, "--device", "cpu", "--iters", "2")
     assert done.stderr == "" and "\r" not in done.stdout, "progress in a pipe"
@@ -216,7 +221,8 @@ def check_progress():
         pass
     shown = shown.decode()
     os.close(ours)
-    assert "timed run 1 of 2" in shown, f"no progress on a terminal: {shown!r}"
+    for words in ("weights 1 of ", "timed run 1 of 2"):
+        assert words in shown, f"no progress on a terminal: {shown!r}"
     # What stays on the screen is what a pipe gets.
     left = [line.rsplit("\r\033[K", 1)[-1] for line in shown.replace("\r\n", "\n").split("\n")]
     timeless = [[line for line in lines if not line.startswith("time:")] for lines in (left, done.stdout.splitlines())]
@@ -344,7 +350,11 @@ def check_network(folder, name, num_launches, block, last_block, times):
     low, high = (float(re.search(f"{word} (\\S+)[,;]", logits)[1]) for word in ("min", "max"))
     assert -1e5 < low < -1 and 1 < high < 1e5 and "not finite" not in logits, logits
     table = lines[next(i for i, line in enumerate(lines) if line.startswith("node ")) + 1:]
+    kinds = table.index("by kind:")
+    table, kinds = table[:kinds], table[kinds + 1:]
     assert len(table) <= 45, f"{len(table)} lines:\n" + "\n".join(table)
+    counts = [re.match(r"x(\d+) +\w+ +\d", line)[1] for line in kinds]
+    assert sum(map(int, counts)) == num_launches, f"kinds: {counts}"
     rows = [re.match(r"(\S+)(?: x(\d+))? +(\S+) +(\S+) +(\S+)", line).groups() for line in table[:-1]]
     nodes = sum(int(number or 1) for _, number, *_ in rows)
     assert nodes == num_launches, f"{nodes} nodes in the table"
@@ -379,6 +389,7 @@ def main():
         check_no_graph(folder)
         check_tensors(folder)
         check_long_run()
+        check_version()
         check_progress()
         check_files(folder)
         check_trace(folder)

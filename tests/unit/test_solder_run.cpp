@@ -2,6 +2,7 @@
 // include "graph/...", whose declarations it would repeat.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <string>
 #include <vector>
@@ -73,6 +74,9 @@ TEST_CASE("solder-run: command lines that cannot be understood") {
   CHECK(options.weights == std::vector<std::string>{"a.safetensors", "b.safetensors"});
   CHECK(options.shapes.at("x") == solder::Shape{1, 2});
   CHECK(options.action == Options::Action::help);
+  const char* const version[] = {"solder-run", "--version"};
+  CHECK(parse_options(2, version).action == Options::Action::version);
+  CHECK(solder::version().starts_with(solder::kVersion));
 }
 
 TEST_CASE("solder-run: what the table and the summary say") {
@@ -117,6 +121,26 @@ TEST_CASE("solder-run: what the table and the summary say") {
         std::string::npos);
   CHECK(squeezed.find("\nturned elementwise 2000 15.4 500 - 500 25.0 another way\nall 13000 100 ") !=
         std::string::npos);
+  CHECK(squeezed.find("by kind") == std::string::npos);
+
+  // Of many lines also the kinds, and what takes the most time beyond its bound, of these 0.5 ms.
+  for (int64_t i = 0; i < 12; ++i) {
+    repeat.name = "n" + std::to_string(i);
+    repeat.shape = {3, i};
+    repeat.spans = {{0, i == 7 ? 3.5 : 0.75}};
+    profile.nodes.push_back(repeat);
+  }
+  squeezed.clear();
+  for (const char c : profile_table(profile))
+    if (c != ' ' || squeezed.back() != ' ') squeezed += c;
+  INFO(squeezed);
+  const size_t kinds = squeezed.find("\nby kind:\nx1 conv2d 4000 "),
+               worst = squeezed.find("\nthe most time beyond their bound:\n");
+  CHECK(kinds != std::string::npos);
+  CHECK(squeezed.find("\nx18 elementwise 20750 ", kinds) < worst);
+  CHECK(squeezed.find("beyond their bound:\nn7 elementwise 3500 ", kinds) == worst + 15);
+  CHECK(squeezed.find("\nslow conv2d 4000 ", worst) < squeezed.find("\nfast ", worst));
+  CHECK(std::ranges::count(squeezed.substr(worst + 1), '\n') == 1 + 10 + 1);  // and what the bound is
   CHECK(common_name({"conv2d_3", "conv2d_31"}) == "conv2d_*");
   CHECK(common_name({"a.1.x", "a.1.y"}) == "a.1.*");
   CHECK(common_name({"one"}) == "one");
