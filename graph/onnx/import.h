@@ -56,7 +56,7 @@ struct OnnxFold {
 const OnnxFold* find_fold(const std::string& op);
 
 extern const std::span<const OnnxRow> kConstantRows, kElementwiseRows, kShapeRows, kLayerRows, kReduceRows,
-    kResizeRows, kEinsumRows, kIndexRows;
+    kResizeRows, kAttentionRows, kEinsumRows, kIndexRows;
 extern const std::span<const OnnxFold> kFoldedArithmetic, kFoldedShapes;
 
 /// A node while it is imported: its inputs, attributes and results. Whatever is not as it should be is an Error whose
