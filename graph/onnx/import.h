@@ -207,7 +207,7 @@ class OnnxImport {
   std::map<std::string, int64_t> extents_;  // of named open ones
   std::set<std::string> given_names_;       // of inputs and parameters
   std::vector<Problem> problems_;
-  std::map<std::pair<std::string, std::string>, size_t> problem_of_;
+  int64_t num_unlisted_ = 0;  // problems beyond those
 };
 
 }  // namespace solder
