@@ -8,7 +8,7 @@
 namespace solder {
 namespace {
 
-constexpr size_t kMostNames = 3, kMostDepth = 16;
+constexpr size_t kMostNames = 3, kMostProblems = 100, kMostDepth = 16;
 
 }  // namespace
 
@@ -168,11 +168,17 @@ void OnnxImport::add_outputs() {
 
 void OnnxImport::add_problem(const std::string& op, const std::string& reason, ErrorKind kind,
                              const std::string& name) {
-  const auto [found, is_new] = problem_of_.emplace(std::pair(op, reason), problems_.size());
-  if (is_new) problems_.push_back({op, reason, kind, {}, 0});
-  Problem& problem = problems_[found->second];
-  ++problem.count;
-  if (problem.names.size() < kMostNames) problem.names.push_back(quote_name(name));
+  auto found = std::ranges::find_if(
+      problems_, [&](const Problem& each) { return each.op == op && each.reason == reason; });
+  if (found == problems_.end()) {
+    if (problems_.size() == kMostProblems) {
+      ++num_unlisted_;
+      return;
+    }
+    found = problems_.insert(found, {op, reason, kind, {}, 0});
+  }
+  ++found->count;
+  if (found->names.size() < kMostNames) found->names.push_back(quote_name(name));
 }
 
 void OnnxImport::note_reading(const std::string& name) {
@@ -191,6 +197,7 @@ std::string OnnxImport::problem_text() {
     for (size_t i = 0; i < problem.names.size(); ++i) text += (i > 0 ? ", " : "") + problem.names[i];
     text += str(problem.count > std::ssize(problem.names) ? ", ..." : "", "): ", problem.reason);
   }
+  if (num_unlisted_ > 0) text += str("\n  and ", num_unlisted_, " more of other kinds");
   return text;
 }
 

@@ -56,7 +56,7 @@ struct OnnxFold {
 const OnnxFold* find_fold(const std::string& op);
 
 extern const std::span<const OnnxRow> kConstantRows, kElementwiseRows, kShapeRows, kLayerRows, kReduceRows,
-    kResizeRows, kEinsumRows, kIndexRows;
+    kResizeRows, kAttentionRows, kEinsumRows, kIndexRows;
 extern const std::span<const OnnxFold> kFoldedArithmetic, kFoldedShapes;
 
 /// A node while it is imported: its inputs, attributes and results. Whatever is not as it should be is an Error whose
@@ -207,7 +207,7 @@ class OnnxImport {
   std::map<std::string, int64_t> extents_;  // of named open ones
   std::set<std::string> given_names_;       // of inputs and parameters
   std::vector<Problem> problems_;
-  std::map<std::pair<std::string, std::string>, size_t> problem_of_;
+  int64_t num_unlisted_ = 0;  // problems beyond those
 };
 
 }  // namespace solder

@@ -21,7 +21,7 @@ const Row* find_in(std::initializer_list<std::span<const Row>> tables, const std
 
 const OnnxRow* find_row(const std::string& op) {
   return find_in<OnnxRow>({kConstantRows, kElementwiseRows, kShapeRows, kLayerRows, kReduceRows, kResizeRows,
-                           kEinsumRows, kIndexRows},
+                           kAttentionRows, kEinsumRows, kIndexRows},
                           op);
 }
 

@@ -12,8 +12,8 @@ four times onnxruntime's, whichever is larger; of float16 at most 2e-3 or twice 
 that ran is not ok.
 """
 import argparse
-import contextlib
 import logging
+import os
 import pathlib
 import re
 import subprocess
@@ -191,8 +191,7 @@ def export(net, x, exporter, opset, what, path):
     elif what == "batch":
         options["dynamic_shapes"] = ({0: torch.export.Dim("batch", min=1, max=64)},)
         x = torch.cat([x, x])
-    with contextlib.redirect_stdout(None):
-        torch.onnx.export(net, (x,), path, dynamo=exporter == "dynamo", input_names=["x"], verbose=False, **options)
+    torch.onnx.export(net, (x,), path, dynamo=exporter == "dynamo", input_names=["x"], verbose=False, **options)
 
 
 def outputs_of(result):
@@ -249,7 +248,7 @@ def run_solder(solder_run, path, answers, names):
 
 
 def row(name, exporter, opset, what, options):
-    """One line of the table; true unless an answer is wrong."""
+    """Prints one line of the table; true unless an answer is wrong."""
     label = f"{name:32} {exporter:6} {what:5}"
     try:
         path, answers = prepare(name, exporter, opset, what, options.folder)
@@ -290,6 +289,8 @@ def main():
     parser.add_argument("--by", default="script,dynamo", help="exporters")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
+    sys.stdout = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what exporters print, some of it from C++
     logging.disable(logging.WARNING)
     warnings.filterwarnings("ignore")
     onnxruntime.set_default_logger_severity(3)

@@ -35,6 +35,13 @@ TEST_CASE("onnx import: everything unsupported is said at once, by operator, wit
               "NonZero", "Gelu", "com.microsoft", "node_y");
 }
 
+TEST_CASE("onnx import: a file of ever new operators gets a message of bounded length") {
+  File file = one_node(node("Relu", {"x"}, {"y"}));
+  for (int i = 0; i < 250; ++i)
+    file.nodes.push_back(node("Op" + std::to_string(i), {"x"}, {"z" + std::to_string(i)}));
+  CHECK_ERROR(parse(file), unsupported, "Op99\"", "and 150 more of other kinds");
+}
+
 TEST_CASE("onnx import: an attribute that an operator has not is refused, whatever the operator") {
   struct Case {
     const char* op;
