@@ -25,6 +25,7 @@ CXX     ?= g++
 VERSION := $(shell sed -n 's/.*kVersion = "\(.*\)".*/\1/p' runtime/version.h)
 # What `make models` fetches and makes, and the float64 results that networks are compared with.
 MODELS  ?= build/models
+PICTURE ?= examples/pictures/receipt.jpg
 GOLDENS := $(or $(SOLDER_GOLDENS_DIR),tests/data/networks)
 
 # The CUDA toolkit: CUDA_HOME, then PATH, then the usual prefixes.
@@ -91,14 +92,21 @@ LINK_LIB  = $(LINKED) $(if $(filter 1,$(SHARED)),-pthread $(SANITIZE) -Wl$(comma
 TEST_SRC  := $(wildcard tests/unit/*.cpp tests/gpu/test_*.cpp tests/support/*.cpp) $(if $(NVCC),$(wildcard tests/unit/*.cu tests/gpu/test_*.cu))
 TEST_OBJ  := $(patsubst %,$(BUILD)/%.o,$(filter %.cpp,$(TEST_SRC))) $(patsubst %,$(CU_BUILD)/%.o,$(filter %.cu,$(TEST_SRC)))
 TESTS     := $(BUILD)/solder_tests
-EXAMPLES  := $(patsubst examples/%.cpp,$(BUILD)/%,$(wildcard examples/*.cpp))
+EXAMPLES  := $(patsubst examples/%.cpp,$(BUILD)/%,$(filter-out examples/ocr.cpp,$(wildcard examples/*.cpp)))
 CLI       := $(BUILD)/solder-run
 CLI_OBJ   := $(patsubst %,$(BUILD)/%.o,$(wildcard examples/solder_run/*.cpp))
 # The networks of examples, for programs with a main of their own.
 NETWORKS  := $(patsubst %,$(BUILD)/networks/%.o,resnet50 cspdarknet53_mish)
 CLI_PARTS := $(filter-out %/main.cpp.o,$(CLI_OBJ)) $(NETWORKS)
 KATAGO_OBJ := $(patsubst %,$(BUILD)/%.o,$(wildcard examples/katago/*.cpp))
-USER_OBJ  := $(EXAMPLES:$(BUILD)/%=$(BUILD)/examples/%.cpp.o) $(CLI_OBJ) $(KATAGO_OBJ)
+# The backend for Triton Inference Server reads solder-run's text graphs.
+TRITON    := $(BUILD)/libtriton_solder.so
+TRITON_OBJ := $(patsubst %,$(BUILD)/%.o,$(wildcard examples/triton/*.cpp))
+TRITON_PARTS := $(patsubst %,$(BUILD)/%.o,$(wildcard examples/solder_run/text_*.cpp) examples/solder_run/files.cpp)
+OCR_OBJ   := $(patsubst %,$(BUILD)/%.o,examples/ocr.cpp $(wildcard examples/ocr/*.cpp))
+USER_OBJ  := $(EXAMPLES:$(BUILD)/%=$(BUILD)/examples/%.cpp.o) $(CLI_OBJ) $(KATAGO_OBJ) $(OCR_OBJ) $(TRITON_OBJ)
+# What tests need of the examples, by the tests that there are.
+TRITON_TESTED = $(if $(filter %/test_triton.cpp,$(TEST_SRC)),$(TRITON_OBJ))
 NETWORK_PARTS = $(if $(filter %/test_networks.cpp,$(TEST_SRC)),$(NETWORKS) $(KATAGO_OBJ))
 # KataGo's files are gzip. Without zlib's header that example says so when it is run.
 ZLIB      := $(shell $(CXX) -include zlib.h -E -x c++ /dev/null >/dev/null 2>&1 && echo 1 || echo 0)
@@ -119,15 +127,18 @@ else
   say = @$(eval DONE += x)printf '[%3d/%d] %s\n' $(words $(DONE)) $(NUM_STEPS) '$(1)' &&
 endif
 
-.PHONY: all run test models networks bench accuracy pictures headers layers format format-check sanitize faults tsan asan soak fuzz coverage tidy install loc help clean
+.PHONY: all ocr run test models networks triton triton-test bench accuracy pictures headers layers format format-check sanitize faults tsan asan soak fuzz coverage tidy install loc help clean
 .DELETE_ON_ERROR:
 
 all: $(LINKED) $(EXAMPLES) $(CLI)  ## the library, the examples and solder-run (default)
 
+ocr: $(BUILD)/ocr models  ## reads the text of a picture with two ONNX models, which it fetches
+	@for picture in $(PICTURE); do $< $$picture $(MODELS)/onnx/packages/ppocr4_det.onnx $(MODELS)/onnx/packages/ppocr4_rec.onnx || exit 1; done
+
 run: $(LINKED) $(BUILD)/conv_double_mish  ## the headline model, checked; with PyTorch there, on its weights and input
 	@tests/tools/run_headline.sh $(BUILD)/conv_double_mish
 
-test: $(LIB) $(TESTS) $(EXAMPLES) $(CLI) $(if $(NVCC),$(BUILD)/faults $(BUILD)/lost_device)  ## all tests; those that need a GPU are counted as skipped without one
+test: $(LIB) $(TESTS) $(EXAMPLES) $(BUILD)/ocr $(CLI) $(if $(NVCC),$(BUILD)/faults $(BUILD)/lost_device)  ## all tests; those that need a GPU are counted as skipped without one
 	@tests/tools/check_examples.sh $(BUILD)
 	@CXX='$(CXX)' tests/tools/check_install.sh $(BUILD)
 	@if command -v python3 >/dev/null; then tests/tools/check_solder_run.py $(CLI); else echo 'solder-run: not checked, there is no python3'; fi
@@ -140,6 +151,12 @@ models:  ## fetches the trained networks that tests run (0.3 GB) and draws the w
 
 networks: $(TESTS) models  ## whole networks against float64, every golden at every batch (minutes on a CPU)
 	@SOLDER_NETWORKS=all $(TESTS) -tc='networks:*,*gpu* networks:*'
+
+triton: $(TRITON)  ## libtriton_solder.so, a backend for Triton Inference Server (examples/triton/README.md)
+
+REQUESTS ?= 10000
+triton-test: $(TRITON) $(BUILD)/libtriton_identity.so $(CLI)  ## the backend in a real server on the CPU, from PyPI (55 MB); REQUESTS=10000 under load
+	@python3 tests/triton/check_triton.py $(BUILD) $(REQUESTS)
 
 bench: $(BENCHES)  ## timings, on a GPU each as a ratio to a floor or a peer in the same run; BENCH_ARGS: bench_conv's options
 	@for bench in $(filter-out %/bench_conv,$(BENCHES)); do $$bench || exit 1; done
@@ -236,11 +253,25 @@ $(BUILD)/examples/katago/gzip.cpp.o: $(BUILD)/zlib_$(ZLIB)
 $(BUILD)/zlib_$(ZLIB):
 	@rm -f $(BUILD)/zlib_*
 	@touch $@
+# Pictures are read by stb, a package of headers.
+$(BUILD)/stb.ok:
+	@mkdir -p $(BUILD)
+	@tests/tools/need_package.sh libstb-dev 'echo "#include <stb/stb_image_resize.h>" | $(CXX) -E -x c++ -'
+	@touch $@
+$(OCR_OBJ): | $(BUILD)/stb.ok
+$(BUILD)/ocr: $(OCR_OBJ) $(LIB)
+	$(call say,LINK $@) $(CXX) $^ $(LDLIBS) -o $@
+
 $(NETWORKS): $(BUILD)/networks/%.o: $(BUILD)/examples/%.cpp.o
 	@mkdir -p $(@D)
 	@objcopy --localize-symbol=main $< $@
 $(CLI): $(CLI_OBJ) $(NETWORKS) $(LINKED)
 	$(call say,LINK $@) $(CXX) $(filter %.o,$^) $(LINK_LIB) -o $@
+# Nothing of solder is seen by the server, which may have other backends.
+$(TRITON): $(TRITON_OBJ) $(TRITON_PARTS) $(LIB) examples/triton/exports.map
+	$(call say,LINK $@) $(CXX) -shared -Wl$(comma)--version-script=examples/triton/exports.map $(filter-out %.map,$^) $(LDLIBS) -o $@
+$(BUILD)/libtriton_identity.so: $(BUILD)/tests/triton/identity_backend.cpp.o
+	$(call say,LINK $@) $(CXX) -shared $^ -o $@
 
 BENCH_OBJ := $(if $(NVCC),$(patsubst %,$(BUILD)/%.o,$(wildcard tests/bench/*.cu)))
 $(BENCHES): CPPFLAGS += -DSOLDER_TEST_DATA='"$(CURDIR)/tests/data"'
@@ -264,10 +295,10 @@ $(BUILD)/lost_device: $(BUILD)/tests/gpu/lost_device.cu.o $(LIB)
 	$(call say,LINK $@) $(CXX) $^ $(LDLIBS) -o $@
 
 # solder-run's parts and the examples' networks are tested beside the library; those tests see the installed layout.
-CLI_TEST_OBJ := $(patsubst %,$(BUILD)/tests/unit/test_%.cpp.o,solder_run text_graph networks katago) $(BUILD)/tests/support/networks.cpp.o
+CLI_TEST_OBJ := $(patsubst %,$(BUILD)/tests/unit/test_%.cpp.o,solder_run text_graph networks katago triton) $(BUILD)/tests/support/networks.cpp.o
 $(CLI_TEST_OBJ): CPPFLAGS += -I$(BUILD)/include
 $(CLI_TEST_OBJ): $(PUBLIC)
-$(TESTS): $(TEST_OBJ) $(CLI_PARTS) $(NETWORK_PARTS) $(LIB)
+$(TESTS): $(TEST_OBJ) $(CLI_PARTS) $(NETWORK_PARTS) $(TRITON_TESTED) $(LIB)
 	$(call say,LINK $@) $(CXX) $^ $(LDLIBS) $(LINK_ZLIB) -o $@
 
 # doctest is the one package the tests need.

@@ -18,7 +18,7 @@ Graph run_passes(const Graph& graph, const CompileOptions& options, Constants* c
   result = lower_batch_norm(result, fuses, constants);
   result = widen(result);
   if (fuses) result = fold_constants(result, options, constants);  // casts of weights
-  return result;
+  return round_weights(result, options.math, constants);
 }
 
 }  // namespace

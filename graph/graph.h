@@ -206,6 +206,13 @@ class Graph {
   /// Error(invalid_argument) unless low <= high.
   Value clip(Value x, float low, float high) { return unary(Op::clip, x, low, high); }
 
+  Value floor(Value x) { return unary(Op::floor, x); }
+  Value ceil(Value x) { return unary(Op::ceil, x); }
+  Value round(Value x) { return unary(Op::round, x); }
+  Value sign(Value x) { return unary(Op::sign, x); }
+  Value sin(Value x) { return unary(Op::sin, x); }
+  Value cos(Value x) { return unary(Op::cos, x); }
+
   /// Elementwise arithmetic of two tensors of one dtype with numpy broadcasting, or of a tensor and a number.
   Value add(Value a, Value b) { return binary(Op::add, a, b); }
   Value sub(Value a, Value b) { return binary(Op::sub, a, b); }

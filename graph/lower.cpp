@@ -222,8 +222,10 @@ Region contract_mish(const Region& region) {
   return result;
 }
 
-bool fits_program(const Region& region, bool from_result, std::span<const TensorType> outputs) {
-  return Lowering(region, from_result, outputs).run().has_value();
+bool fits_program(const Region& region, bool from_result, std::span<const TensorType> outputs,
+                  size_t spare_steps) {
+  const std::optional<Program> program = Lowering(region, from_result, outputs).run();
+  return program && static_cast<size_t>(program->num_steps) + spare_steps <= kMaxSteps;
 }
 
 Program lower(const Region& region, bool from_result, std::span<const TensorType> outputs) {

@@ -19,8 +19,9 @@ Region merge(const Region& producer, const Region& consumer, const std::vector<i
 /// Rewrites mish(mish(x)) whose inner value has no other use to double_mish(x).
 Region contract_mish(const Region& region);
 
-/// Whether lower() would succeed.
-bool fits_program(const Region& region, bool from_result, std::span<const TensorType> outputs);
+/// Whether lower() would succeed, and leave room for so many steps more.
+bool fits_program(const Region& region, bool from_result, std::span<const TensorType> outputs,
+                  size_t spare_steps = 0);
 
 /// The region as an accumulator program that stores these outputs (none given: all in float32). What is
 /// stored in 16 bits is rounded from then on: what reads the value later reads what was stored. With

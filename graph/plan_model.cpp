@@ -70,7 +70,9 @@ ConvWeights weights_of(ModelCore& core, const std::string& name, const Constants
 
 PlanRequest request_of(const ModelData& model, int index, const Constants* constants) {
   const Node& node = model.graph.nodes()[static_cast<size_t>(index)];
-  PlanRequest request{.node = node, .math = model.options().math, .conv = model.options().conv};
+  PlanRequest request{.node = node, .conv = model.options().conv};
+  if (!is_16_bit(model.options().math))
+    request.math = model.options().math;  // those have rounded what they round
   const size_t num_own = node.num_own_inputs();
   for (size_t i = 0; i < node.inputs.size(); ++i) {
     const Value input = node.inputs[i];
@@ -221,7 +223,8 @@ std::shared_ptr<const ModelData> plan_model(std::shared_ptr<ModelCore> core, con
   auto model = std::make_shared<ModelData>();
   model->core = core;
   model->graph = add_copies(graph);
-  if (core->options.fuse) model->graph = fuse(model->graph);
+  if (core->options.fuse) model->graph = fuse(model->graph, core->options.math);
+  model->graph = round_values(model->graph, core->options.math);
   verify(model->graph);
   model->views = placed_value_views(model->graph);
   plan_nodes(constants, *model);

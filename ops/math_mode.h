@@ -1,10 +1,15 @@
 #pragma once
 
+#include <array>
+#include <optional>
+#include <string_view>
+
+#include "runtime/dtype.h"
 #include "runtime/visibility.h"
 
 namespace SOLDER_PUBLIC solder {
 
-/// How float32 convolutions and matrix products may compute. Before bias and epilogue every result is within
+/// How float32 graphs may compute. Before bias and epilogue every element of a convolution or matrix product is within
 /// a bound of the exact one (T terms; A = max|x| over the image, 0 for a matrix product):
 ///
 ///   fp32   T 2^-24 sum|x w| + 2^-32 A sum|w|              the default
@@ -14,9 +19,45 @@ namespace SOLDER_PUBLIC solder {
 /// The terms in A are there because fused kernels scale an image as a whole: they count in windows whose
 /// values all lie far below its largest, by 2^8 T (fp32) or 2^14 (tf32).
 /// NOTE: cuBLAS (matrix products, im2col) takes subnormal operands for zero with tf32.
-enum class Math { fp32, tf32 };
+///
+///   fp16, bf16   every value between nodes, and what convolutions and matrix products multiply, is rounded to float16
+///                or bfloat16; sums and elementwise arithmetic are float32, with one rounding a node
+///
+/// What a node stores is then within u |y| + T 2^-24 sum|x w| of y computed exactly from its stored inputs and rounded
+/// weights, u = 2^-11 (fp16) or 2^-8 (bf16), plus its elementwise functions' bounds. Which values lie between nodes
+/// depends on the graph and CompileOptions::fuse alone. Sums, means and extremes over axes stay float32, and so does
+/// what is computed from such statistics and from parameters alone, until it meets another value. In fp16 weights are
+/// scaled by a power of two for each output channel, so that none overflows and none vanishes; values beyond 65504
+/// become infinite, as in PyTorch. Graph inputs and outputs stay float32, and unrounded where no convolution or matrix
+/// product reads them.
+/// NOTE: for now such values take four bytes each: no less memory than tf32, nor less time.
+enum class Math { fp32, tf32, fp16, bf16 };
 
-/// "fp32", "tf32".
-inline const char* to_string(Math math) { return math == Math::fp32 ? "fp32" : "tf32"; }
+inline constexpr std::array kMathModes = {Math::fp32, Math::tf32, Math::fp16, Math::bf16};
+inline constexpr const char* kMathNames = "fp32, tf32, fp16 or bf16";
+
+/// "fp32", "tf32", "fp16", "bf16".
+constexpr const char* to_string(Math math) {
+  switch (math) {
+    case Math::fp32: return "fp32";
+    case Math::tf32: return "tf32";
+    case Math::fp16: return "fp16";
+    case Math::bf16: return "bf16";
+  }
+  return "?";
+}
+
+/// The mode called `name`; nothing if none is.
+constexpr std::optional<Math> math_named(std::string_view name) {
+  for (const Math math : kMathModes)
+    if (name == to_string(math)) return math;
+  return {};
+}
+
+/// The type of values between nodes, and whether it has 16 bits.
+constexpr DType dtype_of(Math math) {
+  return math == Math::fp16 ? DType::float16 : math == Math::bf16 ? DType::bfloat16 : DType::float32;
+}
+constexpr bool is_16_bit(Math math) { return dtype_of(math) != DType::float32; }
 
 }  // namespace solder

@@ -12,7 +12,7 @@ namespace networks {
 
 constexpr const char* kOptions = R"(
   --device D   cpu, cuda, cuda:N or best (default)
-  --math M     fp32 (default) or tf32
+  --math M     fp32 (default), tf32, fp16 or bf16
   --dtype T    float32 (default), float16 or bfloat16: of weights and of all values
 )";
 
@@ -39,8 +39,10 @@ inline CommandLine parse(int argc, char** argv, const char* usage, size_t min, s
     const std::string value = i + 1 < argc ? argv[++i] : "";
     if (word == "--device") {
       device = value;
-    } else if (word == "--math" && (value == "fp32" || value == "tf32")) {
-      line.compile.math = value == "tf32" ? solder::Math::tf32 : solder::Math::fp32;
+    } else if (word == "--math") {
+      const auto math = solder::math_named(value);
+      if (!math) fail(std::string("--math takes ") + solder::kMathNames);
+      line.compile.math = *math;
     } else if (word == "--dtype") {
       const solder::DType all[] = {solder::DType::float32, solder::DType::float16, solder::DType::bfloat16};
       const auto* const found =

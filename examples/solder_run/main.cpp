@@ -21,11 +21,8 @@ using solder::TensorMap;
 
 bool is_onnx(const std::string& name) { return name.ends_with(".onnx"); }
 
-// The text of the graph called `name` on the command line.
+// The text of the graph called `name` on the command line, which is a built-in or a file.
 std::string graph_text(const std::string& name) {
-  if (const BuiltInNetwork* network = find_network(name))
-    throw UsageError{str(name, " is no text; ", network->source, " builds it")};
-  if (is_onnx(name)) throw UsageError{name + " is no text; --describe prints what becomes of it"};
   for (size_t i = 0; i < kNumBuiltIns; ++i)
     if (name == kBuiltIns[i].name) return kBuiltIns[i].text;
   return read_text(
@@ -36,20 +33,59 @@ std::string graph_text(const std::string& name) {
 struct Loaded {
   Graph graph;
   std::optional<TensorMap> weights;
+  std::vector<std::string> notes;
 };
 
+// With the names of options for those of the library's.
+Loaded import(const std::string& name, const Options& options) try {
+  solder::OnnxNet net = solder::import_onnx(name, onnx_options(options));
+  Loaded loaded{std::move(net.graph), std::move(net.weights), {}};
+  for (const auto& [output, known] : net.integers)
+    loaded.notes.push_back(str(output, ": integers ", to_string(known.shape), ", known without a run"));
+  return loaded;
+} catch (const solder::Error& error) {
+  std::string message = message_of(error);
+  for (const auto& [theirs, ours] :
+       {std::pair("shapes: ", "--shape: "), {"values: ", "--value: "}, {"integers: ", "--value: "}})
+    if (message.starts_with(theirs)) message.replace(0, std::string_view(theirs).size(), ours);
+  solder::fail(error.kind(), message);
+}
+
 Loaded graph_called(const std::string& name, const Options& options) {
-  if (is_onnx(name)) {
-    solder::OnnxNet net =
-        solder::import_onnx(name, {.shapes = options.shapes, .override_fixed = options.override_fixed});
-    for (const auto& [output, known] : net.integers)
-      std::cout << str(output, ": integers ", to_string(known.shape), ", known without a run\n");
-    return {std::move(net.graph), std::move(net.weights)};
-  }
+  if (is_onnx(name)) return import(name, options);
   const BuiltInNetwork* network = find_network(name);
   return {network != nullptr ? build(*network, options.shapes)
                              : parse_graph(graph_text(name), name, options.shapes),
+          {},
           {}};
+}
+
+TensorMap weights_of(Loaded& loaded, const Options& options, const Progress& progress) {
+  return loaded.weights && options.weights.empty() ? std::move(*loaded.weights)
+                                                   : weights_of(loaded.graph, options, progress);
+}
+
+void save_weights(const std::string& file, const TensorMap& weights, const GraphText& text) {
+  TensorMap renamed;
+  for (const auto& [theirs, ours] : text.parameters) renamed[ours] = weights.at(theirs);
+  solder::save_safetensors(file, renamed);
+}
+
+// What a person wrote as it was written, and other graphs as text.
+int show(const Options& options) {
+  Progress progress;
+  const bool is_text = !is_onnx(options.graph) && find_network(options.graph) == nullptr;
+  if (is_text && options.saved_weights.empty()) {
+    std::cout << graph_text(options.graph);
+    return 0;
+  }
+  Loaded loaded = graph_called(options.graph, options);
+  const GraphText text = text_of_graph(loaded.graph);
+  for (const std::string& note : loaded.notes) std::cout << "# " << note << "\n";
+  std::cout << (is_text ? graph_text(options.graph) : text.text);
+  if (!options.saved_weights.empty())
+    save_weights(options.saved_weights, weights_of(loaded, options, progress), text);
+  return 0;
 }
 
 void list_built_ins() {
@@ -94,8 +130,13 @@ void time_runs(solder::Session& session, int iters, Progress& progress) {
 
 int run(const Options& options) {
   Progress progress;
+  // What a file holds is said even where it cannot run.
+  if (options.describe && is_onnx(options.graph))
+    std::cout << solder::describe_onnx(options.graph) << std::flush;
   Loaded loaded = graph_called(options.graph, options);
+  for (const std::string& note : loaded.notes) std::cout << note << "\n";
   const Graph& graph = loaded.graph;
+  if (options.describe) std::cout << "as written:\n" << dump(graph) << std::flush;
   std::vector<std::string> output_names;
   for (const auto& [name, value] : graph.outputs()) output_names.push_back(name);
   const auto output_files = named(options.outputs, "--output", output_names);
@@ -105,15 +146,18 @@ int run(const Options& options) {
   compile_options.device = *device;
 
   progress.begin("weights");
-  const bool has_weights = loaded.weights && options.weights.empty();
-  const TensorMap weights = has_weights ? std::move(*loaded.weights) : weights_of(graph, options, progress);
+  const TensorMap weights = weights_of(loaded, options, progress);
+  if (!options.saved_weights.empty()) {
+    save_weights(options.saved_weights, weights, text_of_graph(graph));
+    progress.say("wrote " + options.saved_weights);
+  }
   progress.begin("inputs");
   const TensorMap inputs = options.no_run ? TensorMap() : inputs_of(graph, options, progress);
   progress.begin("compile");
   compile_options.progress = [&](int done, int of) { progress.step(done, of); };
   const solder::Model model = solder::compile(graph, weights, compile_options);
   progress.end();
-  if (options.describe) std::cout << "as written:\n" << dump(graph) << "as run: " << model.describe();
+  if (options.describe) std::cout << "as run: " << model.describe();
   draw(graph, model, options);
   if (options.no_run) return 0;
 
@@ -160,7 +204,7 @@ int act(const Options& options) {
     case Options::Action::help_graph: std::cout << grammar(); return 0;
     case Options::Action::version: std::cout << "solder " << solder::version() << "\n"; return 0;
     case Options::Action::list: list_built_ins(); return 0;
-    case Options::Action::show: std::cout << graph_text(options.graph); return 0;
+    case Options::Action::show: return show(options);
     case Options::Action::run: return run(options);
   }
   return 2;

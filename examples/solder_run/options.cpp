@@ -17,10 +17,11 @@ Without files the inputs and weights are random.
   --output NAME=F.npy       writes an output; just F.npy where there is one
   --shape NAME=1,3,224,224  gives an input another shape than the graph says
   --override-fixed          even where an ONNX file fixes it
+  --value NAME=1,-1 | F.npy makes an input of an ONNX file a constant: axes, sizes
   --seed N                  of the random numbers (1)
 
   --device D                cpu, cuda, cuda:N or best: a GPU where there is one (best)
-  --math M                  fp32 or tf32, how convolutions and products may compute (fp32)
+  --math M                  fp32, tf32, fp16 or bf16: how the graph may compute (fp32)
   --workspace BYTES         scratch memory a session may take, as 64M or 1G too (256M)
   --no-fuse                 runs every node by itself
 
@@ -36,6 +37,7 @@ Without files the inputs and weights are random.
 
   --list                    the built-in graphs
   --show                    prints GRAPH as text
+  --save-weights F.safetensors   writes the weights, under the names that --show prints
   --help, --help-graph      this text; the text format of graphs
   --version                 of the library, and what it was built with
 
@@ -117,6 +119,7 @@ void check(const Options& options) {
     if (!file.empty() && !written.insert(file).second) throw UsageError{file + " would be written twice"};
   };
   write(options.memory_picture);
+  write(options.saved_weights);
   for (const auto& [name, file] : options.outputs) write(file);
 }
 
@@ -132,13 +135,22 @@ Options parse_options(int argc, const char* const* argv) {
       {"--weights", [&](auto& o, Value v) { options.weights.push_back(with_end(o, v, {".safetensors"})); }},
       {"--strip-prefix", [&](auto&, Value v) { options.strip_prefix = v; }},
       {"--shape", [&](auto& o, Value v) { add_shape(o, v, &options.shapes); }},
+      {"--value",
+       [&](auto& o, Value v) {
+         const size_t equals = v.find('=');
+         if (equals == std::string::npos) throw UsageError{o + " takes NAME=NUMBERS or NAME=FILE.npy"};
+         if (!options.values.emplace(v.substr(0, equals), v.substr(equals + 1)).second)
+           throw UsageError{o + " names " + in_quotes(v.substr(0, equals)) + " twice"};
+       }},
+      {"--save-weights", [&](auto& o, Value v) { options.saved_weights = with_end(o, v, {".safetensors"}); }},
       {"--seed",
        [&](auto& o, Value v) { options.seed = static_cast<uint64_t>(parse_count(o, v, 0, INT64_MAX)); }},
       {"--device", [&](auto&, Value v) { options.device = v; }},
       {"--math",
        [&](auto& o, Value v) {
-         if (v != "fp32" && v != "tf32") throw UsageError{o + " takes fp32 or tf32"};
-         options.compile.math = v == "tf32" ? solder::Math::tf32 : solder::Math::fp32;
+         const auto math = solder::math_named(v);
+         if (!math) throw UsageError{o + " takes " + solder::kMathNames};
+         options.compile.math = *math;
        }},
       {"--workspace", [&](auto& o, Value v) { options.compile.workspace_bytes = parse_bytes(o, v); }},
       {"--iters", [&](auto& o, Value v) { options.iters = static_cast<int>(parse_count(o, v, 1, 1000000)); }},
@@ -166,7 +178,7 @@ Options parse_options(int argc, const char* const* argv) {
   std::vector<std::string> names;
   for (const auto& [name, act] : with_value) names.push_back(name);
   for (const auto& [name, act] : without_value) names.push_back(name);
-  const std::set<std::string> repeatable{"--input", "--output", "--weights", "--shape"};
+  const std::set<std::string> repeatable{"--input", "--output", "--weights", "--shape", "--value"};
   std::set<std::string> seen;
   for (int i = 1; i < argc; ++i) {
     const std::string word = argv[i];

@@ -18,6 +18,7 @@ struct Options {
   std::string graph;
   ShapeOverrides shapes;
   std::map<std::string, std::string> inputs, outputs;  ///< name (empty: the only one) -> .npy file
+  std::map<std::string, std::string> values;           ///< of an ONNX file's inputs: a .npy file or numbers
   std::vector<std::string> weights;                    ///< .safetensors files; none: random
   std::string strip_prefix;                            ///< of the names in `weights`
   uint64_t seed = 1;
@@ -26,7 +27,7 @@ struct Options {
   std::optional<int> iters;
   bool override_fixed = false;  ///< --shape may contradict what an ONNX file fixes
   bool profile = false, describe = false, no_run = false;
-  std::string trace, graph_picture, memory_picture;
+  std::string trace, graph_picture, memory_picture, saved_weights;
 
   enum class Action { run, help, help_graph, version, list, show } action = Action::run;
 };

@@ -16,9 +16,9 @@ constexpr size_t kMostLength = 64, kLeastSaved = 3;
 // and "layer1.2.conv2". Empty where they do not, or differ in their first part.
 std::string block_of(const std::string& name, const std::string& next) {
   const auto differ = std::ranges::mismatch(name, next).in1;
-  const size_t dot = name.rfind('.', static_cast<size_t>(differ - name.begin()));
+  const size_t dot = name.find_last_of("./", static_cast<size_t>(differ - name.begin()));
   if (differ == name.end() || dot == std::string::npos) return {};
-  return name.substr(0, name.find('.', dot + 1));
+  return name.substr(0, name.find_first_of("./", dot + 1));
 }
 
 class Finder {

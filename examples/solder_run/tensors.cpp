@@ -140,4 +140,26 @@ TensorMap weights_of(const Graph& graph, const Options& options, const Progress&
   return weights;
 }
 
+solder::OnnxOptions onnx_options(const Options& options) {
+  solder::OnnxOptions onnx{.shapes = options.shapes, .override_fixed = options.override_fixed};
+  for (const auto& [name, text] : options.values) {
+    std::vector<int64_t> whole;
+    std::vector<float> numbers;
+    if (text.ends_with(".npy")) {
+      onnx.values[name] = solder::load_npy(text);
+    } else if (parse_numbers(text, &whole)) {
+      onnx.integers[name] = {{std::ssize(whole)}, whole};
+    } else {
+      for (const std::string_view word : split(text, ",")) {
+        numbers.push_back(0);
+        if (!parse_number(word, &numbers.back()))
+          throw UsageError{
+              str("--value ", name, " takes numbers with commas or a .npy file, not ", in_quotes(text))};
+      }
+      onnx.values[name] = Tensor::from({std::ssize(numbers)}, numbers);
+    }
+  }
+  return onnx;
+}
+
 }  // namespace solder_run

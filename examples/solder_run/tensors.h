@@ -25,4 +25,7 @@ solder::TensorMap inputs_of(const solder::Graph& graph, const Options& options, 
 /// Error(invalid_argument) for a tensor that two files hold; what none holds, compile() says.
 solder::TensorMap weights_of(const solder::Graph& graph, const Options& options, const Progress& progress);
 
+/// What import_onnx() is told.
+solder::OnnxOptions onnx_options(const Options& options);
+
 }  // namespace solder_run

@@ -123,7 +123,13 @@ Value pad(CallSite& s) {
                                                       {{"constant", solder::PadMode::constant},
                                                        {"reflect", solder::PadMode::reflect},
                                                        {"edge", solder::PadMode::edge}});
-  return s.graph.pad(s.x[0], before, after, mode, s.call.take_float("value", 0.0f));
+  const float value = s.call.take_float("value", 0.0f);
+  const std::vector<int64_t> interior = s.call.take_list("interior", std::vector<int64_t>{});
+  if (interior.empty()) return s.graph.pad(s.x[0], before, after, mode, value);
+  return s.graph.add_node({.kind = solder::NodeKind::pad,
+                           .name = std::string(s.call.name()),
+                           .inputs = {s.x[0]},
+                           .attributes = solder::PadAttributes{before, after, interior, mode, value}});
 }
 
 Value lrn(CallSite& s) {

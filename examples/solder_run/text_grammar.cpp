@@ -8,7 +8,7 @@ constexpr const char* kGrammar = R"(A graph as text: one node a line, `#` starts
   input NAME SHAPE [DTYPE]          a tensor given with --input
   parameter NAME SHAPE [DTYPE]      a tensor of the --weights file, found there by NAME
   NAME = OP ARGUMENT... [KEY=VALUE...]
-  output NAME                       makes NAME a result
+  output NAME [TENSOR]              makes NAME a result, or TENSOR under that name
 
 NAME: what checkpoints call their tensors: anything visible but `#`, `=` and `,`. Each is given once, before it is
 used. An argument is the tensor of that name where there is one, otherwise a number: with a parameter called `2`,
@@ -32,7 +32,8 @@ OP, with its arguments; keys with a value here have it when they are not given:
   resize X size=H,W    or scale=2 (one number or h,w); mode=nearest or bilinear, rounding=floor, ceil,
                        round_prefer_floor or round_prefer_ceil, coordinates=half_pixel, half_pixel_symmetric,
                        pytorch_half_pixel, align_corners or asymmetric
-  pad X before=0,1 after=0,1   mode=constant, reflect or edge; value=0
+  pad X before=0,1 after=0,1   mode=constant, reflect or edge; value=0; interior=0,2: so many fillers between
+                       neighbours of an axis
   depth_to_space X block=B   crd=0     space_to_depth X block=B
   batch_norm X WEIGHT BIAS MEAN VARIANCE   layer_norm X WEIGHT BIAS num_axes=1
   group_norm X WEIGHT BIAS groups=G: eps=1e-5     lrn X size=S   alpha=1e-4 beta=0.75 bias=1

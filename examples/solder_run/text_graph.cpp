@@ -41,8 +41,8 @@ class Parser {
     const std::vector<std::string_view> words = split(compacted, " ");
     if (words.empty()) return;
     if (words[0] == "input" || words[0] == "parameter") return declare(words);
-    if (words[0] == "output" && words.size() == 2)
-      return graph_.output(std::string(words[1]), find(words[1]));
+    if (words[0] == "output" && (words.size() == 2 || words.size() == 3))
+      return graph_.output(std::string(words[1]), find(words.back()));
     const size_t equals = words[0].find('=');
     if (equals == std::string_view::npos || equals + 1 == words[0].size())
       syntax_error("expected `input NAME SHAPE`, `parameter NAME SHAPE`, `NAME = OP ...` or `output NAME`");

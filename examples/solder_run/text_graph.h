@@ -23,4 +23,12 @@ using ShapeOverrides = std::map<std::string, solder::Shape>;
 /// skipped. Texts over 1 MiB, 10,000 lines of nodes or names over 200 bytes are refused.
 solder::Graph parse_graph(std::string_view text, const std::string& file, const ShapeOverrides& shapes = {});
 
+/// A graph before any pass as text, a node a line: parse_graph() makes the same nodes of it, which compute the same
+/// bits. Names that a text cannot have, or that several nodes have, are changed in it.
+struct GraphText {
+  std::string text;
+  std::map<std::string, std::string> parameters;  ///< the graph's names -> the text's
+};
+GraphText text_of_graph(const solder::Graph& graph);
+
 }  // namespace solder_run

@@ -101,6 +101,7 @@ constexpr NodeDef kConcatNode{
     .stores = Strides::any,
     .infer = infer,
     .attributes = [](const Node& node) -> std::string { return str(" axis=", axis_of(node)); },
+    .selects = [](const Node&) { return true; },
     .rebatch =
         [](Node* node, BatchChange* change) {
           const int rank = static_cast<int>(change->before[0].shape.size());

@@ -129,6 +129,8 @@ constexpr NodeDef kConv2dNode{
     .stores = Strides::images,
     .infer = infer,
     .attributes = attributes,
+    .is_narrow = [](Attributes& a) -> bool& { return std::get<Conv2dAttributes>(a).is_narrow; },
+    .channel_axis = [](const Node&, size_t) -> size_t { return 0; },
     .plan = [](const PlanRequest& request) -> std::unique_ptr<NodeRun> {
       return std::make_unique<Conv2dRun>(request);
     },

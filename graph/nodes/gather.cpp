@@ -71,6 +71,7 @@ constexpr NodeDef kGatherNode{.kind = NodeKind::gather,
                               .stores = Strides::any,
                               .infer = infer,
                               .attributes = attributes,
+                              .selects = [](const Node&) { return true; },
                               .rebatch = rebatch,
                               .plan = plan};
 

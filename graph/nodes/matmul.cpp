@@ -99,6 +99,8 @@ constexpr NodeDef kMatmulNode{
     .takes_epilogue = true,
     .infer = infer,
     .attributes = [](const Node& node) -> std::string { return transposes_b(node) ? " transpose_b=1" : ""; },
+    .is_narrow = [](Attributes& a) -> bool& { return std::get<MatmulAttributes>(a).is_narrow; },
+    .channel_axis = [](const Node& node, size_t rank) { return transposes_b(node) ? 0 : rank - 1; },
     .rebatch =
         [](Node* node, BatchChange* change) {
           const size_t rank = change->before[0].shape.size();

@@ -127,6 +127,13 @@ struct NodeDef {
   /// say it, then of a dense copy. Null: it computes.
   bool (*view)(const Node& node, const TensorView& input, TensorView* result,
                int64_t* offset_elems) = nullptr;
+  /// Of kinds that sum products of their two inputs: where they say that both hold 16-bit values. Null: other kinds.
+  bool& (*is_narrow)(Attributes& attributes) = nullptr;
+  /// Of the same: the axis of the second input, of this rank, that counts output channels.
+  size_t (*channel_axis)(const Node& node, size_t rank) = nullptr;
+  bool reduces = false;  ///< the result is statistics of its input, for which 16 bits would be too few
+  /// Whether every element of its result is, bit for bit, one of its inputs', 0 or infinite; null: not so. Views are.
+  bool (*selects)(const Node& node) = nullptr;
   /// What it says of shapes beside its inputs', for another batch size; throws where it can be of one alone. Null:
   /// that is nothing, or infer() says it all.
   void (*rebatch)(Node* node, BatchChange* change) = nullptr;

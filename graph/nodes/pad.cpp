@@ -1,4 +1,5 @@
 #include <bit>
+#include <cmath>
 
 #include "graph/nodes/node_def.h"
 #include "ops/pad/pad.h"
@@ -82,6 +83,11 @@ std::unique_ptr<NodeRun> plan(const PlanRequest& request) {
   return bound_by(request.device != nullptr ? "one kernel" : "loops, CPU", bind);
 }
 
+bool selects(const Node& node) {
+  const PadAttributes& pad = attributes_of(node);
+  return pad.mode != PadMode::constant || pad.value == 0 || std::isinf(pad.value);
+}
+
 }  // namespace
 
 extern const NodeDef kPadNode;
@@ -93,6 +99,7 @@ constexpr NodeDef kPadNode{.kind = NodeKind::pad,
                            .stores = Strides::any,
                            .infer = infer,
                            .attributes = attributes,
+                           .selects = selects,
                            .plan = plan};
 
 Value Graph::pad(Value x, std::vector<int64_t> before, std::vector<int64_t> after, PadMode mode,

@@ -72,15 +72,17 @@ std::unique_ptr<NodeRun> plan(const PlanRequest& request) {
 }  // namespace
 
 extern const NodeDef kPool2dNode;
-constexpr NodeDef kPool2dNode{.kind = NodeKind::pool2d,
-                              .name = "pool2d",
-                              .num_inputs = 1,
-                              .attributes_index = index_of<Pool2dAttributes>(),
-                              .takes = Strides::any,
-                              .stores = Strides::any,
-                              .infer = infer,
-                              .attributes = attributes,
-                              .plan = plan};
+constexpr NodeDef kPool2dNode{
+    .kind = NodeKind::pool2d,
+    .name = "pool2d",
+    .num_inputs = 1,
+    .attributes_index = index_of<Pool2dAttributes>(),
+    .takes = Strides::any,
+    .stores = Strides::any,
+    .infer = infer,
+    .attributes = attributes,
+    .selects = [](const Node& node) { return is_extreme(attributes_of(node).reduction); },
+    .plan = plan};
 
 Value Graph::pool2d(Value x, const Pool2dOptions& options, Reduction reduction, const char* op) {
   checked_type(x, op);

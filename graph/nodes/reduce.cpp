@@ -75,22 +75,24 @@ class ReduceRun final : public NodeRun {
 }  // namespace
 
 extern const NodeDef kReduceNode;
-constexpr NodeDef kReduceNode{.kind = NodeKind::reduce,
-                              .name = "reduce",
-                              .num_inputs = 1,
-                              .attributes_index = index_of<ReduceAttributes>(),
-                              .takes = Strides::any,
-                              .stores = Strides::any,
-                              .infer = infer,
-                              .attributes = attributes,
-                              .rebatch =
-                                  [](Node* node, BatchChange* change) {
-                                    for (const int axis : std::get<ReduceAttributes>(node->attributes).axes)
-                                      require_own_axis(*node, axis, *change);
-                                  },
-                              .plan = [](const PlanRequest& request) -> std::unique_ptr<NodeRun> {
-                                return std::make_unique<ReduceRun>(request);
-                              }};
+constexpr NodeDef kReduceNode{
+    .kind = NodeKind::reduce,
+    .name = "reduce",
+    .num_inputs = 1,
+    .attributes_index = index_of<ReduceAttributes>(),
+    .takes = Strides::any,
+    .stores = Strides::any,
+    .infer = infer,
+    .attributes = attributes,
+    .reduces = true,
+    .selects = [](const Node& node) { return is_extreme(attributes_of(node).reduction); },
+    .rebatch =
+        [](Node* node, BatchChange* change) {
+          for (const int axis : attributes_of(*node).axes) require_own_axis(*node, axis, *change);
+        },
+    .plan = [](const PlanRequest& request) -> std::unique_ptr<NodeRun> {
+      return std::make_unique<ReduceRun>(request);
+    }};
 
 Value Graph::reduce(Value x, const std::vector<int>& axes, bool keep_dims, Reduction reduction,
                     const char* op) {

@@ -185,17 +185,19 @@ int64_t resized(int64_t extent, int64_t size, double* scale, const std::string& 
 }  // namespace
 
 extern const NodeDef kResizeNode;
-constexpr NodeDef kResizeNode{.kind = NodeKind::resize,
-                              .name = "resize",
-                              .num_inputs = 1,
-                              .attributes_index = index_of<ResizeAttributes>(),
-                              .takes = Strides::any,
-                              .stores = Strides::any,
-                              .infer = infer,
-                              .attributes = attributes,
-                              .plan = [](const PlanRequest& request) -> std::unique_ptr<NodeRun> {
-                                return std::make_unique<ResizeRun>(request);
-                              }};
+constexpr NodeDef kResizeNode{
+    .kind = NodeKind::resize,
+    .name = "resize",
+    .num_inputs = 1,
+    .attributes_index = index_of<ResizeAttributes>(),
+    .takes = Strides::any,
+    .stores = Strides::any,
+    .infer = infer,
+    .attributes = attributes,
+    .selects = [](const Node& node) { return attributes_of(node).mode == ResizeMode::nearest; },
+    .plan = [](const PlanRequest& request) -> std::unique_ptr<NodeRun> {
+      return std::make_unique<ResizeRun>(request);
+    }};
 
 Value Graph::resize(Value x, const ResizeOptions& options) {
   const std::string name = next_name("resize");

@@ -16,17 +16,22 @@ std::vector<int> as_axes(const std::vector<int64_t>& axes, int rank) {
   return result;
 }
 
+std::vector<int> axes_from(int axis, int rank) {
+  std::vector<int> axes(static_cast<size_t>(rank - axis));
+  std::iota(axes.begin(), axes.end(), axis);
+  return axes;
+}
+
 int as_axis(int64_t axis, int rank) { return as_axes({axis}, rank)[0]; }
 
 std::vector<OnnxSlice> slices_of(OnnxCall& call) {
-  const bool has_inputs = call.opset() >= 10;
-  const std::vector<int64_t> starts = has_inputs ? call.integers(1, "starts") : call.integers("starts");
-  const std::vector<int64_t> stops = has_inputs ? call.integers(2, "ends") : call.integers("ends");
+  const std::vector<int64_t> none, starts = call.list(1, "starts").value_or(none),
+                                   stops = call.list(2, "ends").value_or(none);
   std::vector<int64_t> named(starts.size());
   std::iota(named.begin(), named.end(), 0);
-  if (const auto given = call.axes(10, 3)) named = *given;
+  if (const auto given = call.list(3, "axes")) named = *given;
   std::vector<int64_t> steps(starts.size(), 1);
-  if (has_inputs && call.has(4)) steps = call.integers(4, "steps");
+  if (call.has(4)) steps = call.integers_at(4);
   SOLDER_REQUIRE(
       stops.size() == starts.size() && named.size() == starts.size() && steps.size() == starts.size(), io,
       "starts, ends, axes and steps differ in number");
@@ -39,14 +44,30 @@ std::vector<OnnxSlice> slices_of(OnnxCall& call) {
   return slices;
 }
 
+OnnxGather gather_of(OnnxCall& call) {
+  const Shape x = call.shape(0);
+  const OnnxConstant& indices = call.constant(1);
+  SOLDER_REQUIRE(!indices.is_real(), io, "the indices are ", to_string(indices.type));
+  OnnxGather gather{as_axis(call.integer("axis", 0), call.rank(0)), indices.ints, x};
+  const int64_t extent = x[static_cast<size_t>(gather.axis)];
+  for (int64_t& each : gather.indices) {
+    SOLDER_REQUIRE(each >= -extent && each < extent, io, "index ", each, " of axis ", gather.axis, " of ",
+                   to_string(x));
+    if (each < 0) each += extent;
+  }
+  const auto place = gather.shape.erase(gather.shape.begin() + gather.axis);
+  gather.shape.insert(place, indices.shape.begin(), indices.shape.end());
+  return gather;
+}
+
 std::vector<int64_t> split_sizes(OnnxCall& call, int axis) {
-  if (const auto given = call.axes(13, 1, "split"); given && !given->empty()) {
+  if (const auto given = call.list(1, "split"); given && !given->empty()) {
     SOLDER_REQUIRE(given->size() == call.num_outputs(), io, "split has ", given->size(), " sizes for ",
                    call.num_outputs(), " outputs");
     return *given;
   }
   const auto count = static_cast<int64_t>(call.num_outputs());
-  const int64_t parts = call.opset() >= 18 ? call.integer("num_outputs", count) : count;
+  const int64_t parts = call.integer("num_outputs", count);
   const int64_t extent = call.shape(0)[static_cast<size_t>(axis)];
   SOLDER_REQUIRE(parts == count && parts > 0, io, "num_outputs is ", parts, "; there are ", count);
   const int64_t size = extent / parts + (extent % parts != 0);
@@ -89,13 +110,19 @@ std::vector<int64_t> numbers_of(std::vector<int64_t> given, size_t count, int64_
   return given;
 }
 
-OnnxWindow window_of(OnnxCall& call, std::vector<int64_t> kernel) {
+OnnxWindow window_of(OnnxCall& call, bool has_filters) {
   const Shape& x = call.shape(0);
   ONNX_REQUIRE(x.size() == 3 || x.size() == 4, "of ", to_string(x),
                "; solder has windows of one and two axes");
   const size_t count = x.size() - 2;
   for (const int64_t extent : x)
     ONNX_REQUIRE(extent < kMostStep, "of ", to_string(x), "; extents are below 2^31");
+  std::vector<int64_t> kernel;
+  if (has_filters) {
+    const Shape& w = call.shape(1);
+    SOLDER_REQUIRE(w.size() == x.size(), shape_mismatch, "of ", to_string(x), " by filters ", to_string(w));
+    kernel.assign(w.begin() + 2, w.end());
+  }
   const std::vector<int64_t> said = call.integers("kernel_shape");
   SOLDER_REQUIRE(kernel.empty() || said.empty() || said == kernel, io, "kernel_shape ",
                  to_string(Shape(said)), " is not that of the weights, ", to_string(Shape(kernel)));

@@ -10,6 +10,7 @@ namespace solder {
 /// Axes from 0 on; Error(io) where they leave the rank.
 std::vector<int> as_axes(const std::vector<int64_t>& axes, int rank);
 int as_axis(int64_t axis, int rank);
+std::vector<int> axes_from(int axis, int rank);  ///< axis, axis + 1, ..., rank - 1
 
 /// One axis of a Slice, as Graph::slice() takes it.
 struct OnnxSlice {
@@ -17,6 +18,14 @@ struct OnnxSlice {
   int64_t start, stop, step;
 };
 std::vector<OnnxSlice> slices_of(OnnxCall& call);
+
+/// Indices from 0 on, and the result's shape.
+struct OnnxGather {
+  int axis;
+  std::vector<int64_t> indices;
+  Shape shape;
+};
+OnnxGather gather_of(OnnxCall& call);
 
 /// Of the parts of a Split of `axis`.
 std::vector<int64_t> split_sizes(OnnxCall& call, int axis);
@@ -37,7 +46,7 @@ struct OnnxWindow {
   Padding padding = 0;
   bool is_same = false;  ///< auto_pad SAME: the result has ceil(extent / stride)
 };
-/// Of x [N,C,H,W], or [N,C,W] as an image of one row. `kernel` is the weights' own where there are some.
-OnnxWindow window_of(OnnxCall& call, std::vector<int64_t> kernel = {});
+/// Of x [N,C,H,W], or [N,C,W] as an image of one row; the kernel is that of input 1 where that is filters.
+OnnxWindow window_of(OnnxCall& call, bool has_filters = false);
 
 }  // namespace solder

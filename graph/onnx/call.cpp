@@ -8,21 +8,27 @@
 
 namespace solder {
 
-OnnxCall::OnnxCall(OnnxImport& import, const OnnxNode& node)
-    : import_(import), node_(node), num_nodes_(import.net_.graph.nodes().size()) {
+OnnxCall::OnnxCall(OnnxImport& import, const OnnxNode& node, const OnnxRow& row)
+    : import_(import),
+      node_(node),
+      input_names_(words_at(row.inputs, import.file_.opset())),
+      num_nodes_(import.net_.graph.nodes().size()) {
   for (const std::string& name : node.inputs) items_.push_back(name.empty() ? nullptr : import.find(name));
 }
 
 Graph& OnnxCall::graph() { return import_.net_.graph; }
 int64_t OnnxCall::opset() const { return import_.file_.opset(); }
 
-std::string OnnxCall::label() const {
-  if (!node_.name.empty()) return node_.name;
-  return node_.outputs.empty() ? node_.op : node_.outputs[0];
+std::string OnnxCall::label() const { return node_.label(); }
+
+// Input i by its name in the operator's row.
+std::string OnnxCall::input_name(size_t i) const {
+  const std::string_view word = input_names_[std::min(i, input_names_.size() - 1)];
+  return str("input ", i, " (", word.substr(0, word.find_first_of("?.")), ")");
 }
 
 OnnxItem& OnnxCall::item(size_t i) {
-  SOLDER_REQUIRE(has(i), io, "input ", i, " is missing");
+  SOLDER_REQUIRE(has(i), io, input_name(i), " is missing");
   return *items_[i];
 }
 
@@ -31,23 +37,20 @@ Value OnnxCall::value(size_t i, DType dtype) { return graph().cast(value(i), dty
 
 Value OnnxCall::number(size_t i, DType dtype) {
   if (!item(i).is_known() || is_real(type(i))) return value(i, dtype);
-  OnnxItem converted{.type = onnx_type(dtype), .shape = shape(i), .name = item(i).name};
-  OnnxConstant elements = constant(i, "it");
-  elements.type = converted.type;
-  for (const int64_t each : elements.ints) elements.reals.push_back(static_cast<double>(each));
-  elements.ints.clear();
-  converted.constant = std::make_shared<const OnnxConstant>(std::move(elements));
+  constant(i);  // reads it
+  OnnxItem converted = item(i);
+  converted.type = onnx_type(dtype);
   return import_.value_of(converted);
 }
 
-const OnnxConstant& OnnxCall::constant(size_t i, const char* what) {
-  ONNX_REQUIRE(item(i).is_known(), what, " (input ", i, ") is computed at run time");
+const OnnxConstant& OnnxCall::constant(size_t i) {
+  ONNX_REQUIRE(item(i).is_known(), input_name(i), " is computed at run time");
   return import_.constant_of(item(i));
 }
 
-std::vector<int64_t> OnnxCall::integers(size_t i, const char* what) {
-  const OnnxConstant& known = constant(i, what);
-  SOLDER_REQUIRE(!known.is_real() && known.shape.size() <= 1, io, what, " (input ", i, ") is ",
+std::vector<int64_t> OnnxCall::integers_at(size_t i) {
+  const OnnxConstant& known = constant(i);
+  SOLDER_REQUIRE(!known.is_real() && known.shape.size() <= 1, io, input_name(i), " is ",
                  to_string(known.type), " ", to_string(known.shape), ", not a list of integers");
   return known.ints;
 }
@@ -67,7 +70,6 @@ bool OnnxCall::all_known() const {
 }
 
 const OnnxAttribute* OnnxCall::attribute(const char* name, int kind) {
-  asked_.insert(name);
   for (const OnnxAttribute& each : node_.attributes) {
     if (each.name != name) continue;
     SOLDER_REQUIRE(kind == 0 || each.kind == kind, io, "attribute ", name, " is of type ", each.kind,
@@ -128,8 +130,8 @@ void OnnxCall::only(const char* name, int64_t value) {
   ONNX_REQUIRE(given == value, name, " = ", given);
 }
 
-std::optional<std::vector<int64_t>> OnnxCall::axes(int64_t since, size_t i, const char* name) {
-  if (opset() >= since) return has(i) ? std::optional(integers(i, name)) : std::nullopt;
+std::optional<std::vector<int64_t>> OnnxCall::list(size_t i, const char* name) {
+  if (has(i)) return integers_at(i);
   return has_attribute(name) ? std::optional(integers(name)) : std::nullopt;
 }
 
@@ -185,15 +187,6 @@ void OnnxCall::give_view(size_t i, Shape shape) {
   give(std::move(view));
 }
 
-Value OnnxCall::filled(const Shape& shape, DType dtype, float value) {
-  Tensor tensor = Tensor::empty(shape, dtype);
-  for (int64_t i = 0; i < tensor.num_elems(); ++i) store_from_float(tensor.data(), dtype, i, value);
-  const std::string name = import_.parameter_name(label() + ".filled");
-  const Value parameter = graph().parameter(name, shape, dtype);
-  import_.net_.weights.emplace(name, std::move(tensor));
-  return parameter;
-}
-
 Value OnnxCall::reshape(Value x, Shape shape) {
   const TensorType type = graph().type(x);
   if (type.shape == shape) return x;
@@ -201,11 +194,6 @@ Value OnnxCall::reshape(Value x, Shape shape) {
                            .name = label(),
                            .inputs = {x},
                            .outputs = {{std::move(shape), type.dtype}}});
-}
-
-void OnnxCall::finish() {
-  for (const OnnxAttribute& each : node_.attributes)
-    ONNX_REQUIRE(asked_.contains(each.name), "attribute ", quote_name(each.name));
 }
 
 }  // namespace solder

@@ -92,13 +92,9 @@ void variadic(OnnxCall& call) {
 
 void clip(OnnxCall& call) {
   Graph& graph = call.graph();
-  std::optional<double> low = -INFINITY, high = INFINITY;
-  if (call.opset() < 11) {
-    low = call.real("min", -INFINITY), high = call.real("max", INFINITY);
-  } else {
-    if (call.has(1)) low = call.scalar(1, 1);
-    if (call.has(2)) high = call.scalar(2, 1);
-  }
+  std::optional<double> low = call.real("min", -INFINITY), high = call.real("max", INFINITY);
+  if (call.has(1)) low = call.scalar(1, 1);
+  if (call.has(2)) high = call.scalar(2, 1);
   Value x = call.value(0);
   if (low && high && *low <= *high)
     return call.give(graph.clip(x, static_cast<float>(*low), static_cast<float>(*high)));
@@ -145,9 +141,8 @@ void celu(OnnxCall& call) {
 }
 
 void gelu(OnnxCall& call) {
-  const std::string form = call.text("approximate", "none");
-  ONNX_REQUIRE(form == "none" || form == "tanh", "approximate = ", form);
-  call.give(form == "tanh" ? call.graph().gelu_tanh(call.value(0)) : call.graph().gelu(call.value(0)));
+  const bool is_tanh = call.named<bool>("approximate", "none", {{"none", false}, {"tanh", true}});
+  call.give(is_tanh ? call.graph().gelu_tanh(call.value(0)) : call.graph().gelu(call.value(0)));
 }
 
 void swish(OnnxCall& call) {
@@ -167,6 +162,27 @@ void softsign(OnnxCall& call) {
   call.give(call.graph().div(x, call.graph().add(call.graph().abs(x), 1.0f)));
 }
 
+void shrink(OnnxCall& call) {
+  Graph& graph = call.graph();
+  const float bias = call.real("bias", 0), most = call.real("lambd", 0.5f);
+  const Value x = call.value(0);
+  call.give(graph.add(graph.binary(Op::keep_if, graph.sub(x, bias), graph.greater(x, most)),
+                      graph.binary(Op::keep_if, graph.add(x, bias), graph.less(x, -most))));
+}
+
+void mod(OnnxCall& call) {
+  ONNX_REQUIRE(call.integer("fmod", 0) != 0, "fmod = 0, of floats");
+  call.give(binary_of(call, Op::fmod, 0, 1));
+}
+
+void is_inf(OnnxCall& call) {
+  Graph& graph = call.graph();
+  const bool below = call.integer("detect_negative", 1) != 0, above = call.integer("detect_positive", 1) != 0;
+  const Value x = call.value(0);
+  if (!below && !above) return call.give_truth(graph.less(x, -INFINITY));
+  call.give_truth(graph.equal(below && above ? graph.abs(x) : x, above ? INFINITY : -INFINITY));
+}
+
 void is_nan(OnnxCall& call) { call.give_truth(call.graph().not_equal(call.value(0), call.value(0))); }
 void logical_not(OnnxCall& call) { call.give_truth(call.graph().sub(1.0f, call.value(0))); }
 
@@ -184,86 +200,95 @@ void cast_to(OnnxCall& call, OnnxType to) {
   call.give(call.value(0, *dtype));
 }
 
-void cast(OnnxCall& call) {
-  call.ignore("saturate"), call.ignore("round_mode");  // of types that solder does not have
-  cast_to(call, static_cast<OnnxType>(call.integer("to")));
-}
+void cast(OnnxCall& call) { cast_to(call, static_cast<OnnxType>(call.integer("to"))); }
 
-void cast_like(OnnxCall& call) {
-  call.ignore("saturate"), call.ignore("round_mode");
-  cast_to(call, call.type(1));
-}
+void cast_like(OnnxCall& call) { cast_to(call, call.type(1)); }
 
 // Dropout's second result is what it kept: all.
 void identity(OnnxCall& call) {
-  if (call.node().op == "Dropout") {
-    call.ignore("ratio"), call.ignore("seed"), call.ignore("is_test");
-    if (call.has(2)) {
-      const auto trains = call.scalar(2, 1);
-      ONNX_REQUIRE(trains && *trains == 0, "training_mode may be true");
-    }
+  if (call.has(2)) {
+    const auto trains = call.scalar(2, 1);
+    ONNX_REQUIRE(trains && *trains == 0, "training_mode may be true");
   }
   // A weight of two names is one parameter.
   if (is_real(call.type(0)) && num_elements(call.shape(0)) > kMostFoldedElems) call.value(0);
   call.give(call.item(0));
-  if (call.num_outputs() < 2 || call.node().outputs[1].empty()) return;
-  const Value one = call.filled(Shape(call.shape(0).size(), 1), DType::float32, 1);
-  call.give(OnnxItem{.type = OnnxType::boolean,
-                     .shape = call.shape(0),
-                     .value = call.graph().expand(one, call.shape(0))},
-            1);
+  OnnxItem mask{.type = OnnxType::boolean, .shape = call.shape(0)};
+  mask.later = [&import = call.import(), shape = mask.shape, name = call.label()] {
+    return import.filled(name, shape, DType::float32, 1);
+  };
+  call.give(std::move(mask), 1);
 }
 
 constexpr OnnxRow kRows[] = {
-    {"Abs", unary<Op::abs>},
-    {"Add", binary<Op::add>},
-    {"And", compare<Op::mul>},
-    {"Cast", cast},
-    {"CastLike", cast_like},
-    {"Celu", celu},
-    {"Clip", clip},
-    {"Div", binary<Op::div>},
-    {"Dropout", identity},
-    {"Elu", [](OnnxCall& call) { call.give(call.graph().elu(call.value(0), call.real("alpha", 1.0f))); }},
-    {"Equal", compare<Op::equal>},
-    {"Erf", unary<Op::erf>},
-    {"Exp", unary<Op::exp>},
-    {"Gelu", gelu},
-    {"Greater", compare<Op::less, true>},
-    {"GreaterOrEqual", compare<Op::less_equal, true>},
-    {"HardSigmoid", hard_sigmoid},
-    {"HardSwish", unary<Op::hard_swish>},
-    {"Identity", identity},
-    {"IsNaN", is_nan},
-    {"LeakyRelu",
+    {"Abs", "x", "", unary<Op::abs>},
+    {"Acos", "x", "", unary<Op::acos>},
+    {"Acosh", "x", "", unary<Op::acosh>},
+    {"Add", "a b", "", binary<Op::add>},
+    {"And", "a b", "", compare<Op::mul>},
+    {"Asin", "x", "", unary<Op::asin>},
+    {"Asinh", "x", "", unary<Op::asinh>},
+    {"Atan", "x", "", unary<Op::atan>},
+    {"Atanh", "x", "", unary<Op::atanh>},
+    {"Cast", "x", "to saturate:19- round_mode:24-", cast},
+    {"CastLike", "x like", "saturate:19- round_mode:24-", cast_like},
+    {"Ceil", "x", "", unary<Op::ceil>},
+    {"Celu", "x", "alpha", celu},
+    {"Clip", "x min?:11- max?:11-", "min:-10 max:-10", clip},
+    {"Cos", "x", "", unary<Op::cos>},
+    {"Cosh", "x", "", unary<Op::cosh>},
+    {"Div", "a b", "", binary<Op::div>},
+    {"Dropout", "x ratio?:12- training_mode?:12-", "ratio:-11 seed:12-", identity},
+    {"Elu", "x", "alpha",
+     [](OnnxCall& call) { call.give(call.graph().elu(call.value(0), call.real("alpha", 1.0f))); }},
+    {"Equal", "a b", "", compare<Op::equal>},
+    {"Erf", "x", "", unary<Op::erf>},
+    {"Exp", "x", "", unary<Op::exp>},
+    {"Floor", "x", "", unary<Op::floor>},
+    {"Gelu", "x", "approximate", gelu},
+    {"Greater", "a b", "", compare<Op::less, true>},
+    {"GreaterOrEqual", "a b", "", compare<Op::less_equal, true>},
+    {"HardSigmoid", "x", "alpha beta", hard_sigmoid},
+    {"HardSwish", "x", "", unary<Op::hard_swish>},
+    {"Identity", "x", "", identity},
+    {"IsInf", "x", "detect_negative detect_positive", is_inf},
+    {"IsNaN", "x", "", is_nan},
+    {"LeakyRelu", "x", "alpha",
      [](OnnxCall& call) { call.give(call.graph().leaky_relu(call.value(0), call.real("alpha", 0.01f))); }},
-    {"Less", compare<Op::less>},
-    {"LessOrEqual", compare<Op::less_equal>},
-    {"Log", unary<Op::log>},
-    {"Max", variadic<Op::max>},
-    {"Mean", variadic<Op::add>},
-    {"Min", variadic<Op::min>},
-    {"Mish", unary<Op::mish>},
-    {"Mul", multiply},
-    {"Neg", unary<Op::neg>},
-    {"Not", logical_not},
-    {"Or", compare<Op::max>},
-    {"PRelu", prelu},
-    {"Pow", power},
-    {"Reciprocal", unary<Op::reciprocal>},
-    {"Relu", unary<Op::relu>},
-    {"Selu", selu},
-    {"Sigmoid", unary<Op::sigmoid>},
-    {"Softplus", unary<Op::softplus>},
-    {"Softsign", softsign},
-    {"Sqrt", unary<Op::sqrt>},
-    {"Sub", binary<Op::sub>},
-    {"Sum", variadic<Op::add>},
-    {"Swish", swish},
-    {"Tanh", unary<Op::tanh>},
-    {"ThresholdedRelu", thresholded_relu},
-    {"Where", where},
-    {"Xor", compare<Op::not_equal>},
+    {"Less", "a b", "", compare<Op::less>},
+    {"LessOrEqual", "a b", "", compare<Op::less_equal>},
+    {"Log", "x", "", unary<Op::log>},
+    {"Max", "x...", "", variadic<Op::max>},
+    {"Mean", "x...", "", variadic<Op::add>},
+    {"Min", "x...", "", variadic<Op::min>},
+    {"Mish", "x", "", unary<Op::mish>},
+    {"Mod", "a b", "fmod", mod},
+    {"Mul", "a b", "", multiply},
+    {"Neg", "x", "", unary<Op::neg>},
+    {"Not", "x", "", logical_not},
+    {"Or", "a b", "", compare<Op::max>},
+    {"PRelu", "x slope", "", prelu},
+    {"Pow", "x exponent", "", power},
+    {"Reciprocal", "x", "", unary<Op::reciprocal>},
+    {"Relu", "x", "", unary<Op::relu>},
+    {"Round", "x", "", unary<Op::round>},
+    {"Selu", "x", "alpha gamma", selu},
+    {"Sigmoid", "x", "", unary<Op::sigmoid>},
+    {"Shrink", "x", "bias lambd", shrink},
+    {"Sign", "x", "", unary<Op::sign>},
+    {"Sin", "x", "", unary<Op::sin>},
+    {"Sinh", "x", "", unary<Op::sinh>},
+    {"Softplus", "x", "", unary<Op::softplus>},
+    {"Softsign", "x", "", softsign},
+    {"Sqrt", "x", "", unary<Op::sqrt>},
+    {"Sub", "a b", "", binary<Op::sub>},
+    {"Sum", "x...", "", variadic<Op::add>},
+    {"Swish", "x", "alpha", swish},
+    {"Tan", "x", "", unary<Op::tan>},
+    {"Tanh", "x", "", unary<Op::tanh>},
+    {"ThresholdedRelu", "x", "alpha", thresholded_relu},
+    {"Where", "condition a b", "", where},
+    {"Xor", "a b", "", compare<Op::not_equal>},
 };
 
 }  // namespace

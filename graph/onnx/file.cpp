@@ -24,15 +24,35 @@ OnnxFile::OnnxFile(const ByteSource& source, std::string path) : window_(source)
       graph = model.bytes();
     }
     if (model.field() == 8) read_opset(model.bytes());
+    if (model.field() == 14) read_metadata(model.bytes());
     has_functions |= model.field() == 25;
   }
   SOLDER_REQUIRE(graph, io, name(), ": holds no graph: it is truncated or no ONNX file");
-  SOLDER_REQUIRE(opset_ != 0, io, name(), ": does not say which opset it is of: it is truncated");
-  SOLDER_REQUIRE(opset_ >= 7, unsupported, name(), ": is of opset ", opset_, "; solder reads 7 and newer");
+  SOLDER_REQUIRE(has_opset_, io, name(), ": does not say which opset it is of: it is truncated");
+  SOLDER_REQUIRE(opset_ == 0 || opset_ >= 7, unsupported, name(), ": is of opset ", opset_,
+                 "; solder reads 7 and newer");
   SOLDER_REQUIRE(!has_functions, unsupported, name(),
                  ": has functions of its own; export it with them inlined (onnx.inliner does that)");
   graph_ = read_graph(*graph);
   SOLDER_REQUIRE(!graph_.outputs.empty(), io, name(), ": its graph has no outputs: it is truncated");
+}
+
+void OnnxFile::read_metadata(ByteRange message) {
+  WireReader fields(window_, message);
+  std::string key, value;
+  while (fields.next()) {
+    if (fields.field() == 1) key = fields.text();
+    if (fields.field() == 2) value = fields.text();
+  }
+  charge(std::ssize(key) + std::ssize(value) + static_cast<int64_t>(2 * sizeof(std::string)));
+  metadata_.insert_or_assign(std::move(key), std::move(value));
+}
+
+int64_t OnnxFile::num_bytes() const {
+  int64_t bytes = window_.source().num_bytes();
+  for (const auto& [location, source] : external_)
+    if (source != nullptr) bytes += source->num_bytes();
+  return bytes;
 }
 
 void OnnxFile::charge(int64_t bytes) {
@@ -50,10 +70,21 @@ void OnnxFile::read_opset(ByteRange message) {
     if (fields.field() == 1) domain = fields.text();
     if (fields.field() == 2) version = fields.integer();
   }
+  has_opset_ = true;
   if (!domain.empty() && domain != "ai.onnx") return;  // nodes of it are refused where they stand
   SOLDER_REQUIRE(version > 0 && version < 1 << 16, io, name(), ": claims opset ", version);
   SOLDER_REQUIRE(opset_ == 0 || opset_ == version, io, name(), ": claims opsets ", opset_, " and ", version);
   opset_ = version;
+}
+
+std::string OnnxFile::name_of_tensor(ByteRange message) {
+  WireReader fields(window_, message);
+  std::string tensor_name;
+  while (fields.next())
+    if (fields.field() == 8) tensor_name = fields.text();
+  SOLDER_REQUIRE(!tensor_name.empty(), io, name(), ": byte ", message.begin, ": an initializer has no name");
+  charge(std::ssize(tensor_name) + static_cast<int64_t>(sizeof(ByteRange)));
+  return tensor_name;
 }
 
 OnnxGraph OnnxFile::read_graph(ByteRange message) {
@@ -66,19 +97,18 @@ OnnxGraph OnnxFile::read_graph(ByteRange message) {
         graph.nodes.push_back(fields.bytes());
         break;
       case 5: {
-        WireReader tensor(window_, fields.bytes());
-        std::string tensor_name;
-        while (tensor.next())
-          if (tensor.field() == 8) tensor_name = tensor.text();
-        SOLDER_REQUIRE(!tensor_name.empty(), io, name(), ": byte ", fields.bytes().begin,
-                       ": an initializer has no name");
-        charge(std::ssize(tensor_name) + static_cast<int64_t>(sizeof(ByteRange)));
+        std::string tensor_name = name_of_tensor(fields.bytes());
         graph.initializers.emplace_back(std::move(tensor_name), fields.bytes());
         break;
       }
       case 11: graph.inputs.push_back(read_declared(fields.bytes())); break;
       case 12: graph.outputs.push_back(read_declared(fields.bytes())); break;
-      case 15: graph.has_sparse = true; break;
+      case 15: {
+        WireReader sparse(window_, fields.bytes());
+        while (sparse.next())
+          if (sparse.field() == 1) graph.sparse.push_back(name_of_tensor(sparse.bytes()));
+        break;
+      }
       default: break;  // names, documentation, shapes that are worked out again
     }
   }

@@ -57,6 +57,7 @@ struct OnnxConstant {
 struct OnnxTensor {
   OnnxType type = OnnxType::undefined;
   Shape shape;
+  int64_t num_bytes = 0;
   ByteRange message;
 };
 
@@ -75,11 +76,13 @@ struct OnnxDeclared {
   std::vector<OnnxExtent> shape;
 };
 
+std::string to_string(const OnnxDeclared& declared);  ///< "float32 [N, 3, ?, 224]"
+
 struct OnnxGraph {
   std::vector<ByteRange> nodes;
   std::vector<std::pair<std::string, ByteRange>> initializers;
   std::vector<OnnxDeclared> inputs, outputs;
-  bool has_sparse = false;
+  std::vector<std::string> sparse;  ///< initializers
 };
 
 struct OnnxAttribute {
@@ -98,6 +101,9 @@ struct OnnxNode {
   std::string name, op, domain;
   std::vector<std::string> inputs, outputs;
   std::vector<OnnxAttribute> attributes;
+
+  /// Its name, or its first result's.
+  std::string label() const { return !name.empty() ? name : outputs.empty() ? op : outputs[0]; }
 };
 
 /// An open ONNX file. Errors are Error(io) and name the file.
@@ -107,24 +113,27 @@ class OnnxFile {
   OnnxFile(const ByteSource& source, std::string path);
 
   const std::string& name() const { return window_.source().name(); }
-  int64_t num_bytes() const { return window_.source().num_bytes(); }
-  int64_t opset() const { return opset_; }
+  int64_t num_bytes() const;                ///< with the files of external data that it has read from
+  int64_t opset() const { return opset_; }  ///< 0: other domains' alone
   const OnnxGraph& graph() const { return graph_; }
+  const std::map<std::string, std::string>& metadata() const { return metadata_; }
 
   OnnxGraph read_graph(ByteRange message);
   OnnxNode read_node(ByteRange message);
   OnnxTensor read_tensor(ByteRange message, const std::string& name);
 
-  /// The elements, converted to float32 where they are float64.
+  /// The elements of a type that dtype_of() knows.
   Tensor load(const OnnxTensor& tensor, const std::string& name);
   OnnxConstant load_constant(const OnnxTensor& tensor, const std::string& name);
 
  private:
   void charge(int64_t bytes);
   OnnxAttribute read_attribute(ByteRange message);
+  std::string name_of_tensor(ByteRange message);
   OnnxDeclared read_declared(ByteRange message);
   void read_type(ByteRange message, OnnxDeclared* declared);
   void read_opset(ByteRange message);
+  void read_metadata(ByteRange message);
   struct Elements;
   Elements find_elements(const OnnxTensor& tensor, const std::string& name);
   void find_external(const std::map<std::string, std::string>& entries, const std::string& where,
@@ -133,7 +142,9 @@ class OnnxFile {
 
   ByteWindow window_;
   std::string path_;
+  std::map<std::string, std::string> metadata_;
   int64_t opset_ = 0;
+  bool has_opset_ = false;  // of any domain
   int64_t charged_bytes_ = 0;
   OnnxGraph graph_;
   std::map<std::string, std::unique_ptr<FileSource>> external_;

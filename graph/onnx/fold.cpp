@@ -59,7 +59,7 @@ class Walk {
 // f of doubles or of int64s, element by element.
 template <class Reals, class Integers>
 void zip(OnnxCall& call, Reals reals, Integers integers, bool gives_truth = false) {
-  const OnnxConstant a = call.constant(0, "a"), b = call.constant(1, "b");
+  const OnnxConstant a = call.constant(0), b = call.constant(1);
   OnnxConstant result{.type = gives_truth ? OnnxType::boolean : a.type};
   SOLDER_REQUIRE(a.is_real() == b.is_real(), io, "of ", to_string(a.type), " and ", to_string(b.type));
   SOLDER_REQUIRE(broadcast(a.shape, b.shape, &result.shape), shape_mismatch, to_string(a.shape), " and ",
@@ -80,10 +80,9 @@ void zip(OnnxCall& call, Reals reals, Integers integers, bool gives_truth = fals
 
 int64_t wrap(uint64_t value) { return static_cast<int64_t>(value); }
 
-void add(OnnxCall& call) {
-  zip(call, std::plus<double>(),
-      [](int64_t a, int64_t b) { return wrap(static_cast<uint64_t>(a) + static_cast<uint64_t>(b)); });
-}
+int64_t sum_of(int64_t a, int64_t b) { return wrap(static_cast<uint64_t>(a) + static_cast<uint64_t>(b)); }
+
+void add(OnnxCall& call) { zip(call, std::plus<double>(), sum_of); }
 void sub(OnnxCall& call) {
   zip(call, std::minus<double>(),
       [](int64_t a, int64_t b) { return wrap(static_cast<uint64_t>(a) - static_cast<uint64_t>(b)); });
@@ -139,7 +138,7 @@ void compare(OnnxCall& call) {
 
 template <class Reals, class Integers>
 void map(OnnxCall& call, Reals reals, Integers integers) {
-  OnnxConstant x = call.constant(0, "x");
+  OnnxConstant x = call.constant(0);
   for (double& each : x.reals) each = rounded(x.type, reals(each));
   for (int64_t& each : x.ints) each = wrapped(x.type, integers(each));
   call.give(std::move(x));
@@ -168,9 +167,25 @@ void logical_not(OnnxCall& call) {
       call, [](double x) { return x; }, [](int64_t x) { return int64_t{x == 0}; });
 }
 
+void clip(OnnxCall& call) {
+  OnnxConstant x = call.constant(0);
+  const auto limit = [&](size_t i, const char* name, auto limited) {
+    OnnxConstant bound{.type = x.type, .reals = {call.real(name, NAN)}};
+    if (call.has(i)) bound = call.constant(i);
+    SOLDER_REQUIRE(bound.type == x.type && bound.size() == 1, io, "of ", to_string(x.type), " by ",
+                   to_string(bound.type), " ", to_string(bound.shape));
+    for (double& each : x.reals) each = limited(each, bound.reals[0]);
+    for (int64_t& each : x.ints) each = limited(each, bound.ints[0]);
+  };
+  if (call.has(1) || call.has_attribute("min"))
+    limit(1, "min", [](auto each, auto low) { return each < low ? low : each; });
+  if (call.has(2) || call.has_attribute("max"))
+    limit(2, "max", [](auto each, auto high) { return each > high ? high : each; });
+  call.give(std::move(x));
+}
+
 void cast(OnnxCall& call) {
-  call.ignore("saturate"), call.ignore("round_mode");
-  const OnnxConstant& x = call.constant(0, "x");
+  const OnnxConstant& x = call.constant(0);
   OnnxConstant result{.type = static_cast<OnnxType>(call.integer("to")), .shape = x.shape};
   ONNX_REQUIRE(is_real(result.type) || is_integer(result.type), "to ", to_string(result.type));
   for (const double each : x.reals) {
@@ -193,8 +208,7 @@ void cast(OnnxCall& call) {
 }
 
 void where(OnnxCall& call) {
-  const OnnxConstant c = call.constant(0, "the condition"), a = call.constant(1, "a"),
-                     b = call.constant(2, "b");
+  const OnnxConstant c = call.constant(0), a = call.constant(1), b = call.constant(2);
   SOLDER_REQUIRE(!c.is_real() && a.is_real() == b.is_real(), io, "of ", to_string(c.type), ", ",
                  to_string(a.type), " and ", to_string(b.type));
   OnnxConstant result{.type = a.type};
@@ -213,12 +227,33 @@ void where(OnnxCall& call) {
   call.give(std::move(result));
 }
 
-constexpr OnnxRow kRows[] = {
+void cumulative_sum(OnnxCall& call) {
+  OnnxConstant x = call.constant(0);
+  call.only("exclusive", 0), call.only("reverse", 0);
+  const OnnxConstant& given = call.constant(1);
+  SOLDER_REQUIRE(given.ints.size() == 1, io, "the axis is ", to_string(given.type), " ",
+                 to_string(given.shape));
+  const auto axis = x.shape.begin() + as_axis(given.ints[0], call.rank(0));
+  const int64_t step = num_elements(Shape(axis + 1, x.shape.end()));
+  for (int64_t i = step; i < x.size(); ++i) {
+    if (i / step % *axis == 0) continue;  // the first along the axis
+    const auto to = static_cast<size_t>(i), from = static_cast<size_t>(i - step);
+    if (x.is_real())
+      x.reals[to] = rounded(x.type, x.reals[to] + x.reals[from]);
+    else
+      x.ints[to] = wrapped(x.type, sum_of(x.ints[to], x.ints[from]));
+  }
+  call.give(std::move(x));
+}
+
+constexpr OnnxFold kRows[] = {
     {"Abs", abs},
     {"Add", add},
     {"And", mul},
     {"Cast", cast},
     {"Ceil", real_map<ceil_of>},
+    {"Clip", clip},
+    {"CumSum", cumulative_sum},
     {"Div", div},
     {"Equal", compare<std::equal_to>},
     {"Floor", real_map<floor_of>},
@@ -242,6 +277,6 @@ constexpr OnnxRow kRows[] = {
 
 }  // namespace
 
-const std::span<const OnnxRow> kFoldedArithmetic = kRows;
+const std::span<const OnnxFold> kFoldedArithmetic = kRows;
 
 }  // namespace solder

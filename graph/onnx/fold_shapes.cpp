@@ -53,95 +53,20 @@ std::vector<int64_t> strides_of(const Shape& shape) {
   return strides;
 }
 
-void constant(OnnxCall& call) {
-  if (call.has_attribute("value")) {
-    OnnxItem item;
-    item.stored = std::make_shared<const OnnxTensor>(call.stored("value"));
-    item.type = item.stored->type;
-    item.shape = item.stored->shape;
-    return call.give(std::move(item));
-  }
-  OnnxConstant result;
-  if (call.has_attribute("value_int")) {
-    result.ints = {call.integer("value_int")};
-  } else if (call.has_attribute("value_ints")) {
-    result.ints = call.integers("value_ints");
-    result.shape = {std::ssize(result.ints)};
-  } else if (call.has_attribute("value_float")) {
-    result.type = OnnxType::float32;
-    result.reals = {call.real("value_float", 0)};
-  } else {
-    ONNX_REQUIRE(call.has_attribute("value_floats"),
-                 "of another kind than value, value_int(s) and value_float(s)");
-    result.type = OnnxType::float32;
-    for (const float each : call.reals("value_floats")) result.reals.push_back(each);
-    result.shape = {std::ssize(result.reals)};
-  }
-  call.give(std::move(result));
-}
-
 void constant_of_shape(OnnxCall& call) {
-  const Shape shape(call.integers(0, "the shape"));
+  const Shape shape(call.integers_at(0));
   call.give(taken(fill_value(call), shape, [](int64_t) { return 0; }));
 }
 
-void shape(OnnxCall& call) {
-  const Shape& x = call.shape(0);
-  const int64_t rank = std::ssize(x);
-  const auto cut = [&](int64_t index) {
-    return std::clamp<int64_t>(index < 0 ? index + rank : index, 0, rank);
-  };
-  const int64_t start = cut(call.integer("start", 0)), end = std::max(start, cut(call.integer("end", rank)));
-  OnnxConstant result{.shape = {end - start}, .ints = {x.begin() + start, x.begin() + end}};
-  call.give(std::move(result));
-}
-
-void size(OnnxCall& call) { call.give(OnnxConstant{.ints = {num_elements(call.shape(0))}}); }
-
-void range(OnnxCall& call) {
-  const OnnxConstant start = call.constant(0, "start"), limit = call.constant(1, "limit"),
-                     delta = call.constant(2, "delta");
-  OnnxConstant result{.type = start.type};
-  SOLDER_REQUIRE(start.size() == 1 && limit.size() == 1 && delta.size() == 1 && limit.type == start.type &&
-                     delta.type == start.type,
-                 io, "start, limit and delta are no scalars of one type");
-  const double from = start.is_real() ? start.reals[0] : static_cast<double>(start.ints[0]);
-  const double to = start.is_real() ? limit.reals[0] : static_cast<double>(limit.ints[0]);
-  const double by = start.is_real() ? delta.reals[0] : static_cast<double>(delta.ints[0]);
-  const double count = std::ceil((to - from) / by);
-  SOLDER_REQUIRE(by != 0 && count <= static_cast<double>(kMostFoldedElems), unsupported, "from ", from,
-                 " to ", to, " by ", by);
-  for (int64_t i = 0; static_cast<double>(i) < count; ++i)
-    if (start.is_real())
-      result.reals.push_back(from + static_cast<double>(i) * by);
-    else
-      result.ints.push_back(
-          static_cast<int64_t>(static_cast<uint64_t>(start.ints[0]) +
-                               static_cast<uint64_t>(i) * static_cast<uint64_t>(delta.ints[0])));
-  result.shape = {result.size()};
-  call.give(std::move(result));
-}
-
 void gather(OnnxCall& call) {
-  const OnnxConstant x = call.constant(0, "x"), indices = call.constant(1, "the indices");
-  const int axis = as_axis(call.integer("axis", 0), call.rank(0));
-  const int64_t length = extent(x.shape, axis);
-  std::vector<int64_t> places = indices.ints;
-  for (int64_t& each : places) {
-    SOLDER_REQUIRE(each >= -length && each < length, io, "index ", each, " of axis ", axis, " of ",
-                   to_string(x.shape));
-    if (each < 0) each += length;
-  }
-  OnnxConstant result = taken_along(x, axis, places);
-  Shape shape(x.shape.begin(), x.shape.begin() + axis);
-  shape.insert(shape.end(), indices.shape.begin(), indices.shape.end());
-  shape.insert(shape.end(), x.shape.begin() + axis + 1, x.shape.end());
-  result.shape = shape;
+  const OnnxGather gather = gather_of(call);
+  OnnxConstant result = taken_along(call.constant(0), gather.axis, gather.indices);
+  result.shape = gather.shape;
   call.give(std::move(result));
 }
 
 void slice(OnnxCall& call) {
-  OnnxConstant x = call.constant(0, "x");
+  OnnxConstant x = call.constant(0);
   for (const OnnxSlice& each : slices_of(call)) {
     const int64_t length = extent(x.shape, each.axis);
     const int64_t low = each.step > 0 ? 0 : -1, high = each.step > 0 ? length : length - 1;
@@ -176,7 +101,7 @@ void concat(OnnxCall& call) {
   const int64_t outer = num_elements(Shape(result.shape.begin(), result.shape.begin() + axis));
   for (int64_t row = 0; row < outer; ++row)
     for (size_t i = 0; i < call.num_inputs(); ++i) {
-      const OnnxConstant& part = call.constant(i, "an input");
+      const OnnxConstant& part = call.constant(i);
       const int64_t count = part.size() / outer;
       if (part.is_real())
         result.reals.insert(result.reals.end(), part.reals.begin() + row * count,
@@ -189,10 +114,11 @@ void concat(OnnxCall& call) {
 }
 
 void split(OnnxCall& call) {
-  const OnnxConstant x = call.constant(0, "x");
+  const OnnxConstant x = call.constant(0);
   const int axis = as_axis(call.integer("axis", 0), call.rank(0));
-  int64_t start = 0;
   const std::vector<int64_t> sizes = split_sizes(call, axis);
+  int64_t start = 0;
+  require_foldable(x.shape, x.type);  // before any part is given
   for (size_t i = 0; i < sizes.size(); ++i) {
     SOLDER_REQUIRE(sizes[i] >= 0 && sizes[i] <= extent(x.shape, axis) - start, io, "sizes exceed axis ",
                    axis);
@@ -204,7 +130,7 @@ void split(OnnxCall& call) {
 }
 
 void transpose(OnnxCall& call) {
-  const OnnxConstant& x = call.constant(0, "x");
+  const OnnxConstant& x = call.constant(0);
   const std::vector<int64_t> strides = strides_of(x.shape);
   Shape shape;
   std::vector<int64_t> moved;
@@ -216,8 +142,8 @@ void transpose(OnnxCall& call) {
 }
 
 void expand(OnnxCall& call) {
-  const OnnxConstant& x = call.constant(0, "x");
-  const Shape wanted(call.integers(1, "the shape"));
+  const OnnxConstant& x = call.constant(0);
+  const Shape wanted(call.integers_at(1));
   Shape shape;
   SOLDER_REQUIRE(broadcast(x.shape, wanted, &shape), shape_mismatch, to_string(x.shape),
                  " does not broadcast to ", to_string(wanted));
@@ -227,8 +153,8 @@ void expand(OnnxCall& call) {
 }
 
 void tile(OnnxCall& call) {
-  OnnxConstant x = call.constant(0, "x");
-  const std::vector<int64_t> repeats = call.integers(1, "repeats");
+  OnnxConstant x = call.constant(0);
+  const std::vector<int64_t> repeats = call.integers_at(1);
   SOLDER_REQUIRE(repeats.size() == x.shape.size(), io, repeats.size(), " repeats for ", to_string(x.shape));
   for (size_t axis = 0; axis < repeats.size(); ++axis) {
     SOLDER_REQUIRE(repeats[axis] >= 0 && repeats[axis] <= kMostFoldedElems, io, "repeats has ",
@@ -244,10 +170,10 @@ void tile(OnnxCall& call) {
 // Over all axes or one, of integers: products and sums of extents.
 template <bool is_product>
 void reduce(OnnxCall& call) {
-  const OnnxConstant x = call.constant(0, "x");
+  const OnnxConstant x = call.constant(0);
   const bool keeps = call.integer("keepdims", 1) != 0;
   call.only("noop_with_empty_axes", 0);
-  const auto axes = call.axes(is_product ? 18 : 13, 1);
+  const auto axes = call.list(1, "axes");
   ONNX_REQUIRE(x.shape.size() <= 1, "of a known tensor ", to_string(x.shape));
   if (axes) as_axes(*axes, call.rank(0));
   OnnxConstant result{.type = x.type, .shape = Shape(keeps ? x.shape.size() : 0, 1)};
@@ -263,17 +189,13 @@ void reduce(OnnxCall& call) {
   call.give(std::move(result));
 }
 
-constexpr OnnxRow kRows[] = {
+constexpr OnnxFold kRows[] = {
     {"Concat", concat},
-    {"Constant", constant},
     {"ConstantOfShape", constant_of_shape},
     {"Expand", expand},
     {"Gather", gather},
-    {"Range", range},
     {"ReduceProd", reduce<true>},
     {"ReduceSum", reduce<false>},
-    {"Shape", shape},
-    {"Size", size},
     {"Slice", slice},
     {"Split", split},
     {"Tile", tile},
@@ -282,7 +204,7 @@ constexpr OnnxRow kRows[] = {
 
 }  // namespace
 
-const std::span<const OnnxRow> kFoldedShapes = kRows;
+const std::span<const OnnxFold> kFoldedShapes = kRows;
 
 OnnxConstant fill_value(OnnxCall& call) {
   if (!call.has_attribute("value")) return {.type = OnnxType::float32, .shape = {1}, .reals = {0}};

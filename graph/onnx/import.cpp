@@ -14,18 +14,21 @@ constexpr size_t kMostNames = 3, kMostDepth = 16;
 
 OnnxNet OnnxImport::run() {
   scopes_.emplace_back();
-  if (file_.graph().has_sparse)
-    add_problem("(sparse initializers)", "solder has none", ErrorKind::unsupported, file_.name());
   add_initializers(file_.graph());
   declare_inputs();
   add_nodes(file_.graph().nodes);
   for (const OnnxDeclared& output : file_.graph().outputs) note_reading(output.name);
   if (problems_.empty()) add_outputs();
   report();
+  net_.metadata = file_.metadata();
   return std::move(net_);
 }
 
 void OnnxImport::add_initializers(const OnnxGraph& graph) {
+  for (const std::string& name : graph.sparse) {
+    add_problem("(sparse initializer)", "solder has dense ones", ErrorKind::unsupported, name);
+    broken_.insert(name);
+  }
   for (const auto& [name, message] : graph.initializers) {
     SOLDER_REQUIRE(!scopes_.back().contains(name), io, file_.name(), ": initializer ", quote_name(name),
                    " is there twice");
@@ -47,57 +50,71 @@ void OnnxImport::add_nodes(const std::vector<ByteRange>& nodes) {
   for (const ByteRange message : nodes) add_node(file_.read_node(message));
 }
 
+// Runs `call`; what it throws is a problem of the node's.
+bool OnnxImport::try_node(const OnnxNode& node, const std::function<void()>& call) try {
+  call();
+  return true;
+} catch (const Error& error) {
+  if (error.kind() == ErrorKind::out_of_memory) throw;
+  add_problem(quote_name(node.op), error.message(), error.kind(), node.label());
+  return false;
+}
+
 void OnnxImport::add_node(const OnnxNode& node) {
-  const std::string label = !node.name.empty() ? node.name : node.outputs.empty() ? node.op : node.outputs[0];
   bool is_broken_input = false;
   for (const std::string& name : node.inputs) {
     if (name.empty()) continue;
     note_reading(name);
     is_broken_input |= is_broken(name);
-    SOLDER_REQUIRE(is_broken(name) || find(name) != nullptr, io, file_.name(), ": node ", quote_name(label),
-                   " (", node.op, ") reads ", quote_name(name), ", which nothing before it makes");
+    SOLDER_REQUIRE(is_broken(name) || find(name) != nullptr, io, file_.name(), ": node ",
+                   quote_name(node.label()), " (", node.op, ") reads ", quote_name(name),
+                   ", which nothing before it makes");
   }
-  std::string reason;
-  ErrorKind kind = ErrorKind::unsupported;
-  if (!is_default_domain(node))
-    reason = str("of domain ", quote_name(node.domain));
-  else if (!is_known_operator(node))
-    reason = "solder has no such operator";
-  if (reason.empty() && !is_broken_input) try {
-      return call_row(node);
-    } catch (const Error& error) {
-      if (error.kind() == ErrorKind::out_of_memory) throw;
-      kind = error.kind();
-      reason = error.message();
-    }
-  if (!reason.empty())
-    add_problem(find_row(node.op) != nullptr ? node.op : quote_name(node.op), reason, kind, label);
+  const bool is_done = try_node(node, [&] {
+    const OnnxRow& row = checked_row(node);
+    if (!is_broken_input) call_row(node, row);
+  });
+  if (is_done && !is_broken_input) return;
   for (const std::string& name : node.outputs)
     if (!name.empty()) broken_.insert(name);
 }
 
-void OnnxImport::call_row(const OnnxNode& node) {
-  OnnxCall call(*this, node);
-  const OnnxRow* const fold = find_fold(node.op);
+const OnnxRow& OnnxImport::checked_row(const OnnxNode& node) {
+  ONNX_REQUIRE(node.domain.empty() || node.domain == "ai.onnx", "of domain ", quote_name(node.domain));
+  const int64_t opset = file_.opset();
+  SOLDER_REQUIRE(opset != 0, io, "the file does not say of which opset");
   const OnnxRow* const row = find_row(node.op);
-  bool is_small = call.all_known();
+  ONNX_REQUIRE(row != nullptr, "solder has no such operator");
+  const std::vector<std::string_view> inputs = words_at(row->inputs, opset);
+  const bool takes_more = !inputs.empty() && inputs.back().ends_with("...");
+  for (size_t i = 0; i < std::max(inputs.size(), node.inputs.size()); ++i) {
+    const bool is_given = i < node.inputs.size() && !node.inputs[i].empty();
+    SOLDER_REQUIRE(!is_given || i < inputs.size() || takes_more, io, "input ", i, " is given; it has ",
+                   inputs.size());
+    SOLDER_REQUIRE(is_given || i >= inputs.size() || inputs[i].ends_with("?"), io, "input ", i, " (",
+                   inputs[std::min(i, inputs.size() - 1)], ") is missing");
+  }
+  std::string unknown;
+  const std::vector<std::string_view> attributes = words_at(row->attributes, opset);
+  for (const OnnxAttribute& each : node.attributes)
+    if (std::ranges::count(attributes, each.name) == 0)
+      unknown += (unknown.empty() ? "" : ", ") + quote_name(each.name);
+  ONNX_REQUIRE(unknown.empty(), "attribute ", unknown, " (in opset ", opset, ")");
+  return *row;
+}
+
+void OnnxImport::call_row(const OnnxNode& node, const OnnxRow& row) {
+  OnnxCall call(*this, node, row);
+  const OnnxFold* const fold = find_fold(node.op);
+  bool is_small = fold != nullptr && call.all_known();
   for (size_t i = 0; i < call.num_inputs(); ++i)
     is_small = is_small && (!call.has(i) || num_elements(call.shape(i)) <= kMostFoldedElems);
-  const bool asks_shape = node.op == "Shape" || node.op == "Size";
-  if (node.op == "If") {
-    inline_if(call);
-  } else if (fold != nullptr && (is_small || asks_shape)) {
-    try {
+  if (is_small) try {
       fold->import(call);
     } catch (const OnnxTooLarge&) {
-      if (row == nullptr) throw;
-      row->import(call);
+      is_small = false;
     }
-  } else {
-    ONNX_REQUIRE(row != nullptr, "of a tensor that is computed at run time");
-    row->import(call);
-  }
-  call.finish();
+  if (!is_small) row.import(call);
   for (size_t i = 0; i < node.outputs.size(); ++i) {
     const std::string& name = node.outputs[i];
     if (name.empty() || scopes_.back().contains(name)) continue;
@@ -107,15 +124,13 @@ void OnnxImport::call_row(const OnnxNode& node) {
 }
 
 void OnnxImport::inline_if(OnnxCall& call) {
-  const OnnxConstant& condition = call.constant(0, "the condition");
+  const OnnxConstant& condition = call.constant(0);
   SOLDER_REQUIRE(condition.ints.size() == 1, io, "the condition is ", to_string(condition.shape));
   SOLDER_REQUIRE(scopes_.size() < kMostDepth, io, "branches are nested more than ", kMostDepth, " deep");
-  call.ignore("then_branch"), call.ignore("else_branch");
   const OnnxGraph branch =
       file_.read_graph(call.message(condition.ints[0] != 0 ? "then_branch" : "else_branch"));
   SOLDER_REQUIRE(branch.outputs.size() == call.num_outputs(), io, "its branch has ", branch.outputs.size(),
                  " outputs, the node ", call.num_outputs());
-  ONNX_REQUIRE(!branch.has_sparse, "its branch has sparse initializers");
   scopes_.emplace_back();
   std::vector<OnnxItem> results;
   try {
@@ -164,22 +179,26 @@ void OnnxImport::note_reading(const std::string& name) {
   const auto absent = absent_.find(name);
   if (absent == absent_.end()) return;
   const auto& [op, label, output] = absent->second;
-  add_problem(op, str("its output ", output, " is read"), ErrorKind::unsupported, label);
+  add_problem(quote_name(op), str("its output ", output, " is read"), ErrorKind::unsupported, label);
   absent_.erase(absent);
 }
 
-void OnnxImport::report() {
-  if (problems_.empty()) return;
-  ErrorKind kind = problems_[0].kind;
+std::string OnnxImport::problem_text() {
   std::ranges::stable_sort(problems_, {}, &Problem::op);
-  std::string text = str(file_.name(), " cannot be imported:");
+  std::string text;
   for (const Problem& problem : problems_) {
-    if (problem.kind == ErrorKind::unsupported) kind = problem.kind;
     text += str("\n  ", problem.op, ", ", problem.count, problem.count == 1 ? " time" : " times", " (");
     for (size_t i = 0; i < problem.names.size(); ++i) text += (i > 0 ? ", " : "") + problem.names[i];
     text += str(problem.count > std::ssize(problem.names) ? ", ..." : "", "): ", problem.reason);
   }
-  fail(kind, text);
+  return text;
+}
+
+void OnnxImport::report() {
+  if (problems_.empty()) return;
+  const bool lacks_some = std::ranges::count(problems_, ErrorKind::unsupported, &Problem::kind) > 0;
+  fail(lacks_some ? ErrorKind::unsupported : problems_[0].kind,
+       str(file_.name(), " cannot be imported:", problem_text()));
 }
 
 }  // namespace solder

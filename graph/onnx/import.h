@@ -2,6 +2,8 @@
 // How an ONNX node becomes nodes of a graph: what a row of the operator table is given.
 
 #include <cstdint>
+#include <functional>
+#include <initializer_list>
 #include <map>
 #include <memory>
 #include <optional>
@@ -25,18 +27,43 @@ struct OnnxItem {
   std::shared_ptr<const OnnxTensor> stored;      ///< lies in the file
   std::shared_ptr<const OnnxConstant> constant;  ///< read, or worked out
   std::optional<Value> value;
+  std::function<Value()> later;  ///< makes the value, where it is read
   std::string name;
 
   bool is_known() const { return stored != nullptr || constant != nullptr; }
 };
 
 class OnnxImport;
+class OnnxCall;
+
+/// An operator: one row. Inputs and attributes are words, "slope" or, where ONNX lets an input be left out, "bias?"; a
+/// last one that may be repeated is "x...". Those of some operator sets alone say which: "axes:-12", "axes?:13-".
+struct OnnxRow {
+  const char* op;
+  const char* inputs;
+  const char* attributes;
+  void (*import)(OnnxCall& call);
+};
+const OnnxRow* find_row(const std::string& op);
+/// The words that hold at this operator set.
+std::vector<std::string_view> words_at(std::string_view words, int64_t opset);
+
+/// The same for nodes whose inputs are all known and small, whose results are constants too.
+struct OnnxFold {
+  const char* op;
+  void (*import)(OnnxCall& call);
+};
+const OnnxFold* find_fold(const std::string& op);
+
+extern const std::span<const OnnxRow> kConstantRows, kElementwiseRows, kShapeRows, kLayerRows, kReduceRows,
+    kResizeRows, kEinsumRows, kIndexRows;
+extern const std::span<const OnnxFold> kFoldedArithmetic, kFoldedShapes;
 
 /// A node while it is imported: its inputs, attributes and results. Whatever is not as it should be is an Error whose
 /// message is a reason, without the node's name.
 class OnnxCall {
  public:
-  OnnxCall(OnnxImport& import, const OnnxNode& node);
+  OnnxCall(OnnxImport& import, const OnnxNode& node, const OnnxRow& row);
 
   const OnnxNode& node() const { return node_; }
   Graph& graph();
@@ -46,6 +73,7 @@ class OnnxCall {
   size_t num_inputs() const { return items_.size(); }
   bool has(size_t i) const { return i < items_.size() && items_[i] != nullptr; }
   OnnxItem& item(size_t i);
+  std::string input_name(size_t i) const;
   const Shape& shape(size_t i) { return item(i).shape; }
   int rank(size_t i) { return static_cast<int>(shape(i).size()); }
   OnnxType type(size_t i) { return item(i).type; }
@@ -54,19 +82,27 @@ class OnnxCall {
   Value value(size_t i);
   Value value(size_t i, DType dtype);   ///< the same, cast
   Value number(size_t i, DType dtype);  ///< the same; known integers are rounded to `dtype`
-  /// Known at import; Error(unsupported) saying that solder needs to know `what`.
-  const OnnxConstant& constant(size_t i, const char* what);
-  std::vector<int64_t> integers(size_t i, const char* what);
+  /// Known at import; Error(unsupported) where it is not.
+  const OnnxConstant& constant(size_t i);
+  std::vector<int64_t> integers_at(size_t i);
   /// A known tensor of one element, of any shape whose rank is not above `most_rank`.
   std::optional<double> scalar(size_t i, size_t most_rank = 0);
   bool all_known() const;
 
-  /// Attributes; the ones never asked for are refused by finish().
   bool has_attribute(const char* name) { return attribute(name, 0) != nullptr; }
   int64_t integer(const char* name, int64_t fallback);
   int64_t integer(const char* name);  ///< one that must be there
   float real(const char* name, float fallback);
   std::string text(const char* name, const std::string& fallback);
+  /// The value that an attribute's text stands for.
+  template <class T>
+  T named(const char* name, const std::string& fallback,
+          std::initializer_list<std::pair<const char*, T>> values) {
+    const std::string given = text(name, fallback);
+    for (const auto& [word, value] : values)
+      if (given == word) return value;
+    fail(ErrorKind::unsupported, str(name, " = ", given));
+  }
   std::vector<int64_t> integers(const char* name);
   std::vector<float> reals(const char* name);
   ByteRange message(const char* name);
@@ -74,9 +110,8 @@ class OnnxCall {
   OnnxConstant known(const char* name);  ///< a tensor, read
   /// Takes an attribute that may only be what it is by default.
   void only(const char* name, int64_t value);
-  void ignore(const char* name) { attribute(name, 0); }
-  /// Axes in input i since `opset`, in an attribute before; nothing: not given.
-  std::optional<std::vector<int64_t>> axes(int64_t since, size_t i, const char* name = "axes");
+  /// What is input i in some operator sets and an attribute in others; nothing: not given.
+  std::optional<std::vector<int64_t>> list(size_t i, const char* name);
 
   void give(Value value, size_t output = 0);
   void give_truth(Value value);  ///< 1 or 0
@@ -86,13 +121,10 @@ class OnnxCall {
   void give_view(size_t i, Shape shape);
   size_t num_outputs() const { return node_.outputs.size(); }
 
-  /// Worked out here: a new parameter of these elements, all `value`.
-  Value filled(const Shape& shape, DType dtype, float value);
   /// A reshape to exactly `shape`, extents of 0 included.
   Value reshape(Value x, Shape shape);
 
   OnnxImport& import() { return import_; }
-  void finish();  ///< Error(unsupported) naming attributes that nothing asked for
 
  private:
   const OnnxAttribute* attribute(const char* name, int kind);
@@ -100,23 +132,9 @@ class OnnxCall {
   OnnxImport& import_;
   const OnnxNode& node_;
   std::vector<OnnxItem*> items_;  // null: left out
-  std::set<std::string> asked_;
+  std::vector<std::string_view> input_names_;
   size_t num_nodes_;
 };
-
-/// An operator: one row.
-struct OnnxRow {
-  const char* op;
-  void (*import)(OnnxCall& call);
-};
-const OnnxRow* find_row(const std::string& op);
-/// The same for nodes whose inputs are all known and small, whose results are constants too.
-const OnnxRow* find_fold(const std::string& op);
-bool is_default_domain(const OnnxNode& node);
-bool is_known_operator(const OnnxNode& node);
-
-extern const std::span<const OnnxRow> kElementwiseRows, kShapeRows, kLayerRows, kReduceRows, kResizeRows,
-    kFoldedArithmetic, kFoldedShapes;
 
 inline constexpr int64_t kMostFoldedElems = 1 << 16;  ///< of a tensor worked out at import
 
@@ -134,6 +152,12 @@ class OnnxImport {
  public:
   OnnxImport(OnnxFile& file, const OnnxOptions& options) : file_(file), options_(options) {}
   OnnxNet run();
+  void inline_if(OnnxCall& call);
+  /// A new parameter of about this name.
+  Value parameter(const std::string& name, Tensor tensor);
+  void charge(int64_t elems);  ///< of tensors worked out; Error(unsupported) where they are too many
+  /// A new parameter of one element, read as many of them; its name begins with `name`.
+  Value filled(const std::string& name, const Shape& shape, DType dtype, float value);
 
  private:
   friend class OnnxCall;
@@ -157,9 +181,12 @@ class OnnxImport {
   void add_initializers(const OnnxGraph& graph);
   void add_nodes(const std::vector<ByteRange>& nodes);
   void add_node(const OnnxNode& node);
-  void call_row(const OnnxNode& node);
-  void inline_if(OnnxCall& call);
+  /// Looks at what needs no inputs; Error with the reason.
+  const OnnxRow& checked_row(const OnnxNode& node);
+  void call_row(const OnnxNode& node, const OnnxRow& row);
+  bool try_node(const OnnxNode& node, const std::function<void()>& call);
   void add_outputs();
+  std::string problem_text();
   void report();
   void note_reading(const std::string& name);
   void add_problem(const std::string& op, const std::string& reason, ErrorKind kind, const std::string& name);
@@ -168,9 +195,7 @@ class OnnxImport {
   bool is_broken(const std::string& name) const { return broken_.contains(name); }
   void define(const std::string& name, OnnxItem item);
   Value value_of(OnnxItem& item);
-  void charge(int64_t elems);  // of tensors worked out
   const OnnxConstant& constant_of(OnnxItem& item);
-  std::string parameter_name(const std::string& wanted);
 
   OnnxFile& file_;
   const OnnxOptions& options_;

@@ -10,15 +10,6 @@
 namespace solder {
 namespace {
 
-std::string to_string(const std::vector<OnnxExtent>& shape) {
-  std::string text = "[";
-  for (const OnnxExtent& extent : shape)
-    text += str(text.size() > 1 ? ", " : "", extent.value > 0      ? str(extent.value)
-                                             : extent.name.empty() ? "?"
-                                                                   : extent.name);
-  return text + "]";
-}
-
 // As `to` has it, for an integer input: whole, and what lies beyond 64 bits at their ends.
 int64_t whole(double element, const std::string& name) {
   SOLDER_REQUIRE(std::trunc(element) == element, invalid_argument, "values: ", quote_name(name),
@@ -34,15 +25,17 @@ Shape OnnxImport::bound_shape(const OnnxDeclared& input, std::vector<const OnnxD
   const auto given = options_.shapes.find(input.name);
   if (given != options_.shapes.end()) {
     SOLDER_REQUIRE(!input.has_shape || given->second.size() == input.shape.size(), shape_mismatch,
-                   "shapes: ", quote_name(input.name), " is ", to_string(input.shape),
+                   "shapes: ", quote_name(input.name), " is ", to_string(input),
                    " in the file and cannot be ", to_string(given->second));
     for (size_t axis = 0; axis < input.shape.size(); ++axis)
       SOLDER_REQUIRE(options_.override_fixed || input.shape[axis].value <= 0 ||
                          input.shape[axis].value == given->second[axis],
-                     shape_mismatch, "shapes: ", quote_name(input.name), " is ", to_string(input.shape),
+                     shape_mismatch, "shapes: ", quote_name(input.name), " is ", to_string(input),
                      " in the file, which fixes axis ", axis, "; ", to_string(given->second),
                      " needs override_fixed, and the file may rely on what it says");
-    num_elements(given->second);
+    for (const int64_t extent : given->second)
+      SOLDER_REQUIRE(extent >= 0, invalid_argument, "shapes: ", quote_name(input.name), " cannot be ",
+                     to_string(given->second));
     return given->second;
   }
   Shape shape;
@@ -61,13 +54,17 @@ Shape OnnxImport::bound_shape(const OnnxDeclared& input, std::vector<const OnnxD
 
 bool OnnxImport::bind_value(const OnnxDeclared& input) {
   OnnxConstant constant{.type = input.type};
+  const char* option = "values: ";
   if (const auto known = options_.integers.find(input.name); known != options_.integers.end()) {
+    option = "integers: ";
     constant.shape = known->second.shape;
-    SOLDER_REQUIRE(num_elements(constant.shape) == std::ssize(known->second.elements), shape_mismatch,
-                   "integers: ", quote_name(input.name), " has ", known->second.elements.size(),
-                   " elements, not those of ", to_string(constant.shape));
-    if (!is_integer(input.type)) constant.type = OnnxType::int64;
-    constant.ints = known->second.elements;
+    SOLDER_REQUIRE(num_elements(constant.shape) == std::ssize(known->second.elements), shape_mismatch, option,
+                   quote_name(input.name), " has ", known->second.elements.size(), " elements, not those of ",
+                   to_string(constant.shape));
+    if (constant.is_real())
+      constant.reals.assign(known->second.elements.begin(), known->second.elements.end());
+    else
+      constant.ints = known->second.elements;
   } else if (const auto found = options_.values.find(input.name); found != options_.values.end()) {
     const Tensor tensor = found->second.to(Device::cpu());
     constant.shape = tensor.shape();
@@ -82,6 +79,11 @@ bool OnnxImport::bind_value(const OnnxDeclared& input) {
   } else {
     return false;
   }
+  // One number is a scalar where the file wants one.
+  if (input.has_shape && input.shape.empty() && constant.size() == 1) constant.shape.clear();
+  SOLDER_REQUIRE(!input.has_shape || input.shape.size() == constant.shape.size(), shape_mismatch, option,
+                 quote_name(input.name), " is ", to_string(input), " in the file and cannot be ",
+                 to_string(constant.shape));
   OnnxItem item{.type = constant.type, .shape = constant.shape, .name = input.name};
   item.constant = std::make_shared<const OnnxConstant>(std::move(constant));
   scopes_.back().insert_or_assign(input.name, std::move(item));
@@ -89,19 +91,21 @@ bool OnnxImport::bind_value(const OnnxDeclared& input) {
 }
 
 void OnnxImport::declare_inputs() {
-  const auto is_input = [&](const std::string& name) {
-    return std::ranges::any_of(file_.graph().inputs,
-                               [&](const OnnxDeclared& each) { return each.name == name; });
+  std::set<std::string> names;
+  std::string list;
+  for (const OnnxDeclared& input : file_.graph().inputs) {
+    SOLDER_REQUIRE(names.insert(input.name).second, io, file_.name(), ": input ", quote_name(input.name),
+                   " is there twice");
+    list += (list.empty() ? "" : ", ") + quote_name(input.name);
+  }
+  const auto check_names = [&](const char* option, const auto& given) {
+    for (const auto& [name, unused] : given)
+      SOLDER_REQUIRE(names.contains(name), invalid_argument, option, ": ", file_.name(), " has no input ",
+                     quote_name(name), "; it has ", list);
   };
-  for (const auto& [name, shape] : options_.shapes)
-    SOLDER_REQUIRE(is_input(name), invalid_argument, "shapes: ", file_.name(), " has no input ",
-                   quote_name(name));
-  for (const auto& [name, tensor] : options_.values)
-    SOLDER_REQUIRE(is_input(name), invalid_argument, "values: ", file_.name(), " has no input ",
-                   quote_name(name));
-  for (const auto& [name, tensor] : options_.integers)
-    SOLDER_REQUIRE(is_input(name), invalid_argument, "integers: ", file_.name(), " has no input ",
-                   quote_name(name));
+  check_names("shapes", options_.shapes);
+  check_names("values", options_.values);
+  check_names("integers", options_.integers);
   // A name that stands for an extent stands for the same one in all inputs.
   for (const OnnxDeclared& input : file_.graph().inputs)
     if (const auto given = options_.shapes.find(input.name);
@@ -116,8 +120,7 @@ void OnnxImport::declare_inputs() {
                      " has a value, given or in the file, and so a shape");
       continue;
     }
-    SOLDER_REQUIRE(given_names_.insert(input.name).second, io, file_.name(), ": input ",
-                   quote_name(input.name), " is there twice");
+    given_names_.insert(input.name);
     if (const auto dtype = dtype_of(input.type); input.is_tensor && dtype) {
       const size_t num_open = open.size();
       const Shape shape = bound_shape(input, &open);
@@ -129,10 +132,11 @@ void OnnxImport::declare_inputs() {
     } else {
       broken_.insert(input.name);
       const std::string what = input.is_tensor ? to_string(input.type) : "no tensor";
-      add_problem(
-          "(input)",
-          str(what, is_integer(input.type) ? "; it can be a constant, given in values or integers" : ""),
-          ErrorKind::unsupported, input.name);
+      add_problem("(input)",
+                  str(what, is_integer(input.type)
+                                ? "; it can be a constant, given in values or integers (solder-run: --value)"
+                                : ""),
+                  ErrorKind::unsupported, input.name);
     }
   }
   if (!open.empty()) fail_open(open);
@@ -142,20 +146,18 @@ void OnnxImport::declare_inputs() {
 void OnnxImport::fail_open(const std::vector<const OnnxDeclared*>& open) {
   std::string list, example;
   for (const OnnxDeclared* input : open)
-    list += str(list.empty() ? "" : ", ", quote_name(input->name), " ",
-                input->has_shape ? to_string(input->shape) : "of any rank");
+    list += str(list.empty() ? "" : ", ", quote_name(input->name), " ", to_string(*input));
   for (const OnnxExtent& extent : open[0]->shape)
     example += str(example.empty() ? "" : ",", extent.value > 0 ? extent.value : example.empty() ? 1 : 224);
-  std::set<std::string> unknown;
-  for (const ByteRange message : file_.graph().nodes)
-    if (const OnnxNode node = file_.read_node(message); !is_known_operator(node))
-      unknown.insert(quote_name(node.op));
-  std::string operators;
-  for (const std::string& op : unknown) operators += (operators.empty() ? "" : ", ") + op;
-  if (!unknown.empty()) operators = str("; it also has operators that solder has not: ", operators);
+  for (const ByteRange message : file_.graph().nodes) {
+    const OnnxNode node = file_.read_node(message);
+    try_node(node, [&] { checked_row(node); });
+  }
+  const std::string more =
+      problems_.empty() ? "" : "; and it holds what cannot be imported:" + problem_text();
   fail(ErrorKind::invalid_argument, str(file_.name(), ": the shapes of its inputs are open: ", list,
                                         "; give them in OnnxOptions::shapes (solder-run: --shape ",
-                                        open[0]->name, "=", example, ")", operators));
+                                        open[0]->name, "=", example, ")", more));
 }
 
 }  // namespace solder

@@ -1,6 +1,7 @@
 // Rows of convolutions, products, pools and normalisations.
 
 #include <algorithm>
+#include <numeric>
 
 #include "graph/onnx/arguments.h"
 #include "runtime/check.h"
@@ -10,11 +11,7 @@ namespace {
 
 void conv(OnnxCall& call) {
   Graph& graph = call.graph();
-  const Shape& w = call.shape(1);
-  ONNX_REQUIRE(w.size() == call.shape(0).size() && (w.size() == 3 || w.size() == 4), "of ",
-               to_string(call.shape(0)), " and ", to_string(w),
-               "; solder has convolutions of one and two axes");
-  const OnnxWindow window = window_of(call, {w.begin() + 2, w.end()});
+  const OnnxWindow window = window_of(call, true);
   const Conv2dOptions options{window.stride, window.padding, window.dilation, call.integer("group", 1),
                               call.label()};
   const Value x = call.value(0), filters = call.value(1);
@@ -42,10 +39,8 @@ void pad_to(const std::vector<int64_t>& wanted, const Shape& x, const Pair& extr
 
 void conv_transpose(OnnxCall& call) {
   Graph& graph = call.graph();
-  const Shape x_shape = call.shape(0), w_shape = call.shape(1);
-  ONNX_REQUIRE(w_shape.size() == x_shape.size() && (w_shape.size() == 3 || w_shape.size() == 4), "of ",
-               to_string(x_shape), " and ", to_string(w_shape), "; solder has them of one and two axes");
-  OnnxWindow window = window_of(call, {w_shape.begin() + 2, w_shape.end()});
+  const Shape x_shape = call.shape(0);
+  OnnxWindow window = window_of(call, true);
   const size_t count = x_shape.size() - 2;
   const std::vector<int64_t> extra =
       numbers_of(call.integers("output_padding"), count, 0, 0, "output_padding");
@@ -141,13 +136,29 @@ void global_pool(OnnxCall& call) {
 
 DType dtype_at(OnnxCall& call, size_t i) { return call.graph().type(call.value(i)).dtype; }
 
+// In training by the mean and variance of x itself; what they are mixed into are results beside y.
 void batch_norm(OnnxCall& call) {
-  call.ignore("momentum");
-  call.only("training_mode", 0);
   call.only("spatial", 1);
+  Graph& graph = call.graph();
   const DType dtype = dtype_at(call, 0);
-  call.give(call.graph().batch_norm(call.value(0), call.value(1, dtype), call.value(2, dtype),
-                                    call.value(3, dtype), call.value(4, dtype), call.real("epsilon", 1e-5f)));
+  const Value x = call.value(0);
+  Value mean = call.value(3, dtype), variance = call.value(4, dtype);
+  if (call.integer("training_mode", 0) != 0) {
+    SOLDER_REQUIRE(call.rank(0) >= 2, shape_mismatch, "of ", to_string(call.shape(0)));
+    std::vector<int> axes(call.shape(0).size() - 1);
+    std::iota(axes.begin(), axes.end(), 1);
+    axes[0] = 0;
+    const float kept = call.real("momentum", 0.9f);
+    const auto mixed = [&](Value before, Value now) {
+      return graph.add(graph.mul(before, kept), graph.mul(now, 1 - kept));
+    };
+    const Value centred = graph.sub(x, graph.mean(x, axes, true));
+    const Value own_mean = graph.mean(x, axes), own_variance = graph.mean(graph.square(centred), axes);
+    call.give(mixed(mean, own_mean), 1), call.give(mixed(variance, own_variance), 2);
+    mean = own_mean, variance = own_variance;
+  }
+  call.give(graph.batch_norm(x, call.value(1, dtype), call.value(2, dtype), mean, variance,
+                             call.real("epsilon", 1e-5f)));
 }
 
 void instance_norm(OnnxCall& call) {
@@ -159,7 +170,7 @@ void instance_norm(OnnxCall& call) {
 void group_norm(OnnxCall& call) {
   Graph& graph = call.graph();
   const int64_t groups = call.integer("num_groups");
-  ONNX_REQUIRE(call.integer("stash_type", 1) == 1, "stash_type");
+  call.only("stash_type", 1);
   SOLDER_REQUIRE(call.rank(0) >= 2 && groups > 0 && call.shape(0)[1] % groups == 0, shape_mismatch, groups,
                  " groups of ", to_string(call.shape(0)));
   const int64_t channels = call.shape(0)[1];
@@ -175,7 +186,7 @@ void group_norm(OnnxCall& call) {
 
 void layer_norm(OnnxCall& call) {
   Graph& graph = call.graph();
-  ONNX_REQUIRE(call.integer("stash_type", 1) == 1, "stash_type");
+  call.only("stash_type", 1);
   const int axis = as_axis(call.integer("axis", -1), call.rank(0));
   const Shape& x = call.shape(0);
   const Shape over(x.begin() + axis, x.end());
@@ -184,18 +195,37 @@ void layer_norm(OnnxCall& call) {
     const Value given = call.value(i, dtype);
     return graph.type(given).shape == over ? given : graph.expand(given, over);
   };
-  const Value bias =
-      call.has(2) ? expanded(2) : graph.expand(call.filled(Shape(over.size(), 1), dtype, 0), over);
+  const Value bias = call.has(2) ? expanded(2) : call.import().filled(call.label(), over, dtype, 0);
   const float epsilon = call.real("epsilon", 1e-5f);
   call.give(graph.layer_norm(call.value(0), expanded(1), bias, static_cast<int>(over.size()), epsilon));
   // Mean and 1 / standard deviation, of which training is fond.
   if (call.num_outputs() < 2) return;
-  std::vector<int> axes;
-  for (int each = axis; each < call.rank(0); ++each) axes.push_back(each);
+  const std::vector<int> axes = axes_from(axis, call.rank(0));
   const Value wide = call.value(0, DType::float32), mean = graph.mean(wide, axes, true);
   call.give(mean, 1);
   const Value variance = graph.mean(graph.square(graph.sub(wide, mean)), axes, true);
   call.give(graph.rsqrt(graph.add(variance, epsilon)), 2);
+}
+
+void rms_norm(OnnxCall& call) {
+  Graph& graph = call.graph();
+  call.only("stash_type", 1);
+  const int rank = call.rank(0), axis = as_axis(call.integer("axis", -1), rank);
+  const Value x = call.value(0, DType::float32);
+  const Value square = graph.mean(graph.square(x), axes_from(axis, rank), true);
+  const Value unit = graph.mul(x, graph.rsqrt(graph.add(square, call.real("epsilon", 1e-5f))));
+  const DType dtype = dtype_at(call, 0);
+  call.give(graph.mul(graph.cast(unit, dtype), call.value(1, dtype)));
+}
+
+void mean_variance_norm(OnnxCall& call) {
+  Graph& graph = call.graph();
+  const std::vector<int64_t> given =
+      call.has_attribute("axes") ? call.integers("axes") : std::vector<int64_t>{0, 2, 3};
+  const std::vector<int> axes = as_axes(given, call.rank(0));
+  const Value x = call.value(0), centered = graph.sub(x, graph.mean(x, axes, true));
+  const Value deviation = graph.sqrt(graph.mean(graph.square(centered), axes, true));
+  call.give(graph.div(centered, graph.add(deviation, 1e-9f)));
 }
 
 void lrn(OnnxCall& call) {
@@ -206,19 +236,24 @@ void lrn(OnnxCall& call) {
 }
 
 constexpr OnnxRow kRows[] = {
-    {"AveragePool", pool},
-    {"BatchNormalization", batch_norm},
-    {"Conv", conv},
-    {"ConvTranspose", conv_transpose},
-    {"Gemm", gemm},
-    {"GlobalAveragePool", global_pool},
-    {"GlobalMaxPool", global_pool},
-    {"GroupNormalization", group_norm},
-    {"InstanceNormalization", instance_norm},
-    {"LRN", lrn},
-    {"LayerNormalization", layer_norm},
-    {"MatMul", matmul},
-    {"MaxPool", pool},
+    {"AveragePool", "x", "auto_pad kernel_shape pads strides count_include_pad ceil_mode:10- dilations:19-",
+     pool},
+    {"BatchNormalization", "x scale bias mean variance", "epsilon momentum spatial:-8 training_mode:14-",
+     batch_norm},
+    {"Conv", "x w bias?", "auto_pad dilations group kernel_shape pads strides", conv},
+    {"ConvTranspose", "x w bias?",
+     "auto_pad dilations group kernel_shape output_padding output_shape pads strides", conv_transpose},
+    {"Gemm", "a b c?", "alpha beta transA transB", gemm},
+    {"GlobalAveragePool", "x", "", global_pool},
+    {"GlobalMaxPool", "x", "", global_pool},
+    {"GroupNormalization", "x scale bias", "epsilon num_groups stash_type:21-", group_norm},
+    {"InstanceNormalization", "x scale bias", "epsilon", instance_norm},
+    {"LRN", "x", "alpha beta bias size", lrn},
+    {"LayerNormalization", "x scale bias?", "axis epsilon stash_type", layer_norm},
+    {"MatMul", "a b", "", matmul},
+    {"MeanVarianceNormalization", "x", "axes", mean_variance_norm},
+    {"RMSNormalization", "x scale", "axis epsilon stash_type", rms_norm},
+    {"MaxPool", "x", "auto_pad kernel_shape pads strides storage_order:8- ceil_mode:10- dilations:10-", pool},
 };
 
 }  // namespace

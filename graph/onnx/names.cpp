@@ -17,16 +17,18 @@ void OnnxImport::define(const std::string& name, OnnxItem item) {
   SOLDER_REQUIRE(is_new, io, quote_name(name), " is made twice");
 }
 
-std::string OnnxImport::parameter_name(const std::string& wanted) {
-  std::string name = wanted;
-  for (int next = 2; !given_names_.insert(name).second; ++next) name = str(wanted, ".", next);
-  return name;
+Value OnnxImport::parameter(const std::string& name, Tensor tensor) {
+  std::string unique = name;
+  for (int next = 2; !given_names_.insert(unique).second; ++next) unique = str(name, ".", next);
+  const Value value = net_.graph.parameter(unique, tensor.shape(), tensor.dtype());
+  net_.weights.emplace(unique, std::move(tensor));
+  return value;
 }
 
 void OnnxImport::charge(int64_t elems) {
-  folded_elems_ += elems;
-  ONNX_REQUIRE(folded_elems_ <= 2 * file_.num_bytes() + (int64_t{1} << 20),
+  ONNX_REQUIRE(elems <= 2 * file_.num_bytes() + (int64_t{1} << 20) - folded_elems_,
                "tensors worked out at import have too many elements, all together");
+  folded_elems_ += elems;
 }
 
 const OnnxConstant& OnnxImport::constant_of(OnnxItem& item) {
@@ -40,27 +42,33 @@ const OnnxConstant& OnnxImport::constant_of(OnnxItem& item) {
 }
 
 Value OnnxImport::value_of(OnnxItem& item) {
+  if (!item.value && item.later) item.value = item.later();
   if (item.value) return *item.value;
   ONNX_REQUIRE(is_real(item.type) || item.type == OnnxType::boolean, to_string(item.type), " tensor ",
                to_string(item.shape), "; solder computes with float types alone");
   // A large one that lies in the file is loaded once; the others may be many from few bytes.
   if (item.constant || num_elements(item.shape) <= kMostFoldedElems) charge(num_elements(item.shape));
   Tensor tensor;
-  if (item.stored && !item.constant) {
+  const auto dtype = dtype_of(item.type);
+  if (item.stored && !item.constant && dtype) {
     tensor = file_.load(*item.stored, item.name);
   } else {
-    const OnnxConstant& known = *item.constant;
-    tensor = Tensor::empty(item.shape, dtype_of(item.type).value_or(DType::float32));
+    const OnnxConstant known = item.constant ? *item.constant : file_.load_constant(*item.stored, item.name);
+    tensor = Tensor::empty(item.shape, dtype.value_or(DType::float32));
     for (int64_t i = 0; i < known.size(); ++i) {
       const auto idx = static_cast<size_t>(i);
       const double element = known.is_real() ? known.reals[idx] : static_cast<double>(known.ints[idx]);
       store_from_float(tensor.data(), tensor.dtype(), i, static_cast<float>(element));
     }
   }
-  const std::string name = parameter_name(item.name);
-  item.value = net_.graph.parameter(name, tensor.shape(), tensor.dtype());
-  net_.weights.emplace(name, std::move(tensor));
+  item.value = parameter(item.name, std::move(tensor));
   return *item.value;
+}
+
+Value OnnxImport::filled(const std::string& name, const Shape& shape, DType dtype, float value) {
+  Tensor one = Tensor::empty(Shape(shape.size(), 1), dtype);
+  store_from_float(one.data(), dtype, 0, value);
+  return net_.graph.expand(parameter(name + ".filled", std::move(one)), shape);
 }
 
 }  // namespace solder

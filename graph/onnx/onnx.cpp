@@ -1,6 +1,8 @@
 #include "graph/onnx/onnx.h"
 
 #include <algorithm>
+#include <charconv>
+#include <initializer_list>
 
 #include "graph/onnx/import.h"
 #include "runtime/check.h"
@@ -8,23 +10,39 @@
 namespace solder {
 namespace {
 
-const OnnxRow* find_in(std::span<const OnnxRow> rows, const std::string& op) {
-  const auto found = std::ranges::find_if(rows, [&](const OnnxRow& row) { return op == row.op; });
-  return found != rows.end() ? &*found : nullptr;
+template <class Row>
+const Row* find_in(std::initializer_list<std::span<const Row>> tables, const std::string& op) {
+  for (const auto rows : tables)
+    if (const auto found = std::ranges::find(rows, op, &Row::op); found != rows.end()) return &*found;
+  return nullptr;
 }
 
 }  // namespace
 
 const OnnxRow* find_row(const std::string& op) {
-  for (const auto rows : {kElementwiseRows, kShapeRows, kLayerRows, kReduceRows, kResizeRows})
-    if (const OnnxRow* const row = find_in(rows, op)) return row;
-  return nullptr;
+  return find_in<OnnxRow>({kConstantRows, kElementwiseRows, kShapeRows, kLayerRows, kReduceRows, kResizeRows,
+                           kEinsumRows, kIndexRows},
+                          op);
 }
 
-const OnnxRow* find_fold(const std::string& op) {
-  for (const auto rows : {kFoldedArithmetic, kFoldedShapes})
-    if (const OnnxRow* const row = find_in(rows, op)) return row;
-  return nullptr;
+const OnnxFold* find_fold(const std::string& op) {
+  return find_in<OnnxFold>({kFoldedArithmetic, kFoldedShapes}, op);
+}
+
+std::vector<std::string_view> words_at(std::string_view words, int64_t opset) {
+  std::vector<std::string_view> holding;
+  while (!words.empty()) {
+    const std::string_view word = words.substr(0, words.find(' '));
+    words.remove_prefix(std::min(word.size() + 1, words.size()));
+    const size_t colon = word.find(':'), dash = word.find('-');
+    int64_t first = 0, last = INT64_MAX;
+    if (colon != word.npos) {
+      std::from_chars(word.data() + colon + 1, word.data() + dash, first);
+      std::from_chars(word.data() + dash + 1, word.data() + word.size(), last);
+    }
+    if (opset >= first && opset <= last) holding.push_back(word.substr(0, colon));
+  }
+  return holding;
 }
 
 void require_foldable(const Shape& shape, OnnxType type) {
@@ -32,13 +50,6 @@ void require_foldable(const Shape& shape, OnnxType type) {
   if (num_elements(shape) > (is_real(type) ? kMostReals : kMostFoldedElems))
     throw OnnxTooLarge(ErrorKind::unsupported, str("a known tensor of ", to_string(shape),
                                                    " is larger than what is worked out at import"));
-}
-
-bool is_default_domain(const OnnxNode& node) { return node.domain.empty() || node.domain == "ai.onnx"; }
-
-bool is_known_operator(const OnnxNode& node) {
-  return is_default_domain(node) &&
-         (node.op == "If" || find_row(node.op) != nullptr || find_fold(node.op) != nullptr);
 }
 
 OnnxNet import_onnx(const std::string& path, const OnnxOptions& options) try {

@@ -42,6 +42,7 @@ struct OnnxNet {
   std::vector<Port> outputs;  ///< that run() gives; truth values are 1 or 0 in a float type
   std::map<std::string, OnnxIntegers>
       integers;  ///< outputs of the file that are integers known by now (Shape, Size)
+  std::map<std::string, std::string> metadata;  ///< what else its writer says of it: classes, licences
 };
 
 /// Reads an ONNX file, opset 7 or newer, of the default operator domain, and its files of external data, which must lie
@@ -58,5 +59,9 @@ OnnxNet import_onnx(const std::string& path, const OnnxOptions& options = {});
 /// The same of bytes in memory, without external data; `name` is what messages call them.
 OnnxNet parse_onnx(std::span<const std::byte> bytes, const OnnxOptions& options = {},
                    const std::string& name = "<memory>");
+
+/// What a file declares, for people: opset, inputs and outputs with their shapes, operators with their numbers. Whether
+/// it can be imported is not looked at. Error(io) as import_onnx().
+std::string describe_onnx(const std::string& path);
 
 }  // namespace solder

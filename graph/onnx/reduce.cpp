@@ -1,86 +1,139 @@
 // Rows of operators over whole axes.
 
+#include <functional>
+#include <limits>
+#include <numeric>
+#include <optional>
+
 #include "graph/onnx/arguments.h"
 #include "runtime/check.h"
 
 namespace solder {
 namespace {
 
-enum class Kind { mean, sum, max, min, l1, l2, sum_square, log_sum, log_sum_exp };
+enum class Kind { mean, sum, prod, max, min, l1, l2, sum_square, log_sum, log_sum_exp };
 
-Value over_axes(Graph& graph, Kind kind, Value x, const std::vector<int>& axes, bool keeps) {
-  switch (kind) {
-    case Kind::mean: return graph.mean(x, axes, keeps);
-    case Kind::sum: return graph.sum(x, axes, keeps);
-    case Kind::max: return graph.reduce_max(x, axes, keeps);
-    case Kind::min: return graph.reduce_min(x, axes, keeps);
-    case Kind::l1: return graph.sum(graph.abs(x), axes, keeps);
-    case Kind::l2: return graph.sqrt(graph.sum(graph.square(x), axes, keeps));
-    case Kind::sum_square: return graph.sum(graph.square(x), axes, keeps);
-    case Kind::log_sum: return graph.log(graph.sum(x, axes, keeps));
-    case Kind::log_sum_exp: break;
+// The product over one axis, half by half: within T 2^-24 |y| of T elements.
+Value product(Graph& graph, Value x, int axis) {
+  std::optional<Value> odd;
+  int64_t extent = graph.type(x).shape[static_cast<size_t>(axis)];
+  for (; extent > 1; extent /= 2) {
+    if (extent % 2 != 0) {
+      const Value last = graph.slice(x, axis, extent - 1, extent);
+      odd = odd ? graph.mul(*odd, last) : last;
+    }
+    x = graph.mul(graph.slice(x, axis, 0, extent / 2), graph.slice(x, axis, extent / 2, extent / 2 * 2));
   }
-  // From the largest one on, so that nothing overflows; an infinite one is not subtracted.
-  const Value most =
-      graph.clip(graph.reduce_max(x, axes, true), -3.4028234663852886e38f, 3.4028234663852886e38f);
+  // Of no elements it is 1: e to the power of their sum, 0.
+  if (extent == 0) x = graph.exp(graph.sum(x, {axis}, true));
+  return odd ? graph.mul(x, *odd) : x;
+}
+
+// log(sum(e^x)) from the largest x on, so that nothing overflows; an infinite one is not subtracted.
+Value log_sum_exp(Graph& graph, Value x, const std::vector<int>& axes, bool keeps) {
+  constexpr float kLargest = std::numeric_limits<float>::max();
+  const Value most = graph.clip(graph.reduce_max(x, axes, true), -kLargest, kLargest);
   const Value rest = graph.add(graph.log(graph.sum(graph.exp(graph.sub(x, most)), axes, true)), most);
   return keeps ? rest : graph.squeeze(rest, axes);
 }
 
-// Without axes nothing is reduced; what comes before and after is done.
-Value elementwise_part(Graph& graph, Kind kind, Value x) {
+Value reduced(Graph& graph, Kind kind, Value x, const std::vector<int>& axes, bool keeps) {
   switch (kind) {
-    case Kind::l1:
-    case Kind::l2: return graph.abs(x);
-    case Kind::sum_square: return graph.square(x);
-    case Kind::log_sum: return graph.log(x);
-    default: return x;
+    case Kind::mean: return graph.mean(x, axes, keeps);
+    case Kind::max: return graph.reduce_max(x, axes, keeps);
+    case Kind::min: return graph.reduce_min(x, axes, keeps);
+    case Kind::log_sum_exp: return log_sum_exp(graph, x, axes, keeps);
+    case Kind::prod: break;
+    default: return graph.sum(x, axes, keeps);
   }
+  const DType dtype = graph.type(x).dtype;
+  x = graph.cast(x, DType::float32);
+  for (const int axis : axes) x = product(graph, x, axis);
+  return graph.cast(keeps ? x : graph.squeeze(x, axes), dtype);
+}
+
+// Without axes nothing is reduced; what comes before and after is done.
+Value over_axes(Graph& graph, Kind kind, Value x, const std::vector<int>& axes, bool keeps) {
+  if (kind == Kind::l1) x = graph.abs(x);
+  if (kind == Kind::l2 || kind == Kind::sum_square) x = graph.square(x);
+  if (!axes.empty()) x = reduced(graph, kind, x, axes, keeps);
+  return kind == Kind::l2 ? graph.sqrt(x) : kind == Kind::log_sum ? graph.log(x) : x;
 }
 
 template <Kind kind>
 void reduce(OnnxCall& call) {
   const bool keeps = call.integer("keepdims", 1) != 0;
-  const int64_t since = kind == Kind::sum ? 13 : 18;
-  const std::vector<int> axes = as_axes(call.axes(since, 1).value_or(std::vector<int64_t>{}), call.rank(0));
-  const bool is_noop = call.opset() >= since && call.integer("noop_with_empty_axes", 0) != 0;
-  const Value x = call.value(0);
-  if (axes.empty() && (is_noop || call.rank(0) == 0))
-    return call.give(elementwise_part(call.graph(), kind, x));
-  std::vector<int> all;
-  for (int axis = 0; axis < call.rank(0); ++axis) all.push_back(axis);
-  call.give(over_axes(call.graph(), kind, x, axes.empty() ? all : axes, keeps));
+  std::vector<int> axes = as_axes(call.list(1, "axes").value_or(std::vector<int64_t>{}), call.rank(0));
+  if (axes.empty() && call.integer("noop_with_empty_axes", 0) == 0) axes = axes_from(0, call.rank(0));
+  call.give(over_axes(call.graph(), kind, call.value(0), axes, keeps));
 }
 
-// Before opset 13 over all axes from this one on, as one.
-void softmax(OnnxCall& call) {
-  Graph& graph = call.graph();
-  const bool is_log = call.node().op == "LogSoftmax";
-  const auto along = [&](Value x, int axis) {
-    return is_log ? graph.log_softmax(x, axis) : graph.softmax(x, axis);
-  };
+// along(x, axis); before opset 13 over all axes from this one on, as one.
+Value over_rows(OnnxCall& call, const std::function<Value(Value, int)>& along) {
   const Shape shape = call.shape(0);
   const int axis = as_axis(call.integer("axis", call.opset() >= 13 ? -1 : 1), call.rank(0));
   const bool is_last = axis + 1 == call.rank(0);
-  if (call.opset() >= 13 || is_last) return call.give(along(call.value(0), axis));
+  if (call.opset() >= 13 || is_last) return along(call.value(0), axis);
   const auto middle = shape.begin() + axis;
   const Value rows = call.reshape(
       call.value(0), {num_elements(Shape(shape.begin(), middle)), num_elements(Shape(middle, shape.end()))});
-  call.give(call.reshape(along(rows, 1), shape));
+  return call.reshape(along(rows, 1), shape);
 }
 
+void softmax(OnnxCall& call) {
+  Graph& graph = call.graph();
+  const bool is_log = call.node().op == "LogSoftmax";
+  call.give(over_rows(
+      call, [&](Value x, int axis) { return is_log ? graph.log_softmax(x, axis) : graph.softmax(x, axis); }));
+}
+
+// x over its norm along an axis; 0 where that is 0.
+void lp_norm(OnnxCall& call) {
+  Graph& graph = call.graph();
+  const int64_t p = call.integer("p", 2);
+  ONNX_REQUIRE(p == 1 || p == 2, "p = ", p);
+  const Value x = call.value(0);
+  const std::vector<int> axes = as_axes({call.integer("axis", -1)}, call.rank(0));
+  const Value norm = over_axes(graph, p == 1 ? Kind::l1 : Kind::l2, x, axes, true);
+  call.give(graph.binary(Op::keep_if, graph.div(x, norm), norm));
+}
+
+// 1 at the first of the largest elements of each row and 0 elsewhere; rows as Softmax has them.
+void hardmax(OnnxCall& call) {
+  Graph& graph = call.graph();
+  call.give(over_rows(call, [&](Value x, int axis) {
+    const TensorType type = graph.type(x);
+    const int64_t extent = type.shape[static_cast<size_t>(axis)];
+    call.import().charge(extent);
+    Tensor indices = Tensor::empty({extent});
+    std::iota(indices.floats().begin(), indices.floats().end(), 0.0f);
+    Shape along(type.shape.size(), 1);
+    along[static_cast<size_t>(axis)] = extent;
+    const Value index =
+        call.reshape(call.import().parameter(call.label() + ".indices", std::move(indices)), along);
+    const Value is_most = graph.cast(graph.equal(x, graph.reduce_max(x, {axis}, true)), DType::float32);
+    const Value place = graph.add(graph.mul(graph.sub(1.0f, is_most), static_cast<float>(extent)), index);
+    return graph.cast(graph.equal(index, graph.reduce_min(place, {axis}, true)), type.dtype);
+  }));
+}
+
+constexpr const char *kInputs = "x axes?:18-", *kAttributes = "keepdims axes:-17 noop_with_empty_axes:18-";
+
 constexpr OnnxRow kRows[] = {
-    {"LogSoftmax", softmax},
-    {"ReduceL1", reduce<Kind::l1>},
-    {"ReduceL2", reduce<Kind::l2>},
-    {"ReduceLogSum", reduce<Kind::log_sum>},
-    {"ReduceLogSumExp", reduce<Kind::log_sum_exp>},
-    {"ReduceMax", reduce<Kind::max>},
-    {"ReduceMean", reduce<Kind::mean>},
-    {"ReduceMin", reduce<Kind::min>},
-    {"ReduceSum", reduce<Kind::sum>},
-    {"ReduceSumSquare", reduce<Kind::sum_square>},
-    {"Softmax", softmax},
+    {"Hardmax", "x", "axis", hardmax},
+    {"LogSoftmax", "x", "axis", softmax},
+    {"LpNormalization", "x", "axis p", lp_norm},
+    {"ReduceL1", kInputs, kAttributes, reduce<Kind::l1>},
+    {"ReduceL2", kInputs, kAttributes, reduce<Kind::l2>},
+    {"ReduceLogSum", kInputs, kAttributes, reduce<Kind::log_sum>},
+    {"ReduceLogSumExp", kInputs, kAttributes, reduce<Kind::log_sum_exp>},
+    {"ReduceMax", kInputs, kAttributes, reduce<Kind::max>},
+    {"ReduceMean", kInputs, kAttributes, reduce<Kind::mean>},
+    {"ReduceMin", kInputs, kAttributes, reduce<Kind::min>},
+    {"ReduceProd", kInputs, kAttributes, reduce<Kind::prod>},
+    {"ReduceSum", "x axes?:13-", "keepdims axes:-12 noop_with_empty_axes:13-", reduce<Kind::sum>},
+    {"ReduceSumSquare", kInputs, kAttributes, reduce<Kind::sum_square>},
+    {"Softmax", "x", "axis", softmax},
 };
 
 }  // namespace

@@ -1,7 +1,6 @@
 // Rows of operators that move data or look at it under another shape.
 
 #include <algorithm>
-#include <numeric>
 
 #include "graph/onnx/arguments.h"
 #include "runtime/check.h"
@@ -10,8 +9,8 @@ namespace solder {
 namespace {
 
 void reshape(OnnxCall& call) {
-  const bool copies_zeros = call.opset() < 14 || call.integer("allowzero", 0) == 0;
-  const std::vector<int64_t> wanted = call.integers(1, "the shape");
+  const bool copies_zeros = call.integer("allowzero", 0) == 0;
+  const std::vector<int64_t> wanted = call.integers_at(1);
   const Shape& x = call.shape(0);
   Shape shape(wanted);
   int64_t* unknown = nullptr;
@@ -49,7 +48,7 @@ void flatten(OnnxCall& call) {
 
 void squeeze(OnnxCall& call) {
   const Shape& x = call.shape(0);
-  const auto given = call.axes(13, 1);
+  const auto given = call.list(1, "axes");
   std::vector<int> axes = as_axes(given.value_or(std::vector<int64_t>{}), call.rank(0));
   Shape shape;
   for (size_t axis = 0; axis < x.size(); ++axis) {
@@ -63,7 +62,7 @@ void squeeze(OnnxCall& call) {
 
 void unsqueeze(OnnxCall& call) {
   const Shape& x = call.shape(0);
-  const auto given = call.axes(13, 1);
+  const auto given = call.list(1, "axes");
   SOLDER_REQUIRE(given, io, "axes are missing");
   SOLDER_REQUIRE(given->size() + x.size() <= kMaxFileRank, io, "more than ", kMaxFileRank, " axes");
   const size_t rank = x.size() + given->size();
@@ -79,7 +78,7 @@ void unsqueeze(OnnxCall& call) {
 }
 
 void expand(OnnxCall& call) {
-  const Shape wanted(call.integers(1, "the shape"));
+  const Shape wanted(call.integers_at(1));
   Shape shape;
   SOLDER_REQUIRE(broadcast(call.shape(0), wanted, &shape), shape_mismatch, to_string(call.shape(0)),
                  " does not broadcast to ", to_string(wanted));
@@ -87,7 +86,7 @@ void expand(OnnxCall& call) {
   call.give(call.graph().expand(call.value(0), shape));
 }
 
-void tile(OnnxCall& call) { call.give(call.graph().tile(call.value(0), call.integers(1, "repeats"))); }
+void tile(OnnxCall& call) { call.give(call.graph().tile(call.value(0), call.integers_at(1))); }
 
 void transpose(OnnxCall& call) { call.give(call.graph().permute(call.value(0), permutation(call))); }
 
@@ -114,39 +113,41 @@ void slice(OnnxCall& call) {
 }
 
 void gather(OnnxCall& call) {
-  Graph& graph = call.graph();
-  const Shape x = call.shape(0);
-  const int axis = as_axis(call.integer("axis", 0), call.rank(0));
-  const OnnxConstant& indices = call.constant(1, "the indices");
-  SOLDER_REQUIRE(!indices.is_real(), io, "the indices are ", to_string(indices.type));
-  const int64_t extent = x[static_cast<size_t>(axis)];
-  for (const int64_t index : indices.ints)
-    SOLDER_REQUIRE(index >= -extent && index < extent, shape_mismatch, "index ", index, " of axis ", axis,
-                   " of ", to_string(x));
-  Shape shape(x.begin(), x.begin() + axis);
-  shape.insert(shape.end(), indices.shape.begin(), indices.shape.end());
-  shape.insert(shape.end(), x.begin() + axis + 1, x.end());
-  const bool is_one = indices.ints.size() == 1;
-  int64_t first = is_one ? indices.ints[0] : 0;
-  if (first < 0) first += extent;
-  const Value taken = is_one ? graph.slice(call.value(0), axis, first, first + 1)
-                             : graph.gather(call.value(0), axis, indices.ints);
-  call.give(call.reshape(taken, shape));
+  const auto [axis, indices, shape] = gather_of(call);
+  const Value x = call.value(0);  // of which one index is a view
+  call.give(call.reshape(indices.size() == 1 ? call.graph().slice(x, axis, indices[0], indices[0] + 1)
+                                             : call.graph().gather(x, axis, indices),
+                         shape));
+}
+
+// Each axis goes round as often as asked for.
+Value wrapped(OnnxCall& call, const std::vector<int64_t>& before, const std::vector<int64_t>& after) {
+  Value x = call.value(0);
+  for (size_t axis = 0; axis < before.size(); ++axis) {
+    const int64_t extent = call.shape(0)[axis], size = before[axis] + extent + after[axis];
+    if (before[axis] == 0 && after[axis] == 0) continue;
+    SOLDER_REQUIRE(extent > 0 && size >= 0, shape_mismatch, "of ", to_string(call.shape(0)));
+    call.import().charge(size);
+    std::vector<int64_t> indices;
+    for (int64_t i = 0; i < size; ++i) indices.push_back(((i - before[axis]) % extent + extent) % extent);
+    x = call.graph().gather(x, static_cast<int>(axis), std::move(indices));
+  }
+  return x;
 }
 
 void pad(OnnxCall& call) {
-  const std::string mode = call.text("mode", "constant");
-  ONNX_REQUIRE(mode == "constant" || mode == "reflect" || mode == "edge", "mode = ", mode);
-  const std::vector<int64_t> pads = call.opset() < 11 ? call.integers("pads") : call.integers(1, "pads");
-  std::optional<double> value = call.opset() < 11 ? call.real("value", 0.0f) : 0.0;
-  if (call.opset() >= 11 && call.has(2)) value = call.scalar(2, 1);
-  ONNX_REQUIRE(value, "the value (input 2) is computed at run time");
+  const auto mode = call.named<std::optional<PadMode>>("mode", "constant",
+                                                       {{"constant", PadMode::constant},
+                                                        {"reflect", PadMode::reflect},
+                                                        {"edge", PadMode::edge},
+                                                        {"wrap", std::nullopt}});
+  const std::optional<double> value = call.has(2) ? call.scalar(2, 1) : call.real("value", 0.0f);
+  ONNX_REQUIRE(value, call.input_name(2), " is computed at run time");
   const size_t rank = call.shape(0).size();
-  std::vector<int> axes(rank);
-  std::iota(axes.begin(), axes.end(), 0);
-  if (call.opset() >= 18 && call.has(3)) axes = as_axes(call.integers(3, "axes"), call.rank(0));
-  SOLDER_REQUIRE(pads.size() == 2 * axes.size(), io, "pads has ", pads.size(), " numbers for ", axes.size(),
-                 " axes");
+  std::vector<int> axes = axes_from(0, call.rank(0));
+  if (call.has(3)) axes = as_axes(call.integers_at(3), call.rank(0));
+  const std::vector<int64_t> pads = numbers_of(call.list(1, "pads").value_or(std::vector<int64_t>{}),
+                                               2 * axes.size(), 0, INT32_MIN, "pads");
   std::vector<int64_t> before(rank), after(rank);
   for (size_t i = 0; i < axes.size(); ++i) {
     before[static_cast<size_t>(axes[i])] = pads[i];
@@ -155,53 +156,46 @@ void pad(OnnxCall& call) {
   const auto is_zero = [](int64_t count) { return count == 0; };
   if (std::ranges::all_of(before, is_zero) && std::ranges::all_of(after, is_zero))
     return call.give(call.item(0));
-  call.give(call.graph().pad(call.value(0), before, after,
-                             mode == "constant"  ? PadMode::constant
-                             : mode == "reflect" ? PadMode::reflect
-                                                 : PadMode::edge,
-                             static_cast<float>(*value)));
+  call.give(mode ? call.graph().pad(call.value(0), before, after, *mode, static_cast<float>(*value))
+                 : wrapped(call, before, after));
 }
 
 void depth_to_space(OnnxCall& call) {
-  const std::string mode = call.text("mode", "DCR");
-  ONNX_REQUIRE(mode == "DCR" || mode == "CRD", "mode = ", mode);
-  call.give(call.graph().depth_to_space(call.value(0), call.integer("blocksize"), mode == "CRD"));
+  const bool is_crd = call.named<bool>("mode", "DCR", {{"DCR", false}, {"CRD", true}});
+  call.give(call.graph().depth_to_space(call.value(0), call.integer("blocksize"), is_crd));
 }
 
 void space_to_depth(OnnxCall& call) {
-  const std::string mode = call.text("mode", "DCR");
-  ONNX_REQUIRE(mode == "DCR", "mode = ", mode);
   call.give(call.graph().space_to_depth(call.value(0), call.integer("blocksize")));
 }
 
 // A large one of floats; small ones are worked out.
 void constant_of_shape(OnnxCall& call) {
-  const Shape shape(call.integers(0, "the shape"));
+  const Shape shape(call.integers_at(0));
   num_elements(shape);
   OnnxConstant value = fill_value(call);
   ONNX_REQUIRE(value.is_real(), to_string(value.type), " ", to_string(shape),
                " is too large to be worked out");
   const DType dtype = dtype_of(value.type).value_or(DType::float32);
-  const Value one = call.filled(Shape(shape.size(), 1), dtype, static_cast<float>(value.reals[0]));
-  call.give(call.graph().expand(one, shape));
+  call.give(call.import().filled(call.label(), shape, dtype, static_cast<float>(value.reals[0])));
 }
 
 constexpr OnnxRow kRows[] = {
-    {"Concat", concat},
-    {"ConstantOfShape", constant_of_shape},
-    {"DepthToSpace", depth_to_space},
-    {"Expand", expand},
-    {"Flatten", flatten},
-    {"Gather", gather},
-    {"Pad", pad},
-    {"Reshape", reshape},
-    {"Slice", slice},
-    {"SpaceToDepth", space_to_depth},
-    {"Split", split},
-    {"Squeeze", squeeze},
-    {"Tile", tile},
-    {"Transpose", transpose},
-    {"Unsqueeze", unsqueeze},
+    {"Concat", "x...", "axis", concat},
+    {"ConstantOfShape", "shape", "value", constant_of_shape},
+    {"DepthToSpace", "x", "blocksize mode:11-", depth_to_space},
+    {"Expand", "x shape", "", expand},
+    {"Flatten", "x", "axis", flatten},
+    {"Gather", "x indices", "axis", gather},
+    {"Pad", "x pads:11- value?:11- axes?:18-", "mode pads:-10 value:-10", pad},
+    {"Reshape", "x shape", "allowzero:14-", reshape},
+    {"Slice", "x starts:10- ends:10- axes?:10- steps?:10-", "starts:-9 ends:-9 axes:-9", slice},
+    {"SpaceToDepth", "x", "blocksize", space_to_depth},
+    {"Split", "x split?:13-", "axis split:-12 num_outputs:18-", split},
+    {"Squeeze", "x axes?:13-", "axes:-12", squeeze},
+    {"Tile", "x repeats", "", tile},
+    {"Transpose", "x", "perm", transpose},
+    {"Unsqueeze", "x axes:13-", "axes:-12", unsqueeze},
 };
 
 }  // namespace

@@ -28,6 +28,12 @@ constexpr TypeRow kTypes[] = {
     {OnnxType::float64, "float64", 8},  {OnnxType::uint32, "uint32", 4}, {OnnxType::uint64, "uint64", 8},
     {OnnxType::bfloat16, "bfloat16", 2}};
 
+// Of those that solder does not read, by number; the first is string.
+constexpr const char* kOtherTypes[] = {
+    "string",     nullptr,      nullptr,        nullptr,          nullptr,      nullptr,          "complex64",
+    "complex128", nullptr,      "float8e4m3fn", "float8e4m3fnuz", "float8e5m2", "float8e5m2fnuz", "uint4",
+    "int4",       "float4e2m1", "float8e8m0",   "uint2",          "int2"};
+
 const TypeRow* find(OnnxType type) {
   for (const TypeRow& row : kTypes)
     if (row.type == type) return &row;
@@ -77,10 +83,10 @@ bool lies_beside(const std::filesystem::path& file, const std::filesystem::path&
 }  // namespace
 
 std::string to_string(OnnxType type) {
-  const TypeRow* row = find(type);
-  return type == OnnxType::string ? "string"
-         : row != nullptr         ? row->name
-                                  : str("type ", static_cast<int>(type));
+  if (const TypeRow* const row = find(type)) return row->name;
+  const auto idx = static_cast<size_t>(type) - static_cast<size_t>(OnnxType::string);
+  const char* const name = idx < std::size(kOtherTypes) ? kOtherTypes[idx] : nullptr;
+  return name != nullptr ? name : str("type ", static_cast<int>(type));
 }
 
 std::optional<DType> dtype_of(OnnxType type) {
@@ -117,6 +123,8 @@ OnnxTensor OnnxFile::read_tensor(ByteRange message, const std::string& tensor_na
   }
   SOLDER_REQUIRE(find(tensor.type) != nullptr, unsupported, name(), ": tensor ", quote_name(tensor_name),
                  " is ", to_string(tensor.type));
+  tensor.num_bytes = claimed_bytes(tensor.shape, int64_t{8} * find(tensor.type)->num_bytes,
+                                   str(name(), ": tensor ", quote_name(tensor_name)));
   return tensor;
 }
 
@@ -130,7 +138,7 @@ struct OnnxFile::Elements {
 OnnxFile::Elements OnnxFile::find_elements(const OnnxTensor& tensor, const std::string& tensor_name) {
   const std::string where = str(name(), ": tensor ", quote_name(tensor_name));
   Elements found;
-  found.num_bytes = claimed_bytes(tensor.shape, int64_t{8} * find(tensor.type)->num_bytes, where);
+  found.num_bytes = tensor.num_bytes;
   found.num_elems = found.num_bytes / find(tensor.type)->num_bytes;
   WireReader fields(window_, tensor.message);
   std::map<std::string, std::string> external;
@@ -176,10 +184,11 @@ void OnnxFile::find_external(const std::map<std::string, std::string>& entries, 
   const char* const kNumbers[] = {"offset", "length"};
   for (int i = 0; i < 2; ++i) {
     const auto entry = entries.find(kNumbers[i]);
-    if (entry == entries.end() || entry->second.empty()) continue;
+    if (entry == entries.end()) continue;
     const std::string& text = entry->second;
-    SOLDER_REQUIRE(text.size() <= 18 && text.find_first_not_of("0123456789") == std::string::npos, io, where,
-                   ": external ", kNumbers[i], " ", quote_name(text), " is no number");
+    SOLDER_REQUIRE(
+        !text.empty() && text.size() <= 18 && text.find_first_not_of("0123456789") == std::string::npos, io,
+        where, ": external ", kNumbers[i], " ", quote_name(text), " is no number");
     numbers[i] = std::stoll(text);
   }
   const auto location = entries.find("location");
@@ -191,7 +200,7 @@ void OnnxFile::find_external(const std::map<std::string, std::string>& entries, 
   const fs::path file = fs::path(path_).parent_path() / relative;
   SOLDER_REQUIRE(!climbs && lies_beside(file, path_), io, where, ": external data in ",
                  quote_name(location->second), ", which is not in the model's folder");
-  std::unique_ptr<FileSource>& source = external_[location->second];
+  std::unique_ptr<FileSource>& source = external_[relative.lexically_normal().string()];
   if (source == nullptr) source = std::make_unique<FileSource>(file.string());
   SOLDER_REQUIRE(numbers[1] == found->num_bytes, io, where, ": takes ", found->num_bytes,
                  " bytes; its external length is ", numbers[1]);
@@ -238,18 +247,8 @@ void OnnxFile::read_elements(const OnnxTensor& tensor, const Elements& found, co
 }
 
 Tensor OnnxFile::load(const OnnxTensor& tensor, const std::string& tensor_name) {
-  const std::optional<DType> dtype = dtype_of(tensor.type);
-  if (!dtype) {
-    const OnnxConstant wide = load_constant(tensor, tensor_name);
-    Tensor narrow = Tensor::empty(tensor.shape);
-    for (int64_t i = 0; i < wide.size(); ++i)
-      narrow.floats()[static_cast<size_t>(i)] = wide.is_real()
-                                                    ? static_cast<float>(wide.reals[static_cast<size_t>(i)])
-                                                    : static_cast<float>(wide.ints[static_cast<size_t>(i)]);
-    return narrow;
-  }
   const Elements found = find_elements(tensor, tensor_name);
-  Tensor result = Tensor::empty(tensor.shape, *dtype);
+  Tensor result = Tensor::empty(tensor.shape, *dtype_of(tensor.type));
   read_elements(tensor, found, tensor_name, result.data());
   return result;
 }

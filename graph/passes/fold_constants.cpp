@@ -91,8 +91,9 @@ class Folder {
       if (folds_[i]) sub.output(std::to_string(i), value);
     }
     CompileOptions options = options_;
-    options.capture = false;  // for one run
     options.progress = nullptr;
+    options.capture = false;                                 // for one run
+    if (is_16_bit(options.math)) options.math = Math::fp32;  // what becomes of them is rounded, once
     return compile(sub, {}, options).session().run(inputs);
   }
 

@@ -13,8 +13,9 @@ namespace {
 // values that are still needed become outputs of the consumer.
 class Fuser {
  public:
-  explicit Fuser(const Graph& graph)
-      : nodes_(graph.nodes()),
+  Fuser(const Graph& graph, bool will_round)
+      : will_round_(will_round),
+        nodes_(graph.nodes()),
         views_(value_views(graph)),
         outputs_(graph.outputs()),
         alive_(nodes_.size(), true),
@@ -97,7 +98,8 @@ class Fuser {
       return false;
 
     Node merged = merged_node(producer, consumer, producer_index, kept);
-    if (!fits_program(merged.epilogue.region, !is_elementwise, merged.outputs) ||
+    if (!fits_program(merged.epilogue.region, !is_elementwise, merged.outputs,
+                      will_round_ ? merged.outputs.size() : 0) ||
         (space.size() > kMaxDims && !fits_elementwise(space, operand_views(merged))))
       return false;
     if (!kept.empty() && !make_way(producer_index, consumer_index)) return false;
@@ -241,6 +243,7 @@ class Fuser {
     return result;
   }
 
+  const bool will_round_;  // each output, in a step of its own
   std::vector<Node> nodes_;
   const ValueViews views_;
   std::vector<std::pair<std::string, Value>> outputs_;
@@ -254,6 +257,6 @@ class Fuser {
 
 }  // namespace
 
-Graph fuse(const Graph& graph) { return Fuser(graph).run(); }
+Graph fuse(const Graph& graph, Math math) { return Fuser(graph, is_16_bit(math)).run(); }
 
 }  // namespace solder

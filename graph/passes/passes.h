@@ -4,6 +4,7 @@
 
 #include "graph/graph.h"
 #include "graph/passes/constants.h"
+#include "ops/math_mode.h"
 
 namespace solder {
 
@@ -44,7 +45,15 @@ Graph add_copies(const Graph& graph);
 
 /// Merges elementwise work into what it follows: elementwise chains become one region, and a region behind a node
 /// that takes an epilogue becomes that. Near linear in nodes.
-Graph fuse(const Graph& graph);
+Graph fuse(const Graph& graph, Math math = Math::fp32);
+
+/// What Math::fp16 and Math::bf16 say of weights: float32 parameters that convolutions and matmuls multiply by are
+/// replaced by such that hold what the 16-bit type can, times a power of two for each output channel in fp16.
+Graph round_weights(const Graph& graph, Math math, Constants* constants);
+
+/// What they say of values between nodes, once weights are rounded and it is known what is fused: each float32 value
+/// that a node hands to another, and what a convolution or matmul multiplies, holds what the 16-bit type can.
+Graph round_values(const Graph& graph, Math math);
 
 /// Checks a graph as passes and programs make them: references, names, the types that each kind infers, regions
 /// and the shapes under which they read. Throws Error naming the node.

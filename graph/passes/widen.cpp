@@ -4,15 +4,6 @@
 #include "graph/passes/passes.h"
 
 namespace solder {
-namespace {
-
-void set_narrow(Node* node) {
-  if (auto* conv = std::get_if<Conv2dAttributes>(&node->attributes)) conv->is_narrow = true;
-  if (auto* matmul = std::get_if<MatmulAttributes>(&node->attributes)) matmul->is_narrow = true;
-}
-
-}  // namespace
-
 Graph widen(const Graph& graph) {
   Graph result;
   std::vector<Value> moved;                   // by node: its first output in the result
@@ -29,13 +20,13 @@ Graph widen(const Graph& graph) {
   for (const Node& node : graph.nodes()) {
     Node mine = node;
     for (Value& input : mine.inputs) input = {moved[static_cast<size_t>(input.node)].node, input.output};
-    const bool is_sum = node.kind == NodeKind::conv2d || node.kind == NodeKind::matmul;
-    if (!is_sum || graph.type(node.inputs[0]).dtype == DType::float32) {
+    const auto is_narrow = node_def(node.kind).is_narrow;
+    if (is_narrow == nullptr || graph.type(node.inputs[0]).dtype == DType::float32) {
       moved.push_back(result.append(std::move(mine)));
       continue;
     }
     for (Value& input : mine.inputs) input = widened(input);
-    set_narrow(&mine);
+    is_narrow(mine.attributes) = true;
     mine.outputs[0].dtype = DType::float32;
     const Value sum = result.append(std::move(mine));
     // Not a cast, whose rounding would stay where more is fused: what is stored in the end is rounded once.

@@ -311,6 +311,34 @@ SOLDER_HD void double_mish(float (&x)[N], Range known = {}) {
 /// x limited to [low, high], exact; NaN passes.
 SOLDER_HD float clip(float x, float low, float high) { return x < low ? low : (x > high ? high : x); }
 
+/// The whole number below, above and nearest (of two the even one), exact: with x's sign where it is 0.
+SOLDER_HD float floor(float x) { return floorf(x); }
+SOLDER_HD float ceil(float x) { return ceilf(x); }
+SOLDER_HD float round(float x) { return rintf(x); }
+
+/// 1 for x > 0, -1 for x < 0, otherwise x: exact.
+SOLDER_HD float sign(float x) { return x > 0.0f ? 1.0f : x < 0.0f ? -1.0f : x; }
+
+/// C's functions of angles in radians, of any size: at most 2 ULP. NaN for infinite x.
+SOLDER_HD float sin(float x) { return sinf(x); }
+SOLDER_HD float cos(float x) { return cosf(x); }
+
+/// At most 4 ULP. NaN for infinite x.
+SOLDER_HD float tan(float x) { return tanf(x); }
+
+/// C's inverses, in radians: at most 2 ULP. NaN beyond 1 but for atan, and atan(+-inf) = +-pi/2.
+SOLDER_HD float asin(float x) { return asinf(x); }
+SOLDER_HD float acos(float x) { return acosf(x); }
+SOLDER_HD float atan(float x) { return atanf(x); }
+
+/// C's hyperbolic functions and their inverses: at most 4 ULP. acosh(x < 1), atanh(|x| > 1) = NaN,
+/// atanh(+-1) = +-inf.
+SOLDER_HD float sinh(float x) { return sinhf(x); }
+SOLDER_HD float cosh(float x) { return coshf(x); }
+SOLDER_HD float asinh(float x) { return asinhf(x); }
+SOLDER_HD float acosh(float x) { return acoshf(x); }
+SOLDER_HD float atanh(float x) { return atanhf(x); }
+
 /// x rounded to float16 and back, to nearest even, beyond its range infinity: exact as far as that type goes.
 SOLDER_HD float to_float16(float x) {
 #if defined(__CUDA_ARCH__)
@@ -337,6 +365,9 @@ SOLDER_HD float div(float a, float b) { return a / b; }
 
 /// C's powf, at most 8 ULP, except that NaN always passes.
 SOLDER_HD float pow(float a, float b) { return (a != a || b != b) ? a + b : powf(a, b); }
+
+/// What is left of a / b after so many whole times b, with the sign of a: exact. NaN for infinite a and for b = 0.
+SOLDER_HD float fmod(float a, float b) { return fmodf(a, b); }
 
 /// The smaller, larger of two, exact; NaN if either is NaN. Of two equal values (+0 and -0 too) the second.
 SOLDER_HD float min(float a, float b) { return (a < b || a != a) ? a : b; }

@@ -71,7 +71,22 @@ inline constexpr float kRequired = __builtin_bit_cast(float, 0x7fc00000u);  // N
   OP(hard_swish, nearly_monotone(-1.5f))                                  \
   OP(mish, nearly_monotone(-1.1925f))                                     \
   OP(double_mish, nearly_monotone(-1.1925f))                              \
-  OP(clip, monotone(), {"low", kRequired}, {"high", kRequired})
+  OP(clip, monotone(), {"low", kRequired}, {"high", kRequired})           \
+  OP(floor, monotone())                                                   \
+  OP(ceil, monotone())                                                    \
+  OP(round, monotone())                                                   \
+  OP(sign, monotone({-1, 1}))                                             \
+  OP(sin, anywhere())                                                     \
+  OP(cos, anywhere())                                                     \
+  OP(tan, anywhere())                                                     \
+  OP(asin, anywhere())                                                    \
+  OP(acos, anywhere())                                                    \
+  OP(atan, nearly_monotone())                                             \
+  OP(sinh, nearly_monotone())                                             \
+  OP(cosh, nearly_monotone(0, {1, math::kInfinity}))                      \
+  OP(asinh, nearly_monotone())                                            \
+  OP(acosh, anywhere())                                                   \
+  OP(atanh, anywhere())
 
 // What casts are made of; not called by name.
 #define SOLDER_CONVERSIONS(OP)                                            \
@@ -84,6 +99,7 @@ inline constexpr float kRequired = __builtin_bit_cast(float, 0x7fc00000u);  // N
   OP(mul, monotone())                                                     \
   OP(div, anywhere())                                                     \
   OP(pow, anywhere())                                                     \
+  OP(fmod, anywhere())                                                    \
   OP(min, monotone())                                                     \
   OP(max, monotone())                                                     \
   OP(less, anywhere())                                                    \

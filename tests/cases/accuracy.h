@@ -57,6 +57,21 @@ inline std::vector<AccuracyCase> accuracy_cases() {
       {.op = Op::double_mish, .max_steps = 4, .at = {kNan, -0.0f, 0, kInf}},
       {.op = Op::clip, .p = -0.5f, .q = 2.0f, .at = {-0.5f, -0.0f, 0, 2}},
       {.op = Op::clip, .p = 0.0f, .q = 6.0f, .at = {0, -0.0f, 0, 6}},
+      {.op = Op::floor, .at = {-kInf, -0.0f, 0, kInf}},
+      {.op = Op::ceil, .at = {-kInf, -0.0f, 0, kInf}},
+      {.op = Op::round, .at = {-kInf, -0.0f, 0, kInf}},
+      {.op = Op::sign, .at = {-1, -0.0f, 0, 1}},
+      {.op = Op::sin, .max_steps = 1, .at = {kNan, -0.0f, 0, kNan}},
+      {.op = Op::cos, .max_steps = 1, .at = {kNan, 1, 1, kNan}},
+      {.op = Op::tan, .max_steps = 1, .at = {kNan, -0.0f, 0, kNan}},
+      {.op = Op::asin, .max_steps = 1, .at = {kNan, -0.0f, 0, kNan}},
+      {.op = Op::acos, .at = {kNan, 1.57079637f, 1.57079637f, kNan}},
+      {.op = Op::atan, .max_steps = 1, .at = {-1.57079637f, -0.0f, 0, 1.57079637f}},
+      {.op = Op::sinh, .max_steps = 1, .at = {-kInf, -0.0f, 0, kInf}},
+      {.op = Op::cosh, .at = {kInf, 1, 1, kInf}},
+      {.op = Op::asinh, .max_steps = 1, .at = {-kInf, -0.0f, 0, kInf}},
+      {.op = Op::acosh, .at = {kNan, kNan, kNan, kInf}},
+      {.op = Op::atanh, .max_steps = 1, .at = {kNan, -0.0f, 0, kNan}},
       {.op = Op::to_float16, .at = {-kInf, -0.0f, 0, kInf}},
       {.op = Op::to_bfloat16, .at = {-kInf, -0.0f, 0, kInf}},
   };
@@ -107,6 +122,21 @@ SOLDER_TEST_HD double exact_value(Op op, double p, double q, double x) {
     case Op::mish:
     case Op::double_mish: return x * tanh(log1p(exp(x)));
     case Op::clip: return x < p ? p : x > q ? q : x;
+    case Op::floor: return floor(x);
+    case Op::ceil: return ceil(x);
+    case Op::round: return rint(x);
+    case Op::sign: return x > 0 ? 1 : x < 0 ? -1 : x;
+    case Op::sin: return sin(x);
+    case Op::cos: return cos(x);
+    case Op::tan: return tan(x);
+    case Op::asin: return asin(x);
+    case Op::acos: return acos(x);
+    case Op::atan: return atan(x);
+    case Op::sinh: return sinh(x);
+    case Op::cosh: return cosh(x);
+    case Op::asinh: return asinh(x);
+    case Op::acosh: return acosh(x);
+    case Op::atanh: return atanh(x);
     case Op::to_float16: return rounded_to(x, 11, -14, 65504);
     case Op::to_bfloat16: return rounded_to(x, 8, -126, 0x1.fep127);
     default: return NAN;
@@ -121,6 +151,7 @@ inline double exact_value(Op op, double a, double b) {
     case Op::mul: return a * b;
     case Op::div: return a / b;
     case Op::pow: return std::pow(a, b);
+    case Op::fmod: return std::fmod(a, b);
     case Op::min: return std::min(a, b);
     case Op::max: return std::max(a, b);
     case Op::less: return a < b;

@@ -69,6 +69,23 @@ def check_katago(models, folder, program, golden, out):
             fail(program, f"{taken.sum()} stones in position {i}", printed)
 
 
+def check_ocr(models, program):
+    """The lines of the picture that is here, blanks aside: networks may read a narrow one as none."""
+    networks = [os.path.join(models, "onnx", "packages", f"ppocr4_{part}.onnx") for part in ("det", "rec")]
+    if not os.path.exists(networks[0]):
+        print("ocr: not checked, there are no ONNX models")
+        return
+    picture = os.path.join("examples", "pictures", "receipt.jpg")
+    done = subprocess.run([program, picture, *networks], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    lines = [line.replace(" ", "") for line in done.stdout.splitlines()]
+    for line in ("CAFESOLDER", "12TensorStreet", "2xEspresso5.60", "1xApplepie4.20", "Total12.55"):
+        if line not in lines:
+            fail(program, f"the line {line}", done.stdout)
+    other = subprocess.run([program, __file__, *networks], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if other.returncode != 1 or "check_examples.py: unknown image type" not in other.stdout:
+        fail(program, "an error for what is no picture", other.stdout)
+
+
 def main(models, goldens, build):
     with open(os.path.join(models, "goldens", "list.txt")) as f:
         names = f.read().split("\n")[1:-1]
@@ -87,6 +104,7 @@ def main(models, goldens, build):
                 check_classifier(models, folder, program, name, golden, out)
             else:
                 check_katago(models, folder, program, golden, out)
+    check_ocr(models, os.path.join(build, "ocr"))
     print("examples of networks: ok")
 
 

@@ -1,7 +1,7 @@
 #!/bin/sh
 # check_layers.sh FILE...: rules of the layout. The FILEs are what NVRTC compiles without headers.
 cd "$(dirname "$0")/../.." || exit 1
-seen='<solder/solder.h>|"(\.\./)?device_option.h"|"(\.\./)?(networks|katago)/'
+seen='<solder/solder.h>|"(\.\./)?device_option.h"|"(\.\./)?(networks|katago|ocr|solder_run)/'
 faults=$(
   # examples -> graph -> ops -> runtime; examples see solder.h alone, and what they share.
   grep -rnE '#include "(ops|graph|examples|tests)/' runtime

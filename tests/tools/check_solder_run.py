@@ -54,6 +54,60 @@ def read_npy(path):
     return array.array("f", data[end:])
 
 
+def onnx_message(*fields):
+    """A protocol-buffers message of (number, int, str or bytes)."""
+    def varint(number):
+        return bytes([number]) if number < 128 else bytes([number & 127 | 128]) + varint(number >> 7)
+    message = b""
+    for number, value in fields:
+        if isinstance(value, int):
+            message += varint(number << 3) + varint(value)
+        else:
+            value = value.encode() if isinstance(value, str) else value
+            message += varint(number << 3 | 2) + varint(len(value)) + value
+    return message
+
+
+def write_onnx(path, last_op="Reshape"):
+    """y = reshape(max(x w, -inf), s) with x [N, 3], N open, and s an input of two integers."""
+    def info(name, dtype, *dims):
+        shape = onnx_message(*((1, onnx_message((2, dim) if isinstance(dim, str) else (1, dim))) for dim in dims))
+        return onnx_message((1, name), (2, onnx_message((1, onnx_message((1, dtype), (2, shape))))))
+
+    def node(op, inputs, output):
+        return onnx_message(*((1, name) for name in inputs), (2, output), (4, op))
+    tensors = {"w": ([3, 4], [i / 8 for i in range(12)]), "low": ([], [-math.inf])}
+    graph = [(1, node("MatMul", ["x", "w"], "a 1")), (1, node("Max", ["a 1", "low"], "2")), (1, node(last_op, ["2", "s"], "y"))]
+    for name, (dims, values) in tensors.items():
+        graph.append((5, onnx_message(*((1, dim) for dim in dims), (2, 1), (8, name), (9, array.array("f", values).tobytes()))))
+    graph += [(11, info("x", 1, "N", 3)), (11, info("s", 7, 2)), (12, info("y", 1, "P", "Q"))]
+    path.write_bytes(onnx_message((1, 8), (8, onnx_message((2, 17))), (7, onnx_message(*graph))))
+
+
+def check_onnx(folder):
+    """A model's shapes and values; the text it is shown as and its weights give the same bits."""
+    model, shown, weights = folder / "model.onnx", folder / "shown.txt", folder / "shown.safetensors"
+    write_onnx(model)
+    assert "--shape x=" in run(str(model), status=1).stderr
+    arguments = ["--shape", "x=2,3", "--device", "cpu"]
+    assert "--value" in run(str(model), *arguments, status=1).stderr
+    assert "--value: " in run(str(model), *arguments, "--value", "t=8,1", status=1).stderr
+    assert "--shape: " in run(str(model), *arguments, "--shape", "t=8,1", status=1).stderr
+    assert "takes numbers" in run(str(model), *arguments, "--value", "s=8,one", status=2).stderr
+    arguments += ["--value", "s=1,-1"]
+    results = [folder / "first.npy", folder / "second.npy"]
+    run(str(model), *arguments, "--output", str(results[0]))
+    shown.write_text(run(str(model), *arguments, "--show", "--save-weights", str(weights)).stdout)
+    run(str(shown), "--weights", str(weights), "--device", "cpu", "--output", str(results[1]))
+    assert results[0].read_bytes() == results[1].read_bytes()
+    assert re.search("shape.*1, 8", repr(results[0].read_bytes())), "y is [1, 8]"
+    # What cannot run is described all the same.
+    write_onnx(model, "Frobnicate")
+    done = run(str(model), *arguments, "--describe", status=1)
+    assert "x: float32 [N, 3]" in done.stdout and "Frobnicate 1 MatMul 1 Max 1" in done.stdout, done.stdout
+    assert '"Frobnicate", 1 time' in done.stderr
+
+
 def check_help():
     text = run("--help").stdout
     source = (DATA.parent.parent / "examples/solder_run/options.cpp").read_text()
@@ -319,7 +373,7 @@ def check_network(folder, name, num_launches, block, last_block, times):
 def check_networks(folder):
     check_network(folder, "resnet50", 56, "layer3.1", "layer3.5", 5)
     check_network(folder, "cspdarknet53-mish", 69, "stages.2.blocks.0", "stages.2.blocks.7", 8)
-    assert "examples/resnet50.cpp" in run("resnet50", "--show", status=2).stderr
+    assert " = conv2d x conv1.weight stride=2,2 " in run("resnet50", "--show").stdout
     assert 'its input is "x"' in run("resnet50", "--shape", "z=1,3,32,32", status=1).stderr
     assert "must be [N,C,H,W]" in run("resnet50", "--shape", "x=3,32,32", status=1).stderr
     assert '"resnet50"?' in run("resnet5", status=1).stderr
@@ -342,6 +396,7 @@ def main():
         check_memory_picture(folder)
         check_graph_picture(folder)
         check_networks(folder)
+        check_onnx(folder)
     print("solder-run: ok")
 
 

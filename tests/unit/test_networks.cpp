@@ -38,11 +38,12 @@ struct Arithmetic {
 };
 
 constexpr Arithmetic kFp32{Math::fp32, DType::float32}, kTf32{Math::tf32, DType::float32},
+    kFp16{Math::fp16, DType::float32}, kBf16{Math::bf16, DType::float32},
     kFloat16{Math::fp32, DType::float16}, kBfloat16{Math::fp32, DType::bfloat16};
 
 double bound_of(const Bounds& bounds, const Arithmetic& arithmetic) {
-  if (arithmetic.dtype == DType::float16) return bounds.float16;
-  if (arithmetic.dtype == DType::bfloat16) return bounds.bfloat16;
+  if (arithmetic.dtype == DType::float16 || arithmetic.math == Math::fp16) return bounds.float16;
+  if (arithmetic.dtype == DType::bfloat16 || arithmetic.math == Math::bf16) return bounds.bfloat16;
   return arithmetic.math == Math::tf32 ? bounds.tf32 : bounds.fp32;
 }
 
@@ -160,9 +161,9 @@ NETWORK_TEST_CASE("outputs in float32 on the CPU") {
     for (const int64_t batch : batches(golden)) check_outputs(golden, batch, kFp32, Device::cpu());
 }
 
-NETWORK_TEST_CASE("graphs declared in float16 and bfloat16 on the CPU") {
+NETWORK_TEST_CASE("Math::fp16, Math::bf16, and graphs declared in float16 and bfloat16 on the CPU") {
   for (const Golden& golden : goldens())
-    for (const Arithmetic& arithmetic : {kFloat16, kBfloat16})
+    for (const Arithmetic& arithmetic : {kFp16, kBf16, kFloat16, kBfloat16})
       check_outputs(golden, golden.num_items, arithmetic, Device::cpu());
 }
 
@@ -200,16 +201,16 @@ NETWORK_TEST_CASE("mutants are found") {
   }
 }
 
-GPU_NETWORK_TEST_CASE("outputs in float32, tf32, float16 and bfloat16, in batches of 1, 2 and 16") {
+GPU_NETWORK_TEST_CASE("outputs in every arithmetic, in batches of 1, 2 and 16") {
   for (const Golden& golden : goldens())
     for (const int64_t batch : {1, 2, 16})
-      for (const Arithmetic& arithmetic : {kFp32, kTf32, kFloat16, kBfloat16})
+      for (const Arithmetic& arithmetic : {kFp32, kTf32, kFp16, kBf16, kFloat16, kBfloat16})
         check_outputs(golden, batch, arithmetic, Device::cuda(0));
 }
 
 GPU_NETWORK_TEST_CASE("layers in between") {
   for (const Golden& golden : goldens())
-    for (const Arithmetic& arithmetic : {kFp32, kTf32, kFloat16, kBfloat16})
+    for (const Arithmetic& arithmetic : {kFp32, kTf32, kFp16, kBf16, kFloat16, kBfloat16})
       check_layers(golden, arithmetic, Device::cuda(0));
 }
 

@@ -104,6 +104,24 @@ TEST_CASE("onnx external data: no way out of the model's folder") {
   check_refused(folder, "zero.bin", "8", "16");
 }
 
+TEST_CASE("onnx external data: many small weights beside a file of few bytes") {
+  const TempFolder folder;
+  constexpr int64_t kElems = 1 << 16, kCount = 20;
+  write_file(folder.path("weights.bin"), std::string(sizeof(float) * kElems * kCount, '\0'));
+  File file{.inputs = {value_info("v0", {kElems})}, .outputs = {value_info("v20", {kElems})}};
+  for (int64_t i = 0; i < kCount; ++i) {
+    const auto offset = static_cast<int64_t>(sizeof(float)) * kElems * i;
+    file.initializers.push_back(tensor("w" + std::to_string(i), {kElems}, kFloat)
+                                    .integer(14, 1)
+                                    .message(13, entry("location", "weights.bin"))
+                                    .message(13, entry("offset", std::to_string(offset))));
+    file.nodes.push_back(
+        node("Mul", {"v" + std::to_string(i), "w" + std::to_string(i)}, {"v" + std::to_string(i + 1)}));
+  }
+  write_file(folder.path("model.onnx"), file.bytes());
+  CHECK(import_onnx(folder.path("model.onnx")).weights.size() == kCount);
+}
+
 TEST_CASE("onnx external data: bytes in memory have no folder") {
   const std::string bytes = with_external("weights.bin", "8", "16").bytes();
   check_error(ErrorKind::unsupported, {"w", "in memory"},

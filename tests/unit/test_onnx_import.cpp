@@ -79,6 +79,24 @@ TEST_CASE("onnx import: domains") {
   (void)parse(file);
   file.opset_domain = "com.microsoft";  // and none for the operators' own
   CHECK_ERROR(parse(file), io, "opset");
+  file = one_node(node("Binarizer", {"x"}, {"y"}, {}, "ai.onnx.ml"));
+  file.opset_domain = "ai.onnx.ml";
+  CHECK_ERROR(parse(file), unsupported, "Binarizer", "ai.onnx.ml");
+}
+
+TEST_CASE("onnx import: what is an attribute in some operator sets is an input in others") {
+  const auto squeezed = [](int64_t opset, bool is_input) {
+    File file = one_node(is_input ? node("Squeeze", {"x", "axes"}, {"y"})
+                                  : node("Squeeze", {"x"}, {"y"}, {{"axes", std::vector<int64_t>{0}}}),
+                         {1, 2, 1});
+    file.opset = opset;
+    file.initializers = {int_tensor("axes", {1}, {0})};
+    return parse(file).outputs.at(0).type.shape;
+  };
+  CHECK(squeezed(12, false) == Shape{2, 1});
+  CHECK(squeezed(13, true) == Shape{2, 1});
+  CHECK_ERROR(squeezed(13, false), unsupported, "Squeeze", "axes", "13");
+  CHECK_ERROR(squeezed(12, true), io, "Squeeze", "input 1");
 }
 
 TEST_CASE("onnx import: operator sets") {
@@ -126,6 +144,9 @@ TEST_CASE("onnx import: open extents need shapes, and the message lists the inpu
             .inputs = {value_info("left", {-1, 3}), value_info("right", {1, -1})},
             .outputs = {value_info("y", {-1, 3})}};
   CHECK_ERROR(parse(file), invalid_argument, "left", "right", "3", "shapes");
+  File lacking = file;  // says the rest too
+  lacking.nodes.push_back(node("Relu", {"y"}, {"z"}, {{"slope", 0.5f}}));
+  CHECK_ERROR(parse(lacking), invalid_argument, "left", "Relu", "slope", "node_z");
   const OnnxNet net = parse(file, {.shapes = {{"left", {2, 3}}, {"right", {1, 3}}}});
   CHECK(net.outputs.at(0).type == TensorType{{2, 3}});
   CHECK_ERROR(parse(file, {.shapes = {{"left", {2, 3}}}}), invalid_argument, "right");
@@ -169,8 +190,14 @@ TEST_CASE("onnx import: inputs that become constants") {
   CHECK_ERROR(parse(file, {.values = {{"axis", Tensor::from({1}, {1})}}}), invalid_argument, "axis", "axes");
   CHECK_ERROR(parse(file, {.integers = {{"axes", {{2}, {1}}}}}), shape_mismatch, "axes");
   CHECK_ERROR(parse(file, {.integers = {{"axes", {{1}, {2}}}}}), io, "node_y", "2");
+  CHECK_ERROR(parse(file, {.integers = {{"axes", {{1, 1}, {1}}}}}), shape_mismatch, "axes", "[1, 1]");
   // Not known: an input of integers is nothing that a graph can have.
   CHECK_ERROR(parse(file), unsupported, "axes");
+  // Whole numbers for floats, and one of them for a scalar.
+  File sum = one_node(node("Add", {"x", "c"}, {"y"}), {2, 3});
+  sum.inputs.push_back(value_info("c", {}));
+  const OnnxNet net = parse(sum, {.integers = {{"c", {{1}, {7}}}}});
+  CHECK(run_net(net, {{"x", x}}).floats()[5] == 13);
 }
 
 TEST_CASE("onnx import: integer results are the integers they are") {
@@ -203,6 +230,8 @@ TEST_CASE("onnx import: what a file holds that is no dense tensor") {
   File of_doubles = one_node(node("Relu", {"x"}, {"y"}));
   of_doubles.inputs = {value_info("x", {1, 2, 4, 4}, kDouble)};
   CHECK_ERROR(parse(of_doubles), unsupported, "x", "float64");
+  of_doubles.inputs = {value_info("x", {1, 2, 4, 4}, 17)};
+  CHECK_ERROR(parse(of_doubles), unsupported, "x", "float8e4m3fn");
 }
 
 }  // namespace solder::test

@@ -63,8 +63,14 @@ struct OnnxGolden {
     return names;
   }
   double bound(const std::string& output, Math math) const {
-    return math == Math::fp32 ? std::max(5e-6, 4.0 * number(output + ":errors", 0))
-                              : std::max(3.5e-3, 3.0 * number(output + ":errors", 1));
+    const auto emulated = [&](size_t kind) { return 3.0 * number(output + ":errors", kind); };
+    switch (math) {
+      case Math::fp32: return std::max(5e-6, 4.0 * number(output + ":errors", 0));
+      case Math::tf32: return std::max(3.5e-3, emulated(1));
+      case Math::fp16: return std::max({3.5e-3, emulated(1), emulated(2)});
+      case Math::bf16: return std::max(3e-2, emulated(3));
+    }
+    return 0;
   }
 };
 
@@ -128,12 +134,16 @@ ONNX_MODEL_TEST_CASE("outputs in float32 on the CPU") {
   check_models({.device = Device::cpu()}, all_models());
 }
 
+ONNX_MODEL_TEST_CASE("outputs with Math::fp16 and Math::bf16 on the CPU") {
+  for (const Math math : {Math::fp16, Math::bf16})
+    check_models({.device = Device::cpu(), .math = math}, all_models());
+}
+
 ONNX_MODEL_TEST_CASE("unfused") { check_models({.device = Device::cpu(), .fuse = false}, false); }
 
-TEST_CASE("[gpu] networks: onnx: outputs in float32 and tf32" *
+TEST_CASE("[gpu] networks: onnx: outputs in every mode" *
           doctest::skip(!has_models() || !has_gpu() || is_sanitized())) {
-  for (const Math math : {Math::fp32, Math::tf32})
-    check_models({.device = Device::cuda(0), .math = math}, true);
+  for (const Math math : kMathModes) check_models({.device = Device::cuda(0), .math = math}, true);
 }
 
 // Goldens that would not see a wrong weight would prove nothing.

@@ -129,6 +129,9 @@ TEST_CASE("onnx import: Dropout and Identity leave nothing, and a second output 
   CHECK(std::ranges::count_if(net.graph.nodes(), [](const Node& node) { return !node.is_given(); }) == 1);
   CHECK(net.weights.empty());
   CHECK(run_net(net, {{"x", Tensor::from({4}, {-1, 2, -3, 4})}}).floats()[3] == 4);
+  File masked = one_node(node("Dropout", {"x"}, {"d", "mask"}), {4});
+  masked.nodes.push_back(node("Where", {"mask", "d", "d"}, {"y"}));
+  CHECK(run_net(parse(masked), {{"x", Tensor::from({4}, {-1, 2, -3, 4})}}).floats()[2] == -3);
   // MaxPool's second output, its indices, is one that solder has not.
   const std::vector<Attribute> pool = {{"kernel_shape", std::vector<int64_t>{2, 2}}};
   File unread = one_node(node("MaxPool", {"x"}, {"y", "indices"}, pool));

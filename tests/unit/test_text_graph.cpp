@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <random>
 #include <string>
@@ -189,6 +190,44 @@ TEST_CASE("text graphs: every call of the builder is in the grammar and in the s
     CHECK((has(text, "\n  " + name + " ") || has(text, "   " + name + " ")));
     CHECK((has(sample, "= " + name + " ") || has(sample, "=" + name + " ")));
   }
+}
+
+TEST_CASE("text graphs: a graph as text makes the same graph") {
+  for (const std::string& sample : {kEverything, kBuilderCalls}) {
+    const Graph graph = parse_graph(sample, "net.txt");
+    const GraphText written = text_of_graph(graph);
+    INFO(written.text);
+    CHECK(parse_graph(written.text, "again.txt") == graph);
+    CHECK(written.parameters.at(graph == everything() ? "0.weight" : "w") ==
+          (graph == everything() ? "0.weight" : "w"));
+  }
+}
+
+TEST_CASE("text graphs: names that a text cannot have, and numbers that are names") {
+  Graph graph;
+  const std::string longest(300, 'l');
+  const Value x = graph.input("2", {3}), a = graph.parameter("a b#c", {3}), b = graph.parameter("a_b_c", {3}),
+              l = graph.parameter(longest, {3});
+  const Value y = graph.name(graph.mul(x, 2.0f), ""), z = graph.name(graph.min(-INFINITY, y), "2");
+  const Value clipped = graph.clip(graph.add(graph.add(z, a), b), -INFINITY, 1e-7f);
+  graph.output("two words", graph.name(graph.sub(clipped, l), "z"));
+  graph.output("first", x);
+  const GraphText written = text_of_graph(graph);
+  INFO(written.text);
+  const Graph again = parse_graph(written.text, "again.txt");
+  REQUIRE(again.nodes().size() == graph.nodes().size());
+  for (size_t i = 0; i < graph.nodes().size(); ++i) {
+    CHECK(again.nodes()[i].inputs == graph.nodes()[i].inputs);
+    CHECK(again.nodes()[i].epilogue == graph.nodes()[i].epilogue);
+  }
+  CHECK(again.outputs()[1].first == "first");
+  CHECK(again.outputs()[1].second == x);
+  for (const auto& names : written.parameters) {
+    INFO(names.first);
+    const auto has_name = [&](const solder::Node& node) { return node.name == names.second; };
+    CHECK(std::count_if(again.nodes().begin(), again.nodes().end(), has_name) == 1);
+  }
+  CHECK(written.parameters.at("a_b_c") != written.parameters.at("a b#c"));
 }
 
 TEST_CASE("text graphs: errors name the file, the line and what would be right") {

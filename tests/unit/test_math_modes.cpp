@@ -1,0 +1,239 @@
+// Math::fp16 and Math::bf16: what is rounded, when, and what is not.
+
+#include <algorithm>
+#include <functional>
+
+#include "tests/cases/conv_cases.h"
+#include "tests/support/oracle.h"
+#include "tests/support/support.h"
+
+using namespace solder;
+using namespace solder::test;
+
+namespace {
+
+struct Mode {
+  Math math;
+  DType dtype;
+  int significand_bits, smallest_exponent;  // of the least step, in powers of two
+};
+
+const Mode kModes[] = {{Math::fp16, DType::float16, 11, -24}, {Math::bf16, DType::bfloat16, 8, -133}};
+
+// To nearest even among the mode's numbers times 2^-shift, without an upper end.
+double rounded(double value, const Mode& mode, int shift = 0) {
+  if (value == 0 || !std::isfinite(value)) return value;
+  const int step = std::max(std::ilogb(value) + shift - mode.significand_bits + 1, mode.smallest_exponent);
+  return std::ldexp(std::nearbyint(std::ldexp(value, shift - step)), step - shift);
+}
+
+Tensor rounded(const Tensor& tensor, const Mode& mode) {
+  Tensor result = tensor.to(DType::float32);
+  for (float& value : result.floats()) value = static_cast<float>(rounded(value, mode));
+  return result;
+}
+
+// The weights of a convolution, a power of two for each output channel apart in fp16.
+Tensor rounded_weights(const Tensor& w, const Mode& mode) {
+  Tensor result = Tensor::empty(w.shape());
+  const size_t row = w.floats().size() / static_cast<size_t>(w.shape()[0]);
+  for (size_t i = 0; i < w.floats().size(); ++i) {
+    const auto channel = w.floats().subspan(i / row * row, row);
+    float largest = 0;
+    for (const float value : channel) largest = std::max(largest, std::abs(value));
+    const int shift = mode.math == Math::fp16 && largest > 0 ? 14 - std::ilogb(largest) : 0;
+    result.floats()[i] = static_cast<float>(rounded(w.floats()[i], mode, shift));
+  }
+  return result;
+}
+
+bool holds_mode_values(const Tensor& tensor, const Mode& mode) {
+  return std::ranges::all_of(tensor.floats(), [&](float value) { return rounded(value, mode) == value; });
+}
+
+TensorMap run_with(const Graph& g, const TensorMap& weights, const TensorMap& inputs, Math math,
+                   Device device, bool fuse = true) {
+  return compile(g, weights, {.device = device, .math = math, .fuse = fuse}).session().run(inputs);
+}
+
+// Nodes that the passes left, of a kind.
+int64_t count(const Graph& g, NodeKind kind) {
+  return std::ranges::count_if(g.nodes(), [&](const Node& node) { return node.kind == kind; });
+}
+
+}  // namespace
+
+TEST_CASE("math modes: a convolution multiplies rounded images by weights scaled channel by channel") {
+  const ConvShape s = make_shape({2, 5, 7, 6}, {4, 3, 3}, {.padding = 1});
+  Tensor x = uniform({2, 5, 7, 6}, 1, -3, 3), w = uniform({4, 5, 3, 3}, 2), b = uniform({4}, 3);
+  const float scales[] = {1, 1e-30f, 1e30f, 3e-6f};
+  for (size_t i = 0; i < w.floats().size(); ++i) w.floats()[i] *= scales[i / 45];
+  w.floats()[0] = 1e-7f;  // beside weights of 1 still no zero
+  Graph g;
+  g.output("y", g.conv2d(g.input("x", x.shape()), g.parameter("w", w.shape()), g.parameter("b", {4}),
+                         {.padding = 1}));
+  for (const Mode& mode : kModes) {
+    CAPTURE(to_string(mode.math));
+    const Tensor x16 = rounded(x, mode), w16 = rounded_weights(w, mode);
+    CHECK(w16.floats()[0] != 0);
+    for (const Device device : devices()) {
+      const Tensor y = run_with(g, {{"w", w}, {"b", b}}, {{"x", x}}, mode.math, device).at("y");
+      CHECK(worst_conv_error(Math::fp32, s, x16.floats(), w16.floats(), b.floats(), y.floats()) <= 1);
+      CHECK(worst_conv_error(Math::fp32, s, x.floats(), w.floats(), b.floats(), y.floats()) > 1);
+    }
+  }
+}
+
+TEST_CASE("math modes: bits are those of a graph that says where it rounds") {
+  const Tensor x = uniform({2, 8, 9, 9}, 1), w = uniform({8, 8, 3, 3}, 2), v = uniform({8, 6}, 3);
+  for (const Mode& mode : kModes) {
+    for (const bool fuse : {true, false}) {
+      CAPTURE(to_string(mode.math));
+      CAPTURE(fuse);
+      const auto build = [&](bool says) {
+        Graph g;
+        const auto round = [&](Value value) {
+          return says ? g.cast(g.cast(value, mode.dtype), DType::float32) : value;
+        };
+        const Value in = g.input("x", x.shape()), weights = g.parameter("w", w.shape());
+        const Value first = g.conv2d(round(in), weights, {.padding = 1});
+        // Fused, mish and the sum are no nodes: what lies between two convolutions is rounded once.
+        const Value active = g.mish(fuse ? first : round(first));
+        const Value h = round(g.add(fuse ? active : round(active), in));
+        const Value second =
+            g.relu(fuse ? g.conv2d(h, weights, {.padding = 1}) : round(g.conv2d(h, weights, {.padding = 1})));
+        const Value pooled = g.max_pool2d(round(second), {.kernel = 3, .stride = 2});
+        const Value mean = g.mean(g.concat({pooled, pooled}, 0), {2, 3});  // a statistic
+        g.output("h", h);
+        g.output("y", g.matmul(g.slice(mean, 0, 0, 2), g.parameter("v", v.shape())));
+        return g;
+      };
+      Tensor v16 = Tensor::empty(v.shape());  // a column is an output channel
+      for (size_t i = 0; i < v.floats().size(); ++i) {
+        float largest = 0;
+        for (size_t k = i % 6; k < v.floats().size(); k += 6)
+          largest = std::max(largest, std::abs(v.floats()[k]));
+        const int shift = mode.math == Math::fp16 ? 14 - std::ilogb(largest) : 0;
+        v16.floats()[i] = static_cast<float>(rounded(v.floats()[i], mode, shift));
+      }
+      const TensorMap got =
+          run_with(build(false), {{"w", w}, {"v", v}}, {{"x", x}}, mode.math, Device::cpu(), fuse);
+      const TensorMap want = run_with(build(true), {{"w", rounded_weights(w, mode)}, {"v", v16}}, {{"x", x}},
+                                      Math::fp32, Device::cpu(), fuse);
+      CHECK(holds_mode_values(got.at("h"), mode));
+      CHECK(same_bits(got.at("h"), want.at("h")));
+      CHECK(same_bits(got.at("y"), want.at("y")));
+      CHECK_FALSE(holds_mode_values(got.at("y"), mode));  // given out as it was computed
+    }
+  }
+}
+
+TEST_CASE("math modes: without a sum of products nothing is rounded that is only read and given out") {
+  const Tensor x = uniform({3, 40}, 1, -9, 9);
+  Graph g;
+  g.output("y", g.mish(g.add(g.square(g.input("x", x.shape())), 1.0f)));
+  for (const Device device : devices()) {
+    const Tensor want = run_with(g, {}, {{"x", x}}, Math::fp32, device).at("y");
+    for (const Mode& mode : kModes)
+      CHECK(same_bits(run_with(g, {}, {{"x", x}}, mode.math, device).at("y"), want));
+  }
+}
+
+TEST_CASE("math modes: beyond 65504 float16 is infinite, bfloat16 is not") {
+  Graph g;
+  const Value x = g.input("x", {1, 2}), w = g.parameter("w", {2, 2});
+  const Value h = g.matmul(x, w);
+  g.output("h", h);
+  g.output("y", g.matmul(h, w));
+  const Tensor tensor = Tensor::from({1, 2}, std::vector<float>{300, 0}),
+               weights = Tensor::from({2, 2}, std::vector<float>{300, 1, 0, 1});
+  for (const Device device : devices()) {
+    const auto run = [&](Math math) { return run_with(g, {{"w", weights}}, {{"x", tensor}}, math, device); };
+    CHECK(run(Math::fp16).at("h").floats()[0] == INFINITY);
+    CHECK(run(Math::fp16).at("h").floats()[1] == 300);
+    CHECK(run(Math::fp16).at("y").floats()[0] == INFINITY);
+    CHECK(run(Math::bf16).at("h").floats()[0] == static_cast<float>(rounded(90000, kModes[1])));
+  }
+}
+
+TEST_CASE("math modes: rounding is part of what is fused; what only selects is not rounded again") {
+  const auto pads = [](float value) {
+    return [value](Graph& g, Value v) {
+      return g.pad(v, {0, 0, 1, 1}, {0, 0, 1, 1}, PadMode::constant, value);
+    };
+  };
+  const struct {
+    const char* name;
+    int num_rounded;  // nodes of its own beside that of the image
+    std::function<Value(Graph&, Value)> build;
+  } cases[] = {
+      {"nothing", 0, [](Graph&, Value v) { return v; }},
+      {"mish", 0, [](Graph& g, Value v) { return g.mish(v); }},
+      {"max_pool2d", 0, [](Graph& g, Value v) { return g.max_pool2d(v, {.kernel = 2}); }},
+      {"avg_pool2d", 1, [](Graph& g, Value v) { return g.avg_pool2d(v, {.kernel = 2}); }},
+      {"nearest", 0, [](Graph& g, Value v) { return g.resize(v, {.scale = 2}); }},
+      {"bilinear", 1,
+       [](Graph& g, Value v) { return g.resize(v, {.scale = 2, .mode = ResizeMode::bilinear}); }},
+      {"concat", 0,
+       [](Graph& g, Value v) {
+         return g.slice(g.concat({v, v}, 1), 1, 2, 6);
+       }},
+      {"gather", 0,
+       [](Graph& g, Value v) {
+         return g.gather(v, 1, {3, 0, 0, 1});
+       }},
+      {"pad 0", 0, pads(0)},
+      {"pad 0.1", 1, pads(0.1f)},
+      {"reduce_max", 0, [](Graph& g, Value v) { return g.reduce_max(v, {3}, true); }},
+      {"mean", 0, [](Graph& g, Value v) { return g.mean(v, {3}, true); }},
+      {"softmax", 1, [](Graph& g, Value v) { return g.softmax(v, 1); }},
+      {"flatten", 0,
+       [](Graph& g, Value v) {
+         return g.reshape(g.flatten(v), {0, 4, 8, -1});
+       }},
+  };
+  for (const auto& c : cases) {
+    CAPTURE(c.name);
+    Graph g;
+    const Value w = g.parameter("w", {4, 4, 1, 1});
+    g.output("y", g.conv2d(c.build(g, g.conv2d(g.input("x", {1, 4, 8, 8}), w)), w));
+    const TensorMap weights{{"w", uniform({4, 4, 1, 1}, 1)}};
+    const Model plain = compile(g, weights, {.device = Device::cpu()}),
+                model = compile(g, weights, {.device = Device::cpu(), .math = Math::bf16});
+    CHECK(count(model.graph(), NodeKind::elementwise) - count(plain.graph(), NodeKind::elementwise) ==
+          1 + c.num_rounded);
+  }
+}
+
+TEST_CASE("math modes: graphs declared in 16 bits are computed in those, in any mode") {
+  for (const DType dtype : {DType::float16, DType::bfloat16}) {
+    Graph g;
+    const Value x = g.input("x", {1, 4, 6, 6}, dtype), w = g.parameter("w", {4, 4, 3, 3}, dtype);
+    g.output("y", g.conv2d(g.mish(g.conv2d(x, w)), w));
+    const TensorMap weights{{"w", uniform({4, 4, 3, 3}, 1).to(dtype)}},
+        inputs{{"x", uniform({1, 4, 6, 6}, 2).to(dtype)}};
+    for (const bool fuse : {true, false}) {
+      const auto run = [&](Math math) {
+        return run_with(g, weights, inputs, math, Device::cpu(), fuse).at("y").to(DType::float32);
+      };
+      for (const Math math : kMathModes) CHECK(same_bits(run(math), run(Math::fp32)));
+    }
+  }
+}
+
+TEST_CASE("math modes: a chain as long as a program can hold keeps room for its rounding") {
+  Graph g;
+  Value v = g.input("x", {1, 3, 2, 2});
+  const Value w = g.parameter("w", {3, 3, 1, 1});
+  v = g.conv2d(v, w);
+  for (int i = 0; i < 200; ++i) v = g.add(g.tanh(v), 0.125f);
+  g.output("y", g.conv2d(v, w));
+  const Tensor weights = uniform({3, 3, 1, 1}, 1), x = uniform({1, 3, 2, 2}, 2);
+  for (const Mode& mode : kModes)
+    for (const Device device : devices()) {
+      const Tensor y = run_with(g, {{"w", weights}}, {{"x", x}}, mode.math, device).at("y");
+      const Tensor exact = run_with(g, {{"w", weights}}, {{"x", x}}, Math::fp32, device).at("y");
+      for (size_t i = 0; i < y.floats().size(); ++i)
+        CHECK(std::abs(y.floats()[i] - exact.floats()[i]) < 4 * std::ldexp(1, -mode.significand_bits));
+    }
+}
