@@ -10,6 +10,13 @@ namespace {
 
 bool is_view(const Node& node) { return node_def(node.kind).view != nullptr; }
 
+// A view, or what add_copies() puts behind one.
+bool is_view_or_copy(const Node& node) {
+  const bool is_copy = node.num_own_inputs() == 0 && node.inputs.size() == 1 && node.outputs.size() == 1 &&
+                       node.epilogue.region.exprs.empty();
+  return is_view(node) || is_copy;
+}
+
 // Region with `arg` rounded as soon as it is there; all that reads it later reads the rounded value.
 void round_in(Region* region, Arg arg, Op round) {
   const bool is_expr = arg.kind == Arg::Kind::expr;
@@ -37,7 +44,7 @@ class Rounder {
     }
     for (size_t i = graph.nodes().size(); i-- > 0;) {
       const Node& node = graph.nodes()[i];
-      if (is_view(node) && !is_read_[i][0]) continue;  // only given out
+      if (is_view_or_copy(node) && !is_read_[i][0]) continue;  // only given out
       // What a sum of 16-bit tensors multiplies are those, widened for it alone.
       for (size_t input = is_declared(node) ? 2 : 0; input < node.inputs.size(); ++input)
         at(is_read_, node.inputs[input]) = true;
@@ -91,7 +98,7 @@ class Rounder {
   void append(size_t i, Node mine) {
     const Node& node = graph_.nodes()[i];
     const NodeDef& def = node_def(node.kind);
-    const bool keeps = is_view(node) || (def.selects != nullptr && def.selects(node));
+    const bool keeps = is_view_or_copy(node) || (def.selects != nullptr && def.selects(node));
     std::vector<bool> is_due(node.outputs.size());
     for (size_t o = 0; o < node.outputs.size(); ++o) {
       const auto read_rounded = [&](const Value& input) { return at(is_rounded_, input); };

@@ -139,6 +139,24 @@ TEST_CASE("math modes: without a sum of products nothing is rounded that is only
   }
 }
 
+TEST_CASE("math modes: what is only given out is not rounded, through views either") {
+  const Tensor x = uniform({2, 3, 4, 4}, 1), w = uniform({4, 3, 1, 1}, 2);
+  Graph g;
+  const Value y = g.conv2d(g.input("x", x.shape()), g.parameter("w", w.shape()));
+  g.output("y", y);
+  g.output("turned", g.permute(y, {0, 2, 3, 1}));
+  Graph read = g;
+  read.output("r", read.relu(y));
+  for (const Mode& mode : kModes)
+    for (const Device device : devices()) {
+      const TensorMap given = run_with(g, {{"w", w}}, {{"x", x}}, mode.math, device, false);
+      CHECK_FALSE(holds_mode_values(given.at("y"), mode));
+      CHECK_FALSE(holds_mode_values(given.at("turned"), mode));
+      CHECK(
+          holds_mode_values(run_with(read, {{"w", w}}, {{"x", x}}, mode.math, device, false).at("y"), mode));
+    }
+}
+
 TEST_CASE("math modes: beyond 65504 float16 is infinite, bfloat16 is not") {
   Graph g;
   const Value x = g.input("x", {1, 2}), w = g.parameter("w", {2, 2});
