@@ -32,7 +32,7 @@ ModelConfig config_of(TRITONBACKEND_Model* model) {
   const char* json = nullptr;
   size_t num_bytes = 0;
   check(TRITONSERVER_MessageSerializeToJson(message, &json, &num_bytes));
-  return read_config(read_json({json, num_bytes}));
+  return read_config({json, num_bytes});
 }
 
 void complete(TRITONBACKEND_Model* model, const ModelConfig& config) {

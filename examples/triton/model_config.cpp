@@ -1,20 +1,20 @@
 #include "model_config.h"
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 
 #include "../solder_run/text_line.h"
 
 namespace solder_triton {
 namespace {
 
+using json = nlohmann::ordered_json;
 using solder::DType;
 using solder::Shape;
 using solder::str;
 
-std::string value_of(const JsonPaths& config, const std::string& path, const std::string& fallback = "") {
-  const auto found = config.find(path);
-  return found == config.end() ? fallback : found->second;
-}
+// Numbers may be strings, as protocol buffers write those of 64 bits.
+std::string text_of(const json& value) { return value.is_string() ? value.get<std::string>() : value.dump(); }
 
 int64_t number(const std::string& name, const std::string& text, int64_t least, int64_t most) {
   int64_t value = 0;
@@ -24,14 +24,13 @@ int64_t number(const std::string& name, const std::string& text, int64_t least, 
   return value;
 }
 
-std::vector<Port> read_ports(const JsonPaths& config, const std::string& list) {
-  std::vector<Port> ports(static_cast<size_t>(number(list, value_of(config, list + "#", "0"), 0, INT32_MAX)));
-  for (size_t i = 0; i < ports.size(); ++i) {
-    const std::string path = str(list, "[", i, "]."), reshaped = path + "reshape.shape";
-    const std::string dims = config.contains(reshaped + "#") ? reshaped : path + "dims";
-    ports[i] = {value_of(config, path + "name"), value_of(config, path + "data_type"), {}};
-    for (int64_t d = 0; d < number(dims, value_of(config, dims + "#", "0"), 0, INT32_MAX); ++d)
-      ports[i].dims.push_back(number(dims, value_of(config, str(dims, "[", d, "]")), -1, INT64_MAX));
+std::vector<Port> read_ports(const json& config, const char* list) {
+  std::vector<Port> ports;
+  for (const json& port : config.value(list, json::array())) {
+    const json& dims = port.contains("reshape") ? port["reshape"].at("shape") : port.at("dims");
+    ports.push_back({port.at("name"), port.at("data_type"), {}});
+    for (const json& extent : dims)
+      ports.back().dims.push_back(number("dims", text_of(extent), -1, INT64_MAX));
   }
   return ports;
 }
@@ -117,34 +116,32 @@ void compare(const char* what, const std::vector<Port>& given, const std::vector
           str("; ", what, " ", solder_run::in_quotes(port.name), ", ", to_string(port), ", is missing");
 }
 
-std::string to_json(const std::vector<Port>& ports) {
-  std::string list;
+json to_json(const std::vector<Port>& ports) {
+  json list = json::array();
   for (const Port& port : ports) {
-    std::string dims;
-    for (const int64_t extent : port.dims) dims += str(dims.empty() ? "" : ",", extent);
-    // Triton's dims are never empty.
-    list += str(list.empty() ? "" : ",", R"({"name":)", json_string(port.name), R"(,"data_type":")",
-                port.data_type, R"(","dims":[)", dims.empty() ? "1" : dims, "]",
-                dims.empty() ? R"(,"reshape":{"shape":[]})" : "", "}");
+    json entry{{"name", port.name}, {"data_type", port.data_type}, {"dims", port.dims}};
+    if (port.dims.empty()) entry["dims"] = {1}, entry["reshape"] = {{"shape", json::array()}};  // never empty
+    list.push_back(std::move(entry));
   }
-  return "[" + list + "]";
+  return list;
 }
 
 }  // namespace
 
-ModelConfig read_config(const JsonPaths& json) {
+ModelConfig read_config(std::string_view text) try {
+  const json given = json::parse(text);
   ModelConfig config;
-  config.max_batch = number("max_batch_size", value_of(json, "max_batch_size", "0"), 0, INT32_MAX);
-  config.inputs = read_ports(json, "input");
-  config.outputs = read_ports(json, "output");
-  for (const auto& [path, text] : json) {
-    constexpr std::string_view kBegin = "parameters.", kEnd = ".string_value";
-    config.has_dynamic_batching |= path.starts_with("dynamic_batching.");
-    if (path.starts_with(kBegin) && path.ends_with(kEnd))
-      set_parameter(path.substr(kBegin.size(), path.size() - kBegin.size() - kEnd.size()), text, &config);
-  }
+  config.max_batch = number("max_batch_size", text_of(given.value("max_batch_size", json(0))), 0, INT32_MAX);
+  config.inputs = read_ports(given, "input");
+  config.outputs = read_ports(given, "output");
+  config.has_dynamic_batching = given.contains("dynamic_batching");
+  const json parameters = given.value("parameters", json::object());
+  for (const auto& [name, value] : parameters.items()) set_parameter(name, value.at("string_value"), &config);
   set_batches(&config);
   return config;
+} catch (const json::exception& error) {
+  solder::fail(solder::ErrorKind::invalid_argument,
+               str("a config that is no JSON of Triton's: ", error.what()));
 }
 
 void fill_ports(const solder::Graph& graph, ModelConfig* config) {
@@ -171,9 +168,11 @@ void check_ports(const solder::Graph& graph, const ModelConfig& config) {
 }
 
 std::string completed_json(const ModelConfig& config) {
-  return str(R"({"max_batch_size":)", config.max_batch, R"(,"input":)", to_json(config.inputs),
-             R"(,"output":)", to_json(config.outputs),
-             config.has_dynamic_batching ? R"(,"dynamic_batching":{})" : "", "}");
+  json completed{{"max_batch_size", config.max_batch},
+                 {"input", to_json(config.inputs)},
+                 {"output", to_json(config.outputs)}};
+  if (config.has_dynamic_batching) completed["dynamic_batching"] = json::object();
+  return completed.dump();
 }
 
 }  // namespace solder_triton

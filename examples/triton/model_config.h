@@ -5,9 +5,8 @@
 
 #include <map>
 #include <string>
+#include <string_view>
 #include <vector>
-
-#include "json.h"
 
 namespace solder_triton {
 
@@ -29,8 +28,9 @@ struct ModelConfig {
       shapes;  ///< shape.NAME: 1,3,224,224; of inputs that the file leaves open
 };
 
-/// Error(invalid_argument) on a parameter that is unknown or has no meaning, with what it takes.
-ModelConfig read_config(const JsonPaths& config);
+/// Of the config as JSON. Error(invalid_argument) on what is none, and on a parameter that is unknown or has no meaning,
+/// with what it takes.
+ModelConfig read_config(std::string_view json);
 
 /// What a config for `graph` must say. Error(shape_mismatch) where requests are batched and the first extents of inputs
 /// and outputs are not one and the same.

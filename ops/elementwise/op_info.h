@@ -136,8 +136,8 @@ struct OpInfo {
   Op op;
   const char* name;          ///< in dumps, errors, text graphs and the builder
   bool is_callable = false;  ///< by name; the others are made by casts and programs
-  Image image;
-  OpParam params[2];  ///< a step's p and q
+  Image image{};
+  OpParam params[2]{};  ///< a step's p and q
 
   constexpr int num_params() const { return (params[0].name != nullptr) + (params[1].name != nullptr); }
 };
