@@ -305,7 +305,7 @@ TEST_CASE("plan_conv on a GPU before Hopper: im2col, or direct for depthwise, an
   const Tensor w = uniform({shape.K, shape.C, shape.R, shape.S}, 1);
   const auto general = plan_conv(problem_of(shape, Math::tf32, w.floats()), &ampere, "");
   CHECK(runs_family(general->words, "im2col"));
-  CHECK(general->packed.empty());
+  CHECK(general->packing.empty());
   CHECK_FALSE(general->runs_epilogue);
   CHECK(general->uses_cublas);
   const ConvShape depthwise = make_shape({1, 8, 5, 5}, {16, 3, 3}, {.groups = 8});
