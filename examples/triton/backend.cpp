@@ -74,6 +74,8 @@ std::unique_ptr<Instance> start(TRITONBACKEND_ModelInstance* instance) {
 
 using namespace solder_triton;
 
+// The server looks these up by name; what is not marked is hidden.
+#pragma GCC visibility push(default)
 extern "C" {
 
 TRITONSERVER_Error* TRITONBACKEND_Initialize(TRITONBACKEND_Backend*) {
@@ -124,3 +126,4 @@ TRITONSERVER_Error* TRITONBACKEND_ModelInstanceExecute(TRITONBACKEND_ModelInstan
 }
 
 }  // extern "C"
+#pragma GCC visibility pop

@@ -40,6 +40,7 @@ TRITONSERVER_Error* answer(TRITONBACKEND_Request* request, TRITONBACKEND_Respons
 
 }  // namespace
 
+#pragma GCC visibility push(default)
 extern "C" TRITONSERVER_Error* TRITONBACKEND_ModelInstanceExecute(TRITONBACKEND_ModelInstance*,
                                                                   TRITONBACKEND_Request** requests,
                                                                   uint32_t count) {
@@ -55,3 +56,4 @@ extern "C" TRITONSERVER_Error* TRITONBACKEND_ModelInstanceExecute(TRITONBACKEND_
   }
   return nullptr;
 }
+#pragma GCC visibility pop
