@@ -141,6 +141,35 @@ ONNX_MODEL_TEST_CASE("outputs with Math::fp16 and Math::bf16 on the CPU") {
 
 ONNX_MODEL_TEST_CASE("unfused") { check_models({.device = Device::cpu(), .fuse = false}, false); }
 
+// On the CPU an image's bits do not depend on what else is in its batch.
+ONNX_MODEL_TEST_CASE("a batch three times as large gives every part the bits that it has by itself") {
+  constexpr int64_t kTimes = 3;
+  for (const std::string& name : model_names(all_models())) {
+    CAPTURE(name);
+    const OnnxGolden golden(name);
+    const auto& [input, type] = golden.net.inputs[0];
+    const Model model = compile(golden.net.graph, golden.net.weights, {.device = Device::cpu()});
+    const Model larger = model.batch(kTimes * type.shape[0]);
+    Shape shape = type.shape;
+    shape[0] *= kTimes;
+    const Tensor x = uniform(shape, 1);
+    const TensorMap all = larger.session().run({{input, x}});
+    const auto part = [](const Tensor& whole, int64_t i, const Shape& of) {
+      const auto size = static_cast<size_t>(num_elements(of));
+      const auto floats = whole.floats().subspan(static_cast<size_t>(i) * size, size);
+      return Tensor::from(of, std::vector<float>(floats.begin(), floats.end()));
+    };
+    Session session = model.session();
+    for (int64_t i = 0; i < kTimes; ++i)
+      for (const auto& [output, alone] : session.run({{input, part(x, i, type.shape)}})) {
+        Shape of_all = alone.shape();
+        of_all[0] *= kTimes;
+        REQUIRE_MESSAGE(all.at(output).shape() == of_all, output);
+        CHECK_MESSAGE(same_bits(part(all.at(output), i, alone.shape()), alone), output);
+      }
+  }
+}
+
 TEST_CASE("[gpu] networks: onnx: outputs in every mode" *
           doctest::skip(!has_models() || !has_gpu() || is_sanitized())) {
   for (const Math math : kMathModes) check_models({.device = Device::cuda(0), .math = math}, true);
