@@ -129,7 +129,6 @@ class Graph {
   /// Tensors of one dtype that differ in `axis` alone, one behind the other. What computes one of them writes straight
   /// into its part of the result where it can.
   Value concat(const std::vector<Value>& values, int axis);
-
   /// Pools of x [N,C,H,W] -> [N,C,P,Q], P = (H + top + bottom - dilation.h * (kernel.h - 1) - 1) / stride.h + 1, rounded
   /// up with ceil_mode, of which the last window must start before the padding behind. NaN in a window is its maximum.
   /// A window without any element is -infinity, its average NaN. Errors name the axis on which no window fits.
@@ -139,18 +138,15 @@ class Graph {
   /// x [N,C,...] -> [N,C,1,...].
   Value global_avg_pool(Value x);
   Value global_max_pool(Value x);
-
   /// Over these axes; none named: over all. Sums are float32. Of no elements the mean is NaN, the sum 0, the maximum
   /// -infinity, the minimum infinity; NaN is the maximum and minimum of what holds it.
   Value mean(Value x, const std::vector<int>& axes, bool keep_dims = false);
   Value sum(Value x, const std::vector<int>& axes, bool keep_dims = false);
   Value reduce_max(Value x, const std::vector<int>& axes, bool keep_dims = false);
   Value reduce_min(Value x, const std::vector<int>& axes, bool keep_dims = false);
-
   /// exp(x - max) / sum of exp(x - max) along the axis, and its logarithm x - max - log(sum).
   Value softmax(Value x, int axis = -1);
   Value log_softmax(Value x, int axis = -1);
-
   /// Index i of `axis` of the result is index indices[i] of x; negative ones count from the end.
   Value gather(Value x, int axis, std::vector<int64_t> indices);
   /// x [N,C,H,W] at another size; ONNX's Resize with its names, what lies outside the image being its edge. Nearest

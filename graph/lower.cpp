@@ -105,7 +105,7 @@ class Lowering {
         const DType dtype = outputs_.empty() ? DType::float32 : outputs_[i].dtype;
         if (region_.outputs[i] != value || (dtype != DType::float32) != is_narrow) continue;
         push({.op = Op::store_output, .index = static_cast<uint8_t>(i)});
-        const Op round = dtype == DType::float16 ? Op::to_float16 : Op::to_bfloat16;
+        const Op round = rounding_to(dtype);
         if (!release(value) || !is_narrow || value.kind == Arg::Kind::operand || round == rounded) continue;
         push({.op = round});
         rounded = round;

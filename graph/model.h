@@ -53,13 +53,13 @@ class Model {
   /// Not the legacy default stream, which cannot be recorded.
   Session session(void* stream = nullptr) const;
 
-  /// The same model for batches of `n`: the batch size is the first extent that most inputs have (1, if none has another), and each of these has
-  /// `n` there. Shares the weights on the device, and is planned in milliseconds; its results are the bits of a model
-  /// compiled for `n`. Error(invalid_argument) unless there is such an extent, and both sizes are positive;
-  /// otherwise an Error that names the node that can be of one batch size alone: where a constant, a slice or indices
-  /// have it, or a batch of 1 cannot be told from other extents of 1. What the graph was built from is not known here:
-  /// extents that hold the batch are found by their place and size, most surely where the model was compiled for a
-  /// batch of 2 or more that no other extent has.
+  /// The same model for batches of `n`: the batch size is the first extent that most inputs have (1, if none has
+  /// another), and each of these has `n` there. Shares the weights on the device, and is planned in milliseconds;
+  /// its results are the bits of a model compiled for `n`. Error(invalid_argument) unless there is such an extent,
+  /// and both sizes are positive; otherwise an Error that names the node that can be of one batch size alone: where
+  /// a constant, a slice or indices have it, or a batch of 1 cannot be told from other extents of 1. What the graph
+  /// was built from is not known here: extents that hold the batch are found by their place and size, most surely
+  /// where the model was compiled for a batch of 2 or more that no other extent has.
   Model batch(int64_t n) const;
 
   const Graph& graph() const;  ///< after the passes
@@ -99,8 +99,8 @@ class Session {
   /// wrong shape or dtype; nothing has run then.
   TensorMap run(const TensorMap& inputs);
 
-  /// The same without allocating, once the session has run: results go into `outputs`, tensors of the right type on any device. Outputs
-  /// left out are not copied.
+  /// The same without allocating, once the session has run: results go into `outputs`, tensors of the right type on
+  /// any device. Outputs left out are not copied.
   void run(const TensorMap& inputs, const TensorMap& outputs);
 
   /// The same on stream(), without waiting: for tensors on the model's device, such as Tensor::view of memory

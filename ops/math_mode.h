@@ -27,8 +27,9 @@ namespace SOLDER_PUBLIC solder {
 /// weights, u = 2^-11 (fp16) or 2^-8 (bf16), plus its elementwise functions' bounds. Which values lie between nodes
 /// depends on the graph and CompileOptions::fuse alone. Sums, means and extremes over axes stay float32, and so does
 /// what is computed from such statistics and from parameters alone, until it meets another value. In fp16 weights are
-/// scaled by a power of two for each output channel, so that none overflows and none vanishes; values beyond 65504
-/// become infinite, as in PyTorch. Graph inputs and outputs stay float32; what is only given out is not rounded.
+/// scaled by a power of two for each output channel: none overflows, and only what is below 2^-39 of the largest there
+/// may become 0. Values beyond 65504 become infinite, as in PyTorch. Graph inputs and outputs stay float32; what is
+/// only given out is not rounded.
 /// NOTE: for now such values take four bytes each: no less memory than tf32, nor less time.
 enum class Math { fp32, tf32, fp16, bf16 };
 

@@ -181,7 +181,7 @@ Value Graph::cast(Value x, DType dtype) {
   Node node = copy_of(x, type.shape, dtype, next_name("cast"));
   // Rounding is spelled out, so that it still happens when the value stays inside a fused region.
   if (dtype != DType::float32) {
-    const Op round = dtype == DType::float16 ? Op::to_float16 : Op::to_bfloat16;
+    const Op round = rounding_to(dtype);
     node.epilogue.region.exprs = {{round, Arg::operand(0), {}, 0, 0}};
     node.epilogue.region.outputs = {Arg::expr(0)};
   }

@@ -171,7 +171,7 @@ class Fuser {
       const Value operand = producer.operands()[static_cast<size_t>(stored.index)];
       const Node& maker = nodes_[static_cast<size_t>(operand.node)];
       if (maker.outputs[static_cast<size_t>(operand.output)].dtype == dtype) continue;
-      region.exprs.push_back({dtype == DType::float16 ? Op::to_float16 : Op::to_bfloat16, stored, {}, 0, 0});
+      region.exprs.push_back({rounding_to(dtype), stored, {}, 0, 0});
       stored = Arg::expr(static_cast<int>(region.exprs.size()) - 1);
     }
     return region;

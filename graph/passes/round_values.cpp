@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <map>
 
+#include "graph/lower.h"
 #include "graph/nodes/node_def.h"
 #include "graph/passes/passes.h"
 #include "runtime/check.h"
@@ -73,13 +74,13 @@ class Rounder {
     return by_node[static_cast<size_t>(value.node)][static_cast<size_t>(value.output)];
   }
   const Node& node_of(Value value) const { return graph_.nodes()[static_cast<size_t>(value.node)]; }
-  Op round() const { return dtype_ == DType::float16 ? Op::to_float16 : Op::to_bfloat16; }
 
   // Whether the node is a sum that widen() has made of 16-bit tensors.
   static bool is_declared(const Node& node) {
-    Attributes attributes = node.attributes;
     const auto is_narrow = node_def(node.kind).is_narrow;
-    return is_narrow != nullptr && is_narrow(attributes);
+    if (is_narrow == nullptr) return false;
+    Attributes attributes = node.attributes;  // small, of these kinds
+    return is_narrow(attributes);
   }
 
   // Whether the node reduces values to fewer, or computes from such and from parameters alone.
@@ -107,7 +108,8 @@ class Rounder {
                   is_read_[i][o] && !is_rounded_[i][o] && node.outputs[o].dtype == DType::float32;
       if (!is_due[o]) continue;
       is_rounded_[i][o] = true;
-      if (def.takes_epilogue) round_in(&mine.epilogue.region, mine.epilogue.region.outputs[o], round());
+      if (def.takes_epilogue)
+        round_in(&mine.epilogue.region, mine.epilogue.region.outputs[o], rounding_to(dtype_));
     }
     const int index = result_.append(std::move(mine)).node;
     moved_.emplace_back();
@@ -119,7 +121,7 @@ class Rounder {
 
   Value rounded_copy(Value value, const std::string& name) {
     Node node = copy_of(value, result_.type(value).shape, DType::float32, name);
-    round_in(&node.epilogue.region, Arg::operand(0), round());
+    round_in(&node.epilogue.region, Arg::operand(0), rounding_to(dtype_));
     return result_.append(std::move(node));
   }
 

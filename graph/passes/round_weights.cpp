@@ -4,6 +4,7 @@
 
 #include "graph/nodes/node_def.h"
 #include "graph/passes/passes.h"
+#include "ops/elementwise/formulas.h"
 #include "runtime/check.h"
 
 namespace solder {
@@ -30,8 +31,7 @@ Tensor rounded(const Tensor& weights, size_t axis, DType dtype) {
   for (size_t i = 0; i < values.size(); ++i) {
     const double s = scale[i / row % num_channels];
     const float scaled = static_cast<float>(values[i] * s);  // inexact only where float16 has nothing, too
-    const float stored = dtype == DType::float16 ? float_from_float16(float16_from_float(scaled))
-                                                 : float_from_bfloat16(bfloat16_from_float(scaled));
+    const float stored = dtype == DType::float16 ? math::to_float16(scaled) : math::to_bfloat16(scaled);
     to[i] = static_cast<float>(stored / s);
   }
   return result;
