@@ -28,8 +28,9 @@ double rounded(double value, const Mode& mode, int shift = 0) {
 }
 
 Tensor rounded(const Tensor& tensor, const Mode& mode) {
-  Tensor result = tensor.to(DType::float32);
-  for (float& value : result.floats()) value = static_cast<float>(rounded(value, mode));
+  Tensor result = Tensor::empty(tensor.shape());
+  std::ranges::transform(tensor.floats(), result.floats().begin(),
+                         [&](float value) { return static_cast<float>(rounded(value, mode)); });
   return result;
 }
 
