@@ -59,7 +59,7 @@ struct Conv2dOptions {
   Padding padding = 0;  ///< of zeros
   Pair dilation = 1;
   int64_t groups = 1;
-  std::string name;  ///< of the node, for dumps, errors and profiles; made up when empty
+  std::string name{};  ///< of the node, for dumps, errors and profiles; made up when empty
 };
 
 struct ConvTranspose2dOptions {
@@ -107,7 +107,7 @@ struct ResizeOptions {
   Scale scale = 0;  ///< 0: as size has it
   ResizeMode mode = ResizeMode::nearest;
   /// Without a value as PyTorch: asymmetric for nearest, half_pixel for bilinear.
-  std::optional<ResizeCoordinates> coordinates;
+  std::optional<ResizeCoordinates> coordinates{};
   ResizeRounding rounding = ResizeRounding::floor;
 };
 

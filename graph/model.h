@@ -24,7 +24,7 @@ struct CompileOptions {
   int64_t workspace_bytes = int64_t{256} << 20;
   /// To compare convolutions with one another: the name of a family ("im2col", "rows", ...; another one is an
   /// error that lists them), which runs wherever it covers the problem. Empty: the fastest.
-  std::string conv;
+  std::string conv{};
   /// On the CPU: at most so many threads share a run's work, sessions together; 0: as many as there are processors.
   /// SOLDER_THREADS bounds them too. Results do not depend on it.
   int threads = 0;
@@ -34,7 +34,7 @@ struct CompileOptions {
   bool capture = true;
   /// Called by compile() for a GPU, on its thread, whenever `done` of `of` nodes have what they need: making the kernels
   /// of a large network may take a minute. What it throws, compile() throws.
-  std::function<void(int done, int of)> progress;
+  std::function<void(int done, int of)> progress{};
 };
 
 class Session;
