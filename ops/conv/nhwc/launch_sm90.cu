@@ -1,0 +1,121 @@
+// The family "nhwc": its launch.
+
+#include <cudaTypedefs.h>
+
+#include <array>
+#include <vector>
+
+#include "ops/conv/nhwc/params.cuh"
+#include "runtime/launch.cuh"
+
+namespace solder {
+namespace {
+
+using nhwc::Kernel;
+using nhwc::Params;
+
+// A function of the driver, with which nothing links: there may be none.
+template <class Function>
+Function driver_function(const char* name) {
+  void* found = nullptr;
+  cudaDriverEntryPointQueryResult result = cudaDriverEntryPointSymbolNotFound;
+  SOLDER_CUDA(cudaGetDriverEntryPointByVersion(name, &found, 12000, cudaEnableDefault, &result));
+  SOLDER_REQUIRE(result == cudaDriverEntryPointSuccess && found != nullptr, cuda, name,
+                 ": the driver has no such function");
+  return reinterpret_cast<Function>(found);
+}
+
+void check_map(CUresult result, const char* what) {
+  SOLDER_REQUIRE(result == CUDA_SUCCESS, cuda, what, " failed with ", static_cast<int>(result));
+}
+
+// How the copy engine finds slots of x.
+CUtensorMap tensor_map(const NhwcCall& call) {
+  const ConvShape& s = call.shape;
+  const NhwcStrides& x = call.x_strides;
+  const NhwcConfig& c = call.config;
+  CUtensorMap map{};
+  void* const data = const_cast<void*>(call.x);
+  const CUtensorMapDataType type =
+      call.dtype == DType::bfloat16 ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 : CU_TENSOR_MAP_DATA_TYPE_FLOAT16;
+  const auto extent = [](int64_t value) { return static_cast<cuuint64_t>(value); };
+  const auto narrow = [](int64_t value) { return static_cast<cuuint32_t>(value); };
+  const std::array<cuuint64_t, 4> extents{extent(s.C), extent(s.W), extent(s.H), extent(s.N)};
+  const std::array<cuuint64_t, 3> strides{extent(x.pixel * 2), extent(x.row * 2), extent(x.image * 2)};
+  constexpr cuuint32_t kChannels = kNhwcSlotChannels;
+  if (c.fetch == NhwcFetch::im2col) {
+    const std::array<cuuint32_t, 4> steps{1, narrow(s.stride_w), narrow(s.stride_h), 1};
+    const std::array<int, 2> lower{static_cast<int>(-s.pad_left), static_cast<int>(-s.pad_top)};
+    const std::array<int, 2> upper{static_cast<int>(s.pad_right - (s.S - 1) * s.dil_w),
+                                   static_cast<int>(s.pad_bottom - (s.R - 1) * s.dil_h)};
+    const auto encode = driver_function<PFN_cuTensorMapEncodeIm2col_v12000>("cuTensorMapEncodeIm2col");
+    check_map(encode(&map, type, 4, data, extents.data(), strides.data(), lower.data(), upper.data(),
+                     kChannels, narrow(c.shape().pixels()), steps.data(), CU_TENSOR_MAP_INTERLEAVE_NONE,
+                     CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_128B,
+                     CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE),
+              "cuTensorMapEncodeIm2col");
+    return map;
+  }
+  const auto encode = driver_function<PFN_cuTensorMapEncodeTiled_v12000>("cuTensorMapEncodeTiled");
+  const bool is_flat = c.fetch == NhwcFetch::flat;
+  const std::array<cuuint64_t, 4> flat_extents{extent(s.C), extent(s.N * s.H * s.W), 1, 1};
+  const std::array<cuuint32_t, 4> box{kChannels, narrow(is_flat ? c.shape().pixels() : c.tile_cols),
+                                      narrow(c.tile_rows + 2), 1};
+  const std::array<cuuint32_t, 4> steps{1, 1, 1, 1};
+  check_map(encode(&map, type, is_flat ? 2 : 4, data, is_flat ? flat_extents.data() : extents.data(),
+                   strides.data(), box.data(), steps.data(), CU_TENSOR_MAP_INTERLEAVE_NONE,
+                   CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_128B,
+                   CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE),
+            "cuTensorMapEncodeTiled");
+  return map;
+}
+
+Params make_params(const NhwcCall& call) {
+  const ConvShape& s = call.shape;
+  const NhwcConfig& c = call.config;
+  const auto narrow = [](int64_t value) { return static_cast<int>(value); };
+  const auto divisor = [](int64_t value) { return FastDivisor(static_cast<uint32_t>(value)); };
+  Params p{};
+  p.x = tensor_map(call);
+  p.config = c;
+  p.scales = static_cast<const float*>(call.packed);
+  p.weights =
+      static_cast<const uint8_t*>(call.packed) + round_up(c.tiles_channels * c.shape().channels * 4, 256);
+  p.bias = call.bias;
+  p.y = call.y, p.residual = call.residual;
+  p.activation = call.activation, p.residual_at = call.residual_at, p.slope = call.slope;
+  p.is_bfloat16 = call.dtype == DType::bfloat16;
+  p.is_early = c.is_linear;
+  p.N = narrow(s.N), p.K = narrow(s.K), p.P = narrow(s.P()), p.Q = narrow(s.Q()), p.S = narrow(s.S);
+  p.stride_h = narrow(s.stride_h), p.stride_w = narrow(s.stride_w);
+  p.dil_h = narrow(s.dil_h), p.dil_w = narrow(s.dil_w);
+  p.pad_top = narrow(s.pad_top), p.pad_left = narrow(s.pad_left);
+  p.num_pixels = narrow(s.N * s.gemm_n());
+  p.by_channel_tiles = divisor(c.tiles_channels);
+  p.by_pixels = divisor(s.gemm_n()), p.by_q = divisor(s.Q());
+  if (c.fetch == NhwcFetch::rows) {
+    p.tiles_h = narrow(ceil_div(s.P(), c.tile_rows)), p.tiles_w = narrow(ceil_div(s.Q(), c.tile_cols));
+    p.by_tile_rows = divisor(p.tiles_h), p.by_tile_cols = divisor(p.tiles_w),
+    p.by_cols = divisor(c.tile_cols);
+  }
+  return p;
+}
+
+}  // namespace
+
+void conv_nhwc_cuda(const Context& context, const NhwcCall& call) {
+  const NhwcConfig& c = call.config;
+  const NhwcTile tile = c.shape();
+  const Kernel kernel =
+      c.rows_per_slot == 3 ? nhwc::select_kernel<3>(c.tile) : nhwc::select_kernel<1>(c.tile);
+  const unsigned num_producers = tile.blocks_per_sm == 1 ? 128 : 64;
+  launch(context, "conv_nhwc_kernel", kernel,
+         {.grid = dim3(static_cast<unsigned>(c.num_blocks)),
+          .block = dim3(static_cast<unsigned>(tile.num_groups) * 128 + num_producers),
+          .smem_bytes = c.smem_bytes,
+          .overlaps_previous = true,
+          .cluster_blocks = c.split},
+         make_params(call));
+}
+
+}  // namespace solder
