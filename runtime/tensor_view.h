@@ -39,6 +39,12 @@ inline bool is_dense(const TensorView& view) {
   return true;
 }
 
+/// Whether each part along the first axis is dense; parts may lie any distance apart.
+inline bool has_dense_parts(TensorView view) {
+  if (!view.shape.empty()) view.shape[0] = 1;
+  return is_dense(view);
+}
+
 /// `view` under another shape of as many elements, without moving any; false where its strides allow none.
 inline bool view_as(const TensorView& view, const Shape& shape, TensorView* result) {
   TensorView dense = dense_view(view.data, view.dtype, shape);

@@ -27,16 +27,12 @@ bool plan_epilogue(const ConvProblem& problem, ConvEpilogue* result) {
   // but for the first of `full`.
   const auto adds = [&](const Step& step, const Shape& full) {
     if (step.op != Op::add || step.source != Source::operand) return false;
-    TensorView operand = problem.operands[step.index];
+    const TensorView& operand = problem.operands[step.index];
     if (operand.shape.size() > full.size() || operand.dtype != DType::float32) return false;
     Shape padded(full.size() - operand.shape.size(), 1);
     padded.insert(padded.end(), operand.shape.begin(), operand.shape.end());
     if (padded != full) return false;
-    if (operand.shape.size() == full.size()) {
-      operand.shape.erase(operand.shape.begin());
-      operand.strides.erase(operand.strides.begin());
-    }
-    return is_dense(operand);
+    return operand.shape.size() == full.size() ? has_dense_parts(operand) : is_dense(operand);
   };
   std::span<const Step> steps = problem.epilogue.view();
   const auto is_store = [](const Step& step) { return step.op == Op::store_output; };
