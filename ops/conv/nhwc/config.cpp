@@ -62,9 +62,9 @@ bool plan_rows(const ConvShape& s, int pixels, NhwcConfig* c) {
   c->tile_cols = static_cast<int>(cols);
   c->tile_rows = static_cast<int>(std::min<int64_t>(pixels / cols, s.P()));
   c->rows_per_slot = 3;
-  c->x_load_bytes = (c->tile_rows + 2) * c->tile_cols * kNhwcRowBytes;
+  c->x_load_bytes = (c->tile_rows + 2) * c->tile_cols * c->row_bytes();
   // The last filter row's pixels end here, those that no output needs among them.
-  c->x_slot_bytes = std::max(c->x_load_bytes, (pixels + 2 * c->tile_cols) * kNhwcRowBytes);
+  c->x_slot_bytes = std::max(c->x_load_bytes, (pixels + 2 * c->tile_cols) * c->row_bytes());
   c->tiles_pixels = s.N * ceil_div(s.P(), c->tile_rows) * ceil_div(s.Q(), c->tile_cols);
   return true;
 }
@@ -72,9 +72,14 @@ bool plan_rows(const ConvShape& s, int pixels, NhwcConfig* c) {
 // Slots of both rings; false when they do not fit.
 bool plan_smem(int64_t num_tiles_of_block, NhwcConfig* c) {
   const NhwcTile tile = c->shape();
-  const int64_t fixed = kNhwcBarrierBytes + nhwc_channel_bytes(tile) + nhwc_staging_bytes(tile, c->split);
+  constexpr int64_t kMostChannels = 512;
+  const int64_t all_channels = c->tiles_channels * tile.channels;
+  const bool takes_all = num_tiles_of_block > 1 && all_channels <= kMostChannels;
+  c->table_channels = static_cast<int>(takes_all ? all_channels : tile.channels);
+  const int64_t fixed =
+      kNhwcBarrierBytes + nhwc_channel_bytes(tile, c->table_channels) + nhwc_staging_bytes(tile, c->split);
   const int64_t budget = std::min(kSmemBytes, kSmemOfSm / tile.blocks_per_sm - (1 << 10));
-  const int64_t weight_bytes = int64_t{tile.channels} * kNhwcRowBytes;
+  const int64_t weight_bytes = int64_t{tile.channels} * c->row_bytes();
   int64_t left = budget - kAlignment - fixed;
   const int64_t slots = ceil_div(c->num_slots, c->split) * num_tiles_of_block;
   const int64_t most_x = std::min<int64_t>(kMaxNhwcSlots, slots);
@@ -112,9 +117,10 @@ double predict_us(const ConvShape& s, const NhwcConfig& c, int num_sms) {
   const double units = num_tiles * c.split;
   // One tile's share of a block.
   const double wgmma_cycles = tile.channels == 32 ? 24 : tile.channels / 2.0;
-  const double mma = slots * c.rows_per_slot * 4 * tile.num_groups * tile.num_blocks * wgmma_cycles * 1.06;
+  const double mma = slots * c.rows_per_slot * (c.slot_channels / 16) * tile.num_groups * tile.num_blocks *
+                     wgmma_cycles * 1.06;
   const double fill =
-      slots * (c.x_load_bytes + c.rows_per_slot * tile.channels * kNhwcRowBytes) / kL2BytesPerCycle;
+      slots * (c.x_load_bytes + c.rows_per_slot * tile.channels * c.row_bytes()) / kL2BytesPerCycle;
   const double epilogue = tile.pixels() * tile.channels / double(c.split) * 0.06 + 350;
   // Blocks of a multiprocessor overlap, as do a block's loads and products; its epilogue only another block's.
   const double waves = std::ceil(units / blocks_at_once);
@@ -137,13 +143,16 @@ std::optional<NhwcConfig> make_nhwc_config(const ConvShape& s, const NhwcStrides
   NhwcConfig c;
   c.tile = tile, c.fetch = fetch, c.split = split;
   const int pixels = c.shape().pixels();
-  c.num_chunks = static_cast<int>(ceil_div(s.C, kNhwcSlotChannels));
+  c.slot_channels = s.C <= kNhwcSlotChannels / 2 ? kNhwcSlotChannels / 2 : kNhwcSlotChannels;
+  if (c.slot_channels == 32 && !has_half_slots(c.shape()))
+    return refuse(why_not, "a tile for more input channels");
+  c.num_chunks = static_cast<int>(ceil_div(s.C, c.slot_channels));
   const int64_t taps = fetch == NhwcFetch::rows ? s.S : s.R * s.S;
   if (c.num_chunks * taps > (1 << 24)) return refuse(why_not, "a sum of too many terms");
   c.num_slots = static_cast<int>(c.num_chunks * taps);
   c.tiles_channels = ceil_div(s.K, c.shape().channels);
   c.tiles_pixels = ceil_div(s.N * s.P() * s.Q(), pixels);
-  c.x_load_bytes = c.x_slot_bytes = pixels * kNhwcRowBytes;
+  c.x_load_bytes = c.x_slot_bytes = pixels * c.row_bytes();
   if (fetch == NhwcFetch::flat && !is_flat(s, x)) return refuse(why_not, "not one run of pixels");
   if (fetch == NhwcFetch::im2col)
     if (const char* why = why_not_im2col(s)) return refuse(why_not, why);
@@ -172,6 +181,23 @@ std::optional<NhwcConfig> choose_nhwc_config(const ConvShape& shape, const NhwcS
       }
   }
   return best;
+}
+
+bool is_folded(const ConvShape& s) {
+  return s.groups == 1 && s.R > 1 && s.C <= 16 && s.R * s.C <= kNhwcSlotChannels;
+}
+
+ConvShape folded(const ConvShape& s) {
+  ConvShape result = s;
+  result.C = s.R * s.C, result.H = s.P(), result.R = 1;
+  result.stride_h = result.dil_h = 1;
+  result.pad_top = result.pad_bottom = 0;
+  return result;
+}
+
+NhwcStrides folded_strides(const ConvShape& s) {
+  const int64_t pixel = round_up(s.R * s.C, 8);
+  return {pixel, s.W * pixel, s.P() * s.W * pixel};
 }
 
 std::string to_string(const NhwcConfig& c) {

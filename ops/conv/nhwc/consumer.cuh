@@ -5,8 +5,10 @@
 
 namespace solder::nhwc {
 
-/// Upper half of a wgmma descriptor of K-major rows of 128 bytes, swizzled: 1024 bytes from 8 rows to the next.
-inline constexpr uint64_t kDescriptor = uint64_t{1} << 62 | uint64_t{1024 >> 4} << 32 | uint64_t{1} << 16;
+/// A wgmma descriptor, but for the address, of K-major rows of 128 or 64 bytes, swizzled in groups of 8.
+template <int kRowBytes>
+inline constexpr uint64_t kDescriptor =
+    uint64_t{kRowBytes == 128 ? 1 : 2} << 62 | uint64_t{8 * kRowBytes >> 4} << 32 | uint64_t{1} << 16;
 
 /// acc[block][...] = x times weights, over slots [0, num_slots) of x. All that changes in the loop is added to; a
 /// slot is given back once the group of products behind its own has been issued, as then its own are done.
@@ -14,8 +16,8 @@ template <class Tile, bool kIsBfloat16, bool kIsLinear>
 __device__ __forceinline__ void multiply(const Params& p, const Smem& smem, int group, int lane,
                                          int num_slots, RingPlace* x, RingPlace* weights,
                                          float (&acc)[Tile::kBlocks][Tile::kChannels / 2]) {
-  constexpr uint32_t kWeight16 = Tile::kWeightBytes / 16, kBlock16 = 64 * kNhwcRowBytes / 16;
-  const uint32_t slot16 = p.config.x_slot_bytes / 16, row16 = p.config.tile_cols * (kNhwcRowBytes / 16);
+  constexpr uint32_t kWeight16 = Tile::kWeightBytes / 16, kBlock16 = 64 * Tile::kRowBytes / 16;
+  const uint32_t slot16 = p.config.x_slot_bytes / 16, row16 = p.config.tile_cols * (Tile::kRowBytes / 16);
   const uint32_t x_first16 = (smem.x >> 4) + group * Tile::kBlocks * kBlock16,
                  weights_first16 = smem.weights >> 4;
   uint32_t x16 = x_first16 + x->slot * slot16, weights16 = weights_first16 + weights->slot * kWeight16;
@@ -30,11 +32,12 @@ __device__ __forceinline__ void multiply(const Params& p, const Smem& smem, int 
       sm90::mbarrier_spin(weight_full, weights->parity);
       sm90::wgmma_fence();
 #pragma unroll
-      for (int k = 0; k < 4; ++k)
+      for (int k = 0; k < Tile::kRowBytes / 32; ++k)
 #pragma unroll
         for (int block = 0; block < Tile::kBlocks; ++block)
-          sm90::wgmma<kIsBfloat16>(acc[block], kDescriptor | (x16 + r * row16 + block * kBlock16 + 2 * k),
-                                   kDescriptor | (weights16 + 2 * k), i > 0 || r > 0 || k > 0);
+          sm90::wgmma<kIsBfloat16>(
+              acc[block], kDescriptor<Tile::kRowBytes> | (x16 + r * row16 + block * kBlock16 + 2 * k),
+              kDescriptor<Tile::kRowBytes> | (weights16 + 2 * k), i > 0 || r > 0 || k > 0);
       sm90::wgmma_commit();
       if (!kIsLinear) {
         sm90::wgmma_wait<1>();

@@ -32,16 +32,14 @@ __device__ inline void load_row(uint32_t smem, float (&values)[8]) {
   values[4] = high.x, values[5] = high.y, values[6] = high.z, values[7] = high.w;
 }
 
-/// Asks for the scales and biases of a tile's channels; they are there after finish_channels().
-template <class Tile>
-__device__ void start_channels(const Params& p, const Work& work, uint32_t channels_smem,
-                               int thread_of_group) {
-  for (int i = thread_of_group; i < Tile::kChannels; i += 128) {
-    const int channel = work.channel + i;
+/// Asks for the scales and biases of `count` channels from `first` on; they are there after finish_channels().
+__device__ inline void start_channels(const Params& p, int first, int count, uint32_t channels_smem,
+                                      int thread_of_group) {
+  for (int i = thread_of_group; i < count; i += 128) {
+    const int channel = first + i;
     sm80::copy_async(channels_smem + 4 * i, p.scales + channel, true);
     const bool has_bias = p.bias != nullptr && channel < p.K;
-    sm80::copy_async(channels_smem + 4 * (Tile::kChannels + i), has_bias ? p.bias + channel : p.scales,
-                     has_bias);
+    sm80::copy_async(channels_smem + 4 * (count + i), has_bias ? p.bias + channel : p.scales, has_bias);
   }
   sm80::copy_async_commit();
 }
@@ -89,16 +87,36 @@ __device__ __forceinline__ void store_vector(const Params& p, int pixel, int cha
   }
 }
 
-/// Vectors of the same channels: sums to results, stored. Scales and, `biases` bytes behind them, biases.
-template <int kItems>
-__device__ __forceinline__ void finish(const Params& p, uint32_t scales_smem, int biases,
-                                       const int (&pixels)[kItems], int channel,
-                                       const uint4 (&residuals)[kItems], float (&values)[kItems * 8]) {
-  float others[kItems * 8], scale[8], bias[8];
-  load_row(scales_smem, scale);
-  load_row(scales_smem + biases, bias);
+/// mish of neighbours with one reciprocal for two (see fast_mish): special functions are what bounds it. Denominators
+/// reach 2 e^40 each where mish needs no tail.
+template <int N>
+__device__ __forceinline__ void activate_mish(float (&values)[N]) {
+  float result[N];
 #pragma unroll
-  for (int i = 0; i < kItems * 8; ++i) values[i] = fmaf(values[i], scale[i % 8], bias[i % 8]);
+  for (int i = 0; i < N; i += 2) {
+    float numerator[2], denominator[2];
+#pragma unroll
+    for (int e = 0; e < 2; ++e) {
+      const float g = math::exp2_approx(fmaf(math::larger(values[i + e], math::kTail), -1.44269504f, 0.5f));
+      numerator[e] = fmaf(g, 1.41421356f, 1.0f);
+      denominator[e] = fmaf(g, g, numerator[e]);
+      numerator[e] *= values[i + e];
+    }
+    const float both = math::reciprocal_approx(denominator[0] * denominator[1]);
+    result[i] = numerator[0] * (both * denominator[1]);
+    result[i + 1] = numerator[1] * (both * denominator[0]);
+  }
+  if (math::any_below(values, math::kTail)) [[unlikely]] {
+#pragma unroll
+    for (int i = 0; i < N; ++i) result[i] = values[i] < math::kTail ? fast_tail(values[i]) : result[i];
+  }
+#pragma unroll
+  for (int i = 0; i < N; ++i) values[i] = result[i];
+}
+
+template <int kItems>
+__device__ __forceinline__ void add_residuals(const Params& p, const uint4 (&residuals)[kItems],
+                                              float (&values)[kItems * 8]) {
   const DType dtype = p.is_bfloat16 ? DType::bfloat16 : DType::float16;
 #pragma unroll
   for (int item = 0; item < kItems; ++item) {
@@ -106,14 +124,30 @@ __device__ __forceinline__ void finish(const Params& p, uint32_t scales_smem, in
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       const float2 pair = unpack_pair(dtype, words[i]);
-      others[item * 8 + 2 * i] = pair.x, others[item * 8 + 2 * i + 1] = pair.y;
+      values[item * 8 + 2 * i] += pair.x, values[item * 8 + 2 * i + 1] += pair.y;
     }
   }
-  if (p.residual_at == ResidualAt::before) apply_binary(Op::add, false, values, others);
-  ConvEpilogue epilogue;
-  epilogue.activation = p.activation, epilogue.slope = p.slope;
-  run_any_activation<true>(epilogue, values);
-  if (p.residual_at == ResidualAt::after) apply_binary(Op::add, false, values, others);
+}
+
+/// Vectors of the same channels: sums to results, stored. Scales and, `biases` bytes behind them, biases.
+template <int kItems>
+__device__ __forceinline__ void finish(const Params& p, uint32_t scales_smem, int biases,
+                                       const int (&pixels)[kItems], int channel,
+                                       const uint4 (&residuals)[kItems], float (&values)[kItems * 8]) {
+  float scale[8], bias[8];
+  load_row(scales_smem, scale);
+  load_row(scales_smem + biases, bias);
+#pragma unroll
+  for (int i = 0; i < kItems * 8; ++i) values[i] = fmaf(values[i], scale[i % 8], bias[i % 8]);
+  if (p.residual_at == ResidualAt::before) add_residuals<kItems>(p, residuals, values);
+  if (p.activation == ConvChain::mish) {
+    activate_mish(values);
+  } else {
+    ConvEpilogue epilogue;
+    epilogue.activation = p.activation, epilogue.slope = p.slope;
+    run_any_activation<true>(epilogue, values);
+  }
+  if (p.residual_at == ResidualAt::after) add_residuals<kItems>(p, residuals, values);
 #pragma unroll
   for (int item = 0; item < kItems; ++item) {
     float result[8];
@@ -123,66 +157,108 @@ __device__ __forceinline__ void finish(const Params& p, uint32_t scales_smem, in
   }
 }
 
-/// A whole tile of sums, each warp its own pixels; `residuals` of its first 64 channels are there.
+/// Vectors of a tile that a thread works on together: their pixels, and the residual on its way.
+template <int kBatch>
+struct Batch {
+  int pixels[kBatch];
+  uint4 residuals[kBatch];
+};
+
+/// Batch `index` of a warp's part of a tile: by pass, which is 64 of its pixels' channels, then by pixel.
 template <class Tile>
-__device__ __forceinline__ void store_tile(const Params& p, const Smem& smem, const Work& work, int warp,
-                                           int lane, uint4 (&residuals)[Tile::kStaged / 16],
-                                           const float (&acc)[Tile::kBlocks][Tile::kChannels / 2]) {
-  constexpr int kColumns = Tile::kStaged, kPitch = kColumns + 8, kVectors = kColumns / 8,
-                kItems = kColumns / 16;
-  constexpr int kPasses = Tile::kChannels / kColumns, kBatch = Tile::kBatch,
-                kAhead = Tile::kIsTight ? 2 : kItems;
-  const uint32_t staging = smem.staging + warp * 16 * kPitch * 4;
-  const uint32_t channels = smem.channels + warp / 4 * Tile::kChannels * 8;
-  const uint32_t to = staging + (lane / 4 * kPitch + lane % 4 / 2 * (kColumns / 2 + 4) + lane % 2 * 2) * 4;
-  const int vector = lane % kVectors, row = lane / kVectors;
+__device__ __forceinline__ Batch<Tile::kBatch> start_batch(const Params& p, const Work& work, int warp,
+                                                           int lane, int index) {
+  constexpr int kVectors = Tile::kStaged / 8, kPasses = Tile::kChannels / Tile::kStaged;
+  const int pass = index / Tile::kBatches, block = pass / kPasses;
+  const int channel = work.channel + pass % kPasses * Tile::kStaged + lane % kVectors * 8;
+  Batch<Tile::kBatch> batch;
 #pragma unroll
-  for (int block = 0; block < Tile::kBlocks; ++block) {
-    int pixels[kItems];
+  for (int b = 0; b < Tile::kBatch; ++b) {
+    const int row = (warp / 4 * Tile::kBlocks + block) * 64 + warp % 4 * 16 + lane / kVectors +
+                    (index % Tile::kBatches * Tile::kBatch + b) * (32 / kVectors);
+    batch.pixels[b] = pixel_of<Tile>(p, work, row);
+    batch.residuals[b] = load_residual(p, batch.pixels[b], channel);
+  }
+  return batch;
+}
+
+/// The first batch of a tile, while the rest of its residual comes nearer: a line for each pixel and pass.
+template <class Tile>
+__device__ __forceinline__ Batch<Tile::kBatch> start_tile(const Params& p, const Work& work, int warp,
+                                                          int lane) {
+  if (Tile::kPasses * Tile::kBatches > 1 && p.residual.data != nullptr) {
+#pragma unroll 1
+    for (int line = lane; line < 16 * Tile::kPasses; line += 32) {
+      const int pass = line / 16, block = pass / (Tile::kChannels / Tile::kStaged);
+      const int pixel =
+          pixel_of<Tile>(p, work, (warp / 4 * Tile::kBlocks + block) * 64 + warp % 4 * 16 + line % 16);
+      const int channel = work.channel + pass % (Tile::kChannels / Tile::kStaged) * Tile::kStaged;
+      if (pixel >= 0 && channel < p.K)
+        sm80::prefetch_l2(static_cast<const uint16_t*>(p.residual.data) +
+                          (pixel * p.residual.pixel + channel));
+    }
+  }
+  return start_batch<Tile>(p, work, warp, lane, 0);
+}
+
+/// Pass `pass` of a warp's sums, to where vectors of them are read.
+template <class Tile>
+__device__ __forceinline__ void stage(uint32_t to, int pass,
+                                      const float (&acc)[Tile::kBlocks][Tile::kChannels / 2]) {
+  constexpr int kColumns = Tile::kStaged, kPitch = kColumns + 8, kPasses = Tile::kChannels / kColumns;
+  __syncwarp();
 #pragma unroll
-    for (int i = 0; i < kItems; ++i)
-      pixels[i] = pixel_of<Tile>(
-          p, work, (warp / 4 * Tile::kBlocks + block) * 64 + warp % 4 * 16 + i * (32 / kVectors) + row);
+  for (int known = 0; known < Tile::kPasses; ++known) {
+    if (known != pass) continue;  // registers have no index
 #pragma unroll
-    for (int pass = 0; pass < kPasses; ++pass) {
-      const int channel = work.channel + pass * kColumns + vector * 8;
-      if (block + pass > 0) __syncwarp();
-#pragma unroll
-      for (int j = 0; j < kColumns / 8; ++j) {
-        const int from = (pass * kColumns / 8 + j) * 4;
-        sm80::store_shared(to + j * 16, acc[block][from], acc[block][from + 1]);
-        sm80::store_shared(to + (8 * kPitch + j * 4) * 4, acc[block][from + 2], acc[block][from + 3]);
-      }
-      __syncwarp();
-      const uint32_t scales = channels + (pass * kColumns + vector * 8) * 4;
-#pragma unroll
-      for (int i = 0; i < kItems; i += kBatch) {
-        if (i % kAhead == 0 && (Tile::kIsTight || block + pass > 0)) {
-#pragma unroll
-          for (int a = 0; a < kAhead; ++a) residuals[i + a] = load_residual(p, pixels[i + a], channel);
-        }
-        float values[kBatch * 8];
-        int mine[kBatch];
-        uint4 other[kBatch];
-#pragma unroll
-        for (int b = 0; b < kBatch; ++b) {
-          float sums[8];
-          load_staged<kColumns>(staging + ((i + b) * (32 / kVectors) + row) * kPitch * 4, vector, sums);
-#pragma unroll
-          for (int e = 0; e < 8; ++e) values[b * 8 + e] = sums[e];
-          mine[b] = pixels[i + b], other[b] = residuals[i + b];
-        }
-        finish<kBatch>(p, scales, Tile::kChannels * 4, mine, channel, other, values);
-      }
+    for (int j = 0; j < kColumns / 8; ++j) {
+      const float* const part = &acc[known / kPasses][(known % kPasses * kColumns / 8 + j) * 4];
+      sm80::store_shared(to + j * 16, part[0], part[1]);
+      sm80::store_shared(to + (8 * kPitch + j * 4) * 4, part[2], part[3]);
     }
   }
   __syncwarp();
 }
 
+/// A whole tile of sums, each warp its own pixels, `batch` being its first. `channels` are the scales of its first
+/// channels, `biases` bytes before their biases. One piece of code for all batches: several would not fit the
+/// instruction cache.
+template <class Tile>
+__device__ __forceinline__ void store_tile(const Params& p, const Smem& smem, const Work& work, int warp,
+                                           int lane, uint32_t channels, int biases, Batch<Tile::kBatch> batch,
+                                           const float (&acc)[Tile::kBlocks][Tile::kChannels / 2]) {
+  constexpr int kColumns = Tile::kStaged, kPitch = kColumns + 8, kVectors = kColumns / 8,
+                kBatch = Tile::kBatch;
+  const uint32_t staging = smem.staging + warp * 16 * kPitch * 4;
+  const uint32_t to = staging + (lane / 4 * kPitch + lane % 4 / 2 * (kColumns / 2 + 4) + lane % 2 * 2) * 4;
+  const uint32_t from = staging + lane / kVectors * kPitch * 4;
+#pragma unroll 1
+  for (int pass = 0; pass < Tile::kPasses; ++pass) {
+    stage<Tile>(to, Tile::kPasses == 1 ? 0 : pass, acc);
+    const int first = pass % (Tile::kChannels / kColumns) * kColumns + lane % kVectors * 8;
+#pragma unroll 1
+    for (int turn = 0; turn < Tile::kBatches; ++turn) {
+      const int index = pass * Tile::kBatches + turn;
+      if (index > 0) batch = start_batch<Tile>(p, work, warp, lane, index);
+      float values[kBatch * 8];
+#pragma unroll
+      for (int b = 0; b < kBatch; ++b) {
+        float sums[8];
+        load_staged<kColumns>(from + (turn * kBatch + b) * (32 / kVectors) * kPitch * 4, lane % kVectors,
+                              sums);
+#pragma unroll
+        for (int e = 0; e < 8; ++e) values[b * 8 + e] = sums[e];
+      }
+      finish<kBatch>(p, channels + first * 4, biases, batch.pixels, work.channel + first, batch.residuals,
+                     values);
+    }
+  }
+}
+
 /// The same where the terms are split: row `row` of the tile is finished by block row * split / rows.
 template <class Tile>
 __device__ __forceinline__ void exchange_tile(const Params& p, const Smem& smem, const Work& work, int warp,
-                                              int lane,
+                                              int lane, uint32_t channels,
                                               const float (&acc)[Tile::kBlocks][Tile::kChannels / 2]) {
   constexpr int kColumns = Tile::kChannels, kPitch = kColumns + 8, kVectors = kColumns / 8;
   constexpr int kThreads = Tile::kConsumerWarps * 32, kItems = Tile::kPixels / 2 * kVectors / kThreads;
@@ -215,7 +291,7 @@ __device__ __forceinline__ void exchange_tile(const Params& p, const Smem& smem,
     sm90::store_async(to + j * 16, four, bar);
   }
   sm90::mbarrier_spin(smem.parts, 0);
-  const uint32_t scales = smem.channels + warp / 4 * Tile::kChannels * 8 + vector * 32;
+  const uint32_t scales = channels + vector * 32;
 #pragma unroll
   for (int i = 0; i < kItems; ++i) {
     if (rows[i] >= share) continue;

@@ -5,18 +5,28 @@
 
 namespace solder::nhwc {
 
-template <int kRows>
-Kernel select_kernel(int tile) {
-  switch (tile) {
-    case 0: return conv_nhwc_kernel<Tile<2, 2, 128, 1, kRows>>;
-    case 1: return conv_nhwc_kernel<Tile<2, 1, 256, 1, kRows>>;
-    case 2: return conv_nhwc_kernel<Tile<2, 1, 128, 1, kRows>>;
-    case 3: return conv_nhwc_kernel<Tile<2, 2, 64, 1, kRows>>;
-    case 4: return conv_nhwc_kernel<Tile<2, 1, 64, 2, kRows>>;
-    case 5: return conv_nhwc_kernel<Tile<1, 1, 128, 2, kRows>>;
-    case 6: return conv_nhwc_kernel<Tile<1, 1, 64, 2, kRows>>;
-    default: return conv_nhwc_kernel<Tile<1, 1, 32, 2, kRows>>;
+template <int kIndex, int kRows, int kSlot>
+Kernel instance() {
+  constexpr NhwcTile kTile = kNhwcTiles[kIndex];
+  return conv_nhwc_kernel<
+      Tile<kTile.num_groups, kTile.num_blocks, kTile.channels, kTile.blocks_per_sm, kRows, kSlot>>;
+}
+
+template <int kRows, int kIndex = 0>
+Kernel find_instance(int tile, int slot_channels) {
+  if constexpr (kIndex == kNumNhwcTiles) {
+    return nullptr;
+  } else {
+    if (tile != kIndex) return find_instance<kRows, kIndex + 1>(tile, slot_channels);
+    if constexpr (has_half_slots(kNhwcTiles[kIndex]))
+      if (slot_channels == kNhwcSlotChannels / 2) return instance<kIndex, kRows, kNhwcSlotChannels / 2>();
+    return instance<kIndex, kRows, kNhwcSlotChannels>();
   }
+}
+
+template <int kRows>
+Kernel select_kernel(int tile, int slot_channels) {
+  return find_instance<kRows>(tile, slot_channels);
 }
 
 }  // namespace solder::nhwc

@@ -4,9 +4,9 @@
 // of float16 or bfloat16 operands, with float32 sums and one rounding. Any filter, stride, padding and dilation that
 // the copy engine can gather, one group.
 //
-// Product. Rows are output pixels, columns output channels; terms go by chunks of 64 input channels, in a chunk by
-// filter taps. A slot is 64 channels of a tile's pixels, a row of 128 bytes each, swizzled as wgmma reads it (K-major,
-// 128-byte swizzle); the copy engine writes zeros for padding and for channels beyond C. It is fetched
+// Product. Rows are output pixels, columns output channels; terms go by chunks of 64 input channels (32, if there are no more), in a chunk
+// by filter taps. A slot is a chunk of a tile's pixels, a row of 128 (64) bytes each, swizzled as wgmma reads it
+// (K-major); the copy engine writes zeros for padding and for channels beyond C. It is fetched
 //   flat    as a run of pixels,
 //   im2col  by the engine's im2col mode, a slot a tap,
 //   rows    as a rectangle and the rows above and below it, a slot a filter column: filter row r begins r rows down,
@@ -32,24 +32,22 @@ namespace solder::nhwc {
 
 template <class Tile>
 __device__ __forceinline__ void consume(const Params& p, const Smem& smem, int warp, int lane) {
-  constexpr int kVectors = Tile::kStaged / 8, kItems = Tile::kStaged / 16;
   const int group = warp / 4;
   int first, end;
   find_slots(p, &first, &end);
   sm90::dependency_wait();  // for residuals, and for what y overwrites
   RingPlace x, weights;
   Work work;
+  // Scales and biases: of all channels once, or of each tile's.
+  const int table = p.config.table_channels;
+  const bool has_all = table != Tile::kChannels;
+  const uint32_t channels = smem.channels + group * table * 8;
   for (int index = 0; find_work<Tile>(p, index, &work); ++index) {
     // What the epilogue needs first is on its way meanwhile.
-    start_channels<Tile>(p, work, smem.channels + group * Tile::kChannels * 8, warp % 4 * 32 + lane);
-    uint4 residuals[kItems];
-    if (!Tile::kIsTight && p.config.split == 1) {
-#pragma unroll
-      for (int i = 0; i < kItems; ++i) {
-        const int row = group * 64 * Tile::kBlocks + warp % 4 * 16 + i * (32 / kVectors) + lane / kVectors;
-        residuals[i] = load_residual(p, pixel_of<Tile>(p, work, row), work.channel + lane % kVectors * 8);
-      }
-    }
+    const bool is_new = index == 0 || !has_all;
+    if (is_new) start_channels(p, has_all ? 0 : work.channel, table, channels, warp % 4 * 32 + lane);
+    Batch<Tile::kBatch> batch{};
+    if (p.config.split == 1) batch = start_tile<Tile>(p, work, warp, lane);
     float acc[Tile::kBlocks][Tile::kChannels / 2];
     const auto run = [&]<bool kIsBfloat16, bool kIsLinear>() {
       multiply<Tile, kIsBfloat16, kIsLinear>(p, smem, group, lane, end - first, &x, &weights, acc);
@@ -58,12 +56,13 @@ __device__ __forceinline__ void consume(const Params& p, const Smem& smem, int w
       p.is_bfloat16 ? run.template operator()<true, true>() : run.template operator()<false, true>();
     else
       p.is_bfloat16 ? run.template operator()<true, false>() : run.template operator()<false, false>();
-    finish_channels(group);
+    if (is_new) finish_channels(group);
     if constexpr (Tile::kCanSplit) {
-      if (p.config.split > 1) return exchange_tile<Tile>(p, smem, work, warp, lane, acc);
+      if (p.config.split > 1) return exchange_tile<Tile>(p, smem, work, warp, lane, channels, acc);
     }
-    store_tile<Tile>(p, smem, work, warp, lane, residuals, acc);
-    sm80::named_barrier_sync(1 + group, 128);  // the scales and biases are free
+    store_tile<Tile>(p, smem, work, warp, lane, channels + (has_all ? work.channel * 4 : 0), table * 4, batch,
+                     acc);
+    if (!has_all) sm80::named_barrier_sync(1 + group, 128);  // the scales and biases are free
   }
 }
 

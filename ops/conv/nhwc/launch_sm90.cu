@@ -1,10 +1,11 @@
-// The family "nhwc": its launch.
+// The family "nhwc": its plan and its launch.
 
 #include <cudaTypedefs.h>
 
+#include <algorithm>
 #include <array>
-#include <vector>
 
+#include "ops/conv/kernels.h"
 #include "ops/conv/nhwc/params.cuh"
 #include "runtime/launch.cuh"
 
@@ -42,7 +43,9 @@ CUtensorMap tensor_map(const NhwcCall& call) {
   const auto narrow = [](int64_t value) { return static_cast<cuuint32_t>(value); };
   const std::array<cuuint64_t, 4> extents{extent(s.C), extent(s.W), extent(s.H), extent(s.N)};
   const std::array<cuuint64_t, 3> strides{extent(x.pixel * 2), extent(x.row * 2), extent(x.image * 2)};
-  constexpr cuuint32_t kChannels = kNhwcSlotChannels;
+  const cuuint32_t channels = narrow(c.slot_channels);
+  const CUtensorMapSwizzle swizzle =
+      c.slot_channels == 64 ? CU_TENSOR_MAP_SWIZZLE_128B : CU_TENSOR_MAP_SWIZZLE_64B;
   if (c.fetch == NhwcFetch::im2col) {
     const std::array<cuuint32_t, 4> steps{1, narrow(s.stride_w), narrow(s.stride_h), 1};
     const std::array<int, 2> lower{static_cast<int>(-s.pad_left), static_cast<int>(-s.pad_top)};
@@ -50,22 +53,20 @@ CUtensorMap tensor_map(const NhwcCall& call) {
                                    static_cast<int>(s.pad_bottom - (s.R - 1) * s.dil_h)};
     const auto encode = driver_function<PFN_cuTensorMapEncodeIm2col_v12000>("cuTensorMapEncodeIm2col");
     check_map(encode(&map, type, 4, data, extents.data(), strides.data(), lower.data(), upper.data(),
-                     kChannels, narrow(c.shape().pixels()), steps.data(), CU_TENSOR_MAP_INTERLEAVE_NONE,
-                     CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_128B,
-                     CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE),
+                     channels, narrow(c.shape().pixels()), steps.data(), CU_TENSOR_MAP_INTERLEAVE_NONE,
+                     swizzle, CU_TENSOR_MAP_L2_PROMOTION_L2_128B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE),
               "cuTensorMapEncodeIm2col");
     return map;
   }
   const auto encode = driver_function<PFN_cuTensorMapEncodeTiled_v12000>("cuTensorMapEncodeTiled");
   const bool is_flat = c.fetch == NhwcFetch::flat;
   const std::array<cuuint64_t, 4> flat_extents{extent(s.C), extent(s.N * s.H * s.W), 1, 1};
-  const std::array<cuuint32_t, 4> box{kChannels, narrow(is_flat ? c.shape().pixels() : c.tile_cols),
+  const std::array<cuuint32_t, 4> box{channels, narrow(is_flat ? c.shape().pixels() : c.tile_cols),
                                       narrow(c.tile_rows + 2), 1};
   const std::array<cuuint32_t, 4> steps{1, 1, 1, 1};
   check_map(encode(&map, type, is_flat ? 2 : 4, data, is_flat ? flat_extents.data() : extents.data(),
-                   strides.data(), box.data(), steps.data(), CU_TENSOR_MAP_INTERLEAVE_NONE,
-                   CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_128B,
-                   CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE),
+                   strides.data(), box.data(), steps.data(), CU_TENSOR_MAP_INTERLEAVE_NONE, swizzle,
+                   CU_TENSOR_MAP_L2_PROMOTION_L2_128B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE),
             "cuTensorMapEncodeTiled");
   return map;
 }
@@ -106,8 +107,8 @@ Params make_params(const NhwcCall& call) {
 void conv_nhwc_cuda(const Context& context, const NhwcCall& call) {
   const NhwcConfig& c = call.config;
   const NhwcTile tile = c.shape();
-  const Kernel kernel =
-      c.rows_per_slot == 3 ? nhwc::select_kernel<3>(c.tile) : nhwc::select_kernel<1>(c.tile);
+  const Kernel kernel = c.rows_per_slot == 3 ? nhwc::select_kernel<3>(c.tile, c.slot_channels)
+                                             : nhwc::select_kernel<1>(c.tile, c.slot_channels);
   const unsigned num_producers = tile.blocks_per_sm == 1 ? 128 : 64;
   launch(context, "conv_nhwc_kernel", kernel,
          {.grid = dim3(static_cast<unsigned>(c.num_blocks)),
@@ -116,6 +117,118 @@ void conv_nhwc_cuda(const Context& context, const NhwcCall& call) {
           .overlaps_previous = true,
           .cluster_blocks = c.split},
          make_params(call));
+}
+
+namespace {
+
+constexpr int64_t kVector = 8;  // channels of 16 bytes
+
+// Whether channels lie side by side and pixels on 16-byte lines: their strides.
+bool has_pixels(const ConvView& view, NhwcStrides* strides) {
+  const Shape& shape = view.shape;
+  const auto stride = [&](size_t axis, int64_t inner) {
+    return shape[axis] == 1 ? inner : view.strides[axis];
+  };
+  if (view.dtype == DType::float32 || stride(1, 1) != 1 || view.offset_elems % kVector != 0) return false;
+  // Of an axis of extent 1 any stride will do.
+  const int64_t pixel = stride(3, round_up(shape[1], kVector)), row = stride(2, shape[3] * pixel);
+  *strides = {pixel, row, stride(0, shape[2] * row)};
+  return pixel % kVector == 0 && strides->row % kVector == 0 && strides->image % kVector == 0;
+}
+
+// Whether, besides, all pixels of all images are one stride apart.
+bool is_run_of_pixels(const ConvView& view) {
+  NhwcStrides strides;
+  return has_pixels(view, &strides) && strides.row == view.shape[3] * strides.pixel &&
+         strides.image == view.shape[2] * strides.row;
+}
+
+// Any result that is one stride apart from image to image, pixel to pixel and channel to channel.
+bool find_surface(const ConvView& view, DType dtype, NhwcSurface* surface) {
+  const Shape& shape = view.shape;
+  if (view.dtype != DType::float32 && view.dtype != dtype) return false;
+  surface->is_float32 = view.dtype == DType::float32;
+  surface->channel = view.strides[1], surface->image = view.strides[0];
+  surface->pixel = shape[3] > 1 ? view.strides[3] : view.strides[2];
+  if (shape[2] > 1 && shape[3] > 1 && view.strides[2] != shape[3] * view.strides[3]) return false;
+  ConvView as_16_bit = view;
+  as_16_bit.dtype = dtype;
+  surface->by_vectors = is_run_of_pixels(as_16_bit);
+  if (surface->by_vectors && shape[2] * shape[3] == 1) surface->pixel = view.strides[0];
+  return true;
+}
+
+struct NhwcPlan final : ConvPlan {
+  NhwcCall call;    // without addresses
+  ConvShape whole;  // what call.shape is folded from, where rows are
+  bool is_folded = false;
+  int64_t x_strides[4] = {};
+  ConvEpilogue epilogue;
+
+  std::vector<std::byte> pack(const ConvProblem& problem) const override {
+    const Tensor weights = problem.weights.values();
+    if (!is_folded) return pack_nhwc_weights(call.shape, call.config, call.dtype, weights.floats().data());
+    return pack_nhwc_weights(call.shape, call.config, call.dtype,
+                             fold_weights(whole, weights.floats()).data());
+  }
+
+  void enqueue(const Context* context, const ConvTensors& t) const override {
+    NhwcCall mine = call;
+    const auto address = [&](int operand) {
+      return operand < 0 ? nullptr : t.operands[static_cast<size_t>(operand)];
+    };
+    mine.x = t.x, mine.packed = t.packed, mine.y.data = t.y;
+    mine.bias = static_cast<const float*>(address(epilogue.bias_operand));
+    mine.residual.data = address(epilogue.residual_operand);
+    if (is_folded) {
+      fold_rows_cuda(*context, whole, x_strides, t.x, t.scratch);
+      mine.x = t.scratch;
+    }
+    conv_nhwc_cuda(*context, mine);
+  }
+};
+
+}  // namespace
+
+std::unique_ptr<ConvPlan> make_nhwc_conv(const ConvProblem& problem, const DeviceInfo* device,
+                                         std::string* why_not) {
+  const auto refuse = [&](const char* why) { return *why_not = why, nullptr; };
+  if (device->cc_major != 9) return refuse("needs a Hopper GPU (compute capability 9.0)");
+  if (!problem.weights) return refuse("the weights are not a parameter of the graph");
+  auto plan = std::make_unique<NhwcPlan>();
+  NhwcCall& call = plan->call;
+  call.dtype = problem.x.dtype;
+  plan->whole = call.shape = problem.shape;
+  plan->is_folded = problem.x.dtype != DType::float32 && is_folded(problem.shape);
+  if (plan->is_folded) {
+    call.shape = folded(problem.shape), call.x_strides = folded_strides(problem.shape);
+    std::copy(problem.x.strides.begin(), problem.x.strides.end(), plan->x_strides);
+    plan->scratch_bytes = call.shape.N * call.x_strides.image * 2;
+  } else if (!has_pixels(problem.x, &call.x_strides)) {
+    return refuse("takes 16-bit values with channels innermost");
+  }
+  if (problem.math != Math::tf32) return refuse("takes 16-bit weights");
+  const bool is_whole = problem.more_outputs.empty() && find_surface(problem.y, call.dtype, &call.y);
+  if (!is_whole) return refuse("stores one result, of pixels a stride apart");
+  const auto takes_residual = [](const ConvProblem& of, const ConvView& operand) {
+    return operand.dtype == of.x.dtype && is_run_of_pixels(operand);
+  };
+  if (!plan_epilogue(problem, &plan->epilogue, takes_residual)) return refuse("no kernel runs its epilogue");
+  const auto config = choose_nhwc_config(call.shape, call.x_strides, device->num_sms, why_not);
+  if (!config) return nullptr;
+  call.config = *config;
+  // Vectors are counted in 32 bits.
+  if (plan->scratch_bytes >= int64_t{1} << 34) return refuse("2^30 vectors of folded x");
+  const ConvEpilogue& epilogue = plan->epilogue;
+  call.activation = epilogue.activation, call.slope = epilogue.slope, call.residual_at = epilogue.residual_at;
+  if (epilogue.residual_operand >= 0)
+    find_surface(problem.operands[static_cast<size_t>(epilogue.residual_operand)], call.dtype,
+                 &call.residual);
+  plan->words = str(plan->is_folded ? "rows folded into channels, " : "", to_string(*config));
+  plan->packing = str(plan->is_folded ? "folded " : "", packing_of(*config, call.dtype));
+  plan->predicted_us = config->predicted_us;
+  plan->runs_epilogue = true;
+  return plan;
 }
 
 }  // namespace solder

@@ -3,5 +3,5 @@
 #include "ops/conv/nhwc/instances.cuh"
 
 namespace solder::nhwc {
-template Kernel select_kernel<1>(int);
+template Kernel select_kernel<1>(int, int);
 }  // namespace solder::nhwc

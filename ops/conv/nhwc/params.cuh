@@ -32,27 +32,28 @@ struct Params {
 };
 
 /// A tile as a type; kRows filter rows share a slot of x.
-template <int kGroups_, int kBlocks_, int kChannels_, int kPerSm_, int kRows_>
+template <int kGroups_, int kBlocks_, int kChannels_, int kPerSm_, int kRows_, int kSlot_>
 struct Tile {
   static constexpr int kGroups = kGroups_, kBlocks = kBlocks_, kChannels = kChannels_, kPerSm = kPerSm_,
-                       kRows = kRows_;
+                       kRows = kRows_, kRowBytes = 2 * kSlot_;
   static constexpr int kConsumerWarps = 4 * kGroups;
   /// Where registers are moved from producers to consumers, both are whole warpgroups.
   static constexpr bool kMovesRegisters = kPerSm == 1;
   static constexpr int kThreads = 32 * (kConsumerWarps + (kMovesRegisters ? 4 : 2));
   static constexpr int kPixels = 64 * kGroups * kBlocks;
-  static constexpr int kWeightBytes = kChannels * kNhwcRowBytes;
+  static constexpr int kWeightBytes = kChannels * kRowBytes;
   static constexpr int kStaged = kChannels < 64 ? kChannels : 64;
   static constexpr bool kCanSplit = kBlocks == 1 && kChannels <= 128 && (kGroups == 1 || kPerSm == 1);
-  /// Registers are short: then a residual is not loaded before the products, and vectors are worked on one by one.
-  static constexpr bool kIsTight = kBlocks * kChannels >= 256 || kGroups * kPerSm == 4;
-  static constexpr int kBatch = kIsTight ? 1 : 2;  ///< vectors together, to hide latencies
+  static constexpr int kPasses = kBlocks * kChannels / kStaged;  ///< of staged sums
+  /// Vectors that a thread's epilogue works on together, to hide latencies, and how often for a pass.
+  static constexpr int kBatch = kPasses == 1 && kGroups == 1 ? kStaged / 16 : 2,
+                       kBatches = kStaged / 16 / kBatch;
 };
 
 /// Shared memory, as 32-bit addresses.
 struct Smem {
   uint32_t x_full, x_empty, weight_full, weight_empty, parts;  // barriers
-  uint32_t channels;                                           // [group][scale, bias][channels of the tile]
+  uint32_t channels;                                           // [group][scale, bias][table_channels]
   uint32_t staging, x, weights;
 };
 
@@ -65,7 +66,7 @@ __device__ Smem carve(const Params& p, uint32_t base) {
   s.weight_empty = s.weight_full + 8 * kMaxNhwcWeightSlots;
   s.parts = s.weight_empty + 8 * kMaxNhwcWeightSlots;
   s.channels = base + kNhwcBarrierBytes;
-  s.staging = s.channels + Tile::kGroups * Tile::kChannels * 8;
+  s.staging = s.channels + Tile::kGroups * p.config.table_channels * 8;
   const int staged_bytes = p.config.split > 1 ? Tile::kPixels * (Tile::kChannels + 8) * 4
                                               : Tile::kConsumerWarps * 16 * (Tile::kStaged + 8) * 4;
   s.x = (s.staging + staged_bytes + 1023) & ~1023u;
@@ -139,8 +140,8 @@ __device__ inline void find_slots(const Params& p, int* first, int* end) {
 
 using Kernel = void (*)(Params);
 
-/// The instance for a tile of kNhwcTiles whose slots of x serve so many filter rows, 1 or 3.
+/// The instance for a tile of kNhwcTiles and slots of so many input channels that serve so many filter rows, 1 or 3.
 template <int kRows>
-Kernel select_kernel(int tile);
+Kernel select_kernel(int tile, int slot_channels);
 
 }  // namespace solder::nhwc

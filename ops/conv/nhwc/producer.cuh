@@ -17,7 +17,7 @@ __device__ void fetch_x(const Params& p, const Smem& smem) {
   sm90::dependency_wait();
   Work work;
   for (int index = 0; find_work<Tile>(p, index, &work); ++index) {
-    int channel = first / num_taps * kNhwcSlotChannels, tap = first % num_taps;
+    int channel = first / num_taps * c.slot_channels, tap = first % num_taps;
     const int h = work.p * p.stride_h - p.pad_top, w = work.q * p.stride_w - p.pad_left;
     int r = tap / columns, s = tap % columns;
     for (int slot = first; slot < end; ++slot) {
@@ -32,7 +32,7 @@ __device__ void fetch_x(const Params& p, const Smem& smem) {
         sm90::tensor_load_im2col(to, &p.x, channel, w, h, work.n, s * p.dil_w, r * p.dil_h, full);
       place.step(c.x_slots);
       if (++s == columns) s = 0, ++r;
-      if (r * columns + s >= num_taps) r = s = 0, channel += kNhwcSlotChannels;
+      if (r * columns + s >= num_taps) r = s = 0, channel += c.slot_channels;
     }
   }
   if (!p.is_early) sm90::dependency_launch();

@@ -19,7 +19,7 @@ struct Term {
 Term term_of(const ConvShape& shape, const NhwcConfig& config, int64_t weight_slot) {
   const int64_t slot = weight_slot / config.rows_per_slot;
   const int64_t taps = config.num_slots / config.num_chunks;
-  const int64_t tap = slot % taps, channel = slot / taps * kNhwcSlotChannels;
+  const int64_t tap = slot % taps, channel = slot / taps * config.slot_channels;
   if (config.fetch == NhwcFetch::rows) return {channel, weight_slot % config.rows_per_slot, tap};
   return {channel, tap / shape.S, tap % shape.S};
 }
@@ -38,7 +38,7 @@ int exponent_of(std::span<const float> weights) {
 int64_t packed_nhwc_bytes(const ConvShape& shape, const NhwcConfig& config) {
   (void)shape;
   const int64_t channels = config.tiles_channels * config.shape().channels;
-  return round_up(channels * 4, 256) + channels * config.num_weight_slots() * kNhwcRowBytes;
+  return round_up(channels * 4, 256) + channels * config.num_weight_slots() * config.row_bytes();
 }
 
 std::vector<std::byte> pack_nhwc_weights(const ConvShape& shape, const NhwcConfig& config, DType dtype,
@@ -60,12 +60,13 @@ std::vector<std::byte> pack_nhwc_weights(const ConvShape& shape, const NhwcConfi
     const int64_t row = k % tile;
     for (int64_t slot = 0; slot < num_slots; ++slot) {
       const auto [first, r, s] = term_of(shape, config, slot);
-      uint16_t* const to = slots + ((k / tile * num_slots + slot) * tile + row) * kNhwcSlotChannels;
-      const int64_t count = std::min<int64_t>(kNhwcSlotChannels, shape.C - first);
+      uint16_t* const to = slots + ((k / tile * num_slots + slot) * tile + row) * config.slot_channels;
+      const int64_t count = std::min<int64_t>(config.slot_channels, shape.C - first);
       for (int64_t i = 0; i < count; ++i) {
         const float value = std::ldexp(w[k * terms + (first + i) * filter + r * shape.S + s],
                                        exponents[static_cast<size_t>(k)]);
-        const int64_t at = ((i / 8) ^ (row % 8)) * 8 + i % 8;  // 16-byte units, swizzled over 8 rows
+        // 16-byte units, swizzled over 8 rows: over their pairs where a row is 64 bytes.
+        const int64_t at = ((i / 8) ^ (row % 8 * config.slot_channels / 64)) * 8 + i % 8;
         to[at] = dtype == DType::float16 ? float16_from_float(value) : bfloat16_from_float(value);
       }
     }
@@ -73,9 +74,19 @@ std::vector<std::byte> pack_nhwc_weights(const ConvShape& shape, const NhwcConfi
   return packed;
 }
 
+std::vector<float> fold_weights(const ConvShape& s, std::span<const float> w) {
+  std::vector<float> result(w.size());
+  const auto at = [&](int64_t k, int64_t c, int64_t r) { return ((k * s.C + c) * s.R + r) * s.S; };
+  for (int64_t k = 0; k < s.K; ++k)
+    for (int64_t c = 0; c < s.C; ++c)
+      for (int64_t r = 0; r < s.R; ++r)
+        std::copy_n(w.data() + at(k, c, r), s.S, result.data() + ((k * s.R + r) * s.C + c) * s.S);
+  return result;
+}
+
 std::string packing_of(const NhwcConfig& c, DType dtype) {
-  return str("nhwc ", to_string(dtype), " ", c.shape().channels, " ", static_cast<int>(c.fetch), " ",
-             c.num_slots);
+  return str("nhwc ", to_string(dtype), " ", c.shape().channels, " ", c.slot_channels, " ",
+             static_cast<int>(c.fetch), " ", c.num_slots);
 }
 
 }  // namespace solder
