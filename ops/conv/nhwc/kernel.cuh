@@ -25,13 +25,14 @@
 // line.
 
 #include "ops/conv/nhwc/consumer.cuh"
-#include "ops/conv/nhwc/epilogue.cuh"
 #include "ops/conv/nhwc/producer.cuh"
+#include "ops/conv/nhwc/store.cuh"
 
 namespace solder::nhwc {
 
-template <class Tile>
+template <class Tile, bool kIsBfloat16>
 __device__ __forceinline__ void consume(const Params& p, const Smem& smem, int warp, int lane) {
+  constexpr DType kDtype = kIsBfloat16 ? DType::bfloat16 : DType::float16;
   const int group = warp / 4;
   int first, end;
   find_slots(p, &first, &end);
@@ -47,21 +48,17 @@ __device__ __forceinline__ void consume(const Params& p, const Smem& smem, int w
     const bool is_new = index == 0 || !has_all;
     if (is_new) start_channels(p, has_all ? 0 : work.channel, table, channels, warp % 4 * 32 + lane);
     Batch<Tile::kBatch> batch{};
-    if (p.config.split == 1) batch = start_tile<Tile>(p, work, warp, lane);
+    if (p.config.split == 1) start_tile<Tile>(p, work, warp, lane, &batch);
     float acc[Tile::kBlocks][Tile::kChannels / 2];
-    const auto run = [&]<bool kIsBfloat16, bool kIsLinear>() {
-      multiply<Tile, kIsBfloat16, kIsLinear>(p, smem, group, lane, end - first, &x, &weights, acc);
-    };
     if (p.config.is_linear)
-      p.is_bfloat16 ? run.template operator()<true, true>() : run.template operator()<false, true>();
+      multiply<Tile, kIsBfloat16, true>(p, smem, group, lane, end - first, &x, &weights, acc);
     else
-      p.is_bfloat16 ? run.template operator()<true, false>() : run.template operator()<false, false>();
+      multiply<Tile, kIsBfloat16, false>(p, smem, group, lane, end - first, &x, &weights, acc);
     if (is_new) finish_channels(group);
-    if constexpr (Tile::kCanSplit) {
-      if (p.config.split > 1) return exchange_tile<Tile>(p, smem, work, warp, lane, channels, acc);
-    }
-    store_tile<Tile>(p, smem, work, warp, lane, channels + (has_all ? work.channel * 4 : 0), table * 4, batch,
-                     acc);
+    if constexpr (Tile::kCanSplit)
+      if (p.config.split > 1) return exchange_tile<Tile, kDtype>(p, smem, work, warp, lane, channels, acc);
+    store_tile<Tile, kDtype>(p, smem, work, warp, lane, channels + (has_all ? work.channel * 4 : 0), &batch,
+                             acc);
     if (!has_all) sm80::named_barrier_sync(1 + group, 128);  // the scales and biases are free
   }
 }
@@ -97,7 +94,7 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kPerSm)
   const int warp = __shfl_sync(0xffffffffu, thread / 32, 0);
   if (warp < Tile::kConsumerWarps) {
     if constexpr (Tile::kMovesRegisters) sm90::setmaxnreg_increase<232>();
-    consume<Tile>(p, smem, warp, lane);
+    p.is_bfloat16 ? consume<Tile, true>(p, smem, warp, lane) : consume<Tile, false>(p, smem, warp, lane);
   } else {
     if constexpr (Tile::kMovesRegisters) sm90::setmaxnreg_decrease<40>();
     if (warp == Tile::kConsumerWarps && lane == 0) fetch_x<Tile>(p, smem);

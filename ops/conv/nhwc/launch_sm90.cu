@@ -15,6 +15,8 @@ namespace {
 using nhwc::Kernel;
 using nhwc::Params;
 
+constexpr int64_t kVector = 8;  // channels of 16 bytes
+
 // A function of the driver, with which nothing links: there may be none.
 template <class Function>
 Function driver_function(const char* name) {
@@ -84,6 +86,8 @@ Params make_params(const NhwcCall& call) {
       static_cast<const uint8_t*>(call.packed) + round_up(c.tiles_channels * c.shape().channels * 4, 256);
   p.bias = call.bias;
   p.y = call.y, p.residual = call.residual;
+  for (nhwc::Surface* surface : {&p.y, &p.residual})
+    surface->pixel_vectors = static_cast<uint32_t>(surface->pixel / kVector);
   p.activation = call.activation, p.residual_at = call.residual_at, p.slope = call.slope;
   p.is_bfloat16 = call.dtype == DType::bfloat16;
   p.is_early = c.is_linear;
@@ -120,8 +124,6 @@ void conv_nhwc_cuda(const Context& context, const NhwcCall& call) {
 }
 
 namespace {
-
-constexpr int64_t kVector = 8;  // channels of 16 bytes
 
 // Whether channels lie side by side and pixels on 16-byte lines: their strides.
 bool has_pixels(const ConvView& view, NhwcStrides* strides) {
