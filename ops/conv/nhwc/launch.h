@@ -12,7 +12,7 @@ class Context;
 struct NhwcSurface {
   void* data = nullptr;
   int64_t image = 0, pixel = 0, channel = 0;
-  bool is_float32 = false;     ///< otherwise of x's type
+  bool is_float32 = false;  ///< otherwise of x's type
   /// 8 channels, from a multiple of 8 on, lie side by side on a 16-byte line, and all pixels one stride apart.
   bool by_vectors = false;
   uint32_t pixel_vectors = 0;  ///< pixel / 8, where it is by vectors

@@ -216,7 +216,9 @@ std::unique_ptr<ConvPlan> make_nhwc_conv(const ConvProblem& problem, const Devic
     return operand.dtype == of.x.dtype && is_run_of_pixels(operand);
   };
   if (!plan_epilogue(problem, &plan->epilogue, takes_residual)) return refuse("no kernel runs its epilogue");
-  const auto config = choose_nhwc_config(call.shape, call.x_strides, device->num_sms, why_not);
+  const bool has_functions = plan->epilogue.activation >= ConvChain::silu;
+  const NhwcWork work{plan->epilogue.residual_operand >= 0, has_functions};
+  const auto config = choose_nhwc_config(call.shape, call.x_strides, work, device->num_sms, why_not);
   if (!config) return nullptr;
   call.config = *config;
   // Vectors are counted in 32 bits.

@@ -90,14 +90,20 @@ struct NhwcStrides {
   int64_t pixel = 0, row = 0, image = 0;  ///< elements
 };
 
+/// What an epilogue does that takes time.
+struct NhwcWork {
+  bool has_residual = false, has_functions = false;  ///< functions: more than a comparison
+};
+
 /// The choice for a device with `num_sms` multiprocessors. nullopt, with the reason in words, when the kernel does not
 /// cover the shape. Pure: no device is asked.
-std::optional<NhwcConfig> choose_nhwc_config(const ConvShape& shape, const NhwcStrides& x, int num_sms,
-                                             std::string* why_not);
+std::optional<NhwcConfig> choose_nhwc_config(const ConvShape& shape, const NhwcStrides& x,
+                                             const NhwcWork& work, int num_sms, std::string* why_not);
 
 /// As above, given these.
-std::optional<NhwcConfig> make_nhwc_config(const ConvShape& shape, const NhwcStrides& x, int num_sms,
-                                           int tile, NhwcFetch fetch, int split, std::string* why_not);
+std::optional<NhwcConfig> make_nhwc_config(const ConvShape& shape, const NhwcStrides& x, const NhwcWork& work,
+                                           int num_sms, int tile, NhwcFetch fetch, int split,
+                                           std::string* why_not);
 
 /// Whether filter rows are folded into channels first: few channels would leave most of a slot empty.
 bool is_folded(const ConvShape& shape);
