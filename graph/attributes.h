@@ -149,6 +149,7 @@ struct ReduceAttributes {  ///< input x; axes ascend
   Reduction reduction = Reduction::mean;
   std::vector<int> axes;
   bool keep_dims = false;
+  bool keeps_float32 = false;  ///< the result is float32, whatever x is
   bool operator==(const ReduceAttributes&) const = default;
 };
 struct SoftmaxAttributes {  ///< input x

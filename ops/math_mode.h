@@ -30,7 +30,6 @@ namespace SOLDER_PUBLIC solder {
 /// scaled by a power of two for each output channel: none overflows, and only what is below 2^-39 of the largest there
 /// may become 0. Values beyond 65504 become infinite, as in PyTorch. Graph inputs and outputs stay float32; what is
 /// only given out is not rounded.
-/// NOTE: for now such values take four bytes each: no less memory than tf32, nor less time.
 enum class Math { fp32, tf32, fp16, bf16 };
 
 inline constexpr std::array kMathModes = {Math::fp32, Math::tf32, Math::fp16, Math::bf16};

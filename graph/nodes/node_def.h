@@ -131,7 +131,9 @@ struct NodeDef {
   bool& (*is_narrow)(Attributes& attributes) = nullptr;
   /// Of the same: the axis of the second input, of this rank, that counts output channels.
   size_t (*channel_axis)(const Node& node, size_t rank) = nullptr;
-  bool reduces = false;  ///< the result is statistics of its input, for which 16 bits would be too few
+  /// Of kinds whose result is statistics of its input, for which 16 bits would be too few: where they say that it is
+  /// float32 whatever the input is. Null: other kinds.
+  bool& (*keeps_float32)(Attributes& attributes) = nullptr;
   /// Whether every element of its result is, bit for bit, one of its inputs', 0 or infinite; null: not so. Views are.
   bool (*selects)(const Node& node) = nullptr;
   /// What it says of shapes beside its inputs', for another batch size; throws where it can be of one alone. Null:

@@ -17,7 +17,7 @@ const ReduceAttributes& attributes_of(const Node& node) {
 std::vector<TensorType> infer(const Node& node, std::span<const TensorType> inputs) {
   const ReduceAttributes& reduce = attributes_of(node);
   const Shape& x = inputs[0].shape;
-  TensorType result{{}, inputs[0].dtype};
+  TensorType result{{}, reduce.keeps_float32 ? DType::float32 : inputs[0].dtype};
   size_t next = 0;
   for (size_t axis = 0; axis < x.size(); ++axis) {
     const bool is_reduced = next < reduce.axes.size() && reduce.axes[next] == static_cast<int>(axis);
@@ -84,7 +84,7 @@ constexpr NodeDef kReduceNode{
     .stores = Strides::any,
     .infer = infer,
     .attributes = attributes,
-    .reduces = true,
+    .keeps_float32 = [](Attributes& a) -> bool& { return std::get<ReduceAttributes>(a).keeps_float32; },
     .selects = [](const Node& node) { return is_extreme(attributes_of(node).reduction); },
     .rebatch =
         [](Node* node, BatchChange* change) {

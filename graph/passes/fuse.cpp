@@ -36,6 +36,9 @@ class Fuser {
       while (nodes_[consumer].kind == NodeKind::elementwise && absorb_one_producer(consumer)) {
       }
     }
+    // What lies between nodes is settled, and stays as it is stored: of 16 bits sums store it beside the rest.
+    for (size_t consumer = 0; consumer < nodes_.size(); ++consumer)
+      if (alive_[consumer] && nodes_[consumer].kind == NodeKind::elementwise) absorb_a_sum(consumer);
     return finished();
   }
 
@@ -68,15 +71,28 @@ class Fuser {
     return false;
   }
 
+  // A sum that others read too.
+  void absorb_a_sum(size_t consumer) {
+    for (Value& input : nodes_[consumer].inputs) input = now(input);
+    const std::vector<Value> inputs = nodes_[consumer].inputs;
+    for (const Value& input : inputs) {
+      const Node& producer = nodes_[static_cast<size_t>(input.node)];
+      const bool is_narrow = will_round_ || producer.outputs[0].dtype != DType::float32;
+      if (producer.kind != NodeKind::elementwise && producer.outputs.size() == 1 && is_narrow &&
+          try_merge(static_cast<size_t>(input.node), consumer, true))
+        return;
+    }
+  }
+
   // Legality of merging `producer` into the elementwise node `consumer`, all of:
   //  1. the producer takes an epilogue, and computes the consumer's whole index space (a smaller producer that is
   //     broadcast would be recomputed for every element);
   //  2. the consumer reads it as it is, not through another view or broadcast;
   //  3. no path leads from the producer to the consumer through a third node: it would have to run in between;
-  //  4. unless it is elementwise itself, the producer's result is needed by this region only, and in float32: its
-  //     epilogue has one output;
+  //  4. unless it is elementwise itself or `keeps_sum`, its result is needed by this region only, which has one output,
+  //     in float32 if the sum is: other epilogues are passes of their own;
   //  5. the merged region still fits a program, and its operands the axes that a kernel counts.
-  bool try_merge(size_t producer_index, size_t consumer_index) {
+  bool try_merge(size_t producer_index, size_t consumer_index, bool keeps_sum = false) {
     for (const size_t index : {producer_index, consumer_index})
       for (Value& input : nodes_[index].inputs) input = now(input);
     const Node &producer = nodes_[producer_index], &consumer = nodes_[consumer_index];
@@ -93,9 +109,10 @@ class Fuser {
     for (size_t output = 0; output < unread.size(); ++output)
       if (unread[output] > 0) kept.push_back(static_cast<int>(output));
     const bool is_elementwise = producer.kind == NodeKind::elementwise;
-    if (!is_elementwise &&
-        (!kept.empty() || consumer.outputs.size() != 1 || consumer.outputs[0].dtype != DType::float32))
-      return false;
+    const bool is_plain =
+        kept.empty() && consumer.outputs.size() == 1 &&
+        (consumer.outputs[0].dtype == DType::float32 || producer.outputs[0].dtype != DType::float32);
+    if (!is_elementwise && (keeps_sum ? kept.empty() : !is_plain)) return false;
 
     Node merged = merged_node(producer, consumer, producer_index, kept);
     if (!fits_program(merged.epilogue.region, !is_elementwise, merged.outputs,

@@ -35,8 +35,8 @@ std::vector<bool> follows_batch(const Graph& graph);
 /// farther from it.
 Graph lower_batch_norm(const Graph& graph, bool fold, Constants* constants);
 
-/// With convolutions and matmuls of 16-bit tensors as such of float32 tensors that hold the same values, rounded when
-/// the result is stored.
+/// With the weights of convolutions and matmuls of 16-bit tensors as float32 tensors that hold the same values, which
+/// makes them known before the run, and those told that they multiply 16-bit values.
 Graph widen(const Graph& graph);
 
 /// With a copy wherever a value cannot be used as it lies: an output that is a parameter, of which all sessions
@@ -52,7 +52,8 @@ Graph fuse(const Graph& graph, Math math = Math::fp32);
 Graph round_weights(const Graph& graph, Math math, Constants* constants);
 
 /// What they say of values between nodes, once weights are rounded and it is known what is fused: each float32 value
-/// that a node hands to another, and what a convolution or matmul multiplies, holds what the 16-bit type can.
+/// that a node hands to another, and what a convolution or matmul multiplies, is stored in the 16-bit type; but not
+/// statistics.
 Graph round_values(const Graph& graph, Math math);
 
 /// Checks a graph as passes and programs make them: references, names, the types that each kind infers, regions

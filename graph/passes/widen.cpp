@@ -6,14 +6,13 @@
 namespace solder {
 Graph widen(const Graph& graph) {
   Graph result;
-  std::vector<Value> moved;                   // by node: its first output in the result
-  std::map<std::pair<int, int>, Value> wide;  // by value of the result: its cast
-  const auto widened = [&](Value value) {
-    const auto [cast, is_new] = wide.try_emplace({value.node, value.output});
+  std::vector<Value> moved;   // by node: its first output in the result
+  std::map<int, Value> wide;  // by parameter of the result: its cast
+  const auto widened = [&](Value weights) {
+    const auto [cast, is_new] = wide.try_emplace(weights.node);
     if (is_new) {
-      cast->second = result.cast(value, DType::float32);
-      if (result.nodes()[static_cast<size_t>(value.node)].kind != NodeKind::parameter) return cast->second;
-      result.name(cast->second, result.nodes()[static_cast<size_t>(value.node)].name);
+      cast->second = result.cast(weights, DType::float32);
+      result.name(cast->second, result.nodes()[static_cast<size_t>(weights.node)].name);
     }
     return cast->second;
   };
@@ -21,16 +20,12 @@ Graph widen(const Graph& graph) {
     Node mine = node;
     for (Value& input : mine.inputs) input = {moved[static_cast<size_t>(input.node)].node, input.output};
     const auto is_narrow = node_def(node.kind).is_narrow;
-    if (is_narrow == nullptr || graph.type(node.inputs[0]).dtype == DType::float32) {
-      moved.push_back(result.append(std::move(mine)));
-      continue;
+    if (is_narrow != nullptr && graph.type(node.inputs[0]).dtype != DType::float32) {
+      is_narrow(mine.attributes) = true;
+      if (result.nodes()[static_cast<size_t>(mine.inputs[1].node)].kind == NodeKind::parameter)
+        mine.inputs[1] = widened(mine.inputs[1]);
     }
-    for (Value& input : mine.inputs) input = widened(input);
-    is_narrow(mine.attributes) = true;
-    mine.outputs[0].dtype = DType::float32;
-    const Value sum = result.append(std::move(mine));
-    // Not a cast, whose rounding would stay where more is fused: what is stored in the end is rounded once.
-    moved.push_back(result.append(copy_of(sum, node.outputs[0].shape, node.outputs[0].dtype, node.name)));
+    moved.push_back(result.append(std::move(mine)));
   }
   for (const auto& [name, value] : graph.outputs())
     result.output(name, {moved[static_cast<size_t>(value.node)].node, value.output});

@@ -234,7 +234,7 @@ TEST_CASE("16-bit sums: fused they are rounded once, in the end; one by one each
   }
 }
 
-TEST_CASE("16-bit sums: the sum is one node, and all that is fused behind it another that stores it") {
+TEST_CASE("16-bit sums: the sum is one node, with all that is fused behind it") {
   for (const DType dtype : kNarrow) {
     Graph g;
     const Value x = g.input("x", {1, 4, 6, 6}, dtype), w = g.parameter("w", {4, 4, 3, 3}, dtype);
@@ -248,7 +248,7 @@ TEST_CASE("16-bit sums: the sum is one node, and all that is fused behind it ano
       passes += node.kind == NodeKind::elementwise;
     }
     CHECK(sums == 1);
-    CHECK(passes == 2);  // x in float32, and the chain
+    CHECK(passes == 0);
     CHECK(model.weights_bytes() ==
           (4 * 4 * 9 * 4 + 255) / 256 * 256 + 256);  // filters are kept in float32 alone
   }

@@ -135,11 +135,20 @@ Graph expanded(const Graph& fused) {
     std::vector<Value> operands;
     for (const Value& input : node.inputs)
       operands.push_back(values[static_cast<size_t>(input.node)][static_cast<size_t>(input.output)]);
+    Value result;
     if (node.kind != NodeKind::elementwise) {
-      Node copy = node;
-      copy.inputs = operands;
-      copy.outputs[0].dtype = DType::float32;
-      values.push_back({rounded(g, g.append(copy), node.outputs[0].dtype)});
+      Node alone = node;
+      const size_t num_own = node.num_own_inputs();
+      alone.inputs = {operands.begin(), operands.begin() + static_cast<std::ptrdiff_t>(num_own)};
+      alone.outputs = {{node.outputs[0].shape, DType::float32}};
+      alone.epilogue = {};
+      if (!node.epilogue.region.outputs.empty())
+        alone.epilogue.region = {.num_operands = 0, .exprs = {}, .outputs = {Arg::result()}};
+      result = g.append(alone);
+      operands.erase(operands.begin(), operands.begin() + static_cast<std::ptrdiff_t>(num_own));
+    }
+    if (node.epilogue.region.outputs.empty()) {
+      values.push_back({rounded(g, result, node.outputs[0].dtype)});
       continue;
     }
     for (size_t i = 0; i < operands.size(); ++i)  // a bias [K] is read as [K, 1, 1]
@@ -147,19 +156,22 @@ Graph expanded(const Graph& fused) {
         operands[i] = g.reshape(operands[i], node.epilogue.operand_shapes[i]);
     std::vector<Value> exprs;
     const auto of = [&](const Arg& arg) {
+      if (arg.kind == Arg::Kind::result) return result;
       return (arg.kind == Arg::Kind::expr ? exprs : operands)[static_cast<size_t>(arg.index)];
     };
+    // What is stored in 16 bits is what later expressions read.
+    const auto store = [&](const Arg& arg, Value* value) {
+      for (size_t i = 0; i < node.outputs.size(); ++i)
+        if (node.epilogue.region.outputs[i] == arg) *value = rounded(g, *value, node.outputs[i].dtype);
+    };
+    store(Arg::result(), &result);
     for (const Expr& expr : node.epilogue.region.exprs) {
       const bool number_first = expr.a.kind == Arg::Kind::immediate;
       exprs.push_back(is_unary(expr.op)                     ? g.unary(expr.op, of(expr.a), expr.p, expr.q)
                       : number_first                        ? g.binary(expr.op, expr.a.value, of(expr.b))
                       : expr.b.kind == Arg::Kind::immediate ? g.binary(expr.op, of(expr.a), expr.b.value)
                                                             : g.binary(expr.op, of(expr.a), of(expr.b)));
-      // What is stored in 16 bits is what later expressions read.
-      const Arg stored = Arg::expr(static_cast<int>(exprs.size()) - 1);
-      for (size_t i = 0; i < node.outputs.size(); ++i)
-        if (node.epilogue.region.outputs[i] == stored)
-          exprs.back() = rounded(g, exprs.back(), node.outputs[i].dtype);
+      store(Arg::expr(static_cast<int>(exprs.size()) - 1), &exprs.back());
     }
     values.emplace_back();
     for (size_t i = 0; i < node.outputs.size(); ++i) {
@@ -173,8 +185,8 @@ Graph expanded(const Graph& fused) {
   return g;
 }
 
-// The graph as compile() makes it of this one before it fuses: what parameters alone determine is computed, and sums
-// of 16-bit tensors are float32 ones.
+// The graph as compile() makes it of this one before it fuses: what parameters alone determine is computed, and
+// weights of 16 bits are float32.
 RandomGraph folded(const RandomGraph& random, Device device) {
   const CompileOptions options{.device = device};
   Constants constants(random.graph, random.weights);
