@@ -45,11 +45,13 @@ struct Tile {
   static constexpr int kStaged = kChannels < 64 ? kChannels : 64;
   static constexpr bool kCanSplit = kBlocks == 1 && kChannels <= 128 && (kGroups == 1 || kPerSm == 1);
   static constexpr int kPasses = kBlocks * kChannels / kStaged;  ///< of staged sums
-  /// Vectors that a thread's epilogue works on together, to hide latencies, and how often for a pass.
-  static constexpr int kBatch = kPasses == 1 && kGroups == 1   ? kStaged / 16
-                                : kGroups * kPerSm * kRows > 4 ? 1
-                                                               : 2,
-                       kBatches = kStaged / 16 / kBatch;
+  /// Vectors that a thread's epilogue works on together, to hide latencies, and how often for a pass; and whether the
+  /// next ones' residual is loaded meanwhile: all as far as registers reach.
+  static constexpr bool kIsRoomy = kPerSm == 1;
+  static constexpr int kBatch = kPasses <= 2 && (kIsRoomy || kGroups == 1) ? kStaged / 16
+                                : kGroups * kPerSm * kRows > 4             ? 1
+                                                                           : 2;
+  static constexpr int kBatches = kStaged / 16 / kBatch;
 };
 
 /// Shared memory, as 32-bit addresses.

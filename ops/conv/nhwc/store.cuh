@@ -91,7 +91,10 @@ __device__ __forceinline__ void store_tile(const Params& p, const Smem& smem, co
 #pragma unroll 1
     for (int turn = 0; turn < Tile::kBatches; ++turn) {
       const int index = pass * Tile::kBatches + turn;
-      if (index > 0) start_batch<Tile>(p, work, warp, lane, index, batch);
+      if (!Tile::kIsRoomy && index > 0) start_batch<Tile>(p, work, warp, lane, index, batch);
+      Batch<kBatch> next{};
+      if (Tile::kIsRoomy && index + 1 < Tile::kPasses * Tile::kBatches)
+        start_batch<Tile>(p, work, warp, lane, index + 1, &next);
       Staged staged[kBatch];
       float values[kBatch * 8];
 #pragma unroll
@@ -105,6 +108,7 @@ __device__ __forceinline__ void store_tile(const Params& p, const Smem& smem, co
       }
       const Channels mine = load_channels(channels + first * 4, p.config.table_channels);
       finish<kDtype, kBatch>(p, mine, *batch, work.channel + first, staged, values);
+      if (Tile::kIsRoomy) *batch = next;
     }
   }
 }
