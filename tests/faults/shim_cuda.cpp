@@ -2,6 +2,7 @@
 // calls, and those that nvcc's stubs need. A handle that is not alive ends the program: that is a bug in the
 // caller.
 #include <cublas_v2.h>
+#include <cudaTypedefs.h>
 #include <cuda_runtime.h>
 
 #include <algorithm>
@@ -351,6 +352,20 @@ cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t* config, const void* ke
       config->dynamicSmemBytes > 227u << 10)
     return state().last_error = cudaErrorInvalidConfiguration;
   enqueue(config->stream, hash_of(found->second, grid, block, config->dynamicSmemBytes));
+  return cudaSuccess;
+}
+// Of the driver: functions that make descriptors, which nobody here reads.
+cudaError_t cudaGetDriverEntryPointByVersion(const char* name, void** function, unsigned, unsigned long long,
+                                             cudaDriverEntryPointQueryResult* result) {
+  const Entry entry("cudaGetDriverEntryPointByVersion");
+  constexpr PFN_cuTensorMapEncodeTiled_v12000 kTiled = [](auto...) { return CUDA_SUCCESS; };
+  constexpr PFN_cuTensorMapEncodeIm2col_v12000 kIm2col = [](auto...) { return CUDA_SUCCESS; };
+  if (entry.status != cudaSuccess) return entry.status;
+  const bool is_tiled = std::string_view(name) == "cuTensorMapEncodeTiled";
+  must(is_tiled || std::string_view(name) == "cuTensorMapEncodeIm2col",
+       "a driver's function that is not there");
+  *function = is_tiled ? reinterpret_cast<void*>(kTiled) : reinterpret_cast<void*>(kIm2col);
+  *result = cudaDriverEntryPointSuccess;
   return cudaSuccess;
 }
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph, unsigned long long) {
