@@ -14,8 +14,9 @@ struct LaunchConfig {
   dim3 grid;
   dim3 block;
   int64_t smem_bytes = 0;
-  /// The kernel may start while the one before it still runs, and waits for it itself (sm90::dependency_wait)
-  /// before it touches memory that an earlier kernel writes or reads.
+  /// The kernel may start while the one before it still runs, and waits for it itself (follow_previous, or
+  /// sm90::dependency_wait) before it touches memory that an earlier kernel writes or reads. Done where
+  /// Context::can_overlap().
   bool overlaps_previous = false;
 };
 
@@ -47,7 +48,7 @@ void launch(const Context& context, const char* name, void (*kernel)(Params...),
     overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
     overlap.val.programmaticStreamSerializationAllowed = 1;
     launch_config.attrs = &overlap;
-    launch_config.numAttrs = config.overlaps_previous ? 1 : 0;
+    launch_config.numAttrs = config.overlaps_previous && context.can_overlap() ? 1 : 0;
     status = cudaLaunchKernelEx(&launch_config, kernel, static_cast<Params>(args)...);
   }
   if (status == cudaSuccess && context.sync_launches()) status = cudaStreamSynchronize(context.stream());
