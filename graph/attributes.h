@@ -119,7 +119,7 @@ struct Conv2dAttributes {  ///< inputs x [N,C,H,W], w [K,C/groups,R,S]
   Padding padding = 0;
   Pair dilation = 1;
   int64_t groups = 1;
-  bool is_narrow = false;  ///< x and w hold 16-bit values in float32: Math::tf32 rounds none of them
+  bool is_narrow = false;  ///< x and w hold 16-bit values, also in float32: Math::tf32 rounds none of them
   bool operator==(const Conv2dAttributes&) const = default;
 };
 struct MatmulAttributes {    ///< inputs a [..., m, k], b [k, n] or [..., k, n]

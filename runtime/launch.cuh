@@ -18,6 +18,7 @@ struct LaunchConfig {
   /// sm90::dependency_wait) before it touches memory that an earlier kernel writes or reads. Done where
   /// Context::can_overlap().
   bool overlaps_previous = false;
+  int cluster_blocks = 1;  ///< that run together and reach each other's shared memory; above 1 on Hopper only
 };
 
 /// Blocks that take `per_block` of the items each. Error(unsupported) above 2^31 - 1 blocks.
@@ -44,11 +45,19 @@ void launch(const Context& context, const char* name, void (*kernel)(Params...),
     launch_config.blockDim = config.block;
     launch_config.dynamicSmemBytes = config.smem_bytes;
     launch_config.stream = context.stream();
-    cudaLaunchAttribute overlap{};
-    overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-    overlap.val.programmaticStreamSerializationAllowed = 1;
-    launch_config.attrs = &overlap;
-    launch_config.numAttrs = config.overlaps_previous && context.can_overlap() ? 1 : 0;
+    cudaLaunchAttribute attributes[2]{};
+    launch_config.attrs = attributes;
+    if (config.overlaps_previous && context.can_overlap()) {
+      cudaLaunchAttribute& overlap = attributes[launch_config.numAttrs++];
+      overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+      overlap.val.programmaticStreamSerializationAllowed = 1;
+    }
+    if (config.cluster_blocks > 1) {
+      cudaLaunchAttribute& cluster = attributes[launch_config.numAttrs++];
+      cluster.id = cudaLaunchAttributeClusterDimension;
+      cluster.val.clusterDim.x = static_cast<unsigned>(config.cluster_blocks);
+      cluster.val.clusterDim.y = cluster.val.clusterDim.z = 1;
+    }
     status = cudaLaunchKernelEx(&launch_config, kernel, static_cast<Params>(args)...);
   }
   if (status == cudaSuccess && context.sync_launches()) status = cudaStreamSynchronize(context.stream());

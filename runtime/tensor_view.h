@@ -56,6 +56,12 @@ inline bool are_channels_last(const TensorView& view) {
   return view.shape[1] > 1 && std::abs(view.strides[1]) < std::abs(view.strides[3]);
 }
 
+/// Whether each part along the first axis is dense; parts may lie any distance apart.
+inline bool has_dense_parts(TensorView view) {
+  if (!view.shape.empty()) view.shape[0] = 1;
+  return is_dense(view);
+}
+
 /// `view` under another shape of as many elements, without moving any; false where its strides allow none.
 inline bool view_as(const TensorView& view, const Shape& shape, TensorView* result) {
   TensorView dense = dense_view(view.data, view.dtype, shape);

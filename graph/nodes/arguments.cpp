@@ -32,6 +32,11 @@ void require_bias(const TensorType& w, const TensorType& bias, const std::string
                  ", one value an output channel of w ", to_string(w.shape), "; it is ", to_string(bias));
 }
 
+void require_same_dtype(const Node& node, std::span<const TensorType> inputs, bool is_narrow) {
+  SOLDER_REQUIRE(is_narrow || inputs[0].dtype == inputs[1].dtype, invalid_argument, node.name, ": ",
+                 to_string(inputs[0]), " and ", to_string(inputs[1]), " differ in dtype: cast one of them");
+}
+
 Shape channel_shape(const Shape& space) {
   Shape shape(space.size() - 1, 1);
   shape[0] = space[1];

@@ -61,16 +61,13 @@ class ConcatRun final : public NodeRun {
   }
 
   Launch bind(const BoundNode& node, const Context* context) const override {
-    if (copies_.empty()) return {};
     std::vector<Launch> launches;
     for (const Copy& copy : copies_) {
       const TensorView part = part_of(node.outputs[0], axis_, copy.start, node.inputs[copy.input]);
       launches.push_back(
           copy.pass.bind(context, {&node.inputs[copy.input], 1}, {&part, 1}, nullptr, node.pool));
     }
-    return [launches] {
-      for (const Launch& launch : launches) launch();
-    };
+    return in_order(std::move(launches));
   }
 
  private:

@@ -1,9 +1,10 @@
 #include <algorithm>
 #include <array>
+#include <optional>
 
 #include "graph/all_or_nothing.h"
 #include "graph/lower.h"
-#include "graph/nodes/node_def.h"
+#include "graph/nodes/float_op.h"
 #include "ops/conv/kernels.h"
 #include "runtime/check.h"
 
@@ -13,8 +14,6 @@ namespace {
 // Error unless the tensors can be a convolution's; its geometry.
 ConvShape conv_shape(const Node& node, std::span<const TensorType> inputs) {
   const TensorType &x = inputs[0], &w = inputs[1];
-  SOLDER_REQUIRE(x.dtype == w.dtype, invalid_argument, node.name, ": ", to_string(x), " and ", to_string(w),
-                 " differ in dtype: cast one of them");
   SOLDER_REQUIRE(x.shape.size() == 4, shape_mismatch, node.name, ": x must be [N, C, H, W], not ",
                  to_string(x.shape));
   SOLDER_REQUIRE(w.shape.size() == 4, shape_mismatch, node.name, ": w must be [K, C / groups, R, S], not ",
@@ -44,6 +43,7 @@ ConvShape conv_shape(const Node& node, std::span<const TensorType> inputs) {
 }
 
 std::vector<TensorType> infer(const Node& node, std::span<const TensorType> inputs) {
+  require_same_dtype(node, inputs, std::get<Conv2dAttributes>(node.attributes).is_narrow);
   const ConvShape conv = conv_shape(node, inputs);
   return {{{conv.N, conv.K, conv.P(), conv.Q()}, inputs[0].dtype}};
 }
@@ -66,54 +66,132 @@ Conv2dOptions of_one_row(Conv2dOptions options) {
   return options;
 }
 
+// What the convolution of a node is planned for, whose tensors lie as the views say.
+ConvProblem problem_of(const PlanRequest& request, std::span<const TensorView> inputs,
+                       std::span<const TensorView> outputs) {
+  const Node& node = request.node;
+  const TensorType x{inputs[0].shape, inputs[0].dtype}, w{inputs[1].shape, inputs[1].dtype};
+  const bool is_narrow = std::get<Conv2dAttributes>(node.attributes).is_narrow;
+  ConvProblem problem{.node = node.name,
+                      .shape = conv_shape(node, std::array{x, w}),
+                      .math = is_narrow ? Math::tf32 : request.math,
+                      .x = {inputs[0], request.offsets[0]},
+                      .y = {outputs[0], request.offsets[request.inputs.size()]},
+                      .epilogue = lower(node.epilogue.region, true, node.outputs),
+                      .weights = request.weight(1),
+                      .workspace_bytes = request.workspace_bytes};
+  for (size_t i = 1; i < outputs.size(); ++i)
+    problem.more_outputs.push_back({outputs[i], request.offsets[request.inputs.size() + i]});
+  for (size_t i = 2; i < request.inputs.size(); ++i)
+    problem.operands.push_back({request.inputs[i], request.offsets[i]});
+  return problem;
+}
+
+// A node's tensors of `count` of its `of` images, from image `first` on. What all images share stays as it is.
+struct ImagePart {
+  int64_t of, first, count;
+
+  std::vector<TensorView> operator()(std::span<const TensorView> views, size_t weights) const {
+    std::vector<TensorView> parts(views.begin(), views.end());
+    for (size_t i = 0; i < parts.size(); ++i) {
+      TensorView& part = parts[i];
+      if (i == weights || part.shape.size() != 4 || part.shape[0] != of) continue;
+      part.shape[0] = count;
+      if (part.data != nullptr)
+        part.data = static_cast<char*>(part.data) + first * part.strides[0] * size_of(part.dtype);
+    }
+    return parts;
+  }
+  std::vector<TensorView> inputs(std::span<const TensorView> views) const { return (*this)(views, 1); }
+  std::vector<TensorView> outputs(std::span<const TensorView> views) const {
+    return (*this)(views, views.size());
+  }
+};
+
+// By a family that takes the tensors as they lie and runs the epilogue; or in float32, so many images at a time.
 class Conv2dRun final : public NodeRun {
  public:
-  explicit Conv2dRun(const PlanRequest& request) {
-    const Node& node = request.node;
-    const TensorType x{request.inputs[0].shape, request.inputs[0].dtype},
-        w{request.inputs[1].shape, request.inputs[1].dtype};
-    const bool is_narrow = std::get<Conv2dAttributes>(node.attributes).is_narrow;
-    ConvProblem problem{.node = node.name,
-                        .shape = conv_shape(node, std::array{x, w}),
-                        .math = is_narrow ? Math::tf32 : request.math,
-                        .epilogue = lower(node.epilogue.region, true, node.outputs),
-                        .operands = {request.inputs.begin() + 2, request.inputs.end()},
-                        .weights = request.weight(1),
-                        .workspace_bytes = request.workspace_bytes,
-                        .x_image_elems = request.inputs[0].strides[0],
-                        .y_image_elems = request.outputs[0].strides[0]};
-    problem.has_aligned_pairs = std::all_of(request.offsets.begin() + 2, request.offsets.end(),
-                                            [](int64_t offset) { return offset % 2 == 0; });
-    conv_ = plan_conv(problem, request.device, request.conv);
-    if (!conv_->runs_epilogue) pass_ = EpiloguePass(request);
-    plan = {conv_->words + pass_.words(), conv_->scratch_bytes};
+  explicit Conv2dRun(const PlanRequest& request) : num_images_(request.outputs[0].shape[0]) {
+    ConvProblem problem = problem_of(request, request.inputs, request.outputs);
+    std::string why_not;
+    if (!problem.has_plain_tensors()) conv_ = plan_conv(problem, request.device, request.conv, &why_not);
+    if (conv_ == nullptr) {
+      PlanRequest part = request;
+      images_at_a_time_ = problem.has_plain_tensors() ? num_images_ : images_at_a_time(problem);
+      const ImagePart images{num_images_, 0, images_at_a_time_};
+      part.inputs = images.inputs(request.inputs);
+      part.outputs = images.outputs(request.outputs);
+      op_ = FloatOp(part, Strides::images);
+      problem = op_problem(part);
+      conv_ = plan_conv(problem, request.device, request.conv);
+      if (!op_->stores_output() || !conv_->runs_epilogue) op_->add_epilogue(part);
+      if (!why_not.empty()) conv_->words += str(" (", why_not, ")");
+    }
+    plan.workspace_bytes = conv_->scratch_bytes + (op_ ? op_->scratch_bytes() : 0);
+    set_words();
     uses_cublas = conv_->uses_cublas;
     constants = {conv_->packing, [conv = conv_, problem] { return conv->pack(problem); }};
   }
 
   void prepare(const Context& context, ElementwiseKernels& kernels, void*) override {
-    pass_.prepare(context, kernels);
-    plan.path = conv_->words + pass_.words();
+    if (op_) op_->prepare(context, kernels);
+    set_words();
   }
 
   Launch bind(const BoundNode& node, const Context* context) const override {
-    ConvTensors tensors{.x = static_cast<const float*>(node.inputs[0].data),
-                        .w = static_cast<const float*>(node.inputs[1].data),
-                        .packed = node.constants,
-                        .y = static_cast<float*>(node.outputs[0].data),
-                        .scratch = node.scratch,
-                        .pool = node.pool};
-    for (const TensorView& operand : node.inputs.subspan(2)) tensors.operands.push_back(operand.data);
-    if (!pass_) return [conv = conv_, tensors, context] { conv->enqueue(context, tensors); };
-    return [conv = conv_, tensors, context, pass = pass_.bind(node, context)] {
-      conv->enqueue(context, tensors);
-      pass();
+    const auto bind_conv = [&](const BoundNode& of) -> Launch {
+      ConvTensors tensors{.x = of.inputs[0].data,
+                          .w = static_cast<const float*>(of.inputs[1].data),
+                          .packed = of.constants,
+                          .y = of.outputs[0].data,
+                          .scratch = of.scratch,
+                          .pool = of.pool};
+      for (const TensorView& operand : of.inputs.subspan(2)) tensors.operands.push_back(operand.data);
+      for (const TensorView& output : of.outputs.subspan(1)) tensors.more_outputs.push_back(output.data);
+      return [conv = conv_, tensors, context] { conv->enqueue(context, tensors); };
     };
+    if (!op_) return bind_conv(node);
+    std::vector<Launch> launches;
+    for (int64_t first = 0; first == 0 || first < num_images_; first += images_at_a_time_) {
+      const ImagePart images{num_images_, first, images_at_a_time_};
+      const std::vector<TensorView> inputs = images.inputs(node.inputs),
+                                    outputs = images.outputs(node.outputs);
+      BoundNode part = node;
+      part.inputs = inputs, part.outputs = outputs;
+      launches.push_back(op_->bind(part, context, bind_conv));
+      if (num_images_ == 0) break;
+    }
+    return in_order(std::move(launches));
   }
 
  private:
+  // Copies that fit in a cache save memory traffic, and memory: as many images, but no remainder.
+  static int64_t images_at_a_time(const ConvProblem& problem) {
+    constexpr int64_t kTargetBytes = int64_t{32} << 20;
+    const ConvShape& s = problem.shape;
+    const int64_t image_bytes = 4 * (s.C * s.H * s.W + s.K * s.gemm_n());
+    int64_t count = std::min(s.N, std::max<int64_t>(kTargetBytes / std::max<int64_t>(image_bytes, 1), 1));
+    while (count > 0 && s.N % count != 0) --count;
+    return count;
+  }
+
+  // What is left for the convolution: where the result is not the node's it stores that alone.
+  ConvProblem op_problem(const PlanRequest& part) const {
+    PlanRequest mine = part;
+    if (!op_->reads_input(0)) mine.offsets[0] = 0;
+    ConvProblem problem = problem_of(mine, op_->inputs(), std::span(&op_->result(), 1));
+    if (op_->stores_output()) return problem;
+    problem.y.offset_elems = 0;
+    problem.epilogue = lower({0, {}, {Arg::result()}}, true, {});
+    problem.operands.clear();
+    return problem;
+  }
+
+  void set_words() { plan.path = op_ ? op_->words(conv_->words) : conv_->words; }
+
+  int64_t num_images_, images_at_a_time_ = 1;
   std::shared_ptr<ConvPlan> conv_;
-  EpiloguePass pass_;
+  std::optional<FloatOp> op_;
 };
 
 }  // namespace

@@ -91,30 +91,6 @@ constexpr NodeDef kElementwiseNode{.kind = NodeKind::elementwise,
                                      return std::make_unique<ElementwiseRun>(request);
                                    }};
 
-EpiloguePass::EpiloguePass(const PlanRequest& request) {
-  const Region& region = request.node.epilogue.region;
-  if (region.exprs.empty() && region.outputs == std::vector{Arg::result()}) return;
-  const size_t num_own = request.node.num_own_inputs();
-  std::vector<TensorView> operands{request.outputs[0]};
-  operands.insert(operands.end(), request.inputs.begin() + static_cast<std::ptrdiff_t>(num_own),
-                  request.inputs.end());
-  num_own_inputs_ = num_own;
-  pass_ = std::make_shared<ElementwisePass>(as_pass(lower(region, true, request.node.outputs)), operands,
-                                            request.outputs, request.device);
-}
-
-std::string EpiloguePass::words() const { return pass_ ? "; then one pass: " + pass_->words() : ""; }
-
-void EpiloguePass::prepare(const Context& context, ElementwiseKernels& kernels) {
-  if (pass_) pass_->prepare(context, kernels, nullptr);
-}
-
-Launch EpiloguePass::bind(const BoundNode& node, const Context* context) const {
-  std::vector<TensorView> operands{node.outputs[0]};
-  for (const TensorView& operand : node.inputs.subspan(num_own_inputs_)) operands.push_back(operand);
-  return pass_->bind(context, operands, node.outputs, nullptr, node.pool);
-}
-
 Value Graph::elementwise(Op op, std::vector<Value> inputs, std::vector<Shape> operand_shapes, Arg a, Arg b,
                          float p, float q, DType dtype) {
   SOLDER_REQUIRE(b.kind == Arg::Kind::none ? is_unary(op) : is_binary(op), invalid_argument, to_string(op),

@@ -1,7 +1,6 @@
 #include "graph/all_or_nothing.h"
-#include "graph/lower.h"
 #include "graph/nodes/batch_change.h"
-#include "graph/nodes/node_def.h"
+#include "graph/nodes/float_op.h"
 #include "ops/matmul/gemm.h"
 #include "runtime/check.h"
 #include "runtime/context.h"
@@ -13,8 +12,7 @@ bool transposes_b(const Node& node) { return std::get<MatmulAttributes>(node.att
 
 std::vector<TensorType> infer(const Node& node, std::span<const TensorType> inputs) {
   const TensorType &a = inputs[0], &b = inputs[1];
-  SOLDER_REQUIRE(a.dtype == b.dtype, invalid_argument, node.name, ": ", to_string(a), " and ", to_string(b),
-                 " differ in dtype: cast one of them");
+  require_same_dtype(node, inputs, std::get<MatmulAttributes>(node.attributes).is_narrow);
   TensorType result = a;
   const size_t rank = a.shape.size(), b_rank = b.shape.size();
   if (transposes_b(node)) {
@@ -57,34 +55,34 @@ class MatmulRun final : public NodeRun {
   explicit MatmulRun(const PlanRequest& request)
       : gemm_(gemm_shape(request.inputs[0].shape, request.inputs[1].shape, transposes_b(request.node))),
         math_(std::get<MatmulAttributes>(request.node.attributes).is_narrow ? Math::tf32 : request.math),
-        pass_(request) {
-    gemm_words_ = request.device != nullptr ? "cuBLAS" : "loops, CPU";
-    plan.path = gemm_words_ + pass_.words();
+        op_(request, Strides::dense),
+        gemm_words_(request.device != nullptr ? "cuBLAS" : "loops, CPU") {
+    op_.add_epilogue(request);
+    plan = {op_.words(gemm_words_), op_.scratch_bytes()};
     uses_cublas = request.device != nullptr;
   }
 
   void prepare(const Context& context, ElementwiseKernels& kernels, void*) override {
-    pass_.prepare(context, kernels);
-    plan.path = gemm_words_ + pass_.words();
+    op_.prepare(context, kernels);
+    plan.path = op_.words(gemm_words_);
   }
 
   Launch bind(const BoundNode& node, const Context* context) const override {
-    const Launch multiply = [gemm = gemm_, math = math_, context, pool = node.pool,
-                             a = static_cast<const float*>(node.inputs[0].data),
-                             b = static_cast<const float*>(node.inputs[1].data),
-                             c = static_cast<float*>(node.outputs[0].data)] {
-      if constexpr (kWithCuda)
-        if (context != nullptr) return gemm_cuda(*context, gemm, math, a, b, c);
-      gemm_cpu(gemm, a, b, c, pool);
-    };
-    if (!pass_) return multiply;
-    return [multiply, pass = pass_.bind(node, context)] { multiply(), pass(); };
+    return op_.bind(node, context, [&](const BoundNode& of) -> Launch {
+      return [gemm = gemm_, math = math_, context, pool = of.pool,
+              a = static_cast<const float*>(of.inputs[0].data),
+              b = static_cast<const float*>(of.inputs[1].data), c = static_cast<float*>(of.outputs[0].data)] {
+        if constexpr (kWithCuda)
+          if (context != nullptr) return gemm_cuda(*context, gemm, math, a, b, c);
+        gemm_cpu(gemm, a, b, c, pool);
+      };
+    });
   }
 
  private:
   GemmShape gemm_;
   Math math_;
-  EpiloguePass pass_;
+  FloatOp op_;
   std::string gemm_words_;
 };
 

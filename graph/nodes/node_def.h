@@ -161,6 +161,9 @@ std::vector<int> checked_axes(std::vector<int> axes, int rank, const std::string
 /// Error(shape_mismatch) unless `bias` has a value of w's dtype for each extent of its first axis.
 void require_bias(const TensorType& w, const TensorType& bias, const std::string& node);
 
+/// Error(invalid_argument) unless what the node multiplies is of one dtype; 16-bit values may be stored as any.
+void require_same_dtype(const Node& node, std::span<const TensorType> inputs, bool is_narrow);
+
 /// [C, 1, ...]: the shape under which one value a channel meets [N, C, ...].
 Shape channel_shape(const Shape& space);
 
@@ -169,22 +172,5 @@ Node copy_of(Value from, const Shape& shape, DType dtype, std::string name);
 
 /// " float32 [1, 3, 8, 8], float32 [4, 3, 3, 3] stride=2,2": what the node does before its epilogue, for logs.
 std::string describe(const Graph& graph, const Node& node);
-
-/// The epilogue of a node that cannot run it itself, as a pass over the result in place. The result is float32,
-/// so that it needs no constants: tables are for one 16-bit tensor (see ElementwisePass).
-class EpiloguePass {
- public:
-  EpiloguePass() = default;
-  /// Nothing to do where the region only stores the result.
-  explicit EpiloguePass(const PlanRequest& request);
-  explicit operator bool() const { return pass_ != nullptr; }
-  std::string words() const;  ///< "; then one pass: ..."; empty where there is nothing to do
-  void prepare(const Context& context, ElementwiseKernels& kernels);
-  Launch bind(const BoundNode& node, const Context* context) const;
-
- private:
-  std::shared_ptr<ElementwisePass> pass_;
-  size_t num_own_inputs_ = 0;
-};
 
 }  // namespace solder

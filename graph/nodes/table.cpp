@@ -58,9 +58,7 @@ NodeConstants constants_of(std::span<const std::byte> bytes) {
 bool allows(Strides strides, const TensorView& view) {
   if (strides == Strides::any || view.shape.empty()) return true;
   if (strides == Strides::dense) return is_dense(view);
-  TensorView image = view;
-  image.shape[0] = 1;
-  return is_dense(image) && (view.shape[0] == 1 || view.strides[0] > 0);
+  return has_dense_parts(view) && (view.shape[0] == 1 || view.strides[0] > 0);
 }
 
 bool takes(const Node& node, size_t input, const TensorView& view) {

@@ -10,8 +10,8 @@
 namespace solder {
 
 // Each family's, in its folder.
-MakeConvPlan make_rows_conv, make_window_conv, make_packed_conv, make_im2col_conv, make_direct_conv,
-    make_cpu_conv;
+MakeConvPlan make_nhwc_conv, make_rows_conv, make_window_conv, make_packed_conv, make_im2col_conv,
+    make_direct_conv, make_cpu_conv;
 
 namespace {
 
@@ -28,12 +28,13 @@ namespace {
 #endif
 
 constexpr ConvFamily kFamilies[] = {
-    {"rows", true, SOLDER_SM90(make_rows_conv)},      // Hopper: wide images, few input channels
-    {"window", true, SOLDER_SM90(make_window_conv)},  // Hopper: everything of one group
-    {"packed", true, SOLDER_SM90(make_packed_conv)},  // the same, on x converted before
-    {"direct", true, SOLDER_GPU(make_direct_conv)},   // depthwise
-    {"im2col", true, SOLDER_GPU(make_im2col_conv)},   // everything, with cuBLAS
-    {"cpu", false, make_cpu_conv},                    // everything, without a GPU
+    {"nhwc", true, SOLDER_SM90(make_nhwc_conv), true},  // Hopper: 16-bit values with channels innermost
+    {"rows", true, SOLDER_SM90(make_rows_conv)},        // Hopper: wide images, few input channels
+    {"window", true, SOLDER_SM90(make_window_conv)},    // Hopper: everything of one group
+    {"packed", true, SOLDER_SM90(make_packed_conv)},    // the same, on x converted before
+    {"direct", true, SOLDER_GPU(make_direct_conv)},     // depthwise
+    {"im2col", true, SOLDER_GPU(make_im2col_conv)},     // everything, with cuBLAS
+    {"cpu", false, make_cpu_conv},                      // everything, without a GPU
 };
 
 struct Attempt {
@@ -47,6 +48,8 @@ Attempt attempt(const ConvFamily& family, const ConvProblem& problem, const Devi
   if (family.on_gpu != (device != nullptr))
     return {family.name, nullptr, family.on_gpu ? "runs on a GPU" : "runs on the CPU"};
   if (family.make == nullptr) return {family.name, nullptr, why_not};
+  if (!family.takes_pixels && !problem.has_plain_tensors())
+    return {family.name, nullptr, "takes float32 tensors of dense images"};
   auto plan = family.make(problem, device, &why_not);
   return {family.name, std::move(plan), why_not};
 }
@@ -63,7 +66,7 @@ std::string refusals(std::span<const Attempt> attempts) {
   return text.empty() ? text : text + ": " + last;
 }
 
-// Images of x may overlap, those of y may not; offsets in bytes stay below 2^63.
+// Of plain tensors: images of x may overlap, those of y may not; offsets in bytes stay below 2^63.
 void require_strides(const ConvProblem& problem) {
   const ConvShape& s = problem.shape;
   const auto [x, y] = problem.strides();
@@ -87,10 +90,13 @@ void require_conv_family(std::string_view family) {
   fail(ErrorKind::invalid_argument, str("there is no convolution \"", family, "\"; there are: ", names));
 }
 
+bool ConvProblem::has_plain_tensors() const {
+  const auto is_plain = [](const TensorView& t) { return t.dtype == DType::float32 && has_dense_parts(t); };
+  return is_plain(x) && is_plain(y) && more_outputs.empty();
+}
+
 ConvStrides ConvProblem::strides() const {
-  const ConvStrides dense = ConvStrides::dense(shape);
-  if (shape.N <= 1) return dense;
-  return {x_image_elems == 0 ? dense.x : x_image_elems, y_image_elems == 0 ? dense.y : y_image_elems};
+  return shape.N <= 1 ? ConvStrides::dense(shape) : ConvStrides{x.strides[0], y.strides[0]};
 }
 
 double conv_pass_us(const ConvProblem& problem) {
@@ -112,16 +118,17 @@ std::vector<uint32_t> largest_weights(std::span<const float> weights, int64_t nu
 }
 
 std::unique_ptr<ConvPlan> plan_conv(const ConvProblem& problem, const DeviceInfo* device,
-                                    std::string_view family) {
+                                    std::string_view family, std::string* why_not) {
   require_conv_family(family);
-  require_strides(problem);
+  const bool is_plain = problem.has_plain_tensors();
+  if (is_plain) require_strides(problem);
   std::vector<Attempt> attempts;
   for (const ConvFamily& f : kFamilies)
     if (family.empty() ? f.on_gpu == (device != nullptr) : family == f.name)
       attempts.push_back(attempt(f, problem, device));
   // Named and not to be had: whatever covers most.
-  for (auto f = std::rbegin(kFamilies); f != std::rend(kFamilies) && !family.empty() && !attempts.back().plan;
-       ++f)
+  for (auto f = std::rbegin(kFamilies);
+       is_plain && f != std::rend(kFamilies) && !family.empty() && !attempts.back().plan; ++f)
     if (f->on_gpu == (device != nullptr) && family != f->name)
       attempts.push_back(attempt(*f, problem, device));
 
@@ -129,6 +136,10 @@ std::unique_ptr<ConvPlan> plan_conv(const ConvProblem& problem, const DeviceInfo
       std::min_element(attempts.begin(), attempts.end(), [](const Attempt& a, const Attempt& b) {
         return a.plan && (!b.plan || a.plan->predicted_us < b.plan->predicted_us);
       });
+  if (!best->plan && !is_plain) {
+    if (why_not != nullptr) *why_not = refusals(attempts);
+    return nullptr;
+  }
   SOLDER_REQUIRE(best->plan, invalid_argument, problem.node, ": no convolution takes ",
                  to_string(problem.shape), ": ", refusals(attempts));
   ConvPlan& plan = *best->plan;

@@ -34,37 +34,47 @@ struct ConvWeights {
 /// The bits of the largest |w| of each of `num_channels` output channels; of NaN and infinity >= kNonFiniteBits.
 std::vector<uint32_t> largest_weights(std::span<const float> weights, int64_t num_channels);
 
+/// How a tensor of a convolution lies, without an address.
+struct ConvView : TensorView {
+  int64_t offset_elems = 0;  ///< from a multiple of 256 bytes to its first element
+};
+
 /// What the choice depends on.
 struct ConvProblem {
   std::string node;  ///< for errors
   ConvShape shape;
   Math math = Math::fp32;
-  Program epilogue;                  ///< elementwise work on the result, from which it starts
-  std::vector<TensorView> operands;  ///< the epilogue's; data may be null
-  ConvWeights weights;               ///< false when not known before the run
-  int64_t workspace_bytes = 0;       ///< bound on ConvPlan::scratch_bytes
-  // Elements from one image to the next, which themselves are dense: more than an image has where x is a
-  // slice of channels or y part of a concatenation. 0: the whole tensor is dense.
-  int64_t x_image_elems = 0, y_image_elems = 0;
+  ConvView x;                          ///< [N,C,H,W]
+  ConvView y;                          ///< [N,K,P,Q]: the epilogue's output 0
+  std::vector<ConvView> more_outputs;  ///< [N,K,P,Q] each: its outputs behind that
+  Program epilogue;                    ///< elementwise work on the result, from which it starts
+  std::vector<ConvView> operands;      ///< the epilogue's
+  ConvWeights weights;                 ///< false when not known before the run
+  int64_t workspace_bytes = 0;         ///< bound on ConvPlan::scratch_bytes
 
-  bool has_aligned_pairs = true;  ///< y and the operands begin at multiples of 8 bytes
+  /// Whether x and y are float32 with dense images, and the epilogue has no other output.
+  bool has_plain_tensors() const;
 
-  /// Both, filled in; with one image dense, as nothing lies a stride away.
+  /// Of such; with one image dense, as nothing lies a stride away.
   ConvStrides strides() const;
 
   /// Whether anything follows the convolution.
   bool has_epilogue() const { return epilogue.num_steps > 1; }
 };
 
-/// Memory of one call, float32, on the plan's device.
+/// Memory of one call, on the plan's device; tensors lie as the problem says.
 struct ConvTensors {
-  const float* x = nullptr;      ///< [N,C,H,W], images ConvProblem::x_image_elems apart
-  const float* w = nullptr;      ///< [K,C/groups,R,S], dense
-  const void* packed = nullptr;  ///< ConvPlan::pack(), 256-byte aligned
-  std::vector<void*> operands;   ///< the epilogue's, with the strides of ConvProblem::operands
-  float* y = nullptr;            ///< [N,K,P,Q], images y_image_elems apart; overlaps neither x nor an operand
-  void* scratch = nullptr;       ///< ConvPlan::scratch_bytes, 256-byte aligned
-  ThreadPool* pool = nullptr;    ///< on the CPU: its threads; null is the calling one
+  const void* x = nullptr;          ///< [N,C,H,W]
+  const float* w = nullptr;         ///< [K,C/groups,R,S], dense
+  const void* packed = nullptr;     ///< ConvPlan::pack(), 256-byte aligned
+  std::vector<void*> operands;      ///< the epilogue's
+  void* y = nullptr;                ///< [N,K,P,Q]; like more_outputs it overlaps neither x nor an operand
+  std::vector<void*> more_outputs;  ///< [N,K,P,Q] each
+  void* scratch = nullptr;          ///< ConvPlan::scratch_bytes, 256-byte aligned
+  ThreadPool* pool = nullptr;       ///< on the CPU: its threads; null is the calling one
+
+  const float* x_floats() const { return static_cast<const float*>(x); }
+  float* y_floats() const { return static_cast<float*>(y); }
 };
 
 /// How one convolution runs: made by a family, shared by all sessions.
@@ -94,7 +104,8 @@ using MakeConvPlan = std::unique_ptr<ConvPlan>(const ConvProblem& problem, const
 struct ConvFamily {
   const char* name;
   bool on_gpu;
-  MakeConvPlan* make;  ///< null: not in this build
+  MakeConvPlan* make;         ///< null: not in this build
+  bool takes_pixels = false;  ///< asked, too, where tensors have 16 bits or their channels innermost
 };
 
 /// All families, the most general ones last.
@@ -102,10 +113,11 @@ std::span<const ConvFamily> conv_families();
 
 /// The plan predicted to be fastest on `device` (null: the CPU); of equals the first in the list. A `family`
 /// that is named is taken where it covers the problem, elsewhere the last in the list that does, with the
-/// reason in `words`. Error(invalid_argument) when `family` is unknown, no plan keeps to `workspace_bytes`, or
-/// images of y would overlap.
+/// reason in `words`. Null, with the reasons in `why_not` if given, where tensors are not plain and no family (not
+/// the named one) takes them as they lie. Error(invalid_argument) when `family` is unknown, no plan keeps to
+/// `workspace_bytes`, or images of y would overlap.
 std::unique_ptr<ConvPlan> plan_conv(const ConvProblem& problem, const DeviceInfo* device,
-                                    std::string_view family);
+                                    std::string_view family, std::string* why_not = nullptr);
 
 /// Error(invalid_argument), listing the families, unless `family` is one of them or "".
 void require_conv_family(std::string_view family);

@@ -102,6 +102,12 @@ inline __device__ float4 load_shared(uint32_t src_smem) {
   return value;
 }
 
+inline __device__ float load_shared_one(uint32_t src_smem) {
+  float value;
+  asm volatile("ld.shared.f32 %0, [%1];" : "=f"(value) : "r"(src_smem) : "memory");
+  return value;
+}
+
 // ---- arithmetic -------------------------------------------------------------------------------------------
 
 /// The larger of two; NaN if either is.

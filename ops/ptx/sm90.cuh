@@ -86,6 +86,18 @@ inline __device__ void mbarrier_wait(uint32_t bar_smem, uint32_t parity) {
   }
 }
 
+/// The same without sleeping, for waits that are short: a sleeping thread takes a microsecond part to wake.
+inline __device__ void mbarrier_spin(uint32_t bar_smem, uint32_t parity) {
+  uint32_t done = 0;
+  while (done == 0) {
+    asm volatile(
+        "{ .reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2; selp.u32 %0, 1, 0, p; }"
+        : "=r"(done)
+        : "r"(bar_smem), "r"(parity)
+        : "memory");
+  }
+}
+
 // ---- bulk copies and fences ----------------------------------------------------------------------------
 
 /// What this thread stored to shared memory becomes visible to wgmma and bulk copies that are ordered after a
@@ -119,6 +131,37 @@ inline __device__ void bulk_load(uint32_t dst_smem, const void* src, uint32_t nu
       "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
           dst_smem),
       "l"(src), "r"(num_bytes), "r"(bar_smem)
+      : "memory");
+}
+
+// Boxes of a tensor that `map` (a CUtensorMap) describes; coordinates innermost first. What lies outside the tensor
+// arrives as zeros.
+
+inline __device__ void tensor_load_2d(uint32_t dst_smem, const void* map, int x, int y, uint32_t bar_smem) {
+  asm volatile(
+      "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%2, "
+      "%3}], [%4];" ::"r"(dst_smem),
+      "l"(map), "r"(x), "r"(y), "r"(bar_smem)
+      : "memory");
+}
+
+inline __device__ void tensor_load_4d(uint32_t dst_smem, const void* map, int c, int w, int h, int n,
+                                      uint32_t bar_smem) {
+  asm volatile(
+      "cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes "
+      "[%0], [%1, {%2, %3, %4, %5}], [%6];" ::"r"(dst_smem),
+      "l"(map), "r"(c), "r"(w), "r"(h), "r"(n), "r"(bar_smem)
+      : "memory");
+}
+
+/// A column of pixels from base pixel (w, h, n) on, each `right` and `down` of its base.
+inline __device__ void tensor_load_im2col(uint32_t dst_smem, const void* map, int c, int w, int h, int n,
+                                          int right, int down, uint32_t bar_smem) {
+  asm volatile(
+      "cp.async.bulk.tensor.4d.shared::cluster.global.im2col.mbarrier::complete_tx::bytes "
+      "[%0], [%1, {%2, %3, %4, %5}], [%6], {%7, %8};" ::"r"(dst_smem),
+      "l"(map), "r"(c), "r"(w), "r"(h), "r"(n), "r"(bar_smem), "h"(static_cast<uint16_t>(right)),
+      "h"(static_cast<uint16_t>(down))
       : "memory");
 }
 
@@ -180,16 +223,25 @@ inline __device__ uint64_t matrix_descriptor(uint32_t smem, uint32_t k_stride, u
   "%112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125, %126, %127"
 #define SOLDER_ACC4(i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3])
 #define SOLDER_ACC16(i) SOLDER_ACC4(i), SOLDER_ACC4(i + 4), SOLDER_ACC4(i + 8), SOLDER_ACC4(i + 12)
-#define SOLDER_WGMMA(n, regs, a, b, p, ...)                                                      \
-  inline __device__ void wgmma_m64n##n##k16(float(&d)[n / 2], uint64_t desc_a, uint64_t desc_b,  \
-                                            bool accumulate) {                                   \
-    asm volatile("{ .reg .pred p; setp.ne.b32 p, " p ", 0; wgmma.mma_async.sync.aligned.m64n" #n \
-                 "k16.f32.f16.f16 {" regs "}, " a ", " b ", p, 1, 1, 0, 0; }"                    \
-                 : __VA_ARGS__                                                                   \
-                 : "l"(desc_a), "l"(desc_b), "r"(static_cast<int>(accumulate)));                 \
+#define SOLDER_WGMMA_OF(name, n, type, regs, a, b, p, ...)                                           \
+  inline __device__ void name(float(&d)[n / 2], uint64_t desc_a, uint64_t desc_b, bool accumulate) { \
+    asm volatile("{ .reg .pred p; setp.ne.b32 p, " p ", 0; wgmma.mma_async.sync.aligned.m64n" #n     \
+                 "k16.f32." type "." type " {" regs "}, " a ", " b ", p, 1, 1, 0, 0; }"              \
+                 : __VA_ARGS__                                                                       \
+                 : "l"(desc_a), "l"(desc_b), "r"(static_cast<int>(accumulate)));                     \
+  }
+#define SOLDER_WGMMA(n, ...)                                                                   \
+  SOLDER_WGMMA_OF(wgmma_m64n##n##k16, n, "f16", __VA_ARGS__)                                   \
+  SOLDER_WGMMA_OF(wgmma_m64n##n##k16_bfloat16, n, "bf16", __VA_ARGS__)                         \
+  template <bool kIsBfloat16>                                                                  \
+  __device__ void wgmma(float(&d)[n / 2], uint64_t desc_a, uint64_t desc_b, bool accumulate) { \
+    if constexpr (kIsBfloat16)                                                                 \
+      wgmma_m64n##n##k16_bfloat16(d, desc_a, desc_b, accumulate);                              \
+    else                                                                                       \
+      wgmma_m64n##n##k16(d, desc_a, desc_b, accumulate);                                       \
   }
 
-/// d[64, n] (+)= A[64, 16] * B[16, n], half operands by descriptor; `accumulate` false starts from zero. Row
+/// d[64, n] (+)= A[64, 16] * B[16, n], float16 operands (_bfloat16: of that type) by descriptor; `accumulate` false starts from zero. Row
 /// m, column c of d: thread m%8*4 + c%8/2 of warp m/16 holds it in d[c/8*4 + m/8%2*2 + c%2].
 SOLDER_WGMMA(32, SOLDER_REGS0, "%16", "%17", "%18", SOLDER_ACC16(0))
 SOLDER_WGMMA(64, SOLDER_REGS0 ", " SOLDER_REGS16, "%32", "%33", "%34", SOLDER_ACC16(0), SOLDER_ACC16(16))
@@ -202,6 +254,7 @@ SOLDER_WGMMA(256,
              SOLDER_ACC16(64), SOLDER_ACC16(80), SOLDER_ACC16(96), SOLDER_ACC16(112))
 
 #undef SOLDER_WGMMA
+#undef SOLDER_WGMMA_OF
 #undef SOLDER_ACC16
 #undef SOLDER_ACC4
 

@@ -33,8 +33,12 @@ DeviceInfo h100() {
 ConvShape headline() { return headline_case().shape; }
 
 ConvProblem problem_of(const ConvShape& shape, Math math, std::span<const float> weights) {
-  ConvProblem problem{
-      .node = "conv", .shape = shape, .math = math, .weights = known_weights(weights, shape.K)};
+  ConvProblem problem{.node = "conv",
+                      .shape = shape,
+                      .math = math,
+                      .x = {dense_view(nullptr, DType::float32, {shape.N, shape.C, shape.H, shape.W})},
+                      .y = {dense_view(nullptr, DType::float32, {shape.N, shape.K, shape.P(), shape.Q()})},
+                      .weights = known_weights(weights, shape.K)};
   problem.epilogue = {.num_operands = 0, .from_result = true};
   problem.epilogue.push({.op = Op::double_mish});
   problem.epilogue.push({.op = Op::store_output});
@@ -218,9 +222,10 @@ TEST_CASE("plan_epilogue: every activation has a chain, with a residual before i
   const ConvShape& s = problem.shape;
   const Shape out{s.N, s.K, s.P(), s.Q()};
   // By number: the bias, a residual, another one, a scalar.
-  problem.operands = {dense_view(nullptr, DType::float32, {s.K, 1, 1}),
-                      dense_view(nullptr, DType::float32, out), dense_view(nullptr, DType::float32, out),
-                      dense_view(nullptr, DType::float32, {})};
+  problem.operands = {{dense_view(nullptr, DType::float32, {s.K, 1, 1})},
+                      {dense_view(nullptr, DType::float32, out)},
+                      {dense_view(nullptr, DType::float32, out)},
+                      {dense_view(nullptr, DType::float32, {})}};
   const auto add = [](uint8_t operand) {
     return Step{.op = Op::add, .source = Source::operand, .index = operand};
   };

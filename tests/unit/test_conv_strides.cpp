@@ -57,18 +57,18 @@ Data draw(const ConvShape& s, uint64_t seed) {
 
 ConvProblem problem_of(const ConvShape& s, Math math, const Data& data, ResidualAt residual, const Gaps& gaps,
                        int64_t workspace_bytes) {
-  const int64_t x_elems = s.C * s.H * s.W, y_elems = s.K * s.gemm_n();
   ConvProblem problem{.node = "conv",
                       .shape = s,
                       .math = math,
+                      .x = {dense_view(nullptr, DType::float32, {s.N, s.C, s.H, s.W})},
+                      .y = {dense_view(nullptr, DType::float32, {s.N, s.K, s.P(), s.Q()})},
                       .epilogue = epilogue_program(residual),
                       .weights = known_weights(data.w.floats(), s.K),
-                      .workspace_bytes = workspace_bytes,
-                      .x_image_elems = gaps.x == 0 ? 0 : x_elems + gaps.x,
-                      .y_image_elems = gaps.y == 0 ? 0 : y_elems + gaps.y};
-  TensorView view = dense_view(nullptr, DType::float32, {s.N, s.K, s.P(), s.Q()});
-  view.strides[0] += gaps.residual;
-  problem.operands = {dense_view(nullptr, DType::float32, {s.K, 1, 1}), view};
+                      .workspace_bytes = workspace_bytes};
+  problem.operands = {{dense_view(nullptr, DType::float32, {s.K, 1, 1})}, {problem.y}};
+  problem.x.strides[0] += gaps.x;
+  problem.y.strides[0] += gaps.y;
+  problem.operands[1].strides[0] += gaps.residual;
   return problem;
 }
 
@@ -226,23 +226,49 @@ TEST_CASE("conv2d, strided: on the CPU, the bits of dense tensors and not one in
   check_device({Device::cpu()});
 }
 
-TEST_CASE("ConvProblem::strides: dense unless said otherwise, and where there is one image") {
-  ConvProblem problem{.node = "stem", .shape = make_shape({2, 3, 5, 7}, {4, 3, 3})};
-  CHECK(problem.strides() == ConvStrides{3 * 5 * 7, 4 * 3 * 5});
-  problem.x_image_elems = 1000, problem.y_image_elems = 61;
-  CHECK(problem.strides() == ConvStrides{1000, 61});
-  problem.shape.N = 1;
-  CHECK(problem.strides() == ConvStrides{3 * 5 * 7, 4 * 3 * 5});
+TEST_CASE("ConvProblem: plain are float32 tensors with dense images, of which the distances count") {
+  const ConvShape s = make_shape({2, 3, 5, 7}, {4, 3, 3});
+  const ConvProblem dense = problem_of(s, Math::fp32, draw(s, 1), ResidualAt::none, kDense, 0);
+  CHECK(dense.has_plain_tensors());
+  CHECK(dense.strides() == ConvStrides{3 * 5 * 7, 4 * 3 * 5});
+  ConvProblem spread = dense;
+  spread.x.strides[0] = 1000, spread.y.strides[0] = 61;
+  CHECK(spread.has_plain_tensors());
+  CHECK(spread.strides() == ConvStrides{1000, 61});
+  spread.shape.N = 1;
+  CHECK(spread.strides() == ConvStrides{3 * 5 * 7, 4 * 3 * 5});
+  const auto is_plain_with = [&](auto change) {
+    ConvProblem changed = dense;
+    change(changed);
+    return changed.has_plain_tensors();
+  };
+  CHECK_FALSE(is_plain_with([](ConvProblem& p) { p.x.dtype = DType::float16; }));
+  CHECK_FALSE(is_plain_with([](ConvProblem& p) { p.y.dtype = DType::bfloat16; }));
+  CHECK_FALSE(is_plain_with([](ConvProblem& p) { p.x.strides = {3 * 5 * 7, 1, 3 * 7, 3}; }));
+  CHECK_FALSE(is_plain_with([](ConvProblem& p) { p.y.strides = {4 * 3 * 5, 1, 4 * 5, 4}; }));
+  CHECK_FALSE(is_plain_with([](ConvProblem& p) { p.more_outputs = {p.y}; }));
 }
 
 TEST_CASE("plan_conv: distances between images that cannot be are refused, naming the node") {
   const ConvShape s = make_shape({2, 3, 5, 7}, {4, 3, 3});
   const auto plan = [&](int64_t x, int64_t y) {
-    plan_conv({.node = "stem", .shape = s, .x_image_elems = x, .y_image_elems = y}, nullptr, "");
+    ConvProblem problem = problem_of(s, Math::fp32, draw(s, 1), ResidualAt::none, kDense, 0);
+    problem.node = "stem", problem.x.strides[0] = x, problem.y.strides[0] = y;
+    plan_conv(problem, nullptr, "");
   };
-  CHECK_ERROR(plan(0, 59), invalid_argument, "stem", "images of y", "59", "60", "[2, 3, 5, 7]");
-  CHECK_ERROR(plan(-1, 0), invalid_argument, "stem", "images of x", "-1");
-  CHECK_ERROR(plan(0, int64_t{1} << 61), invalid_argument, "images of y");
+  CHECK_ERROR(plan(105, 59), invalid_argument, "stem", "images of y", "59", "60", "[2, 3, 5, 7]");
+  CHECK_ERROR(plan(-1, 60), invalid_argument, "stem", "images of x", "-1");
+  CHECK_ERROR(plan(105, int64_t{1} << 61), invalid_argument, "images of y");
+}
+
+TEST_CASE("plan_conv: tensors that no family takes as they lie have no plan, and each says why") {
+  const ConvShape s = make_shape({2, 3, 5, 7}, {4, 3, 3});
+  ConvProblem problem = problem_of(s, Math::fp32, draw(s, 1), ResidualAt::none, kDense, 0);
+  problem.x.dtype = DType::float16;
+  std::string why_not;
+  CHECK(plan_conv(problem, nullptr, "", &why_not) == nullptr);
+  CHECK(why_not.find("cpu: takes float32") != std::string::npos);
+  CHECK(plan_conv(problem, nullptr, "rows") == nullptr);
 }
 
 TEST_CASE("plan_epilogue: a residual's images may lie any distance apart, but must be dense") {
@@ -266,11 +292,11 @@ TEST_CASE("plan_epilogue: a residual's images may lie any distance apart, but mu
   }
   // Of one image, with all axes or without the first.
   problem.shape.N = 1;
-  problem.operands[1] = dense_view(nullptr, DType::float32, {1, s.K, s.P(), s.Q()});
+  problem.operands[1] = {dense_view(nullptr, DType::float32, {1, s.K, s.P(), s.Q()})};
   problem.operands[1].strides[0] = 7;
   CHECK(plan_epilogue(problem, &epilogue));
   CHECK(epilogue.residual_image == 0);
-  problem.operands[1] = dense_view(nullptr, DType::float32, {s.K, s.P(), s.Q()});
+  problem.operands[1] = {dense_view(nullptr, DType::float32, {s.K, s.P(), s.Q()})};
   CHECK(plan_epilogue(problem, &epilogue));
   problem.operands[1].strides[0] += 2;
   CHECK_FALSE(plan_epilogue(problem, &epilogue));

@@ -74,7 +74,7 @@ struct CpuPlan final : ConvPlan {
   ConvStrides strides;
 
   void enqueue(const Context*, const ConvTensors& t) const override {
-    conv_cpu(shape, strides, t.x, t.w, t.y, t.pool);
+    conv_cpu(shape, strides, t.x_floats(), t.w, t.y_floats(), t.pool);
   }
 };
 

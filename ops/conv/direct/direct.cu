@@ -38,7 +38,7 @@ struct DirectPlan final : ConvPlan {
     const int64_t blocks = std::min(ceil_div(num_outputs, kThreads), int64_t{context->info().num_sms} * 32);
     const auto kernel = is_finite ? conv_direct_kernel<true> : conv_direct_kernel<false>;
     launch(*context, "conv_direct_kernel", kernel, {static_cast<unsigned>(blocks), kThreads}, shape, strides,
-           num_outputs, t.x, t.w, t.y);
+           num_outputs, t.x_floats(), t.w, t.y_floats());
   }
 };
 

@@ -20,23 +20,21 @@ std::optional<ConvChain> find_activation(std::span<const Step> steps) {
 
 }  // namespace
 
-bool plan_epilogue(const ConvProblem& problem, ConvEpilogue* result) {
+bool plan_epilogue(const ConvProblem& problem, ConvEpilogue* result,
+                   bool (*takes_residual)(const ConvProblem&, const ConvView&)) {
   *result = {};
   const ConvShape& s = problem.shape;
-  // Whether the step adds an operand that is `full`, with any number of axes of extent 1 before it, and dense
-  // but for the first of `full`.
-  const auto adds = [&](const Step& step, const Shape& full) {
+  // Whether the step adds an operand that is `full`, with any number of axes of extent 1 before it, as it is taken.
+  const auto adds = [&](const Step& step, const Shape& full, bool is_residual) {
     if (step.op != Op::add || step.source != Source::operand) return false;
-    TensorView operand = problem.operands[step.index];
-    if (operand.shape.size() > full.size() || operand.dtype != DType::float32) return false;
+    const ConvView& operand = problem.operands[step.index];
+    if (operand.shape.size() > full.size()) return false;
     Shape padded(full.size() - operand.shape.size(), 1);
     padded.insert(padded.end(), operand.shape.begin(), operand.shape.end());
     if (padded != full) return false;
-    if (operand.shape.size() == full.size()) {
-      operand.shape.erase(operand.shape.begin());
-      operand.strides.erase(operand.strides.begin());
-    }
-    return is_dense(operand);
+    if (is_residual && takes_residual != nullptr) return takes_residual(problem, operand);
+    if (operand.dtype != DType::float32) return false;
+    return operand.shape.size() == full.size() ? has_dense_parts(operand) : is_dense(operand);
   };
   std::span<const Step> steps = problem.epilogue.view();
   const auto is_store = [](const Step& step) { return step.op == Op::store_output; };
@@ -44,7 +42,7 @@ bool plan_epilogue(const ConvProblem& problem, ConvEpilogue* result) {
   steps = steps.first(steps.size() - 1);
 
   ConvEpilogue epilogue;
-  if (!steps.empty() && adds(steps[0], {1, s.K, 1, 1})) {
+  if (!steps.empty() && adds(steps[0], {1, s.K, 1, 1}, false)) {
     epilogue.bias_operand = steps[0].index;
     steps = steps.subspan(1);
   }
@@ -54,10 +52,10 @@ bool plan_epilogue(const ConvProblem& problem, ConvEpilogue* result) {
     epilogue.residual_operand = operand;
     if (s.N > 1) epilogue.residual_image = problem.operands[static_cast<size_t>(operand)].strides[0];
   };
-  if (!steps.empty() && adds(steps.front(), y)) {
+  if (!steps.empty() && adds(steps.front(), y, true)) {
     set_residual(ResidualAt::before, steps.front().index);
     steps = steps.subspan(1);
-  } else if (!steps.empty() && adds(steps.back(), y)) {
+  } else if (!steps.empty() && adds(steps.back(), y, true)) {
     set_residual(ResidualAt::after, steps.back().index);
     steps = steps.first(steps.size() - 1);
   }

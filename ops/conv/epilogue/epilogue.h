@@ -11,6 +11,7 @@
 namespace solder {
 
 struct ConvProblem;
+struct ConvView;
 
 /// What kernels are compiled for: an activation, or `any` of them, chosen at run time, with or without a
 /// residual.
@@ -48,8 +49,9 @@ struct ConvEpilogue {
 
 /// Plans the problem's epilogue into a fused kernel. False when there is no chain for it, or an operand is
 /// not float32, not dense (a residual: an image of it), or broadcast in another way; then `result` is the
-/// store alone.
-bool plan_epilogue(const ConvProblem& problem, ConvEpilogue* result);
+/// store alone. Given `takes_residual`, it says in what way a residual is taken instead.
+bool plan_epilogue(const ConvProblem& problem, ConvEpilogue* result,
+                   bool (*takes_residual)(const ConvProblem&, const ConvView&) = nullptr);
 
 /// With the operands' addresses.
 ConvEpilogue bound_epilogue(ConvEpilogue epilogue, std::span<void* const> operands);

@@ -115,9 +115,10 @@ void enqueue_columns(const Context& context, const ConvShape& s, const ConvStrid
       const dim3 grid(static_cast<unsigned>(ceil_div(pixels, kThreads * kPixels)),
                       static_cast<unsigned>(std::min<int64_t>(s.C, 65535)),
                       static_cast<unsigned>(std::min<int64_t>(images, 65535)));
-      launch(context, "im2col_kernel", kernel, {grid, kThreads}, chunk, t.x + n * strides.x, columns);
+      launch(context, "im2col_kernel", kernel, {grid, kThreads}, chunk, t.x_floats() + n * strides.x,
+             columns);
       multiply(context, s, math, images, pixels, columns, s.groups * s.gemm_k() * pixels, t.w,
-               t.y + n * strides.y + first, strides.y);
+               t.y_floats() + n * strides.y + first, strides.y);
     }
   }
 }
@@ -131,7 +132,8 @@ struct Im2colPlan final : ConvPlan {
   void enqueue(const Context* context, const ConvTensors& t) const override {
     if (shape.N == 0 || shape.gemm_n() == 0) return;
     if (!config.is_pointwise) return enqueue_columns(*context, shape, strides, config, math, t);
-    multiply(*context, shape, math, shape.N, shape.gemm_n(), t.x, strides.x, t.w, t.y, strides.y);
+    multiply(*context, shape, math, shape.N, shape.gemm_n(), t.x_floats(), strides.x, t.w, t.y_floats(),
+             strides.y);
   }
 };
 

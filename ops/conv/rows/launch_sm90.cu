@@ -22,17 +22,17 @@ int64_t num_slots_bytes(const ConvShape& shape, const RowsConfig& config) {
 Params make_params(const ConvShape& shape, const ConvStrides& strides, const RowsConfig& config,
                    const ConvEpilogue& epilogue, const ConvTensors& t) {
   Params p{kernel_shape(shape)};
-  p.x = t.x;
+  p.x = t.x_floats();
   p.weights = static_cast<const uint4*>(t.packed);
   const int64_t exponent_bytes = int64_t{config.num_k_blocks} * config.cluster_channels() * 4;
   p.weight_exponents = reinterpret_cast<const int32_t*>(static_cast<const unsigned char*>(t.packed) +
                                                         rows_weight_bytes(shape, config) - exponent_bytes);
-  p.y = t.y;
+  p.y = t.y_floats();
   p.slots = static_cast<RangeSlot*>(t.scratch);
   p.ranges =
       reinterpret_cast<ImageRange*>(static_cast<unsigned char*>(t.scratch) + num_slots_bytes(shape, config));
   p.alarms = reinterpret_cast<uint8_t*>(p.ranges + shape.N);
-  p.strict = strict_params(shape, strides, config.math, t.x, t.w, p.ranges, t.y);
+  p.strict = strict_params(shape, strides, config.math, p.x, t.w, p.ranges, p.y);
   p.x_plane = shape.H * shape.W;
   p.x_image = strides.x;
   p.x_elems = shape.C * p.x_plane;
@@ -91,7 +91,9 @@ std::unique_ptr<ConvPlan> make_rows_conv(const ConvProblem& problem, const Devic
   auto plan = std::make_unique<RowsPlan>();
   if (!config || !plan->init(problem, *config, why_not)) return nullptr;
   // As with an odd number of columns: outputs and residuals are read and written in pairs.
-  if (!problem.has_aligned_pairs || plan->strides.y % 2 != 0 || plan->epilogue.residual_image % 2 != 0)
+  bool has_pairs = problem.y.offset_elems % 2 == 0;
+  for (const ConvView& operand : problem.operands) has_pairs = has_pairs && operand.offset_elems % 2 == 0;
+  if (!has_pairs || plan->strides.y % 2 != 0 || plan->epilogue.residual_image % 2 != 0)
     return *why_not = "y or a residual lies at odd elements, in itself or from image to image", nullptr;
   return plan;
 }

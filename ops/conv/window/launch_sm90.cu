@@ -15,13 +15,13 @@ window::Params make_params(const ConvShape& s, const ConvStrides& strides, const
                            const ConvEpilogue& epilogue, const ConvTensors& t) {
   const int64_t exponent_bytes = round_up(s.K, kWindowBlockK) * 4;
   window::Params p{kernel_shape(s)};
-  p.x = t.x;
+  p.x = t.x_floats();
   p.exponents = static_cast<const int32_t*>(t.packed);
   p.blocks = static_cast<const uint8_t*>(t.packed) + exponent_bytes;
   p.ranges = static_cast<ImageRange*>(t.scratch);
   p.packed_x = reinterpret_cast<uint4*>(static_cast<std::byte*>(t.scratch) + conv_scratch_bytes(s, c) -
                                         packed_x_bytes(s, c));
-  p.y = t.y;
+  p.y = t.y_floats();
   p.x_image = strides.x, p.y_image = strides.y;
   p.by_pitch = FastDivisor(static_cast<uint32_t>(c.pitch));
   p.by_rows = FastDivisor(static_cast<uint32_t>(c.rows));
@@ -48,14 +48,15 @@ struct WindowPlan final : FusedPlan<WindowConfig> {
     const int carveout = static_cast<int>((config.smem_bytes + 1024) * 100 / (228 << 10)) + 1;
     SOLDER_CUDA(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
                                      std::min(carveout, 100)));
-    conv_range_guess(*context, shape, strides, config.math, t.x, params.ranges);
+    conv_range_guess(*context, shape, strides, config.math, params.x, params.ranges);
     if (config.is_packed) window::pack_x(*context, params);
     launch(*context, "conv_window_kernel", kernel, grid, params);
     if (!config.is_packed) {
       params.is_repair = true;
       launch(*context, "conv_window_kernel (repair)", kernel, grid, params);
     }
-    conv_strict(*context, shape, strides, config.math, t.x, t.w, params.ranges, params.epilogue, t.y);
+    conv_strict(*context, shape, strides, config.math, params.x, t.w, params.ranges, params.epilogue,
+                params.y);
   }
 };
 

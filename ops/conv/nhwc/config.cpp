@@ -1,0 +1,219 @@
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+
+#include "ops/conv/nhwc/nhwc.h"
+#include "runtime/check.h"
+#include "runtime/divide.h"
+
+namespace solder {
+namespace {
+
+constexpr int64_t kSmemBytes = 227 << 10;  // a block may take
+constexpr int64_t kSmemOfSm = 228 << 10;   // with 1 KiB reserved for each block
+constexpr int kAlignment = 1024;           // of a swizzled slot
+
+// Whether the kernel of a tile has code for it: few registers hold its sums.
+constexpr bool can_split(const NhwcTile& tile) {
+  return tile.num_blocks == 1 && tile.channels <= 128 && (tile.num_groups == 1 || tile.blocks_per_sm == 1);
+}
+
+std::nullopt_t refuse(std::string* why_not, const char* reason) {
+  *why_not = reason;
+  return std::nullopt;
+}
+
+// Why the kernel does not cover the shape; null where it does. Limits of the copy engine: CUDA driver API, tensor maps.
+const char* why_unsupported(const ConvShape& s, const NhwcStrides& x) {
+  if (s.groups != 1) return "groups";
+  if (s.N < 1 || s.K < 1 || s.C < 1 || s.P() < 1 || s.Q() < 1 || s.H < 1 || s.W < 1) return "an empty tensor";
+  if (x.pixel % 8 != 0 || x.row % 8 != 0 || x.image % 8 != 0)
+    return "pixels of x do not begin at 16-byte lines";
+  constexpr int64_t kMost = int64_t{1} << 31;
+  if (s.N * s.P() * s.Q() >= kMost - 4096 || s.C >= kMost || s.K >= kMost - 4096)
+    return "2^31 or more pixels";
+  if (std::max({x.pixel, x.row, x.image}) >= int64_t{1} << 38) return "images too far apart";
+  return nullptr;
+}
+
+// Whether x is one run of pixels, of which each makes an output.
+bool is_flat(const ConvShape& s, const NhwcStrides& x) {
+  const bool is_one_to_one = s.R == 1 && s.S == 1 && s.stride_h == 1 && s.stride_w == 1 && s.pad_top == 0 &&
+                             s.pad_left == 0 && s.P() == s.H && s.Q() == s.W;
+  return is_one_to_one && (s.H == 1 || x.row == s.W * x.pixel) &&
+         (s.N == 1 || x.image == s.H * s.W * x.pixel);
+}
+
+const char* why_not_im2col(const ConvShape& s) {
+  const auto is_corner = [](int64_t at) { return at >= -128 && at <= 127; };
+  if (s.stride_h > 8 || s.stride_w > 8) return "a stride above 8";
+  if ((s.R - 1) * s.dil_h > 255 || (s.S - 1) * s.dil_w > 255) return "a filter that reaches over 256 pixels";
+  if (!is_corner(-s.pad_top) || !is_corner(-s.pad_left) || !is_corner(s.pad_bottom - (s.R - 1) * s.dil_h) ||
+      !is_corner(s.pad_right - (s.S - 1) * s.dil_w))
+    return "padding or a filter that reaches over 128 pixels";
+  return nullptr;
+}
+
+// The rectangle of output that a tile covers where x is fetched by rows; false where that makes no sense.
+bool plan_rows(const ConvShape& s, int pixels, NhwcConfig* c) {
+  if (s.R != 3 || s.S == 1 || s.stride_h != 1 || s.stride_w != 1 || s.dil_h != 1) return false;
+  const int64_t cols = std::min<int64_t>(round_up(s.Q(), 8), pixels);
+  if (cols > 256) return false;
+  c->tile_cols = static_cast<int>(cols);
+  c->tile_rows = static_cast<int>(std::min<int64_t>(pixels / cols, s.P()));
+  c->rows_per_slot = 3;
+  c->x_load_bytes = (c->tile_rows + 2) * c->tile_cols * c->row_bytes();
+  // The last filter row's pixels end here, those that no output needs among them.
+  c->x_slot_bytes = std::max(c->x_load_bytes, (pixels + 2 * c->tile_cols) * c->row_bytes());
+  c->tiles_pixels = s.N * ceil_div(s.P(), c->tile_rows) * ceil_div(s.Q(), c->tile_cols);
+  return true;
+}
+
+// Slots of both rings; false when they do not fit.
+bool plan_smem(int64_t num_tiles_of_block, NhwcConfig* c) {
+  const NhwcTile tile = c->shape();
+  constexpr int64_t kMostChannels = 512;
+  const int64_t all_channels = c->tiles_channels * tile.channels;
+  const bool takes_all = num_tiles_of_block > 1 && all_channels <= kMostChannels;
+  c->table_channels = static_cast<int>(takes_all ? all_channels : tile.channels);
+  const int64_t fixed =
+      kNhwcBarrierBytes + nhwc_channel_bytes(tile, c->table_channels) + nhwc_staging_bytes(tile, c->split);
+  const int64_t budget = std::min(kSmemBytes, kSmemOfSm / tile.blocks_per_sm - (1 << 10));
+  const int64_t weight_bytes = int64_t{tile.channels} * c->row_bytes();
+  int64_t left = budget - kAlignment - fixed;
+  const int64_t slots = ceil_div(c->num_slots, c->split) * num_tiles_of_block;
+  const int64_t most_x = std::min<int64_t>(kMaxNhwcSlots, slots);
+  const int64_t most_weights = std::min<int64_t>(kMaxNhwcWeightSlots, slots * c->rows_per_slot);
+  c->x_slots = static_cast<int>(std::min<int64_t>(2, most_x));
+  c->weight_slots = static_cast<int>(std::min<int64_t>(2 * c->rows_per_slot - 1, most_weights));
+  left -= c->x_slots * c->x_slot_bytes + c->weight_slots * weight_bytes;
+  while (left < 0 && c->weight_slots > 2) --c->weight_slots, left += weight_bytes;
+  if (left < 0) return false;
+  // Both rings reach equally far ahead, as long as they grow.
+  while (true) {
+    const bool fits_x = left >= c->x_slot_bytes && c->x_slots < most_x;
+    const bool fits_weights = left >= weight_bytes && c->weight_slots < most_weights;
+    if (!fits_x && !fits_weights) break;
+    const bool is_x_short = c->x_slots * c->rows_per_slot <= c->weight_slots;
+    const bool takes_x = fits_x && (is_x_short || !fits_weights);
+    ++(takes_x ? c->x_slots : c->weight_slots);
+    left -= takes_x ? c->x_slot_bytes : weight_bytes;
+  }
+  c->is_linear =
+      num_tiles_of_block == 1 && c->x_slots >= slots && c->weight_slots >= slots * c->rows_per_slot;
+  c->smem_bytes =
+      static_cast<int>(kAlignment + fixed + c->x_slots * c->x_slot_bytes + c->weight_slots * weight_bytes);
+  return true;
+}
+
+// Larger than either by as much as they hinder each other.
+double both(double a, double b) { return std::pow(std::pow(a, 4) + std::pow(b, 4), 0.25); }
+
+// Microseconds, from what each multiprocessor has to do: tensor cores, shared memory filled from L2, epilogues, one
+// tile behind the other or overlapped; and memory. Constants fitted to 2,000 times of networks' layers on an H200, of
+// which the choice lies 3 percent above the fastest.
+double predict_us(const ConvShape& s, const NhwcConfig& c, const NhwcWork& work, int num_sms) {
+  constexpr double kCyclesPerUs = 1505, kL2BytesPerCycle = 74, kMemoryBytesPerUs = 3.0e6, kLaunchUs = 2.1;
+  const NhwcTile tile = c.shape();
+  const auto number = [](int64_t value) { return static_cast<double>(value); };
+  const double num_slots = number(ceil_div(c.num_slots, c.split));
+  const int64_t units = c.num_tiles() * c.split;
+  const double wgmma_cycles = std::max(tile.channels / 2.0, tile.channels == 32 ? 24.0 : 32.0);
+  const double products = 1.05 * num_slots * c.rows_per_slot * (c.slot_channels / 16.0) * tile.num_groups *
+                          tile.num_blocks * wgmma_cycles;
+  const double slot_bytes = c.x_load_bytes + number(c.rows_per_slot) * tile.channels * c.row_bytes();
+  const double fill = num_slots * slot_bytes / kL2BytesPerCycle;
+  const double vectors = tile.pixels() * tile.channels / 256.0 / c.split;  // of 8 channels, by warps
+  const double vector_cycles = 20 + (work.has_functions ? 26 : 0) + (work.has_residual ? 158 : 0);
+  const double epilogue = 123 + vectors / (4 * tile.num_groups) * vector_cycles;
+  const double exchange = c.split > 1 ? 3540 + 118 * c.split + tile.pixels() * tile.channels * 0.004 : 0;
+  const double tile_cycles = std::max(products, fill) + 9 * num_slots + epilogue + exchange;
+  const double serial = number(ceil_div(units, int64_t{num_sms} * tile.blocks_per_sm)) * tile_cycles;
+  const double overlapped =
+      number(ceil_div(units, num_sms)) * std::max({products, fill, vectors * vector_cycles * 1.07 / 4}) +
+      epilogue / 2;
+  const int64_t read = s.N * s.C * (s.R == 1 && s.S == 1 ? s.gemm_n() : s.H * s.W) + s.K * s.gemm_k();
+  const int64_t outputs = s.N * s.K * s.gemm_n();
+  const double memory_us = 0.8 + 2 * number(read + outputs * (work.has_residual ? 2 : 1)) / kMemoryBytesPerUs;
+  return kLaunchUs + both(both(serial, overlapped) / kCyclesPerUs, memory_us);
+}
+
+}  // namespace
+
+std::optional<NhwcConfig> make_nhwc_config(const ConvShape& s, const NhwcStrides& x, const NhwcWork& work,
+                                           int num_sms, int tile, NhwcFetch fetch, int split,
+                                           std::string* why_not) {
+  if (const char* why = why_unsupported(s, x)) return refuse(why_not, why);
+  NhwcConfig c;
+  c.tile = tile, c.fetch = fetch, c.split = split;
+  const int pixels = c.shape().pixels();
+  c.slot_channels = s.C <= kNhwcSlotChannels / 2 ? kNhwcSlotChannels / 2 : kNhwcSlotChannels;
+  if (c.slot_channels == 32 && !has_half_slots(c.shape()))
+    return refuse(why_not, "a tile for more input channels");
+  c.num_chunks = static_cast<int>(ceil_div(s.C, c.slot_channels));
+  const int64_t taps = fetch == NhwcFetch::rows ? s.S : s.R * s.S;
+  if (c.num_chunks * taps > (1 << 24)) return refuse(why_not, "a sum of too many terms");
+  c.num_slots = static_cast<int>(c.num_chunks * taps);
+  c.tiles_channels = ceil_div(s.K, c.shape().channels);
+  c.tiles_pixels = ceil_div(s.N * s.P() * s.Q(), pixels);
+  c.x_load_bytes = c.x_slot_bytes = pixels * c.row_bytes();
+  if (fetch == NhwcFetch::flat && !is_flat(s, x)) return refuse(why_not, "not one run of pixels");
+  if (fetch == NhwcFetch::im2col)
+    if (const char* why = why_not_im2col(s)) return refuse(why_not, why);
+  if (fetch == NhwcFetch::rows && !plan_rows(s, pixels, &c))
+    return refuse(why_not, "not to be fetched by rows");
+  if (split > 1 && (split > c.num_slots || !can_split(c.shape()))) return refuse(why_not, "not to be split");
+  if (c.num_tiles() * split >= int64_t{1} << 30) return refuse(why_not, "too many tiles");
+  const int64_t at_once = int64_t{num_sms} * c.shape().blocks_per_sm;
+  // More than one block of clusters does not fit a multiprocessor when it matters: they would come in two waves.
+  if (split > 1 && c.num_tiles() * split > num_sms)
+    return refuse(why_not, "more blocks than multiprocessors");
+  c.num_blocks = static_cast<int>(split > 1 ? c.num_tiles() * split : std::min(c.num_tiles(), at_once));
+  if (!plan_smem(split > 1 ? 1 : ceil_div(c.num_tiles(), c.num_blocks), &c))
+    return refuse(why_not, "slots that do not fit into shared memory");
+  c.predicted_us = predict_us(s, c, work, num_sms);
+  return c;
+}
+
+std::optional<NhwcConfig> choose_nhwc_config(const ConvShape& shape, const NhwcStrides& x,
+                                             const NhwcWork& work, int num_sms, std::string* why_not) {
+  std::optional<NhwcConfig> best;
+  for (const NhwcFetch fetch : {NhwcFetch::flat, NhwcFetch::rows, NhwcFetch::im2col}) {
+    if (fetch == NhwcFetch::im2col && best && best->fetch == NhwcFetch::flat) break;
+    for (int tile = 0; tile < kNumNhwcTiles; ++tile)
+      for (int split = 1; split <= kMaxNhwcSplit; split *= 2) {
+        const auto c = make_nhwc_config(shape, x, work, num_sms, tile, fetch, split, why_not);
+        if (!c) continue;
+        if (!best || c->predicted_us < best->predicted_us) best = c;
+      }
+  }
+  return best;
+}
+
+bool is_folded(const ConvShape& s) {
+  return s.groups == 1 && s.R > 1 && s.C <= 16 && s.R * s.C <= kNhwcSlotChannels;
+}
+
+ConvShape folded(const ConvShape& s) {
+  ConvShape result = s;
+  result.C = s.R * s.C, result.H = s.P(), result.R = 1;
+  result.stride_h = result.dil_h = 1;
+  result.pad_top = result.pad_bottom = 0;
+  return result;
+}
+
+NhwcStrides folded_strides(const ConvShape& s) {
+  const int64_t pixel = round_up(s.R * s.C, 8);
+  return {pixel, s.W * pixel, s.P() * s.W * pixel};
+}
+
+std::string to_string(const NhwcConfig& c) {
+  constexpr const char* kFetches[] = {"flat", "im2col", "rows"};
+  return str("tile ", c.shape().pixels(), "x", c.shape().channels, " ", kFetches[static_cast<int>(c.fetch)],
+             c.fetch == NhwcFetch::rows ? str(" ", c.tile_rows, "x", c.tile_cols) : "", ", ", c.num_tiles(),
+             " tiles of ", c.num_slots, " slots, ", c.split > 1 ? str("split ", c.split, ", ") : "", "rings ",
+             c.x_slots, " + ", c.weight_slots, c.is_linear ? ", linear" : "", ", ", c.num_blocks, " blocks, ",
+             c.smem_bytes, " B");
+}
+
+}  // namespace solder

@@ -1,0 +1,105 @@
+#pragma once
+// The convolution over 16-bit values with channels innermost, for Hopper, as an implicit matrix product:
+//   y [N,K,P,Q] = epilogue(conv(x [N,C,H,W], w [K,C,R,S]))
+// of float16 or bfloat16 operands, with float32 sums and one rounding. Any filter, stride, padding and dilation that
+// the copy engine can gather, one group.
+//
+// Product. Rows are output pixels, columns output channels; terms go by chunks of 64 input channels (32, if there are no more), in a chunk
+// by filter taps. A slot is a chunk of a tile's pixels, a row of 128 (64) bytes each, swizzled as wgmma reads it
+// (K-major); the copy engine writes zeros for padding and for channels beyond C. It is fetched
+//   flat    as a run of pixels,
+//   im2col  by the engine's im2col mode, a slot a tap,
+//   rows    as a rectangle and the rows above and below it, a slot a filter column: filter row r begins r rows down,
+//           r * columns * 128 bytes further, and columns are a multiple of 8, so that the swizzle stays in step.
+//
+//   grid -> tile: persistent; tile t = pixels t / tiles_channels, channels t % tiles_channels. With a split, a cluster
+//   of blocks for each tile, each with its share of the terms.
+//
+//   consumer warps  1 or 2 warpgroups: wgmma m64 n{32..256} k16, then the epilogue   --empty--> both
+//   next warp       one thread: fetches x, once the kernel before this one is done   --full-->  ring of x
+//   last warp       one thread: copies packed weights, which wait for nobody         --full-->  ring of weights
+//
+// Registers: 200 a thread (one block a multiprocessor), 96 or 168 (two). Shared memory: up to 227 KiB, planned by
+// make_nhwc_config. Bound: tensor cores, about 670 TFLOP/s on an H100, or memory; at small sizes what a launch takes,
+// of which programmatic dependent launch hides the start. Preconditions: those of choose_nhwc_config; x on a 16-byte
+// line.
+
+#include "ops/conv/nhwc/consumer.cuh"
+#include "ops/conv/nhwc/producer.cuh"
+#include "ops/conv/nhwc/store.cuh"
+
+namespace solder::nhwc {
+
+template <class Tile, bool kIsBfloat16>
+__device__ __forceinline__ void consume(const Params& p, const Smem& smem, int warp, int lane) {
+  constexpr DType kDtype = kIsBfloat16 ? DType::bfloat16 : DType::float16;
+  const int group = warp / 4;
+  int first, end;
+  find_slots(p, &first, &end);
+  sm90::dependency_wait();  // for residuals, and for what y overwrites
+  RingPlace x, weights;
+  Work work;
+  // Scales and biases: of all channels once, or of each tile's.
+  const int table = p.config.table_channels;
+  const bool has_all = table != Tile::kChannels;
+  const uint32_t channels = smem.channels + group * table * 8;
+  for (int index = 0; find_work<Tile>(p, index, &work); ++index) {
+    // What the epilogue needs first is on its way meanwhile.
+    const bool is_new = index == 0 || !has_all;
+    if (is_new) start_channels(p, has_all ? 0 : work.channel, table, channels, warp % 4 * 32 + lane);
+    Batch<Tile::kBatch> batch{};
+    if (p.config.split == 1) start_tile<Tile>(p, work, warp, lane, &batch);
+    float acc[Tile::kBlocks][Tile::kChannels / 2];
+    if (p.config.is_linear)
+      multiply<Tile, kIsBfloat16, true>(p, smem, group, lane, end - first, &x, &weights, acc);
+    else
+      multiply<Tile, kIsBfloat16, false>(p, smem, group, lane, end - first, &x, &weights, acc);
+    if (is_new) finish_channels(group);
+    if constexpr (Tile::kCanSplit)
+      if (p.config.split > 1) return exchange_tile<Tile, kDtype>(p, smem, work, warp, lane, channels, acc);
+    store_tile<Tile, kDtype>(p, smem, work, warp, lane, channels + (has_all ? work.channel * 4 : 0), &batch,
+                             acc);
+    if (!has_all) sm80::named_barrier_sync(1 + group, 128);  // the scales and biases are free
+  }
+}
+
+template <class Tile>
+__global__ void __launch_bounds__(Tile::kThreads, Tile::kPerSm)
+    conv_nhwc_kernel(const __grid_constant__ Params p) {
+  extern __shared__ __align__(1024) uint8_t smem_base[];
+  // Opaque: addresses are not to be worked out again and again.
+  const Smem smem = carve<Tile>(p, sm80::opaque(sm80::smem_address(smem_base)));
+  const int thread = static_cast<int>(threadIdx.x), lane = thread % 32;
+  if (thread < kMaxNhwcSlots) {
+    sm90::mbarrier_init(smem.x_full + 8 * thread, 1);
+    sm90::mbarrier_init(smem.x_empty + 8 * thread, Tile::kConsumerWarps);
+  } else if (thread >= 32 && thread < 32 + kMaxNhwcWeightSlots) {
+    sm90::mbarrier_init(smem.weight_full + 8 * (thread - 32), 1);
+    sm90::mbarrier_init(smem.weight_empty + 8 * (thread - 32), Tile::kConsumerWarps);
+  } else if (thread == 64) {
+    sm90::mbarrier_init(smem.parts, 1);
+    if (p.config.split > 1) sm90::mbarrier_arrive_expect(smem.parts, Tile::kPixels * Tile::kChannels * 4);
+  }
+  sm90::mbarrier_init_fence();
+  if (p.config.split > 1) {
+    __syncwarp();
+    sm90::cluster_arrive_relaxed();
+    sm90::cluster_wait();
+  } else {
+    __syncthreads();
+  }
+  if (p.is_early && thread == 0) sm90::dependency_launch();
+
+  // Warp-uniform to the compiler too: roles and addresses go to uniform registers.
+  const int warp = __shfl_sync(0xffffffffu, thread / 32, 0);
+  if (warp < Tile::kConsumerWarps) {
+    if constexpr (Tile::kMovesRegisters) sm90::setmaxnreg_increase<232>();
+    p.is_bfloat16 ? consume<Tile, true>(p, smem, warp, lane) : consume<Tile, false>(p, smem, warp, lane);
+  } else {
+    if constexpr (Tile::kMovesRegisters) sm90::setmaxnreg_decrease<40>();
+    if (warp == Tile::kConsumerWarps && lane == 0) fetch_x<Tile>(p, smem);
+    if (warp == Tile::kConsumerWarps + 1 && lane == 0) fetch_weights<Tile>(p, smem);
+  }
+}
+
+}  // namespace solder::nhwc

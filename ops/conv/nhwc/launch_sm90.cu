@@ -1,0 +1,238 @@
+// The family "nhwc": its plan and its launch.
+
+#include <cudaTypedefs.h>
+
+#include <algorithm>
+#include <array>
+
+#include "ops/conv/kernels.h"
+#include "ops/conv/nhwc/params.cuh"
+#include "runtime/launch.cuh"
+
+namespace solder {
+namespace {
+
+using nhwc::Kernel;
+using nhwc::Params;
+
+constexpr int64_t kVector = 8;  // channels of 16 bytes
+
+// A function of the driver, with which nothing links: there may be none.
+template <class Function>
+Function driver_function(const char* name) {
+  void* found = nullptr;
+  cudaDriverEntryPointQueryResult result = cudaDriverEntryPointSymbolNotFound;
+  SOLDER_CUDA(cudaGetDriverEntryPointByVersion(name, &found, 12000, cudaEnableDefault, &result));
+  SOLDER_REQUIRE(result == cudaDriverEntryPointSuccess && found != nullptr, cuda, name,
+                 ": the driver has no such function");
+  return reinterpret_cast<Function>(found);
+}
+
+void check_map(CUresult result, const char* what) {
+  SOLDER_REQUIRE(result == CUDA_SUCCESS, cuda, what, " failed with ", static_cast<int>(result));
+}
+
+// How the copy engine finds slots of x.
+CUtensorMap tensor_map(const NhwcCall& call) {
+  const ConvShape& s = call.shape;
+  const NhwcStrides& x = call.x_strides;
+  const NhwcConfig& c = call.config;
+  CUtensorMap map{};
+  void* const data = const_cast<void*>(call.x);
+  const CUtensorMapDataType type =
+      call.dtype == DType::bfloat16 ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 : CU_TENSOR_MAP_DATA_TYPE_FLOAT16;
+  const auto extent = [](int64_t value) { return static_cast<cuuint64_t>(value); };
+  const auto narrow = [](int64_t value) { return static_cast<cuuint32_t>(value); };
+  const std::array<cuuint64_t, 4> extents{extent(s.C), extent(s.W), extent(s.H), extent(s.N)};
+  const std::array<cuuint64_t, 3> strides{extent(x.pixel * 2), extent(x.row * 2), extent(x.image * 2)};
+  const cuuint32_t channels = narrow(c.slot_channels);
+  const CUtensorMapSwizzle swizzle =
+      c.slot_channels == 64 ? CU_TENSOR_MAP_SWIZZLE_128B : CU_TENSOR_MAP_SWIZZLE_64B;
+  if (c.fetch == NhwcFetch::im2col) {
+    const std::array<cuuint32_t, 4> steps{1, narrow(s.stride_w), narrow(s.stride_h), 1};
+    const std::array<int, 2> lower{static_cast<int>(-s.pad_left), static_cast<int>(-s.pad_top)};
+    const std::array<int, 2> upper{static_cast<int>(s.pad_right - (s.S - 1) * s.dil_w),
+                                   static_cast<int>(s.pad_bottom - (s.R - 1) * s.dil_h)};
+    const auto encode = driver_function<PFN_cuTensorMapEncodeIm2col_v12000>("cuTensorMapEncodeIm2col");
+    check_map(encode(&map, type, 4, data, extents.data(), strides.data(), lower.data(), upper.data(),
+                     channels, narrow(c.shape().pixels()), steps.data(), CU_TENSOR_MAP_INTERLEAVE_NONE,
+                     swizzle, CU_TENSOR_MAP_L2_PROMOTION_L2_128B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE),
+              "cuTensorMapEncodeIm2col");
+    return map;
+  }
+  const auto encode = driver_function<PFN_cuTensorMapEncodeTiled_v12000>("cuTensorMapEncodeTiled");
+  const bool is_flat = c.fetch == NhwcFetch::flat;
+  const std::array<cuuint64_t, 4> flat_extents{extent(s.C), extent(s.N * s.H * s.W), 1, 1};
+  const std::array<cuuint32_t, 4> box{channels, narrow(is_flat ? c.shape().pixels() : c.tile_cols),
+                                      narrow(c.tile_rows + 2), 1};
+  const std::array<cuuint32_t, 4> steps{1, 1, 1, 1};
+  check_map(encode(&map, type, is_flat ? 2 : 4, data, is_flat ? flat_extents.data() : extents.data(),
+                   strides.data(), box.data(), steps.data(), CU_TENSOR_MAP_INTERLEAVE_NONE, swizzle,
+                   CU_TENSOR_MAP_L2_PROMOTION_L2_128B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE),
+            "cuTensorMapEncodeTiled");
+  return map;
+}
+
+Params make_params(const NhwcCall& call) {
+  const ConvShape& s = call.shape;
+  const NhwcConfig& c = call.config;
+  const auto narrow = [](int64_t value) { return static_cast<int>(value); };
+  const auto divisor = [](int64_t value) { return FastDivisor(static_cast<uint32_t>(value)); };
+  Params p{};
+  p.x = tensor_map(call);
+  p.config = c;
+  p.scales = static_cast<const float*>(call.packed);
+  p.weights =
+      static_cast<const uint8_t*>(call.packed) + round_up(c.tiles_channels * c.shape().channels * 4, 256);
+  p.bias = call.bias;
+  p.y = call.y, p.residual = call.residual;
+  for (nhwc::Surface* surface : {&p.y, &p.residual})
+    surface->pixel_vectors = static_cast<uint32_t>(surface->pixel / kVector);
+  p.activation = call.activation, p.residual_at = call.residual_at, p.slope = call.slope;
+  p.is_bfloat16 = call.dtype == DType::bfloat16;
+  p.is_early = c.is_linear;
+  p.N = narrow(s.N), p.K = narrow(s.K), p.P = narrow(s.P()), p.Q = narrow(s.Q()), p.S = narrow(s.S);
+  p.stride_h = narrow(s.stride_h), p.stride_w = narrow(s.stride_w);
+  p.dil_h = narrow(s.dil_h), p.dil_w = narrow(s.dil_w);
+  p.pad_top = narrow(s.pad_top), p.pad_left = narrow(s.pad_left);
+  p.num_pixels = narrow(s.N * s.gemm_n());
+  p.by_channel_tiles = divisor(c.tiles_channels);
+  p.by_pixels = divisor(s.gemm_n()), p.by_q = divisor(s.Q());
+  if (c.fetch == NhwcFetch::rows) {
+    p.tiles_h = narrow(ceil_div(s.P(), c.tile_rows)), p.tiles_w = narrow(ceil_div(s.Q(), c.tile_cols));
+    p.by_tile_rows = divisor(p.tiles_h), p.by_tile_cols = divisor(p.tiles_w),
+    p.by_cols = divisor(c.tile_cols);
+  }
+  return p;
+}
+
+}  // namespace
+
+void conv_nhwc_cuda(const Context& context, const NhwcCall& call) {
+  const NhwcConfig& c = call.config;
+  const NhwcTile tile = c.shape();
+  const Kernel kernel = c.rows_per_slot == 3 ? nhwc::select_kernel<3>(c.tile, c.slot_channels)
+                                             : nhwc::select_kernel<1>(c.tile, c.slot_channels);
+  const unsigned num_producers = tile.blocks_per_sm == 1 ? 128 : 64;
+  launch(context, "conv_nhwc_kernel", kernel,
+         {.grid = dim3(static_cast<unsigned>(c.num_blocks)),
+          .block = dim3(static_cast<unsigned>(tile.num_groups) * 128 + num_producers),
+          .smem_bytes = c.smem_bytes,
+          .overlaps_previous = true,
+          .cluster_blocks = c.split},
+         make_params(call));
+}
+
+namespace {
+
+// Whether channels lie side by side and pixels on 16-byte lines: their strides.
+bool has_pixels(const ConvView& view, NhwcStrides* strides) {
+  const Shape& shape = view.shape;
+  const auto stride = [&](size_t axis, int64_t inner) {
+    return shape[axis] == 1 ? inner : view.strides[axis];
+  };
+  if (view.dtype == DType::float32 || stride(1, 1) != 1 || view.offset_elems % kVector != 0) return false;
+  // Of an axis of extent 1 any stride will do.
+  const int64_t pixel = stride(3, round_up(shape[1], kVector)), row = stride(2, shape[3] * pixel);
+  *strides = {pixel, row, stride(0, shape[2] * row)};
+  return pixel % kVector == 0 && strides->row % kVector == 0 && strides->image % kVector == 0;
+}
+
+// Whether, besides, all pixels of all images are one stride apart.
+bool is_run_of_pixels(const ConvView& view) {
+  NhwcStrides strides;
+  return has_pixels(view, &strides) && strides.row == view.shape[3] * strides.pixel &&
+         strides.image == view.shape[2] * strides.row;
+}
+
+// Any result that is one stride apart from image to image, pixel to pixel and channel to channel.
+bool find_surface(const ConvView& view, DType dtype, NhwcSurface* surface) {
+  const Shape& shape = view.shape;
+  if (view.dtype != DType::float32 && view.dtype != dtype) return false;
+  surface->is_float32 = view.dtype == DType::float32;
+  surface->channel = view.strides[1], surface->image = view.strides[0];
+  surface->pixel = shape[3] > 1 ? view.strides[3] : view.strides[2];
+  if (shape[2] > 1 && shape[3] > 1 && view.strides[2] != shape[3] * view.strides[3]) return false;
+  ConvView as_16_bit = view;
+  as_16_bit.dtype = dtype;
+  surface->by_vectors = is_run_of_pixels(as_16_bit);
+  if (surface->by_vectors && shape[2] * shape[3] == 1) surface->pixel = view.strides[0];
+  return true;
+}
+
+struct NhwcPlan final : ConvPlan {
+  NhwcCall call;    // without addresses
+  ConvShape whole;  // what call.shape is folded from, where rows are
+  bool is_folded = false;
+  int64_t x_strides[4] = {};
+  ConvEpilogue epilogue;
+
+  std::vector<std::byte> pack(const ConvProblem& problem) const override {
+    const Tensor weights = problem.weights.values();
+    if (!is_folded) return pack_nhwc_weights(call.shape, call.config, call.dtype, weights.floats().data());
+    return pack_nhwc_weights(call.shape, call.config, call.dtype,
+                             fold_weights(whole, weights.floats()).data());
+  }
+
+  void enqueue(const Context* context, const ConvTensors& t) const override {
+    NhwcCall mine = call;
+    const auto address = [&](int operand) {
+      return operand < 0 ? nullptr : t.operands[static_cast<size_t>(operand)];
+    };
+    mine.x = t.x, mine.packed = t.packed, mine.y.data = t.y;
+    mine.bias = static_cast<const float*>(address(epilogue.bias_operand));
+    mine.residual.data = address(epilogue.residual_operand);
+    if (is_folded) {
+      fold_rows_cuda(*context, whole, x_strides, t.x, t.scratch);
+      mine.x = t.scratch;
+    }
+    conv_nhwc_cuda(*context, mine);
+  }
+};
+
+}  // namespace
+
+std::unique_ptr<ConvPlan> make_nhwc_conv(const ConvProblem& problem, const DeviceInfo* device,
+                                         std::string* why_not) {
+  const auto refuse = [&](const char* why) { return *why_not = why, nullptr; };
+  if (device->cc_major != 9) return refuse("needs a Hopper GPU (compute capability 9.0)");
+  if (!problem.weights) return refuse("the weights are not a parameter of the graph");
+  auto plan = std::make_unique<NhwcPlan>();
+  NhwcCall& call = plan->call;
+  call.dtype = problem.x.dtype;
+  plan->whole = call.shape = problem.shape;
+  plan->is_folded = problem.x.dtype != DType::float32 && is_folded(problem.shape);
+  if (plan->is_folded) {
+    call.shape = folded(problem.shape), call.x_strides = folded_strides(problem.shape);
+    std::copy(problem.x.strides.begin(), problem.x.strides.end(), plan->x_strides);
+    plan->scratch_bytes = call.shape.N * call.x_strides.image * 2;
+  } else if (!has_pixels(problem.x, &call.x_strides)) {
+    return refuse("takes 16-bit values with channels innermost");
+  }
+  if (problem.math != Math::tf32) return refuse("takes 16-bit weights");
+  const bool is_whole = problem.more_outputs.empty() && find_surface(problem.y, call.dtype, &call.y);
+  if (!is_whole) return refuse("stores one result, of pixels a stride apart");
+  const auto takes_residual = [](const ConvProblem& of, const ConvView& operand) {
+    return operand.dtype == of.x.dtype && is_run_of_pixels(operand);
+  };
+  if (!plan_epilogue(problem, &plan->epilogue, takes_residual)) return refuse("no kernel runs its epilogue");
+  const bool has_functions = plan->epilogue.activation >= ConvChain::silu;
+  const NhwcWork work{plan->epilogue.residual_operand >= 0, has_functions};
+  const auto config = choose_nhwc_config(call.shape, call.x_strides, work, device->num_sms, why_not);
+  if (!config) return nullptr;
+  call.config = *config;
+  // Vectors are counted in 32 bits.
+  if (plan->scratch_bytes >= int64_t{1} << 34) return refuse("2^30 vectors of folded x");
+  const ConvEpilogue& epilogue = plan->epilogue;
+  call.activation = epilogue.activation, call.slope = epilogue.slope, call.residual_at = epilogue.residual_at;
+  if (epilogue.residual_operand >= 0)
+    find_surface(problem.operands[static_cast<size_t>(epilogue.residual_operand)], call.dtype,
+                 &call.residual);
+  plan->words = str(plan->is_folded ? "rows folded into channels, " : "", to_string(*config));
+  plan->packing = str(plan->is_folded ? "folded " : "", packing_of(*config, call.dtype));
+  plan->predicted_us = config->predicted_us;
+  plan->runs_epilogue = true;
+  return plan;
+}
+
+}  // namespace solder

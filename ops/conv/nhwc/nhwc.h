@@ -1,0 +1,133 @@
+#pragma once
+// The convolution over 16-bit values with channels innermost, for Hopper. Here: how a problem is cut up and its weights
+// packed, pure host code in the words of conv_nhwc_kernel, where they are explained.
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "ops/conv/conv.h"
+#include "runtime/dtype.h"
+
+namespace solder {
+
+/// A block's tile of the product [pixels, channels]; the kernel has an instance for each of kNhwcTiles.
+struct NhwcTile {
+  int num_groups;     ///< consumer warpgroups, which share the pixels
+  int num_blocks;     ///< of 64 pixels, a warpgroup
+  int channels;       ///< the n of its wgmma
+  int blocks_per_sm;  ///< of threads, that fit a multiprocessor together
+  constexpr int pixels() const { return 64 * num_groups * num_blocks; }
+};
+
+inline constexpr NhwcTile kNhwcTiles[] = {{2, 2, 128, 1}, {2, 1, 256, 1}, {2, 1, 128, 1},
+                                          {2, 2, 64, 1},  {2, 1, 64, 2},  {1, 1, 128, 2},
+                                          {1, 1, 64, 2},  {2, 1, 32, 2},  {1, 1, 32, 2}};
+inline constexpr int kNumNhwcTiles = static_cast<int>(std::size(kNhwcTiles));
+
+/// Input channels of one slot of the rings, a swizzled row of 128 bytes; half of it where there are no more.
+inline constexpr int kNhwcSlotChannels = 64;
+inline constexpr int kMaxNhwcSlots = 12;  ///< of x
+inline constexpr int kMaxNhwcWeightSlots = 20;
+inline constexpr int kMaxNhwcSplit = 8;  ///< blocks of a cluster
+
+/// Whether there is an instance with half slots.
+constexpr bool has_half_slots(const NhwcTile& tile) { return tile.channels <= 64; }
+
+/// How a slot of x is fetched.
+enum class NhwcFetch : uint8_t {
+  flat,    ///< a run of pixels: 1x1 filters without stride or padding
+  im2col,  ///< the pixels that one filter tap meets, gathered by the copy engine
+  rows     ///< a rectangle and the rows above and below it, which serves three filter rows; stride 1
+};
+
+/// How one convolution is cut up.
+struct NhwcConfig {
+  int tile = 0;  ///< index into kNhwcTiles
+  NhwcFetch fetch = NhwcFetch::im2col;
+  int split = 1;                     ///< blocks of a cluster that share the terms of a tile
+  int tile_rows = 0, tile_cols = 0;  ///< of output, where x is fetched by rows
+  int slot_channels = kNhwcSlotChannels;
+  int num_chunks = 0;      ///< of slot_channels input channels
+  int num_slots = 0;       ///< of x, a tile: chunks, outermost, times taps (of one row, when fetched by rows)
+  int rows_per_slot = 1;   ///< filter rows that a slot of x serves, each with a slot of weights
+  int table_channels = 0;  ///< whose scales and biases are in shared memory together: a tile's, or all
+  int x_slots = 0, weight_slots = 0;  ///< of the rings
+  int x_slot_bytes = 0, x_load_bytes = 0;
+  int64_t tiles_pixels = 0, tiles_channels = 0;
+  bool is_linear = false;  ///< each slot is filled once: nothing waits for a free one
+  int smem_bytes = 0;
+  int num_blocks = 0;       ///< the grid
+  double predicted_us = 0;  ///< what the choice was made by
+
+  constexpr NhwcTile shape() const { return kNhwcTiles[tile]; }
+  constexpr int row_bytes() const { return 2 * slot_channels; }
+  int64_t num_tiles() const { return tiles_pixels * tiles_channels; }
+  int64_t num_weight_slots() const { return int64_t{num_slots} * rows_per_slot; }
+  bool operator==(const NhwcConfig&) const = default;
+};
+
+/// Shared memory in front of the rings: barriers, then per-channel scales and biases, then what results pass through.
+constexpr int kNhwcBarrierBytes = 1024;
+constexpr int nhwc_channel_bytes(const NhwcTile& tile, int channels) {
+  return tile.num_groups * channels * 8;
+}
+/// Columns that pass through a warp's staging at a time, and the floats from one of its 16 rows to the next.
+constexpr int nhwc_staged_channels(const NhwcTile& tile) { return tile.channels < 64 ? tile.channels : 64; }
+constexpr int nhwc_staging_bytes(const NhwcTile& tile, int split) {
+  if (split > 1) return tile.pixels() * (tile.channels + 8) * 4;
+  return tile.num_groups * 4 * 16 * (nhwc_staged_channels(tile) + 8) * 4;
+}
+
+/// "tile 128x128 im2col, split 2, ...": for logs.
+std::string to_string(const NhwcConfig& config);
+
+/// How an image lies that the kernel reads: 16-bit, channels innermost.
+struct NhwcStrides {
+  int64_t pixel = 0, row = 0, image = 0;  ///< elements
+};
+
+/// What an epilogue does that takes time.
+struct NhwcWork {
+  bool has_residual = false, has_functions = false;  ///< functions: more than a comparison
+};
+
+/// The choice for a device with `num_sms` multiprocessors. nullopt, with the reason in words, when the kernel does not
+/// cover the shape. Pure: no device is asked.
+std::optional<NhwcConfig> choose_nhwc_config(const ConvShape& shape, const NhwcStrides& x,
+                                             const NhwcWork& work, int num_sms, std::string* why_not);
+
+/// As above, given these.
+std::optional<NhwcConfig> make_nhwc_config(const ConvShape& shape, const NhwcStrides& x, const NhwcWork& work,
+                                           int num_sms, int tile, NhwcFetch fetch, int split,
+                                           std::string* why_not);
+
+/// Whether filter rows are folded into channels first: few channels would leave most of a slot empty.
+bool is_folded(const ConvShape& shape);
+
+/// The convolution that is left then, of x' [N,R*C,P,W] with x'[n, r * C + c, p, j] = x[n, c, i, j],
+/// i = p * stride_h + r * dil_h - pad_top: a filter of one row.
+ConvShape folded(const ConvShape& shape);
+
+/// Its weights [K,R*C,1,S] from w [K,C,R,S].
+std::vector<float> fold_weights(const ConvShape& shape, std::span<const float> w);
+
+/// How x' lies: dense but for channels, which are padded to 8.
+NhwcStrides folded_strides(const ConvShape& shape);
+
+/// Bytes of the packed weights: scales, then slots.
+int64_t packed_nhwc_bytes(const ConvShape& shape, const NhwcConfig& config);
+
+/// Packs w [K,C,R,S], values that `dtype` has times a power of two a channel: for each output channel, up to whole
+/// tiles, the float32 by which its sums are multiplied; then the slots in the order in which a tile takes them,
+/// [tile of channels][slot][channel][slot_channels], swizzled as wgmma reads them.
+std::vector<std::byte> pack_nhwc_weights(const ConvShape& shape, const NhwcConfig& config, DType dtype,
+                                         const float* w);
+
+/// What of the config pack_nhwc_weights depends on.
+std::string packing_of(const NhwcConfig& config, DType dtype);
+
+}  // namespace solder

@@ -1,0 +1,7 @@
+// The instances of conv_nhwc_kernel whose slots of x serve three filter rows.
+
+#include "ops/conv/nhwc/instances.cuh"
+
+namespace solder::nhwc {
+template Kernel select_kernel<3>(int, int);
+}  // namespace solder::nhwc

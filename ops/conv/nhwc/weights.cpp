@@ -1,0 +1,92 @@
+// How conv_nhwc_kernel's weights are packed, once, at compile time.
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "ops/conv/nhwc/nhwc.h"
+#include "runtime/check.h"
+#include "runtime/divide.h"
+
+namespace solder {
+namespace {
+
+// The tap and first channel of a slot of weights.
+struct Term {
+  int64_t channel, r, s;
+};
+
+Term term_of(const ConvShape& shape, const NhwcConfig& config, int64_t weight_slot) {
+  const int64_t slot = weight_slot / config.rows_per_slot;
+  const int64_t taps = config.num_slots / config.num_chunks;
+  const int64_t tap = slot % taps, channel = slot / taps * config.slot_channels;
+  if (config.fetch == NhwcFetch::rows) return {channel, weight_slot % config.rows_per_slot, tap};
+  return {channel, tap / shape.S, tap % shape.S};
+}
+
+// The power of two that brings the largest weight of a channel into [2^15, 2^16): values of 11 bits stay finite, and
+// none that float16 has, at any scale of the channel, is lost.
+int exponent_of(std::span<const float> weights) {
+  float largest = 0;
+  for (const float w : weights)
+    if (std::isfinite(w)) largest = std::max(largest, std::abs(w));
+  return largest > 0 ? std::min(15 - std::ilogb(largest), 149) : 0;
+}
+
+}  // namespace
+
+int64_t packed_nhwc_bytes(const ConvShape& shape, const NhwcConfig& config) {
+  (void)shape;
+  const int64_t channels = config.tiles_channels * config.shape().channels;
+  return round_up(channels * 4, 256) + channels * config.num_weight_slots() * config.row_bytes();
+}
+
+std::vector<std::byte> pack_nhwc_weights(const ConvShape& shape, const NhwcConfig& config, DType dtype,
+                                         const float* w) {
+  const int64_t tile = config.shape().channels, terms = shape.gemm_k(), filter = shape.R * shape.S;
+  std::vector<std::byte> packed(static_cast<size_t>(packed_nhwc_bytes(shape, config)));
+  std::vector<int> exponents(static_cast<size_t>(shape.K));
+  for (int64_t k = 0; k < shape.K; ++k) {
+    const bool is_half = dtype == DType::float16;
+    const int exponent = is_half ? exponent_of({w + k * terms, static_cast<size_t>(terms)}) : 0;
+    exponents[static_cast<size_t>(k)] = exponent;
+    const float scale = std::ldexp(1.0f, -exponent);
+    std::memcpy(packed.data() + k * 4, &scale, 4);
+  }
+  auto* const slots =
+      reinterpret_cast<uint16_t*>(packed.data() + round_up(config.tiles_channels * tile * 4, int64_t{256}));
+  const int64_t num_slots = config.num_weight_slots();
+  for (int64_t k = 0; k < shape.K; ++k) {
+    const int64_t row = k % tile;
+    for (int64_t slot = 0; slot < num_slots; ++slot) {
+      const auto [first, r, s] = term_of(shape, config, slot);
+      uint16_t* const to = slots + ((k / tile * num_slots + slot) * tile + row) * config.slot_channels;
+      const int64_t count = std::min<int64_t>(config.slot_channels, shape.C - first);
+      for (int64_t i = 0; i < count; ++i) {
+        const float value = std::ldexp(w[k * terms + (first + i) * filter + r * shape.S + s],
+                                       exponents[static_cast<size_t>(k)]);
+        // 16-byte units, swizzled over 8 rows: over their pairs where a row is 64 bytes.
+        const int64_t at = ((i / 8) ^ (row % 8 * config.slot_channels / 64)) * 8 + i % 8;
+        to[at] = dtype == DType::float16 ? float16_from_float(value) : bfloat16_from_float(value);
+      }
+    }
+  }
+  return packed;
+}
+
+std::vector<float> fold_weights(const ConvShape& s, std::span<const float> w) {
+  std::vector<float> result(w.size());
+  const auto at = [&](int64_t k, int64_t c, int64_t r) { return ((k * s.C + c) * s.R + r) * s.S; };
+  for (int64_t k = 0; k < s.K; ++k)
+    for (int64_t c = 0; c < s.C; ++c)
+      for (int64_t r = 0; r < s.R; ++r)
+        std::copy_n(w.data() + at(k, c, r), s.S, result.data() + ((k * s.R + r) * s.C + c) * s.S);
+  return result;
+}
+
+std::string packing_of(const NhwcConfig& c, DType dtype) {
+  return str("nhwc ", to_string(dtype), " ", c.shape().channels, " ", c.slot_channels, " ",
+             static_cast<int>(c.fetch), " ", c.num_slots);
+}
+
+}  // namespace solder
