@@ -84,9 +84,12 @@ TEST_CASE("elementwise_jit: every program starts with what it reads and stores e
       if (step.op == Op::store_slot) CHECK(has(body, str(", s", int{step.index}, "[kElems]")));
     }
     for (int i = 0; i < b.program.num_outputs; ++i) {
-      const std::string store = str(">(p.args.outputs[", i, "]");
-      CHECK(has(body, store));
-      CHECK(body.find(store) == body.rfind(store));
+      const int64_t size = size_of(b.outputs[static_cast<size_t>(i)].dtype);
+      const std::string dense = str("store_output<kVec, ", size, ">(p.args.outputs[", i, "]"),
+                        by_rows = str("store_rows<kVec, ", size, ">(p, ", i, ",");
+      CHECK(has(body, dense) != has(body, by_rows));
+      CHECK(body.find(dense) == body.rfind(dense));
+      CHECK(body.find(by_rows) == body.rfind(by_rows));
     }
   });
 }
