@@ -207,8 +207,8 @@ $(BUILD)/runtime/nvrtc.cpp.o: CPPFLAGS += -DSOLDER_CUDA_LIB='"$(CUDA_LIB)"'
 
 # The text that generated elementwise kernels start with: these headers without comments and includes (NVRTC has no
 # headers to include).
-KERNEL_TEXT := runtime/dtype.h runtime/divide.h \
-               $(addprefix ops/elementwise/,op_info.h approx.h pair16.cuh formulas.h params.h apply.h io.cuh)
+KERNEL_TEXT := runtime/dtype.h runtime/divide.h ops/ptx/follow.cuh \
+               $(addprefix ops/elementwise/,op_info.h approx.h pair16.cuh formulas.h params.h apply.h io.cuh rows.cuh)
 $(BUILD)/ops/elementwise/text.cpp: $(KERNEL_TEXT) Makefile
 	@mkdir -p $(@D)
 	@{ echo 'namespace solder { extern const char* const kElementwiseText; const char* const kElementwiseText = R"CUDA('; \

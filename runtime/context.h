@@ -34,6 +34,10 @@ class Context {
   cublasHandle_t cublas() const { return cublas_.get(); }
   int64_t workspace_bytes() const { return cublas_workspace_.num_bytes(); }
 
+  /// Whether kernels of this build, those made at run time too, hold the instructions here that wait for the one
+  /// before: only Hopper runs code built for Hopper, others may run what was built for an older architecture.
+  bool can_overlap() const { return SOLDER_WITH_SM90 && info_.cc_major == 9; }
+
   /// SOLDER_SYNC=1: every launch is followed by a synchronisation, so that a fault names its kernel.
   bool sync_launches() const { return sync_launches_; }
 

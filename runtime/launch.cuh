@@ -14,8 +14,9 @@ struct LaunchConfig {
   dim3 grid;
   dim3 block;
   int64_t smem_bytes = 0;
-  /// The kernel may start while the one before it still runs, and waits for it itself (sm90::dependency_wait)
-  /// before it touches memory that an earlier kernel writes or reads.
+  /// The kernel may start while the one before it still runs, and waits for it itself (follow_previous, or
+  /// sm90::dependency_wait) before it touches memory that an earlier kernel writes or reads. Done where
+  /// Context::can_overlap().
   bool overlaps_previous = false;
   int cluster_blocks = 1;  ///< that run together and reach each other's shared memory; above 1 on Hopper only
 };
@@ -46,7 +47,7 @@ void launch(const Context& context, const char* name, void (*kernel)(Params...),
     launch_config.stream = context.stream();
     cudaLaunchAttribute attributes[2]{};
     launch_config.attrs = attributes;
-    if (config.overlaps_previous) {
+    if (config.overlaps_previous && context.can_overlap()) {
       cudaLaunchAttribute& overlap = attributes[launch_config.numAttrs++];
       overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
       overlap.val.programmaticStreamSerializationAllowed = 1;

@@ -1,6 +1,8 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
+#include <cstdlib>
 #include <utility>
 
 #include "runtime/dtype.h"
@@ -37,6 +39,21 @@ inline bool is_dense(const TensorView& view) {
   for (size_t axis = view.shape.size(); axis-- > 0; stride *= view.shape[axis])
     if (view.shape[axis] != 1 && view.strides[axis] != stride) return num_elements(view.shape) == 0;
   return true;
+}
+
+/// Whether the elements along `axis` lie as whole vectors of `length` neighbours on multiples of their size.
+inline bool lies_in_vectors(const TensorView& view, size_t axis, int64_t length) {
+  bool does =
+      view.strides[axis] == 1 && view.shape[axis] % length == 0 &&
+      reinterpret_cast<uintptr_t>(view.data) % static_cast<uintptr_t>(length * size_of(view.dtype)) == 0;
+  for (size_t other = 0; other < view.shape.size(); ++other)
+    does = does && (other == axis || view.shape[other] == 1 || view.strides[other] % length == 0);
+  return does;
+}
+
+/// Whether an image [N,C,H,W] has its channels closer together than its columns.
+inline bool are_channels_last(const TensorView& view) {
+  return view.shape[1] > 1 && std::abs(view.strides[1]) < std::abs(view.strides[3]);
 }
 
 /// Whether each part along the first axis is dense; parts may lie any distance apart.

@@ -5,12 +5,13 @@
 #include <cmath>
 
 #include "ops/elementwise/value_range.h"
+#include "ops/elementwise/walk.h"
 #include "runtime/check_cuda.h"
 #include "runtime/nvrtc.h"
 
 namespace solder {
 
-using elementwise::Access;
+using namespace elementwise;
 
 extern const char* const kElementwiseText;  // made by the Makefile from the headers that kernels share
 
@@ -30,6 +31,7 @@ std::string text_of(DType dtype) { return str("DType::", to_string(dtype)); }
 std::string text_of(Access access) {
   return access == Access::scalar    ? "Access::scalar"
          : access == Access::channel ? "Access::channel"
+         : access == Access::vectors ? "Access::vectors"
                                      : "Access::strided";
 }
 
@@ -39,28 +41,18 @@ std::string text_of(float value) {
   return bits == 0 ? "0" : str("__uint_as_float(", bits, "u)");
 }
 
-// Neighbours a vector holds: 16 bytes of the widest dense array.
-int vector_length(const ElementwiseArgs& args) {
-  int64_t widest = 2;
-  for (int i = 0; i < args.num_operands; ++i)
-    if (access_of(args, args.operands[i]) == Access::dense)
-      widest = std::max(widest, size_of(args.operands[i].dtype));
-  for (int i = 0; i < args.num_outputs; ++i) widest = std::max(widest, size_of(args.outputs[i].dtype));
-  return static_cast<int>(16 / widest);
-}
-
 // `known` is where acc lies before the step.
-std::string statement(const Step& step, math::Range known, const ElementwiseArgs& args) {
+std::string statement(const Step& step, math::Range known, const ElementwiseArgs& args, bool by_rows) {
   const int index = step.index;
   const std::string op = str("Op::", to_string(step.op));
   if (step.op == Op::store_slot) return str("copy(acc, s", index, ");");
-  if (step.op == Op::store_output && !stores_dense(args))
-    return str("store_spread<kVec>(p, ", index, ", ", text_of(args.outputs[step.index].dtype), ", ",
-               args.rank, ", ", stores_by_vectors(args, vector_length(args)) ? "true" : "false",
-               ", first, acc);");
-  if (step.op == Op::store_output)
-    return str("store_output<kVec>(p.args.outputs[", index, "].data, ",
-               text_of(args.outputs[step.index].dtype), ", first, num_elems, acc);");
+  if (step.op == Op::store_output) {
+    const DType dtype = args.outputs[step.index].dtype;
+    const std::string types = str("<kVec, ", size_of(dtype), ">(p"), of = str(", ", text_of(dtype), ", ");
+    return by_rows
+               ? str("store_rows", types, ", ", index, of, args.rank, ", places, acc);")
+               : str("store_output", types, ".args.outputs[", index, "].data", of, "first, num_elems, acc);");
+  }
   if (is_unary(step.op))
     return str("apply_unary(", op, ", ", text_of(step.p), ", ", text_of(step.q), ", acc, {",
                text_of(known.low), ", ", text_of(known.high), "});");
@@ -82,40 +74,46 @@ std::string elementwise_source(const Program& program, const ElementwiseArgs& ar
   for (const Step& step : program.view())
     if (step.source == Source::operand) reads[step.index] = true;
 
-  std::string loads, spread, unpacks;
-  bool has_channels = false;
+  const Walk walk = walk_of(args);
+  const KernelParams params = params_of(args, walk);
+  std::string loads, repeated, unpacks;
   for (int i = 0; i < program.num_operands; ++i) {
     if (!reads[i]) continue;
-    const Operand& operand = args.operands[i];
-    const std::string dtype = text_of(operand.dtype);
-    const Access access = access_of(args, operand);
-    has_channels = has_channels || access == Access::channel;
-    spread += str("  float x", i, "[kElems];\n");
-    if (access == Access::dense) {
-      const int64_t size = size_of(operand.dtype);
-      loads += str("  Words<", size, "> w", i, ";\n  load_words<kVec, ", size, ">(p.args.operands[", i,
-                   "].data, first, num_elems, w", i, ");\n");
-      unpacks += str("  unpack(", dtype, ", w", i, ", x", i, ");\n");
-    } else {
-      spread += str("  load_spread<kVec>(p, ", i, ", ", text_of(access), ", ", dtype, ", ", args.rank,
-                    ", first, places, x", i, ");\n");
+    const DType dtype = args.operands[i].dtype;
+    const Access access = params.access[i];
+    repeated += str("  float x", i, "[kElems];\n");
+    if (!walk.by_rows && access != Access::dense) {
+      repeated += str("  load_repeated<kVec>(p, ", i, ", ", text_of(access), ", ", text_of(dtype), ", ",
+                      args.rank, ", places, x", i, ");\n");
+      continue;
     }
+    const std::string types = str("<kVec, ", size_of(dtype), ">(p");
+    loads += str("  Words<", size_of(dtype), "> w", i, ";\n  ");
+    loads += walk.by_rows
+                 ? str("load_rows", types, ", ", i, ", ", text_of(access), ", ", args.rank, ", places")
+                 : str("load_words", types, ".args.operands[", i, "].data, first, num_elems");
+    loads += str(", w", i, ");\n");
+    unpacks += str("  unpack(", text_of(dtype), ", w", i, ", x", i, ");\n");
   }
   std::string text = str(kPrelude, kElementwiseText, "namespace solder::elementwise {\n",
                          "extern \"C\" __global__ void __launch_bounds__(kThreads)\n",
                          ElementwiseKernel::kName, "(const __grid_constant__ KernelParams p) {\n");
+  const std::string places = str("  find_places<kVec>(p, ", args.rank, ", first, places);\n");
   text += str(
-      "  using Index = ", fits_32_bits(args.num_elems) ? "uint32_t" : "uint64_t", ";\n",
-      "  constexpr int kVec = ", vector_length(args), ";\n",
+      "  follow_previous();\n", "  using Index = ", fits_32_bits(params) ? "uint32_t" : "uint64_t", ";\n",
+      "  constexpr int kVec = ", walk.length, ";\n",
       "  const Index first = first_elem<kVec, Index>(), num_elems = static_cast<Index>(p.args.num_elems);\n",
-      "  RowPlace<Index> places[kElems / kVec];\n");
+      walk.by_rows ? "  Vector" : "  Row", "Place<Index> places[kElems / kVec];\n");
+  // All dense operands are on their way before the places of others are worked out.
+  if (walk.by_rows) text += places;
   text += loads;
-  if (has_channels) text += str("  find_rows<kVec>(p, ", args.rank, ", first, places);\n");
-  text += spread + unpacks + "  float number[kElems], acc[kElems]";
+  if (!walk.by_rows && params.has_channels) text += places;
+  text += repeated + unpacks + "  float number[kElems], acc[kElems]";
   for (int slot = 0; slot < program.num_slots; ++slot) text += str(", s", slot, "[kElems]");
   text += ";\n  copy(x0, acc);\n";
   const std::vector<math::Range> known = known_ranges(program);
-  for (size_t i = 0; i < known.size(); ++i) text += "  " + statement(program.steps[i], known[i], args) + "\n";
+  for (size_t i = 0; i < known.size(); ++i)
+    text += "  " + statement(program.steps[i], known[i], args, walk.by_rows) + "\n";
   return text + "}\n}\n";
 }
 

@@ -2,25 +2,30 @@
 // interprets all others: the steps one after the other, each on kElems values a thread, so that the
 // (warp-uniform) switch over ops is paid once for kElems elements.
 //
-// Index space: the outputs' elements in row-major order, in tiles of kThreads * kElems; a thread holds kElems / kVec
-// vectors of kVec neighbours, kThreads vectors apart (coalesced, all loads of an operand in flight together).
-// Operands are read
+// Index space: the outputs' elements, the axis innermost along which the first output's neighbours lie, in tiles of
+// kThreads * kElems; a thread holds kElems / kVec vectors of kVec neighbours, kThreads vectors apart (coalesced, all loads
+// of an operand in flight together). Where all outputs are dense, operands are read
 //   dense     by vectors
 //   scalar    as one value
 //   channel   one value a row of the innermost axis, the bias of a convolution; its place is worked out once
 //             a vector for all such operands
-//   strided   any other; its place for every element
-// with multiplications for divisions. Outputs are dense and stored by vectors; or, in instances of the kernel for
-// programs with one that is not, by their strides, where rows are whole vectors by vectors too. Slots live in shared memory, one column a thread: no barrier needed.
+// and where a tensor is none of these by rows: vectors end with a row, which is rounded up to them, and have a place of
+// their own in each tensor, worked out with multiplications for divisions; an operand whose neighbours lie along the
+// next axis makes the tile a patch of both (see Walk). Slots live in shared memory, one column a thread: no barrier
+// needed.
 // Shared memory: num_slots * 8 KiB. Bound: issue slots, about 20 a step and element.
-// Preconditions: 32-bit Index needs fewer than 2^31 elements, kVec 4 arrays aligned to 16 bytes.
+// Preconditions: 32-bit Index needs fewer than 2^31 elements, what is moved by vectors of kVec starts on multiples of
+// their size.
+
+#include <type_traits>
 
 #include "ops/elementwise/generated.h"
-#include "ops/elementwise/io.cuh"
 #include "ops/elementwise/mish.h"
 #include "ops/elementwise/pass.h"
+#include "ops/elementwise/rows.cuh"
 #include "ops/elementwise/table.h"
-#include "runtime/divide.h"
+#include "ops/elementwise/walk.h"
+#include "ops/ptx/follow.cuh"
 #include "runtime/launch.cuh"
 
 namespace solder {
@@ -28,32 +33,56 @@ namespace {
 
 using namespace elementwise;
 
-template <int kVec, class Index>
-__device__ void load_operand(const KernelParams& p, int i, Index first,
-                             const RowPlace<Index> (&places)[kElems / kVec], float (&values)[kElems]) {
-  const Index num_elems = static_cast<Index>(p.args.num_elems);
+// Beside dense outputs.
+template <int kVec, int kSize, class Index>
+__device__ void load_any(const KernelParams& p, int i, Index first,
+                         const RowPlace<Index> (&places)[kElems / kVec], float (&values)[kElems]) {
   const Operand& operand = p.args.operands[i];
-  const DType dtype = operand.dtype;
-  if (p.access[i] != Access::dense) {
-    load_spread<kVec>(p, i, p.access[i], dtype, p.args.rank, first, places, values);
-  } else if (dtype == DType::float32) {
-    Words<4> words;
-    load_words<kVec, 4>(operand.data, first, num_elems, words);
-    unpack(dtype, words, values);
-  } else {
-    Words<2> words;
-    load_words<kVec, 2>(operand.data, first, num_elems, words);
-    unpack(dtype, words, values);
-  }
+  if (p.access[i] != Access::dense)
+    return load_repeated<kVec>(p, i, p.access[i], operand.dtype, p.args.rank, places, values);
+  Words<kSize> words;
+  load_words<kVec, kSize>(operand.data, first, static_cast<Index>(p.args.num_elems), words);
+  unpack(operand.dtype, words, values);
 }
 
-template <int kVec, class Index, bool kDense>
-__global__ void __launch_bounds__(kThreads)
+// By rows.
+template <int kVec, int kSize, class Index>
+__device__ void load_any(const KernelParams& p, int i, Index,
+                         const VectorPlace<Index> (&places)[kElems / kVec], float (&values)[kElems]) {
+  Words<kSize> words;
+  load_rows<kVec, kSize>(p, i, p.access[i], p.args.rank, places, words);
+  unpack(p.args.operands[i].dtype, words, values);
+}
+
+template <int kVec, class Index, class Place>
+__device__ void load_operand(const KernelParams& p, int i, Index first, const Place (&places)[kElems / kVec],
+                             float (&values)[kElems]) {
+  if (p.args.operands[i].dtype == DType::float32)
+    load_any<kVec, 4>(p, i, first, places, values);
+  else
+    load_any<kVec, 2>(p, i, first, places, values);
+}
+
+template <int kVec, int kSize, class Index>
+__device__ void store_any(const KernelParams& p, int i, Index first, const RowPlace<Index> (&)[kElems / kVec],
+                          const float (&values)[kElems]) {
+  const Operand& output = p.args.outputs[i];
+  store_output<kVec, kSize>(output.data, output.dtype, first, static_cast<Index>(p.args.num_elems), values);
+}
+template <int kVec, int kSize, class Index>
+__device__ void store_any(const KernelParams& p, int i, Index,
+                          const VectorPlace<Index> (&places)[kElems / kVec], const float (&values)[kElems]) {
+  store_rows<kVec, kSize>(p, i, p.args.outputs[i].dtype, p.args.rank, places, values);
+}
+
+template <int kVec, class Index, bool kByRows>
+__global__ void __launch_bounds__(kThreads, kVec > 1 ? 4 : 2)
     elementwise_kernel(const __grid_constant__ KernelParams p, const __grid_constant__ Program program) {
   extern __shared__ float slots[];  // [num_slots][kElems][kThreads]
+  follow_previous();
   const Index first = first_elem<kVec, Index>();
-  RowPlace<Index> places[kElems / kVec] = {};
-  if (p.has_channels) find_rows<kVec>(p, p.args.rank, first, places);
+  std::conditional_t<kByRows, VectorPlace<Index>, RowPlace<Index>> places[kElems / kVec] = {};
+  if (kByRows || p.has_channels) find_places<kVec>(p, p.args.rank, first, places);
   float acc[kElems], source[kElems];
   load_operand<kVec>(p, 0, first, places, acc);
   for (int s = 0; s < program.num_steps; ++s) {
@@ -74,11 +103,10 @@ __global__ void __launch_bounds__(kThreads)
 #pragma unroll
       for (int i = 0; i < kElems; ++i) slot[i * kThreads] = acc[i];
     } else if (step.op == Op::store_output) {
-      const Operand& output = p.args.outputs[step.index];
-      if constexpr (kDense)
-        store_output<kVec>(output.data, output.dtype, first, static_cast<Index>(p.args.num_elems), acc);
+      if (p.args.outputs[step.index].dtype == DType::float32)
+        store_any<kVec, 4>(p, step.index, first, places, acc);
       else
-        store_spread<kVec>(p, step.index, output.dtype, p.args.rank, p.by_vectors, first, acc);
+        store_any<kVec, 2>(p, step.index, first, places, acc);
     } else if (is_unary(step.op)) {
       apply_unary(step.op, step.p, step.q, acc);
     } else {
@@ -87,22 +115,28 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-KernelParams params_of(const ElementwiseArgs& args) {
-  KernelParams params{.args = args};
-  for (int d = 0; d < args.rank && fits_32_bits(args.num_elems); ++d)
-    params.by_dim[d] = FastDivisor(static_cast<uint32_t>(args.dims[d]));
-  for (int i = 0; i < args.num_operands; ++i) {
-    params.access[i] = access_of(args, args.operands[i]);
-    params.has_channels = params.has_channels || params.access[i] == Access::channel;
-  }
-  params.by_vectors = stores_by_vectors(args, 4);
-  return params;
+template <bool kByRows>
+auto kernel_for(int length, bool is_short) {
+  return !is_short     ? elementwise_kernel<1, uint64_t, kByRows>
+         : length == 8 ? elementwise_kernel<8, uint32_t, kByRows>
+         : length == 4 ? elementwise_kernel<4, uint32_t, kByRows>
+                       : elementwise_kernel<1, uint32_t, kByRows>;
 }
 
-template <bool kDense>
-auto kernel_for(bool by_vectors_of_four) {
-  return by_vectors_of_four ? elementwise_kernel<4, uint32_t, kDense>
-                            : elementwise_kernel<1, uint64_t, kDense>;
+// Whether all that is read and written by vectors starts on multiples of them.
+bool is_aligned(const KernelParams& params, int length) {
+  const ElementwiseArgs& args = params.args;
+  const auto starts_well = [&](const Operand& tensor) {
+    return reinterpret_cast<uintptr_t>(tensor.data) %
+               static_cast<uintptr_t>(length * size_of(tensor.dtype)) ==
+           0;
+  };
+  bool aligned = true;
+  for (int i = 0; i < args.num_operands; ++i)
+    aligned = aligned && ((params.access[i] != Access::dense && params.access[i] != Access::vectors) ||
+                          starts_well(args.operands[i]));
+  for (int i = 0; i < args.num_outputs; ++i) aligned = aligned && starts_well(args.outputs[i]);
+  return aligned;
 }
 
 }  // namespace
@@ -111,14 +145,9 @@ Launch bind_elementwise_cuda(const Context& context, ElementwisePath path, const
                              const ElementwiseArgs& args, std::shared_ptr<const ElementwiseKernel> kernel,
                              const void* constants) {
   if (args.num_elems == 0) return [] {};
-  const KernelParams params = params_of(args);
-  const auto is_aligned = [](const void* data) { return reinterpret_cast<uintptr_t>(data) % 16 == 0; };
-  bool aligned = true;
-  for (int i = 0; i < args.num_operands; ++i)
-    aligned = aligned && (params.access[i] != Access::dense || is_aligned(args.operands[i].data));
-  const bool dense = stores_dense(args);
-  for (int i = 0; i < args.num_outputs; ++i)
-    aligned = aligned && ((!dense && !params.by_vectors) || is_aligned(args.outputs[i].data));
+  Walk walk = walk_of(args);
+  KernelParams params = params_of(args, walk);
+  const bool aligned = is_aligned(params, walk.length);
 
   const void* x = args.operands[0].data;
   void* y = args.outputs[0].data;
@@ -130,14 +159,19 @@ Launch bind_elementwise_cuda(const Context& context, ElementwisePath path, const
       lookup_cuda(context, table, static_cast<const uint16_t*>(x), static_cast<uint16_t*>(y), n);
     };
 
-  LaunchConfig config{grid_for(args.num_elems, kThreads * kElems), kThreads};
+  const auto config_of = [](const KernelParams& p) {
+    return LaunchConfig{.grid = grid_for(num_blocks(p), 1), .block = kThreads, .overlaps_previous = true};
+  };
   if (aligned && kernel != nullptr)
-    return [&context, kernel, config, params] {
+    return [&context, kernel, config = config_of(params), params] {
       launch(context, ElementwiseKernel::kName, kernel->function(), config, params);
     };
+  const bool is_short = fits_32_bits(params);
+  if (!aligned || !is_short) walk = walk_of_elements(args), params = params_of(args, walk);
+  LaunchConfig config = config_of(params);
   config.smem_bytes = int64_t{program.num_slots} * kElems * kThreads * int64_t{sizeof(float)};
-  const bool by_four = aligned && fits_32_bits(args.num_elems);
-  const auto function = dense ? kernel_for<true>(by_four) : kernel_for<false>(by_four);
+  const auto function =
+      walk.by_rows ? kernel_for<true>(walk.length, is_short) : kernel_for<false>(walk.length, is_short);
   return [&context, function, config, params, program] {
     launch(context, "elementwise_kernel", function, config, params, program);
   };

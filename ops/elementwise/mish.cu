@@ -11,6 +11,7 @@
 
 #include "ops/elementwise/apply.h"
 #include "ops/elementwise/mish.h"
+#include "ops/ptx/follow.cuh"
 #include "runtime/launch.cuh"
 
 namespace solder {
@@ -21,6 +22,7 @@ constexpr int64_t kMaxBlocks = int64_t{1} << 30;
 
 template <Op kOp>
 __global__ void __launch_bounds__(kThreads) map_kernel(const float* x, float* y, int64_t num_elems) {
+  follow_previous();
   const auto* x4 = reinterpret_cast<const float4*>(x);
   auto* y4 = reinterpret_cast<float4*>(y);
   const int64_t num_vectors = num_elems / 4;
@@ -52,7 +54,8 @@ void map(const Context& context, const char* name, const float* x, float* y, int
   if (num_elems == 0) return;
   const int64_t turns = (num_elems + kThreads * 8 - 1) / (kThreads * 8);
   const dim3 blocks(static_cast<unsigned>(std::min(turns, kMaxBlocks)));
-  launch(context, name, map_kernel<kOp>, {blocks, kThreads}, x, y, num_elems);
+  launch(context, name, map_kernel<kOp>, {.grid = blocks, .block = kThreads, .overlaps_previous = true}, x, y,
+         num_elems);
 }
 
 }  // namespace

@@ -39,21 +39,36 @@ namespace elementwise {
 inline constexpr int kThreads = 256;  // a block
 inline constexpr int kElems = 8;      // values a thread
 
-/// How an operand is read, or an output stored (dense or strided).
+/// How an operand is read.
 enum class Access : uint8_t {
   dense,    ///< as it lies, by vectors
   scalar,   ///< one value
   channel,  ///< one value a row of the innermost axis: the bias of a convolution
+  vectors,  ///< by vectors, rows lying in any way: channels innermost within wider pixels, or one row again and again
   strided,  ///< any other
+};
+
+/// How a kernel goes through the index space. Vectors of one thread lie kThreads vectors apart, or in a patch:
+/// `patch_vectors` neighbours along a row and, below one another, as many rows as fill a block. So are read operands
+/// whose neighbours lie along the axis next to the innermost, and both they and the outputs by whole 32-byte sectors.
+struct Walk {
+  bool by_rows = false;  ///< vectors end with the rows of the innermost axis; otherwise all outputs are dense
+  int length = 1;        ///< elements a vector, one load or store of up to 16 bytes: 1, 4 or 8
+  int patch_vectors = 0;  ///< a power of two; 0: no patches
+  bool operator==(const Walk&) const = default;
 };
 
 /// What a kernel gets.
 struct KernelParams {
-  ElementwiseArgs args;
+  ElementwiseArgs args;          ///< by rows: the innermost axis is rounded up to whole vectors
   FastDivisor by_dim[kMaxDims];  ///< where indices have 32 bits
   Access access[kMaxOperands];
   bool has_channels = false;  ///< some operand is read by channel
-  bool by_vectors = false;    ///< where an output is not dense: see stores_by_vectors()
+  // By rows.
+  int64_t num_rows = 0, row_elems = 0;  ///< as they are
+  uint32_t patch_shift = 0;             ///< log2 of the walk's patch_vectors; 0: no patches
+  uint32_t num_patches = 0;             ///< beside one another
+  FastDivisor by_patches;
 };
 
 }  // namespace elementwise

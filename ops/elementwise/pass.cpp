@@ -1,25 +1,28 @@
 #include "ops/elementwise/pass.h"
 
+#include <algorithm>
 #include <bit>
 
 #include "ops/elementwise/generated.h"
 #include "ops/elementwise/table.h"
+#include "ops/elementwise/walk.h"
 #include "runtime/check.h"
 #include "runtime/context.h"
 
 namespace solder {
 namespace {
 
-// Issue slots, measured on an H100: what the interpreter takes an element for a step, for a unary function
-// and for an operand or output that is neither dense nor one value; what the GPU issues in the time a byte
+// Issue slots, but for the first measured on an H100: what the interpreter takes an element at all (of 16-bit types a
+// thread has few bytes in flight, too), for a step, for a unary function and for an operand or output that is read element by element; what the GPU issues in the time a byte
 // moves; and, of the whole GPU, in 3 microseconds.
-constexpr int64_t kStepSlots = 16, kFunctionSlots = 40, kSpreadSlots = 40, kSlotsPerByte = 9;
+constexpr int64_t kElemSlots = 24, kStepSlots = 16, kFunctionSlots = 40, kSpreadSlots = 40, kSlotsPerByte = 9;
 constexpr double kWorthSlots = 1e8;
 
 ElementwisePath choose_path(const Program& program, const ElementwiseArgs& args) {
   using elementwise::Access;
-  const bool is_map = program.num_operands == 1 && program.num_outputs == 1 &&
-                      access_of(args, args.operands[0]) == Access::dense && stores_dense(args);
+  const elementwise::Walk walk = walk_of(args);
+  const bool is_map = program.num_operands == 1 && program.num_outputs == 1 && !walk.by_rows &&
+                      access_of(args, walk, args.operands[0]) == Access::dense;
   const int64_t in_size = size_of(args.operands[0].dtype), out_size = size_of(args.outputs[0].dtype);
   const Op first = program.steps[0].op;
   if (is_map && in_size == 4 && out_size == 4 && program.num_steps == 2 &&
@@ -27,20 +30,24 @@ ElementwisePath choose_path(const Program& program, const ElementwiseArgs& args)
     return ElementwisePath::hand_written;
 
   // What the interpreter issues while memory moves the bytes costs nothing.
-  int64_t slots = 0, bytes = 0;
+  int64_t slots = kElemSlots, bytes = 0;
   for (const Step& step : program.view()) slots += is_unary(step.op) ? kFunctionSlots : kStepSlots;
   for (int i = 0; i < args.num_operands; ++i) {
-    const Access access = access_of(args, args.operands[i]);
-    if (access == Access::dense) bytes += size_of(args.operands[i].dtype);
+    const Operand& operand = args.operands[i];
+    const Access access = access_of(args, walk, operand);
+    const bool repeats =
+        std::find(operand.strides, operand.strides + args.rank, 0) != operand.strides + args.rank;
+    if (!repeats) bytes += size_of(operand.dtype);
     if (access == Access::channel || access == Access::strided) slots += kSpreadSlots;
   }
   for (int i = 0; i < args.num_outputs; ++i) {
     bytes += size_of(args.outputs[i].dtype);
-    if (!stores_dense(args) && !stores_by_vectors(args, 4)) slots += kSpreadSlots;
+    if (walk.by_rows && walk.length == 1) slots += kSpreadSlots;
   }
   if (static_cast<double>(args.num_elems) * static_cast<double>(slots - kSlotsPerByte * bytes) < kWorthSlots)
     return ElementwisePath::interpreted;
-  return is_map && in_size == 2 && out_size == 2 ? ElementwisePath::table : ElementwisePath::generated;
+  const bool is_function = is_map && in_size == 2 && out_size == 2 && program.num_steps > 1;
+  return is_function ? ElementwisePath::table : ElementwisePath::generated;
 }
 
 ElementwiseArgs without_addresses(ElementwiseArgs args) {

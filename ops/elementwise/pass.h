@@ -62,8 +62,8 @@ class ElementwisePass {
   std::string words_;
 };
 
-/// The CUDA half of bind(). Without a `kernel`, and where an array that would be read by vectors is not
-/// aligned to 16 bytes, the program is interpreted.
+/// The CUDA half of bind(). Without a `kernel`, and where a tensor that would be read by vectors does not start on a
+/// multiple of them, the program is interpreted.
 Launch bind_elementwise_cuda(const Context& context, ElementwisePath path, const Program& program,
                              const ElementwiseArgs& args, std::shared_ptr<const ElementwiseKernel> kernel,
                              const void* constants);

@@ -1,7 +1,7 @@
 #include "ops/elementwise/program.h"
 
 #include <algorithm>
-#include <limits>
+#include <cstdlib>
 
 #include "ops/collapse.h"
 #include "runtime/check.h"
@@ -23,10 +23,16 @@ bool broadcast_strides(const TensorView& view, const Shape& space, Shape* stride
   return true;
 }
 
-// The axes of the index space, innermost first, as few as all strides allow.
-std::vector<StridedAxis> collapsed(const Shape& space, const std::vector<Shape>& strides) {
+// The axes of the index space, as far apart as they lie in `order`, innermost first, as few as all strides allow.
+std::vector<StridedAxis> collapsed(const Shape& space, const std::vector<Shape>& strides,
+                                   const Shape& order) {
+  std::vector<size_t> innermost_first;
+  for (size_t axis = space.size(); axis-- > 0;)
+    if (space[axis] != 1) innermost_first.push_back(axis);
+  std::stable_sort(innermost_first.begin(), innermost_first.end(),
+                   [&](size_t a, size_t b) { return std::abs(order[a]) < std::abs(order[b]); });
   std::vector<StridedAxis> axes;
-  for (size_t axis = space.size(); axis-- > 0;) {
+  for (const size_t axis : innermost_first) {
     StridedAxis next{space[axis], {}};
     for (const Shape& s : strides) next.strides.push_back(s[axis]);
     put_around(&axes, std::move(next));
@@ -98,7 +104,7 @@ ElementwiseArgs bind_elementwise(std::span<const TensorView> operands, std::span
     SOLDER_REQUIRE(broadcast_strides(operands[i], shape, &strides[i]), shape_mismatch, "operand ", i,
                    " of shape ", to_string(operands[i].shape), " does not broadcast to ", to_string(shape));
   }
-  const std::vector<StridedAxis> axes = collapsed(shape, strides);
+  const std::vector<StridedAxis> axes = collapsed(shape, strides, outputs[0].strides);
   SOLDER_REQUIRE(axes.size() <= kMaxDims, unsupported, "broadcasting over ", to_string(shape), " needs ",
                  axes.size(), " axes after collapsing; at most ", kMaxDims, " are supported");
 
@@ -124,42 +130,8 @@ bool fits_elementwise(const Shape& space, std::span<const TensorView> operands) 
   std::vector<Shape> strides(operands.size());
   for (size_t i = 0; i < operands.size(); ++i)
     if (!broadcast_strides(operands[i], space, &strides[i])) return false;
-  return operands.size() <= kMaxOperands && collapsed(space, strides).size() <= kMaxDims;
-}
-
-elementwise::Access access_of(const ElementwiseArgs& args, const Operand& operand) {
-  using elementwise::Access;
-  const auto last = static_cast<size_t>(args.rank) - 1;
-  bool scalar = true, dense = true, channel = args.rank >= 2 && args.dims[last] >= 4;
-  int64_t stride = 1;
-  for (size_t d = last + 1; d-- > 0;) {
-    scalar = scalar && operand.strides[d] == 0;
-    dense = dense && operand.strides[d] == stride;
-    channel = channel && (operand.strides[d] == 0 || d + 1 == last);
-    stride *= args.dims[d];
-  }
-  return dense ? Access::dense : scalar ? Access::scalar : channel ? Access::channel : Access::strided;
-}
-
-bool stores_dense(const ElementwiseArgs& args) {
-  bool dense = true;
-  for (int i = 0; i < args.num_outputs; ++i)
-    dense = dense && access_of(args, args.outputs[i]) == elementwise::Access::dense;
-  return dense;
-}
-
-bool stores_by_vectors(const ElementwiseArgs& args, int length) {
-  const auto last = static_cast<size_t>(args.rank) - 1;
-  bool fits = length > 1 && args.dims[last] % length == 0;
-  for (int i = 0; i < args.num_outputs; ++i) {
-    fits = fits && args.outputs[i].strides[last] == 1;
-    for (size_t d = 0; d < last; ++d) fits = fits && args.outputs[i].strides[d] % length == 0;
-  }
-  return fits;
-}
-
-bool fits_32_bits(int64_t num_elems) {
-  return num_elems <= std::numeric_limits<int32_t>::max() - elementwise::kThreads * elementwise::kElems;
+  return operands.size() <= kMaxOperands &&
+         collapsed(space, strides, dense_strides(space)).size() <= kMaxDims;
 }
 
 }  // namespace solder

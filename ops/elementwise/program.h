@@ -62,25 +62,12 @@ std::string params_text(Op op, float p, float q, const char* separator);
 Program as_pass(const Program& epilogue);
 
 /// Binds a program's tensors over the outputs' one shape, to which an operand broadcasts, whatever their strides;
-/// an output's repeat nothing (Error(shape_mismatch) otherwise; Error(unsupported) when they are too many, or more
-/// than kMaxDims axes remain).
+/// the first output's say which axis is innermost. An output's repeat nothing (Error(shape_mismatch) otherwise;
+/// Error(unsupported) when they are too many, or more than kMaxDims axes remain).
 ElementwiseArgs bind_elementwise(std::span<const TensorView> operands, std::span<const TensorView> outputs);
 
 /// Whether bind_elementwise() takes these operands with dense outputs.
 bool fits_elementwise(const Shape& space, std::span<const TensorView> operands);
-
-/// How a kernel reads `operand`, or stores an output.
-elementwise::Access access_of(const ElementwiseArgs& args, const Operand& operand);
-
-/// Whether all outputs are dense.
-bool stores_dense(const ElementwiseArgs& args);
-
-/// Whether a kernel can store all outputs by vectors of `length` neighbours, given that they start on 16-byte lines:
-/// the innermost axis is dense and whole vectors long, and so is whatever lies between its rows.
-bool stores_by_vectors(const ElementwiseArgs& args, int length);
-
-/// Whether a kernel can count elements, and those that its last tile lacks, in 32 bits.
-bool fits_32_bits(int64_t num_elems);
 
 /// Runs `program` on the CPU, on the pool's threads (null: the calling one). Bits depend neither on them nor on
 /// the level.

@@ -7,6 +7,7 @@
 // shared memory and a long loop a block 1.04.
 
 #include "ops/elementwise/table.h"
+#include "ops/ptx/follow.cuh"
 #include "runtime/divide.h"
 #include "runtime/launch.cuh"
 
@@ -23,6 +24,7 @@ __device__ uint32_t look_up(const uint16_t* table, uint32_t pair) {
 
 __global__ void __launch_bounds__(kThreads)
     lookup_kernel(const uint16_t* table, const uint16_t* x, uint16_t* y, int64_t num_elems) {
+  follow_previous();
   const auto* x8 = reinterpret_cast<const uint4*>(x);
   auto* y8 = reinterpret_cast<uint4*>(y);
   const int64_t num_vectors = num_elems / kVec;
@@ -47,7 +49,8 @@ void lookup_cuda(const Context& context, const uint16_t* table, const uint16_t* 
                  int64_t num_elems) {
   if (num_elems == 0) return;
   constexpr int64_t kTile = kThreads * kInFlight * kVec;
-  launch(context, "lookup_kernel", lookup_kernel, {grid_for(num_elems, kTile), kThreads}, table, x, y,
+  launch(context, "lookup_kernel", lookup_kernel,
+         {.grid = grid_for(num_elems, kTile), .block = kThreads, .overlaps_previous = true}, table, x, y,
          num_elems);
 }
 

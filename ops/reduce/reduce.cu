@@ -3,16 +3,20 @@
 // reduce_rows_kernel, where neighbours of a row lie closest: 8 lanes a unit, one a partial result, 32 units a block;
 //   a lane loads 4 neighbours at a time, by one instruction where they are aligned, so that a unit's lanes read 128
 //   bytes of float32 in a row. The partial results are joined by shuffles.
-// reduce_columns_kernel, where neighbouring rows lie closest (other axes than the last): a thread a unit, 256 a block,
-//   neighbouring threads neighbouring rows; all 8 partial results in registers, 16 loads in flight where one axis is walked.
+// reduce_columns_kernel, where neighbouring rows lie closest (other axes than the last, or images' places where channels
+//   are innermost): a thread makes one partial result of kVec neighbouring units, one load for all of them where they
+//   are aligned; neighbouring threads take neighbouring units, and those of a block that have others of their partial
+//   results join them in shared memory. So few channels, the last map of a network, keep many loads in flight.
 //
-// Registers on Hopper: under 64, columns with 32-bit Index 128; no shared memory. Bound: memory, x once.
-// Preconditions: 32-bit Index needs fewer than 2^31 units and elements a row; kIsVector lines of 4 elements.
+// Registers on Hopper: up to 72; shared memory: at most 4 KiB. Bound: memory, x once.
+// Preconditions: 32-bit Index needs fewer than 2^31 units and elements a row; is_vector and kVec lines of 4 elements.
 
 #include <algorithm>
+#include <bit>
 #include <cstdlib>
 #include <limits>
 
+#include "ops/ptx/follow.cuh"
 #include "ops/reduce/reduce.h"
 #include "ops/reduce/rows.cuh"
 #include "runtime/launch.cuh"
@@ -22,7 +26,6 @@ namespace {
 
 constexpr int kThreads = 256;
 constexpr int kStep = kReducePartials * kReduceNeighbours;
-constexpr float kLowest = -std::numeric_limits<float>::infinity();
 
 template <class Index>
 struct PassParams {
@@ -30,11 +33,17 @@ struct PassParams {
   IndexDivisor<Index> by_rows;
   Index num_units, row_elems;
   bool is_last, is_vector;
+  int num_partials;  // of columns that a block makes: a power of two, no fewer than have elements
+  int64_t y_step;    // from a unit's result to the next one's along the innermost outer axis
   DType y_dtype;
   float sign_x, sign_y, divisor;
   void* y;
 };
 
+template <bool kIsMax>
+__device__ constexpr float start() {
+  return kIsMax ? -std::numeric_limits<float>::infinity() : 0.0f;
+}
 template <bool kIsMax>
 __device__ float take(float acc, float value) {
   if (!kIsMax) return acc + value;
@@ -62,14 +71,14 @@ __device__ Unit<Index> find_unit(const PassParams<Index>& params, Index idx) {
 }
 
 template <class Index>
-__device__ void store_result(const PassParams<Index>& params, const Unit<Index>& unit, float acc) {
+__device__ void store_result(const PassParams<Index>& params, int64_t offset, float acc) {
   const float value = params.sign_y * acc / params.divisor;
   if (params.y_dtype == DType::float32)
-    static_cast<float*>(params.y)[unit.y] = value;
+    static_cast<float*>(params.y)[offset] = value;
   else if (params.y_dtype == DType::float16)
-    static_cast<__half*>(params.y)[unit.y] = from_float<__half>(value);
+    static_cast<__half*>(params.y)[offset] = from_float<__half>(value);
   else
-    static_cast<__nv_bfloat16*>(params.y)[unit.y] = from_float<__nv_bfloat16>(value);
+    static_cast<__nv_bfloat16*>(params.y)[offset] = from_float<__nv_bfloat16>(value);
 }
 
 // Where element i of a row lies in x; kOneAxis: there is one axis to walk.
@@ -78,128 +87,168 @@ __device__ int64_t place(const PassParams<Index>& params, Index i) {
   return kOneAxis ? static_cast<int64_t>(i) * params.rows.x_inner[0] : params.rows.x_offset(i);
 }
 
-// Partial result `lane` of a unit whose row begins at x.
-template <bool kIsMax, bool kOneAxis, class T, class Index>
-__device__ float partial_result(const PassParams<Index>& params, const Unit<Index>& unit, const T* x,
-                                int lane) {
-  using Vector = Elements<T, kReduceNeighbours>;
-  float acc = kIsMax ? kLowest : 0.0f;
+// Partial result `lane` of kVec neighbouring units, the first one's row beginning at x.
+template <bool kIsMax, bool kOneAxis, int kVec, class T, class Index>
+__device__ void take_along(const PassParams<Index>& params, const Unit<Index>& unit, const T* x, int lane,
+                           float (&acc)[kVec]) {
+  using Units = Elements<T, kVec>;
+#pragma unroll
+  for (float& value : acc) value = start<kIsMax>();
   int i = lane * kReduceNeighbours;
-  if (params.is_vector) {
+  if constexpr (kVec == 1) {
+    using Vector = Elements<T, kReduceNeighbours>;
+    if (params.is_vector) {
 #pragma unroll 8
-    for (; i + kReduceNeighbours <= unit.count; i += kStep) {
-      const auto* from = x + place<kOneAxis>(params, unit.begin + static_cast<Index>(i));
-      const Vector vector = *reinterpret_cast<const Vector*>(from);
+      for (; i + kReduceNeighbours <= unit.count; i += kStep) {
+        const auto* from = x + place<kOneAxis>(params, unit.begin + static_cast<Index>(i));
+        const Vector vector = *reinterpret_cast<const Vector*>(from);
 #pragma unroll
-      for (int e = 0; e < kReduceNeighbours; ++e)
-        acc = take<kIsMax>(acc, params.sign_x * to_float(vector.at[e]));
-    }
-  }
-#pragma unroll 4
-  for (; i < unit.count; i += kStep) {
-    float values[kReduceNeighbours];
-#pragma unroll
-    for (int e = 0; e < kReduceNeighbours; ++e)
-      if (i + e < unit.count)
-        values[e] =
-            params.sign_x * to_float(x[place<kOneAxis>(params, unit.begin + static_cast<Index>(i + e))]);
-#pragma unroll
-    for (int e = 0; e < kReduceNeighbours; ++e)
-      if (i + e < unit.count) acc = take<kIsMax>(acc, values[e]);
-  }
-  return acc;
-}
-
-// All of them, by one thread.
-template <bool kIsMax, bool kOneAxis, class T, class Index>
-__device__ void partial_results(const PassParams<Index>& params, const Unit<Index>& unit, const T* x,
-                                float (&acc)[kReducePartials]) {
-  constexpr int kInFlight = kOneAxis ? 16 : 4;
-  for (int base = 0; base < unit.count; base += kStep) {
-#pragma unroll
-    for (int first = 0; first < kStep; first += kInFlight) {
-      float values[kInFlight];
-#pragma unroll
-      for (int i = 0; i < kInFlight; ++i)
-        if (base + first + i < unit.count)
-          values[i] = params.sign_x *
-                      to_float(x[place<kOneAxis>(params, unit.begin + static_cast<Index>(base + first + i))]);
-#pragma unroll
-      for (int i = 0; i < kInFlight; ++i) {
-        float& to = acc[(first + i) / kReduceNeighbours];
-        if (base + first + i < unit.count) to = take<kIsMax>(to, values[i]);
+        for (int e = 0; e < kReduceNeighbours; ++e)
+          acc[0] = take<kIsMax>(acc[0], params.sign_x * to_float(vector.at[e]));
       }
     }
   }
+  const auto load = [&](int element) {
+    const auto* from = x + place<kOneAxis>(params, unit.begin + static_cast<Index>(element));
+    return *reinterpret_cast<const Units*>(from);
+  };
+  const auto take_one = [&](const Units& units) {
+#pragma unroll
+    for (int v = 0; v < kVec; ++v) acc[v] = take<kIsMax>(acc[v], params.sign_x * to_float(units.at[v]));
+  };
+#pragma unroll 4
+  for (; i + kReduceNeighbours <= unit.count; i += kStep) {
+    Units units[kReduceNeighbours];
+#pragma unroll
+    for (int e = 0; e < kReduceNeighbours; ++e) units[e] = load(i + e);
+#pragma unroll
+    for (int e = 0; e < kReduceNeighbours; ++e) take_one(units[e]);
+  }
+  for (int e = 0; i + e < unit.count && e < kReduceNeighbours; ++e) take_one(load(i + e));
+}
+
+template <bool kIsMax, int kVec, class T, class Index>
+__device__ void take_partial(const PassParams<Index>& params, const Unit<Index>& unit, const T* x, int lane,
+                             float (&acc)[kVec]) {
+  if (params.rows.num_inner == 1)
+    take_along<kIsMax, true>(params, unit, x + unit.x, lane, acc);
+  else
+    take_along<kIsMax, false>(params, unit, x + unit.x, lane, acc);
 }
 
 template <class T, bool kIsMax, class Index>
 __global__ void __launch_bounds__(kThreads)
     reduce_rows_kernel(const __grid_constant__ PassParams<Index> params, const T* x) {
+  follow_previous();
   const Index idx =
       static_cast<Index>(blockIdx.x) * (kThreads / kReducePartials) + threadIdx.x / kReducePartials;
   const bool is_there = idx < params.num_units;
   const Unit unit = find_unit(params, is_there ? idx : Index{0});
   const int lane = threadIdx.x % kReducePartials;
-  float acc = params.rows.num_inner == 1 ? partial_result<kIsMax, true>(params, unit, x + unit.x, lane)
-                                         : partial_result<kIsMax, false>(params, unit, x + unit.x, lane);
+  float acc[1];
+  take_partial<kIsMax>(params, unit, x, lane, acc);
 #pragma unroll
   for (int half = kReducePartials / 2; half > 0; half /= 2)
-    acc = take<kIsMax>(acc, __shfl_down_sync(0xffffffffu, acc, half, kReducePartials));
-  if (is_there && lane == 0) store_result(params, unit, acc);
+    acc[0] = take<kIsMax>(acc[0], __shfl_down_sync(0xffffffffu, acc[0], half, kReducePartials));
+  if (is_there && lane == 0) store_result(params, unit.y, acc[0]);
 }
 
-template <class T, bool kIsMax, class Index>
+template <bool kIsMax_, int kVec_>
+struct Columns {
+  static constexpr bool kIsMax = kIsMax_;
+  static constexpr int kVec = kVec_;
+};
+
+template <class T, class Columns, class Index>
 __global__ void __launch_bounds__(kThreads)
     reduce_columns_kernel(const __grid_constant__ PassParams<Index> params, const T* x) {
-  const Index idx = static_cast<Index>(blockIdx.x) * kThreads + threadIdx.x;
-  if (idx >= params.num_units) return;
-  const Unit unit = find_unit(params, idx);
-  float acc[kReducePartials];
+  constexpr bool kIsMax = Columns::kIsMax;
+  constexpr int kVec = Columns::kVec;
+  __shared__ float shared[kVec * kThreads];  // [partial][kVec][vector]
+  follow_previous();
+  const int num_partials = params.num_partials, num_vectors = kThreads / num_partials;
+  const int partial = static_cast<int>(threadIdx.x) / num_vectors,
+            vector = static_cast<int>(threadIdx.x) % num_vectors;
+  const Index idx =
+      (static_cast<Index>(blockIdx.x) * static_cast<Index>(num_vectors) + static_cast<Index>(vector)) * kVec;
+  const bool is_there = idx < params.num_units;
+  const Unit unit = find_unit(params, is_there ? idx : Index{0});
+  float acc[kVec];
+  take_partial<kIsMax>(params, unit, x, partial, acc);
 #pragma unroll
-  for (float& partial : acc) partial = kIsMax ? kLowest : 0.0f;
-  if (params.rows.num_inner == 1)
-    partial_results<kIsMax, true>(params, unit, x + unit.x, acc);
-  else
-    partial_results<kIsMax, false>(params, unit, x + unit.x, acc);
+  for (int v = 0; v < kVec; ++v) shared[(partial * kVec + v) * num_vectors + vector] = acc[v];
+  __syncthreads();
+  for (int v = partial; is_there && v < kVec; v += num_partials) {
+    float partials[kReducePartials];
 #pragma unroll
-  for (int half = kReducePartials / 2; half > 0; half /= 2)
+    for (int j = 0; j < kReducePartials; ++j)
+      partials[j] = j < num_partials ? shared[(j * kVec + v) * num_vectors + vector] : start<kIsMax>();
 #pragma unroll
-    for (int j = 0; j < half; ++j) acc[j] = take<kIsMax>(acc[j], acc[j + half]);
-  store_result(params, unit, acc[0]);
+    for (int half = kReducePartials / 2; half > 0; half /= 2)
+#pragma unroll
+      for (int j = 0; j < half; ++j) partials[j] = take<kIsMax>(partials[j], partials[j + half]);
+    store_result(params, unit.y + v * params.y_step, partials[0]);
+  }
 }
 
-// Whether every 4 elements of a row from a multiple of 4 on are neighbours on a line of their size.
+// Whether every 4 elements of a row from a multiple of 4 on, or of each 4 rows, are neighbours on a line of their size.
 bool are_vectors(const ReducePass& pass) {
   const Rows& rows = pass.rows;
-  const int last = rows.num_inner - 1;
-  bool aligned = reinterpret_cast<uintptr_t>(pass.x) %
-                         static_cast<uintptr_t>(size_of(pass.x_dtype) * kReduceNeighbours) ==
-                     0 &&
-                 rows.x_inner[last] == 1 && (last == 0 || rows.inner[last] % kReduceNeighbours == 0);
-  for (int d = 0; d < last; ++d) aligned = aligned && rows.x_inner[d] % kReduceNeighbours == 0;
-  for (int d = 0; d < rows.num_outer; ++d) aligned = aligned && rows.x_outer[d] % kReduceNeighbours == 0;
-  return aligned;
+  const int line = kReduceNeighbours;
+  const auto fits = [&](int num, const int64_t* extents, const int64_t* strides, bool along) {
+    bool fit = !along || (strides[num - 1] == 1 && (num == 1 || extents[num - 1] % line == 0));
+    for (int d = 0; d < num - along; ++d) fit = fit && strides[d] % line == 0;
+    return fit;
+  };
+  const bool columns = rows.are_columns();
+  return reinterpret_cast<uintptr_t>(pass.x) % static_cast<uintptr_t>(size_of(pass.x_dtype) * line) == 0 &&
+         (!columns || rows.outer[rows.num_outer - 1] % line == 0) &&
+         fits(rows.num_outer, rows.outer, rows.x_outer, columns) &&
+         fits(rows.num_inner, rows.inner, rows.x_inner, !columns);
+}
+
+int num_partials(int64_t row_elems) {
+  return static_cast<int>(std::bit_ceil(static_cast<uint64_t>(
+      std::clamp<int64_t>(ceil_div(row_elems, kReduceNeighbours), 1, kReducePartials))));
+}
+
+template <class Columns, class T, class Index>
+void launch_columns(const Context& context, const PassParams<Index>& params, const T* x) {
+  const int64_t per_block = int64_t{kThreads} / params.num_partials * Columns::kVec;
+  launch(context, "reduce_columns_kernel", reduce_columns_kernel<T, Columns, Index>,
+         {.grid = grid_for(static_cast<int64_t>(params.num_units), per_block),
+          .block = kThreads,
+          .overlaps_previous = true},
+         params, x);
 }
 
 template <class T, bool kIsMax, class Index>
 void launch_pass(const Context& context, const ReducePass& pass) {
-  const PassParams<Index> params{.rows = RowParams<Index>(pass.rows),
-                                 .by_rows = IndexDivisor<Index>(pass.rows.num_rows),
-                                 .num_units = static_cast<Index>(pass.num_units()),
-                                 .row_elems = static_cast<Index>(pass.rows.row_elems),
-                                 .is_last = pass.num_chunks == 1,
-                                 .is_vector = are_vectors(pass),
-                                 .y_dtype = pass.y_dtype,
-                                 .sign_x = pass.negates_x ? -1.0f : 1.0f,
-                                 .sign_y = pass.negates_y ? -1.0f : 1.0f,
-                                 .divisor = pass.divisor,
-                                 .y = pass.y};
-  const bool columns = pass.rows.are_columns();
-  const unsigned blocks = grid_for(pass.num_units(), columns ? kThreads : kThreads / kReducePartials);
-  launch(context, columns ? "reduce_columns_kernel" : "reduce_rows_kernel",
-         columns ? reduce_columns_kernel<T, kIsMax, Index> : reduce_rows_kernel<T, kIsMax, Index>,
-         {blocks, kThreads}, params, static_cast<const T*>(pass.x));
+  const PassParams<Index> params{
+      .rows = RowParams<Index>(pass.rows),
+      .by_rows = IndexDivisor<Index>(pass.rows.num_rows),
+      .num_units = static_cast<Index>(pass.num_units()),
+      .row_elems = static_cast<Index>(pass.rows.row_elems),
+      .is_last = pass.num_chunks == 1,
+      .is_vector = are_vectors(pass),
+      .num_partials = num_partials(pass.rows.row_elems),
+      .y_step = pass.num_chunks == 1 ? pass.rows.y_outer[pass.rows.num_outer - 1] : 1,
+      .y_dtype = pass.y_dtype,
+      .sign_x = pass.negates_x ? -1.0f : 1.0f,
+      .sign_y = pass.negates_y ? -1.0f : 1.0f,
+      .divisor = pass.divisor,
+      .y = pass.y};
+  const T* x = static_cast<const T*>(pass.x);
+  if (pass.rows.are_columns()) {
+    if constexpr (sizeof(Index) == 4)
+      if (params.is_vector) return launch_columns<Columns<kIsMax, kReduceNeighbours>>(context, params, x);
+    return launch_columns<Columns<kIsMax, 1>>(context, params, x);
+  }
+  launch(context, "reduce_rows_kernel", reduce_rows_kernel<T, kIsMax, Index>,
+         {.grid = grid_for(pass.num_units(), kThreads / kReducePartials),
+          .block = kThreads,
+          .overlaps_previous = true},
+         params, x);
 }
 
 template <class T>

@@ -42,11 +42,12 @@ TEST_CASE("elementwise_jit: the text has a statement a step, and what the layout
   const std::string text = channels.source();
   CAPTURE(text);
   CHECK(has(text, "load_words<kVec, 4>(p.args.operands[0].data"));
-  CHECK(has(text, "load_spread<kVec>(p, 1, Access::channel, DType::float32, 3,"));
+  CHECK(has(text, "load_repeated<kVec>(p, 1, Access::channel, DType::float32, 3,"));
   CHECK(has(text, "apply_binary(Op::mul, false, acc, x1);\n  apply_binary(Op::add, false, acc, x2);\n"));
-  CHECK(has(text,
-            "  apply_unary(Op::mish, 0, 0, acc, {__uint_as_float(4286578688u), "
-            "__uint_as_float(2139095040u)});\n  store_output<kVec>(p.args.outputs[0].data, DType::float32"));
+  CHECK(
+      has(text,
+          "  apply_unary(Op::mish, 0, 0, acc, {__uint_as_float(4286578688u), "
+          "__uint_as_float(2139095040u)});\n  store_output<kVec, 4>(p.args.outputs[0].data, DType::float32"));
   CHECK(has(text, "using Index = uint32_t;"));
   CHECK(has(text, "kVec = 4;"));
   // The formulas are those of formulas.h.
@@ -60,7 +61,7 @@ TEST_CASE("elementwise_jit: the text has a statement a step, and what the layout
   CHECK(has(wide, "fill(__uint_as_float(1073741824u), number); apply_binary(Op::sub, true, acc, number);"));
   CHECK(
       has(wide, "apply_unary(Op::clip, __uint_as_float(3212836864u), __uint_as_float(1056964608u), acc, {"));
-  CHECK(has(wide, "store_output<kVec>(p.args.outputs[0].data, DType::float16"));
+  CHECK(has(wide, "store_output<kVec, 2>(p.args.outputs[0].data, DType::float16"));
 
   // Extents do not matter, dtypes and accesses do.
   const auto of = [](int64_t size, DType dtype, const Shape& second) {
@@ -83,9 +84,12 @@ TEST_CASE("elementwise_jit: every program starts with what it reads and stores e
       if (step.op == Op::store_slot) CHECK(has(body, str(", s", int{step.index}, "[kElems]")));
     }
     for (int i = 0; i < b.program.num_outputs; ++i) {
-      const std::string store = str("store_output<kVec>(p.args.outputs[", i, "]");
-      CHECK(has(body, store));
-      CHECK(body.find(store) == body.rfind(store));
+      const int64_t size = size_of(b.outputs[static_cast<size_t>(i)].dtype);
+      const std::string dense = str("store_output<kVec, ", size, ">(p.args.outputs[", i, "]"),
+                        by_rows = str("store_rows<kVec, ", size, ">(p, ", i, ",");
+      CHECK(has(body, dense) != has(body, by_rows));
+      CHECK(body.find(dense) == body.rfind(dense));
+      CHECK(body.find(by_rows) == body.rfind(by_rows));
     }
   });
 }

@@ -1,5 +1,6 @@
 // Elementwise outputs that are not dense: the parts of a concat, and any other strides.
 
+#include "ops/elementwise/walk.h"
 #include "runtime/context.h"
 #include "runtime/divide.h"
 #include "runtime/parallel.h"
@@ -163,13 +164,12 @@ TEST_CASE("elementwise strides: axes collapse as far as all tensors allow; what 
   CHECK(args.rank == 2);
   CHECK(args.dims[1] == 60);
   CHECK(args.outputs[0].strides[0] == 420);
-  CHECK_FALSE(stores_dense(args));
-  CHECK(stores_by_vectors(args, 4));
-  CHECK_FALSE(stores_by_vectors(args, 8));
+  CHECK(walk_of(args).by_rows);
+  CHECK(walk_of(args).length == 4);
   CHECK(bind_elementwise({&part, 1}, {&part, 1}).rank == 2);
   args = bind_elementwise({&x, 1}, {&dense, 1});
   CHECK(args.rank == 1);
-  CHECK(stores_dense(args));
+  CHECK_FALSE(walk_of(args).by_rows);
   part.strides[2] = 0;
   CHECK_ERROR(bind_elementwise({&x, 1}, {&part, 1}), shape_mismatch, "[2, 3, 4, 5]", "repeat");
   part = dense_view(nullptr, DType::float32, {3, 0, 2});  // no element, none twice
