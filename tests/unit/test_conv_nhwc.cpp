@@ -383,6 +383,7 @@ GPU_TEST_CASE("conv_nhwc: infinity, NaN and overflow stay where they belong") {
         const Run run = run_nhwc(context, s, dtype, x, w, bias, residual, activation, false);
         INFO(run.words, " ", std::string(to_string(dtype)), " ", std::string(to_string(activation)));
         int64_t num_wrong = 0;
+        std::string first;
         for (int64_t at = 0; at < run.y.num_elems(); ++at) {
           const int64_t q = at % s.Q(), p = at / s.Q() % s.P(), k = at / s.gemm_n() % s.K,
                         n = at / s.gemm_n() / s.K;
@@ -401,7 +402,9 @@ GPU_TEST_CASE("conv_nhwc: infinity, NaN and overflow stay where they belong") {
             num_wrong += !(std::isinf(got) && (got > 0) == (value > 0));
           else
             num_wrong += !(std::abs(got - value) <= 0x1p-7 * std::abs(value) + 1e-2);
+          if (num_wrong > 0 && first.empty()) first = str(got, " for ", value, " at ", at);
         }
+        INFO(first);
         CHECK(num_wrong == 0);
       }
 }
