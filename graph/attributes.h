@@ -36,6 +36,16 @@ enum class NodeKind : uint8_t {
 
 const char* to_string(NodeKind kind);
 
+/// How the bytes of a tensor lie, whose extents are [N,C,H,W] in each: in that order, or channels innermost.
+enum class Layout : uint8_t {
+  nchw,
+  channels_last,        ///< [N,H,W,C], dense
+  padded_channels_last  ///< between nodes, where compile() chooses: in 16-bit types with C rounded up to 8
+};
+
+/// "nchw", "channels_last", "padded_channels_last".
+const char* to_string(Layout layout);
+
 /// Two extents; one number means both.
 struct Pair {
   int64_t h = 0, w = 0;

@@ -3,6 +3,7 @@
 #include <atomic>
 #include <bit>
 
+#include "graph/all_or_nothing.h"
 #include "graph/nodes/node_def.h"
 #include "runtime/check.h"
 
@@ -57,7 +58,17 @@ Value Graph::add_node(Node node) {
   return append(std::move(node));
 }
 
-void Graph::output(const std::string& name, Value value) {
+void Graph::output(const std::string& name, Value value, Layout layout) {
+  const TensorType type = checked_type(value, "output");
+  require_layout(type.shape, layout, str("output \"", name, "\""));
+  if (nodes_[static_cast<size_t>(value.node)].layout == layout) return append_output(name, value);
+  const AllOrNothing guard(this);
+  Node copy = copy_of(value, type.shape, type.dtype, nodes_[static_cast<size_t>(value.node)].name + "_copy");
+  copy.layout = layout;
+  append_output(name, append(std::move(copy)));
+}
+
+void Graph::append_output(const std::string& name, Value value) {
   checked_type(value, "output");
   SOLDER_REQUIRE(!name.empty(), invalid_argument, "output needs a name");
   SOLDER_REQUIRE(output_names_.insert(name).second, invalid_argument, "output \"", name,
@@ -92,6 +103,7 @@ std::string dump(const Graph& graph) {
     text += ")";
     if (!node.epilogue.region.exprs.empty()) text += str(" {", to_string(node.epilogue.region), "}");
     for (const TensorType& type : node.outputs) text += " : " + to_string(type);
+    if (node.layout != Layout::nchw) text += str(" ", to_string(node.layout));
     text += "\n";
   }
   for (const auto& [name, value] : graph.outputs()) text += str("  output ", name, " = ", show(value), "\n");

@@ -50,6 +50,7 @@ struct Node {
   std::vector<TensorType> outputs;
   Attributes attributes;
   Epilogue epilogue;
+  Layout layout = Layout::nchw;  ///< of its outputs, unless they are views
 
   /// Given from outside, and known by its name.
   bool is_given() const { return kind == NodeKind::input || kind == NodeKind::parameter; }
@@ -62,14 +63,16 @@ struct Node {
 /// one throws Error naming op, node and shapes and leaves the graph as it was. Copyable plain data.
 class Graph {
  public:
-  /// A tensor given at run time. Names of inputs and parameters are unique in a graph.
-  Value input(const std::string& name, Shape shape, DType dtype = DType::float32);
+  /// A tensor given at run time. Names of inputs and parameters are unique in a graph. With Layout::channels_last its
+  /// shape is [N,C,H,W] still, and its bytes lie [N,H,W,C]; Error(invalid_argument) unless there are four extents.
+  Value input(const std::string& name, Shape shape, DType dtype = DType::float32, Layout = Layout::nchw);
 
   /// A tensor given at compile().
   Value parameter(const std::string& name, Shape shape, DType dtype = DType::float32);
 
-  /// Makes `value` a result of the graph under `name`. A value may have several names; a name is used once.
-  void output(const std::string& name, Value value);
+  /// Makes `value` a result of the graph under `name`. A value may have several names; a name is used once. Its bytes lie
+  /// as `layout` says, as those of inputs.
+  void output(const std::string& name, Value value, Layout layout = Layout::nchw);
 
   /// Names the node that made `value`, for dumps, errors and profiles; returns `value`.
   Value name(Value value, const std::string& node_name);
@@ -265,6 +268,8 @@ class Graph {
 
   /// For passes: appends a finished node (its arguments are not checked; verify() does that).
   Value append(Node node);
+  /// For passes: output() of a value that lies as it is to be given out.
+  void append_output(const std::string& name, Value value);
 
   /// For builders: appends `node` after inferring its outputs from its inputs and attributes, which throws the
   /// kind's errors. Of an elementwise node the output's dtype is given.

@@ -111,9 +111,9 @@ class Planner {
     for (int i = 0; i < num_nodes_; ++i) {
       plan_.values.emplace_back();
       for (size_t output = 0; output < node(i).outputs.size(); ++output) {
-        const TensorType& type = node(i).outputs[output];
-        const bool is_own = base_of({i, static_cast<int>(output)}) == Value{i, static_cast<int>(output)};
-        plan_.values.back().push_back({-1, is_own ? num_bytes(type.shape, type.dtype) : 0, i, i});
+        const Value value{i, static_cast<int>(output)};
+        const bool is_own = base_of(value) == value;
+        plan_.values.back().push_back({-1, is_own ? own_bytes(solder::at(views_, value).view) : 0, i, i});
         require_possible(plan_.values.back().back().size_bytes, node(i));
       }
       require_possible(scratch_bytes(i), node(i));
@@ -176,7 +176,9 @@ class Planner {
   // tensor may be several inputs, as views of it may be: each of them must allow it.
   bool may_take_over(int i, Value value, size_t output) const {
     const Node& reader = node(i);
-    if (at(plan_.values, value).last_node != i || graph_.type(value) != reader.outputs[output]) return false;
+    if (at(plan_.values, value).last_node != i ||
+        !(solder::at(views_, value).view == solder::at(views_, {i, static_cast<int>(output)}).view))
+      return false;
     for (size_t input = 0; input < reader.inputs.size(); ++input) {
       if (!(base_of(reader.inputs[input]) == value)) continue;
       if (!(reader.inputs[input] == value) || input < reader.num_own_inputs()) return false;

@@ -222,9 +222,9 @@ std::shared_ptr<const ModelData> plan_model(std::shared_ptr<ModelCore> core, con
   const std::lock_guard lock(core->mutex);
   auto model = std::make_shared<ModelData>();
   model->core = core;
-  model->graph = add_copies(graph);
-  if (core->options.fuse) model->graph = fuse(model->graph, core->options.math);
+  model->graph = core->options.fuse ? fuse(graph, core->options.math) : graph;
   model->graph = round_values(model->graph, core->options.math);
+  model->graph = add_copies(choose_layouts(model->graph));
   verify(model->graph);
   model->views = placed_value_views(model->graph);
   plan_nodes(constants, *model);

@@ -6,9 +6,13 @@
 
 #include "graph/nodes/node_def.h"
 #include "runtime/check.h"
+#include "runtime/divide.h"
 
 namespace solder {
 namespace {
+
+// What the distance of pixels is a multiple of where it is not the number of channels.
+constexpr int64_t kPitchElems = 8;
 
 // Decides what is computed in a concat's result, from the last concat to the first: one may be part of another.
 class Placer {
@@ -83,6 +87,9 @@ class Placer {
     const NodeDef& def = node_def(maker.kind);
     if (def.view != nullptr || maker.is_given() || !allows(def.stores, part.view) || of(placed_, value))
       return false;
+    // Pixels of 16-bit tensors begin at 16 bytes.
+    const bool has_pixels = maker.layout == Layout::padded_channels_last;
+    if (has_pixels && part.offset_elems % kPitchElems != 0) return false;
     // The next concat that joins the value mostly asks the same of all its readers.
     auto& [strides, is_taken] = of(asked_, value);
     if (strides != part.view.strides) strides = part.view.strides, is_taken = readers_take(value, part.view);
@@ -175,29 +182,46 @@ class Placer {
 
 }  // namespace
 
-bool append_views(const Node& node, ValueViews* views) {
+TensorView own_view(const TensorType& type, Layout layout) {
+  if (layout == Layout::nchw) return dense_view(nullptr, type.dtype, type.shape);
+  const int64_t c = type.shape[1], h = type.shape[2], w = type.shape[3];
+  const bool is_padded = layout == Layout::padded_channels_last && type.dtype != DType::float32;
+  const int64_t pitch = is_padded ? round_up(c, kPitchElems) : c;
+  num_bytes({type.shape[0], h, w, pitch}, type.dtype);  // refuses what is too large
+  return {nullptr, type.dtype, type.shape, {h * w * pitch, 1, w * pitch, pitch}};
+}
+
+int64_t own_bytes(const TensorView& view) {
+  int64_t elems = num_elements(view.shape);
+  for (size_t axis = 0; axis < view.shape.size() && elems > 0; ++axis)
+    elems = std::max(elems, view.shape[axis] * view.strides[axis]);
+  return elems * size_of(view.dtype);
+}
+
+bool append_views(const Node& node, ValueViews* views, bool expects_copy) {
   const int index = static_cast<int>(views->size());
   std::vector<ValueView> mine;
-  if (const auto view = node_def(node.kind).view) {
+  const auto view = node_def(node.kind).view;
+  bool is_view = view != nullptr;
+  if (is_view) {
     const ValueView& input = at(*views, node.inputs[0]);
     ValueView result{input.base, 0, {}};
-    if (!view(node, input.view, &result.view, &result.offset_elems)) return false;
+    is_view = view(node, input.view, &result.view, &result.offset_elems);
+    if (!is_view && !expects_copy) return false;
     result.offset_elems += input.offset_elems;
-    mine.push_back(std::move(result));
-  } else {
-    for (const TensorType& type : node.outputs)
-      mine.push_back(
-          {{index, static_cast<int>(mine.size())}, 0, dense_view(nullptr, type.dtype, type.shape)});
+    if (is_view) mine.push_back(std::move(result));
   }
+  for (const TensorType& type : is_view ? std::span<const TensorType>() : std::span(node.outputs))
+    mine.push_back({{index, static_cast<int>(mine.size())}, 0, own_view(type, node.layout)});
   views->push_back(std::move(mine));
   return true;
 }
 
-ValueViews value_views(const Graph& graph) {
+ValueViews value_views(const Graph& graph, bool expects_copies) {
   ValueViews views;
   views.reserve(graph.nodes().size());
   for (const Node& node : graph.nodes())
-    SOLDER_REQUIRE(append_views(node, &views), invalid_argument, node.name,
+    SOLDER_REQUIRE(append_views(node, &views, expects_copies), invalid_argument, node.name,
                    ": a view that strides cannot say; add_copies() comes first");
   return views;
 }

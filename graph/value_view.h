@@ -15,6 +15,10 @@ struct ValueView {
   TensorView view;           ///< without an address
 };
 
+/// A tensor that lies in memory of its own, and the bytes of that.
+TensorView own_view(const TensorType& type, Layout layout);
+int64_t own_bytes(const TensorView& view);
+
 /// By node and output.
 using ValueViews = std::vector<std::vector<ValueView>>;
 
@@ -23,11 +27,11 @@ inline const ValueView& at(const ValueViews& views, Value value) {
 }
 
 /// Appends those of `node`, the next of its graph. False where it is a view that strides cannot say of its input;
-/// nothing is appended then.
-bool append_views(const Node& node, ValueViews* views);
+/// nothing is appended then, or with `expects_copy` what it will be once add_copies() has copied the input.
+bool append_views(const Node& node, ValueViews* views, bool expects_copy = false);
 
-/// Of a graph in which every view can be: add_copies() has seen to that.
-ValueViews value_views(const Graph& graph);
+/// Of a graph in which every view can be: add_copies() has seen to that, or will.
+ValueViews value_views(const Graph& graph, bool expects_copies = false);
 
 /// The same, with what a concat joins computed in its part of the result wherever its node can store that and all
 /// its readers can read it. And where the first half of a tensor is joined with other values, in its own place, once

@@ -62,6 +62,16 @@ inline bool has_dense_parts(TensorView view) {
   return is_dense(view);
 }
 
+/// Whether a view of [N,C,H,W] has pixels of neighbouring channels at one distance from each other in all of an image.
+inline bool has_channels_innermost(const TensorView& view) {
+  if (view.shape.size() != 4) return false;
+  const auto is = [&](size_t axis, int64_t stride) {
+    return view.shape[axis] == 1 || view.strides[axis] == stride;
+  };
+  const int64_t pitch = view.strides[3], width = view.shape[3];
+  return is(1, 1) && (width == 1 || pitch >= view.shape[1]) && (width == 1 || is(2, width * pitch));
+}
+
 /// `view` under another shape of as many elements, without moving any; false where its strides allow none.
 inline bool view_as(const TensorView& view, const Shape& shape, TensorView* result) {
   TensorView dense = dense_view(view.data, view.dtype, shape);

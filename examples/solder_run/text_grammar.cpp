@@ -5,15 +5,16 @@ namespace {
 
 constexpr const char* kGrammar = R"(A graph as text: one node a line, `#` starts a comment.
 
-  input NAME SHAPE [DTYPE]          a tensor given with --input
+  input NAME SHAPE [DTYPE] [layout=LAYOUT]   a tensor given with --input
   parameter NAME SHAPE [DTYPE]      a tensor of the --weights file, found there by NAME
   NAME = OP ARGUMENT... [KEY=VALUE...]
-  output NAME [TENSOR]              makes NAME a result, or TENSOR under that name
+  output NAME [TENSOR] [layout=LAYOUT]   makes NAME a result, or TENSOR under that name
 
 NAME: what checkpoints call their tensors: anything visible but `#`, `=` and `,`. Each is given once, before it is
 used. An argument is the tensor of that name where there is one, otherwise a number: with a parameter called `2`,
 `add x 2` adds that parameter and `add x 2.0` the number. Blanks around `,` and `=` mean nothing.
 SHAPE: extents with commas, as in 1,3,224,224; `scalar` has none.  DTYPE: float32 (default), float16, bfloat16.
+LAYOUT: nchw (default) or channels_last, of four extents: the bytes lie N,H,W,C, and the shape is N,C,H,W still.
 
 OP, with its arguments; keys with a value here have it when they are not given:
   conv2d X W [BIAS]    X [N,C,H,W], W [K,C/groups,R,S], BIAS [K]; stride=1 dilation=1 (one number or h,w),

@@ -38,11 +38,15 @@ class Parser {
 
   void line(std::string_view text) {
     const std::string compacted = compact(text);
-    const std::vector<std::string_view> words = split(compacted, " ");
+    std::vector<std::string_view> words = split(compacted, " ");
     if (words.empty()) return;
-    if (words[0] == "input" || words[0] == "parameter") return declare(words);
-    if (words[0] == "output" && (words.size() == 2 || words.size() == 3))
-      return graph_.output(std::string(words[1]), find(words.back()));
+    if (words[0] == "parameter") return declare(words, solder::Layout::nchw);
+    if (words[0] == "input" || words[0] == "output") {
+      const solder::Layout layout = take_layout(&words);
+      if (words[0] == "input") return declare(words, layout);
+      if (words.size() == 2 || words.size() == 3)
+        return graph_.output(std::string(words[1]), find(words.back()), layout);
+    }
     const size_t equals = words[0].find('=');
     if (equals == std::string_view::npos || equals + 1 == words[0].size())
       syntax_error("expected `input NAME SHAPE`, `parameter NAME SHAPE`, `NAME = OP ...` or `output NAME`");
@@ -67,7 +71,18 @@ class Parser {
   }
 
  private:
-  void declare(const std::vector<std::string_view>& words) {
+  // The last word, where it says so.
+  static solder::Layout take_layout(std::vector<std::string_view>* words) {
+    constexpr std::string_view kKey = "layout=";
+    if (!words->back().starts_with(kKey)) return solder::Layout::nchw;
+    const std::string_view text = words->back().substr(kKey.size());
+    words->pop_back();
+    for (const solder::Layout layout : {solder::Layout::nchw, solder::Layout::channels_last})
+      if (text == to_string(layout)) return layout;
+    syntax_error(in_quotes(text) + " is not a layout: nchw or channels_last");
+  }
+
+  void declare(const std::vector<std::string_view>& words, solder::Layout layout) {
     if (words.size() < 3 || words.size() > 4)
       syntax_error(solder::str("expected `", words[0],
                                " NAME SHAPE [DTYPE]`, the shape with commas, as in 1,3,224,224"));
@@ -83,7 +98,8 @@ class Parser {
     }
     const solder::DType dtype = words.size() == 4 ? parse_dtype(words[3]) : solder::DType::float32;
     require_new(words[1]);
-    define(words[1], is_input ? graph_.input(name, shape, dtype) : graph_.parameter(name, shape, dtype));
+    define(words[1],
+           is_input ? graph_.input(name, shape, dtype, layout) : graph_.parameter(name, shape, dtype));
   }
 
   void require_new(std::string_view name) const {

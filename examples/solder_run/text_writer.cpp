@@ -126,20 +126,23 @@ class Writer {
     for (const bool is_given : {true, false})
       for (size_t i = 0; i < names_.size(); ++i)
         if (graph.nodes()[i].is_given() == is_given)
-          names_[i] = adds_bias(i) ? names_[i - 1] : unused(graph.nodes()[i].name);
+          names_[i] = adds_bias(i) ? names_[i - 1] : turns(i) ? "" : unused(graph.nodes()[i].name);
+    for (size_t i = 0; i < names_.size(); ++i)
+      if (turns(i)) names_[i] = of(graph.nodes()[i].inputs[0]);
   }
 
   GraphText write() {
     GraphText result;
     for (size_t i = 0; i < names_.size(); ++i) {
       const Node& node = graph_.nodes()[i];
-      if (!adds_bias(i)) result.text += line(i) + "\n";
+      if (!adds_bias(i) && !turns(i)) result.text += line(i) + "\n";
       if (node.kind == NodeKind::parameter) result.parameters[node.name] = names_[i];
     }
     taken_.clear();  // results have names of their own
     for (const auto& [wanted, value] : graph_.outputs()) {
       const std::string name = unused(wanted);
-      result.text += str("output ", name, name == of(value) ? "" : " " + of(value), "\n");
+      result.text +=
+          str("output ", name, name == of(value) ? "" : " " + of(value), layout_of(value.node), "\n");
     }
     return result;
   }
@@ -153,6 +156,19 @@ class Writer {
     if (i == 0 || i >= names_.size() || graph_.nodes()[i].kind != NodeKind::elementwise) return false;
     const Node& node = graph_.nodes()[i];
     return node.inputs.size() == 2 && node.epilogue.operand_shapes[1] != graph_.type(node.inputs[1]).shape;
+  }
+
+  // What an output's line says: a copy in another layout.
+  bool turns(size_t i) const {
+    const Node& node = graph_.nodes()[i];
+    return node.kind == NodeKind::elementwise && node.epilogue.region.exprs.empty() &&
+           node.outputs[0] == graph_.type(node.inputs[0]) &&
+           node.layout != graph_.nodes()[static_cast<size_t>(node.inputs[0].node)].layout;
+  }
+
+  std::string layout_of(int node) const {
+    const solder::Layout layout = graph_.nodes()[static_cast<size_t>(node)].layout;
+    return layout == solder::Layout::nchw ? "" : str(" layout=", to_string(layout));
   }
 
   // A name like this one that the text can have and has not.
@@ -180,7 +196,7 @@ class Writer {
     const solder::TensorType& type = node.outputs[0];
     if (node.is_given())
       return str(to_string(node.kind), " ", name, " ", type.shape.empty() ? "scalar" : list_of(type.shape),
-                 " ", to_string(type.dtype));
+                 " ", to_string(type.dtype), layout_of(static_cast<int>(i)));
     if (node.kind == NodeKind::elementwise) return name + " = " + elementwise(node);
     const auto [op, keys] = std::visit(WordsOf{node}, node.attributes);
     std::string arguments;

@@ -37,6 +37,15 @@ void require_same_dtype(const Node& node, std::span<const TensorType> inputs, bo
                  to_string(inputs[0]), " and ", to_string(inputs[1]), " differ in dtype: cast one of them");
 }
 
+void require_layout(const Shape& shape, Layout layout, const std::string& what) {
+  SOLDER_REQUIRE(layout != Layout::padded_channels_last, invalid_argument, what,
+                 ": only values between nodes lie ", to_string(layout), "; this one may lie ",
+                 to_string(Layout::channels_last));
+  SOLDER_REQUIRE(layout == Layout::nchw || shape.size() == 4, invalid_argument, what, ": ", to_string(shape),
+                 " has ", shape.size(), " extents; tensors that lie ", to_string(layout),
+                 " have four, [N, C, H, W]");
+}
+
 Shape channel_shape(const Shape& space) {
   Shape shape(space.size() - 1, 1);
   shape[0] = space[1];

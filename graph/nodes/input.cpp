@@ -1,5 +1,6 @@
 #include "graph/nodes/batch_change.h"
 #include "graph/nodes/node_def.h"
+#include "runtime/check.h"
 
 namespace solder {
 
@@ -10,8 +11,10 @@ constexpr NodeDef kInputNode{
       if (!shape.empty() && shape[0] == change->from) shape[0] = change->to;
     }};
 
-Value Graph::input(const std::string& name, Shape shape, DType dtype) {
-  return add_node({.kind = NodeKind::input, .name = name, .outputs = {{std::move(shape), dtype}}});
+Value Graph::input(const std::string& name, Shape shape, DType dtype, Layout layout) {
+  require_layout(shape, layout, str("input \"", name, "\""));
+  return add_node(
+      {.kind = NodeKind::input, .name = name, .outputs = {{std::move(shape), dtype}}, .layout = layout});
 }
 
 }  // namespace solder

@@ -86,6 +86,9 @@ class NodeRun {
 enum class Strides : uint8_t {
   dense,   ///< row-major without gaps
   images,  ///< likewise each part of the first axis; parts may lie further apart
+  /// Or [N,C,H,W] with stride 1 for C, any P >= C for W, P times the extent of W for H. Only the C channels are the
+  /// tensor's: those between C and P may be another's, or nobody's.
+  pixels,
   any
 };
 bool allows(Strides strides, const TensorView& view);
@@ -165,6 +168,9 @@ void require_bias(const TensorType& w, const TensorType& bias, const std::string
 
 /// Error(invalid_argument) unless what the node multiplies is of one dtype; 16-bit values may be stored as any.
 void require_same_dtype(const Node& node, std::span<const TensorType> inputs, bool is_narrow);
+
+/// Error(invalid_argument) naming `what` unless tensors of this shape that are given, or given out, may lie so.
+void require_layout(const Shape& shape, Layout layout, const std::string& what);
 
 /// [C, 1, ...]: the shape under which one value a channel meets [N, C, ...].
 Shape channel_shape(const Shape& space);

@@ -34,6 +34,11 @@ std::span<const NodeDef* const> node_defs() { return kTable; }
 
 const char* to_string(NodeKind kind) { return node_def(kind).name; }
 
+const char* to_string(Layout layout) {
+  constexpr const char* kNames[] = {"nchw", "channels_last", "padded_channels_last"};
+  return kNames[static_cast<int>(layout)];
+}
+
 std::vector<TensorType> input_types(const Graph& graph, const Node& node) {
   std::vector<TensorType> types;
   for (const Value& input : node.inputs) types.push_back(graph.type(input));
@@ -58,7 +63,8 @@ NodeConstants constants_of(std::span<const std::byte> bytes) {
 bool allows(Strides strides, const TensorView& view) {
   if (strides == Strides::any || view.shape.empty()) return true;
   if (strides == Strides::dense) return is_dense(view);
-  return has_dense_parts(view) && (view.shape[0] == 1 || view.strides[0] > 0);
+  const bool are_apart = view.shape[0] == 1 || view.strides[0] > 0;
+  return are_apart && (has_dense_parts(view) || (strides == Strides::pixels && has_channels_innermost(view)));
 }
 
 bool takes(const Node& node, size_t input, const TensorView& view) {

@@ -22,9 +22,11 @@ class Copier {
       }
       renumbered_.push_back(result_.append(std::move(mine)).node);
     }
-    for (const auto& [name, value] : graph_.outputs())
-      result_.output(name,
-                     usable(value, is_parameter(value) || !is_dense(at(views_, renumbered(value)).view)));
+    for (const auto& [name, value] : graph_.outputs()) {
+      const bool is_view = node_def(graph_.nodes()[static_cast<size_t>(value.node)].kind).view != nullptr;
+      const bool lies_otherwise = is_view && !is_dense(at(views_, renumbered(value)).view);
+      result_.append_output(name, usable(value, is_parameter(value) || lies_otherwise));
+    }
     return std::move(result_);
   }
 

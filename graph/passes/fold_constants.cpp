@@ -31,7 +31,7 @@ class Folder {
       renumbered.push_back(result.append(std::move(node)).node);
     }
     for (const auto& [name, value] : graph_.outputs())
-      result.output(name, {renumbered[static_cast<size_t>(value.node)], value.output});
+      result.append_output(name, {renumbered[static_cast<size_t>(value.node)], value.output});
     return remove_dead(result);
   }
 
@@ -48,7 +48,8 @@ class Folder {
     for (size_t i = 0; i < graph_.nodes().size(); ++i) {
       const Node& node = graph_.nodes()[i];
       int64_t bytes = 0, input_bytes = 0;
-      bool inputs_are = !node.inputs.empty() && node.kind != NodeKind::batch_norm && node.outputs.size() == 1;
+      bool inputs_are = !node.inputs.empty() && node.kind != NodeKind::batch_norm &&
+                        node.outputs.size() == 1 && node.layout == Layout::nchw;
       for (const Value& input : node.inputs) {
         const TensorType& type = graph_.type(input);
         inputs_are = inputs_are && is_constant_[static_cast<size_t>(input.node)];

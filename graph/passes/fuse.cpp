@@ -16,7 +16,7 @@ class Fuser {
   Fuser(const Graph& graph, bool will_round)
       : will_round_(will_round),
         nodes_(graph.nodes()),
-        views_(value_views(graph)),
+        views_(value_views(graph, true)),
         outputs_(graph.outputs()),
         alive_(nodes_.size(), true),
         moved_(nodes_.size()),
@@ -91,7 +91,8 @@ class Fuser {
   //  3. no path leads from the producer to the consumer through a third node: it would have to run in between;
   //  4. unless it is elementwise itself or `keeps_sum`, its result is needed by this region only, which has one output,
   //     in float32 if the sum is: other epilogues are passes of their own;
-  //  5. the merged region still fits a program, and its operands the axes that a kernel counts.
+  //  5. all that the merged node stores has one layout;
+  //  6. the merged region still fits a program, and its operands the axes that a kernel counts.
   bool try_merge(size_t producer_index, size_t consumer_index, bool keeps_sum = false) {
     for (const size_t index : {producer_index, consumer_index})
       for (Value& input : nodes_[index].inputs) input = now(input);
@@ -113,6 +114,8 @@ class Fuser {
         kept.empty() && consumer.outputs.size() == 1 &&
         (consumer.outputs[0].dtype == DType::float32 || producer.outputs[0].dtype != DType::float32);
     if (!is_elementwise && (keeps_sum ? kept.empty() : !is_plain)) return false;
+
+    if (!kept.empty() && producer.layout != consumer.layout) return false;
 
     Node merged = merged_node(producer, consumer, producer_index, kept);
     if (!fits_program(merged.epilogue.region, !is_elementwise, merged.outputs,
@@ -170,6 +173,7 @@ class Fuser {
       }
       operand_map.push_back(static_cast<int>(operand));
     }
+    merged.layout = consumer.layout;
     merged.outputs = consumer.outputs;
     for (const int output : kept) merged.outputs.push_back(producer.outputs[static_cast<size_t>(output)]);
     merged.epilogue.region = contract_mish(merge(with_roundings(producer, kept), consumer.epilogue.region,
@@ -194,7 +198,7 @@ class Fuser {
     return region;
   }
 
-  // The operands as the region reads them. add_copies() has seen to it that this can be.
+  // The operands as the region reads them. add_copies() will see to it that this can be.
   std::vector<TensorView> operand_views(const Node& node) const {
     std::vector<TensorView> views;
     for (size_t i = 0; i < node.operands().size(); ++i) {
@@ -255,7 +259,7 @@ class Fuser {
     }
     for (const auto& [name, output] : outputs_) {
       const Value value = now(output);
-      result.output(name, {renumbered[static_cast<size_t>(value.node)], value.output});
+      result.append_output(name, {renumbered[static_cast<size_t>(value.node)], value.output});
     }
     return result;
   }

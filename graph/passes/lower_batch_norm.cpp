@@ -34,7 +34,7 @@ class Lowering {
   Graph run() {
     for (size_t i = 0; i < graph_.nodes().size(); ++i) moved_.push_back(lowered(i));
     for (const auto& [name, value] : graph_.outputs())
-      result_.output(name, {moved_[static_cast<size_t>(value.node)].node, value.output});
+      result_.append_output(name, {moved_[static_cast<size_t>(value.node)].node, value.output});
     return std::move(result_);
   }
 

@@ -43,6 +43,11 @@ Graph widen(const Graph& graph);
 /// share the memory, or a view that is not dense; and a view that a node of its reader's kind cannot read.
 Graph add_copies(const Graph& graph);
 
+/// With layouts for 16-bit tensors [N,C,H,W] between nodes: channels innermost, the pitch of pixels a multiple of 8, for
+/// what convolutions make, for what other kinds make of such where they can store it, and for what only convolutions
+/// read. What is given, given out, or a view stays as it is. Near linear in nodes.
+Graph choose_layouts(const Graph& graph);
+
 /// Merges elementwise work into what it follows: elementwise chains become one region, and a region behind a node
 /// that takes an epilogue becomes that. Near linear in nodes.
 Graph fuse(const Graph& graph, Math math = Math::fp32);

@@ -27,7 +27,7 @@ Graph follow(const Graph& graph, int64_t from, int64_t to, std::vector<Value>* m
     outers.push_back(change.outer);
   }
   for (const auto& [name, value] : graph.outputs())
-    result.output(name, {(*moved)[static_cast<size_t>(value.node)].node, value.output});
+    result.append_output(name, {(*moved)[static_cast<size_t>(value.node)].node, value.output});
   return result;
 }
 

@@ -20,7 +20,7 @@ Graph remove_dead(const Graph& graph) {
     renumbered[i] = result.append(std::move(node)).node;
   }
   for (const auto& [name, value] : graph.outputs())
-    result.output(name, {renumbered[static_cast<size_t>(value.node)], value.output});
+    result.append_output(name, {renumbered[static_cast<size_t>(value.node)], value.output});
   return result;
 }
 

@@ -62,7 +62,7 @@ class Rounder {
   Graph run() {
     for (size_t i = 0; i < graph_.nodes().size(); ++i) append(i);
     for (const auto& [name, value] : graph_.outputs())
-      result_.output(name, stored_as(value, graph_.type(value).dtype));
+      result_.append_output(name, stored_as(value, graph_.type(value).dtype));
     return std::move(result_);
   }
 

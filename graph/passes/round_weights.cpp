@@ -64,7 +64,7 @@ Graph round_weights(const Graph& graph, Math math, Constants* constants) {
     moved.push_back(result.append(std::move(mine)).node);
   }
   for (const auto& [name, value] : graph.outputs())
-    result.output(name, {moved[static_cast<size_t>(value.node)], value.output});
+    result.append_output(name, {moved[static_cast<size_t>(value.node)], value.output});
   return remove_dead(result);
 }
 

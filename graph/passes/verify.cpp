@@ -84,6 +84,9 @@ void verify(const Graph& graph) {
                    invalid_argument, node.name, ": a ", def.name, " has ",
                    def.num_inputs == kAnyNumber ? "one or more" : std::to_string(def.num_inputs),
                    " inputs besides its epilogue's, and an output");
+    SOLDER_REQUIRE(node.layout == Layout::nchw || (def.view == nullptr && node.outputs[0].shape.size() == 4),
+                   invalid_argument, node.name, ": lies ", to_string(node.layout),
+                   ", which is for [N, C, H, W]");
     SOLDER_REQUIRE(node.attributes.index() == def.attributes_index, invalid_argument, node.name,
                    ": the attributes are another kind's");
     SOLDER_REQUIRE(!node.is_given() || names.insert(node.name).second, invalid_argument, node.name,

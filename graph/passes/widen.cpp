@@ -28,7 +28,7 @@ Graph widen(const Graph& graph) {
     moved.push_back(result.append(std::move(mine)));
   }
   for (const auto& [name, value] : graph.outputs())
-    result.output(name, {moved[static_cast<size_t>(value.node)].node, value.output});
+    result.append_output(name, {moved[static_cast<size_t>(value.node)].node, value.output});
   return result;
 }
 

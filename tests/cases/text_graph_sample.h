@@ -7,7 +7,7 @@ namespace samples {
 
 inline const std::string kEverything = R"(# every form of every line
 input x 2,8,9,7
-input half 2,8,9,7 float16   # to the end of the line
+input half 2,8,9,7 float16 layout = channels_last  # to the end of the line
 input scale scalar
 parameter 0.weight 6, 4 ,3,2
 parameter /a-1/bias:0 6
@@ -26,7 +26,8 @@ l = mul scale k
 m = slice l axis=-1 start=1 stop=-1 step=2
 n = slice m axis=1 step=-1
 output g
-output n
+output n layout=nchw
+output turned n layout=channels_last
 )";
 
 // Every call of the builder that is no elementwise function, on small tensors.

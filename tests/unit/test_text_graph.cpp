@@ -27,7 +27,8 @@ namespace {
 
 Graph everything() {
   Graph g;
-  const Value x = g.input("x", {2, 8, 9, 7}), half = g.input("half", {2, 8, 9, 7}, DType::float16);
+  const Value x = g.input("x", {2, 8, 9, 7}),
+              half = g.input("half", {2, 8, 9, 7}, DType::float16, solder::Layout::channels_last);
   const Value scale = g.input("scale", {});
   const Value w = g.parameter("0.weight", {6, 4, 3, 2}), bias = g.parameter("/a-1/bias:0", {6});
   Value y = g.conv2d(
@@ -42,7 +43,9 @@ Graph everything() {
   const Value k = g.name(g.mul(x, h), "k");
   const Value l = g.name(g.mul(scale, k), "l");
   const Value m = g.name(g.slice(l, 3, 1, 6, 2), "m");
-  g.output("n", g.name(g.slice(m, 1, 7, INT64_MIN, -1), "n"));
+  const Value n = g.name(g.slice(m, 1, 7, INT64_MIN, -1), "n");
+  g.output("n", n);
+  g.output("turned", n, solder::Layout::channels_last);
   return g;
 }
 
@@ -264,6 +267,9 @@ TEST_CASE("text graphs: errors name the file, the line and what would be right")
       {"input x 4\ny = add x nan_\n", "invalid argument: net.txt:2: ", "\"nan_\" is not defined"},
       {"input x 4\ny = add 1 2\n",
        "invalid argument: net.txt:2: ", "\"1\" is a number, and an operation needs a tensor"},
+      {"input x 4 layout=nhwc\n", "invalid argument: net.txt:1: ", "\"nhwc\" is not a layout"},
+      {"input x 4 layout=channels_last\n", "invalid argument: net.txt:1: ", "[4] has 1 extents"},
+      {"input x 4\noutput y x layout=channels_last\n", "invalid argument: net.txt:2: ", "have four"},
       {"input x 4\ny = mish 2\n", "invalid argument: net.txt:2: ", "\"2\" is a number"},
       {"input x 4\ny = add x 1e400\n", "invalid argument: net.txt:2: ", "\"1e400\" is beyond float32"},
       {"input x 4\ny = add x -1e-400\n", "invalid argument: net.txt:2: ", "\"-1e-400\" is beyond float32"},
