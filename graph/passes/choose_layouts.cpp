@@ -3,6 +3,7 @@
 #include "graph/nodes/node_def.h"
 #include "graph/passes/passes.h"
 #include "graph/value_view.h"
+#include "ops/conv/nhwc/nhwc.h"
 
 namespace solder {
 namespace {
@@ -17,10 +18,17 @@ struct Freedom {
       for (size_t input = 0; input < node.inputs.size(); ++input) {
         const auto maker = static_cast<size_t>(node.inputs[input].node);
         is_read[maker] = true;
-        if (node.kind != NodeKind::conv2d || input != 0) has_other_readers[maker] = true;
+        if (node.kind != NodeKind::conv2d || input != 0 || gathers_rows(graph, node))
+          has_other_readers[maker] = true;
       }
     }
     for (const auto& [name, value] : graph.outputs()) is_free[static_cast<size_t>(value.node)] = false;
+  }
+
+  // Whether the convolution has too few input channels to be worth reading them side by side.
+  static bool gathers_rows(const Graph& graph, const Node& conv) {
+    const Shape& w = graph.type(conv.inputs[1]).shape;
+    return folds_rows(w[1], w[2], std::get<Conv2dAttributes>(conv.attributes).groups);
   }
 
   static bool can_choose(const Node& node) {

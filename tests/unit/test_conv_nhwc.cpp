@@ -160,7 +160,7 @@ TEST_CASE("conv_nhwc: packed weights are the weights, in the order in which slot
 TEST_CASE("conv_nhwc: rows folded into channels leave the same convolution") {
   const ConvShape s =
       make_shape({2, 3, 20, 17}, {5, 7, 4}, {.stride = {2, 3}, .padding = {3, 2}, .dilation = {2, 1}});
-  REQUIRE(is_folded(s));
+  REQUIRE(folds_rows(s.C, s.R, s.groups));
   const ConvShape f = folded(s);
   const Tensor x = uniform({s.N, s.C, s.H, s.W}, 1), w = uniform({s.K, s.C, s.R, s.S}, 2);
   Tensor folded_x = Tensor::empty({f.N, f.C, f.H, f.W});

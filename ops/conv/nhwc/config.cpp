@@ -190,10 +190,6 @@ std::optional<NhwcConfig> choose_nhwc_config(const ConvShape& shape, const NhwcS
   return best;
 }
 
-bool is_folded(const ConvShape& s) {
-  return s.groups == 1 && s.R > 1 && s.C <= 16 && s.R * s.C <= kNhwcSlotChannels;
-}
-
 ConvShape folded(const ConvShape& s) {
   ConvShape result = s;
   result.C = s.R * s.C, result.H = s.P(), result.R = 1;

@@ -46,17 +46,18 @@ __device__ inline void finish_channels(int group) {
   sm80::named_barrier_sync(1 + group, 128);
 }
 
-/// mish of neighbours with one reciprocal for two (see fast_mish): special functions are what bounds it. Denominators
-/// reach 2 e^40 each where mish needs no tail.
+/// mish of neighbours with one reciprocal for two (see fast_mish): special functions are what bounds it. Down to
+/// kLeast, where denominators reach 2 e^40; below, which is rare, one by one.
 template <int N>
 __device__ __forceinline__ void activate_mish(float (&values)[N]) {
+  constexpr float kLeast = -20;
   float result[N];
 #pragma unroll
   for (int i = 0; i < N; i += 2) {
     float numerator[2], denominator[2];
 #pragma unroll
     for (int e = 0; e < 2; ++e) {
-      const float g = math::exp2_approx(fmaf(math::larger(values[i + e], math::kTail), -1.44269504f, 0.5f));
+      const float g = math::exp2_approx(fmaf(math::larger(values[i + e], kLeast), -1.44269504f, 0.5f));
       numerator[e] = fmaf(g, 1.41421356f, 1.0f);
       denominator[e] = fmaf(g, g, numerator[e]);
       numerator[e] *= values[i + e];
@@ -65,9 +66,12 @@ __device__ __forceinline__ void activate_mish(float (&values)[N]) {
     result[i] = numerator[0] * (both * denominator[1]);
     result[i + 1] = numerator[1] * (both * denominator[0]);
   }
-  if (math::any_below(values, math::kTail)) [[unlikely]] {
+  if (math::any_below(values, kLeast)) [[unlikely]] {
 #pragma unroll
-    for (int i = 0; i < N; ++i) result[i] = values[i] < math::kTail ? fast_tail(values[i]) : result[i];
+    for (int i = 0; i < N; ++i) {
+      const float alone = values[i] < math::kTail ? fast_tail(values[i]) : fast_mish(values[i]);
+      result[i] = values[i] < kLeast ? alone : result[i];
+    }
   }
 #pragma unroll
   for (int i = 0; i < N; ++i) values[i] = result[i];

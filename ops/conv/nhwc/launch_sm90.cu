@@ -15,7 +15,8 @@ namespace {
 using nhwc::Kernel;
 using nhwc::Params;
 
-constexpr int64_t kVector = 8;  // channels of 16 bytes
+constexpr int64_t kVector = 8;                          // channels of 16 bytes
+constexpr int64_t kMostFoldedBytes = int64_t{1} << 34;  // pixels are counted in 32 bits
 
 // A function of the driver, with which nothing links: there may be none.
 template <class Function>
@@ -162,7 +163,8 @@ bool find_surface(const ConvView& view, DType dtype, NhwcSurface* surface) {
 
 struct NhwcPlan final : ConvPlan {
   NhwcCall call;    // without addresses
-  ConvShape whole;  // what call.shape is folded from, where rows are
+  ConvShape whole;  // what call.shape is folded from, where rows are: some images at a time
+  int64_t num_images = 0;
   bool is_folded = false;
   int64_t x_strides[4] = {};
   ConvEpilogue epilogue;
@@ -182,11 +184,17 @@ struct NhwcPlan final : ConvPlan {
     mine.x = t.x, mine.packed = t.packed, mine.y.data = t.y;
     mine.bias = static_cast<const float*>(address(epilogue.bias_operand));
     mine.residual.data = address(epilogue.residual_operand);
-    if (is_folded) {
-      fold_rows_cuda(*context, whole, x_strides, t.x, t.scratch);
-      mine.x = t.scratch;
+    if (!is_folded) return conv_nhwc_cuda(*context, mine);
+    mine.x = t.scratch;
+    for (int64_t first = 0; first < num_images; first += call.shape.N) {
+      const auto* const x = static_cast<const uint16_t*>(t.x) + first * x_strides[0];
+      fold_rows_cuda(*context, whole, x_strides, x, t.scratch);
+      conv_nhwc_cuda(*context, mine);
+      for (NhwcSurface* surface : {&mine.y, &mine.residual})
+        if (surface->data != nullptr)
+          surface->data = static_cast<char*>(surface->data) +
+                          call.shape.N * surface->image * (surface->is_float32 ? 4 : 2);
     }
-    conv_nhwc_cuda(*context, mine);
   }
 };
 
@@ -201,11 +209,20 @@ std::unique_ptr<ConvPlan> make_nhwc_conv(const ConvProblem& problem, const Devic
   NhwcCall& call = plan->call;
   call.dtype = problem.x.dtype;
   plan->whole = call.shape = problem.shape;
-  plan->is_folded = problem.x.dtype != DType::float32 && is_folded(problem.shape);
+  const ConvShape& shape = problem.shape;
+  plan->num_images = shape.N;
+  plan->is_folded =
+      problem.x.dtype != DType::float32 && shape.N > 0 && folds_rows(shape.C, shape.R, shape.groups);
   if (plan->is_folded) {
-    call.shape = folded(problem.shape), call.x_strides = folded_strides(problem.shape);
+    call.x_strides = folded_strides(shape);
+    const int64_t image_bytes = call.x_strides.image * 2,
+                  limit = std::min(problem.workspace_bytes, kMostFoldedBytes);
+    if (image_bytes > limit) return refuse("a folded image does not fit into the workspace");
+    int64_t& images = plan->whole.N;
+    while (shape.N % images != 0 || images * image_bytes > limit) --images;
+    call.shape = folded(plan->whole);
     std::copy(problem.x.strides.begin(), problem.x.strides.end(), plan->x_strides);
-    plan->scratch_bytes = call.shape.N * call.x_strides.image * 2;
+    plan->scratch_bytes = images * image_bytes;
   } else if (!has_pixels(problem.x, &call.x_strides)) {
     return refuse("takes 16-bit values with channels innermost");
   }
@@ -221,8 +238,6 @@ std::unique_ptr<ConvPlan> make_nhwc_conv(const ConvProblem& problem, const Devic
   const auto config = choose_nhwc_config(call.shape, call.x_strides, work, device->num_sms, why_not);
   if (!config) return nullptr;
   call.config = *config;
-  // Vectors are counted in 32 bits.
-  if (plan->scratch_bytes >= int64_t{1} << 34) return refuse("2^30 vectors of folded x");
   const ConvEpilogue& epilogue = plan->epilogue;
   call.activation = epilogue.activation, call.slope = epilogue.slope, call.residual_at = epilogue.residual_at;
   if (epilogue.residual_operand >= 0)

@@ -105,8 +105,11 @@ std::optional<NhwcConfig> make_nhwc_config(const ConvShape& shape, const NhwcStr
                                            int num_sms, int tile, NhwcFetch fetch, int split,
                                            std::string* why_not);
 
-/// Whether filter rows are folded into channels first: few channels would leave most of a slot empty.
-bool is_folded(const ConvShape& shape);
+/// Whether filter rows are folded into channels first: few channels would leave most of a slot empty. x may lie in any
+/// way then.
+constexpr bool folds_rows(int64_t C, int64_t R, int64_t groups) {
+  return groups == 1 && R > 1 && C <= 16 && R * C <= kNhwcSlotChannels;
+}
 
 /// The convolution that is left then, of x' [N,R*C,P,W] with x'[n, r * C + c, p, j] = x[n, c, i, j],
 /// i = p * stride_h + r * dil_h - pad_top: a filter of one row.
