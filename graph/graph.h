@@ -64,7 +64,7 @@ struct Node {
 class Graph {
  public:
   /// A tensor given at run time. Names of inputs and parameters are unique in a graph. With Layout::channels_last its
-  /// shape is [N,C,H,W] still, and its bytes lie [N,H,W,C]; Error(invalid_argument) unless there are four extents.
+  /// bytes lie [N,H,W,C] and its shape is [N,C,H,W] still; Error(invalid_argument) unless it has four extents.
   Value input(const std::string& name, Shape shape, DType dtype = DType::float32, Layout = Layout::nchw);
 
   /// A tensor given at compile().
@@ -73,7 +73,6 @@ class Graph {
   /// Makes `value` a result of the graph under `name`. A value may have several names; a name is used once. Its bytes lie
   /// as `layout` says, as those of inputs.
   void output(const std::string& name, Value value, Layout layout = Layout::nchw);
-
   /// Names the node that made `value`, for dumps, errors and profiles; returns `value`.
   Value name(Value value, const std::string& node_name);
 
@@ -105,8 +104,7 @@ class Graph {
   Value linear(Value x, Value w, Value bias);
 
   /// Views, which move no data where strides can say it; otherwise one copy is made. Any dtype. Axes may be negative.
-  ///
-  /// The same elements in row-major order under another shape; one extent may be -1 and is worked out, 0 copies the
+  /// reshape: the same elements in row-major order under another shape; one extent may be -1 and is worked out, 0 copies the
   /// extent of x at that axis.
   Value reshape(Value x, Shape shape);
   /// Axes from `from_axis` on as one.
@@ -261,20 +259,17 @@ class Graph {
 
   /// `x` as `dtype`, rounded to nearest even.
   Value cast(Value x, DType dtype);
-
   const TensorType& type(Value value) const;
   const std::vector<Node>& nodes() const { return nodes_; }
   const std::vector<std::pair<std::string, Value>>& outputs() const { return outputs_; }
 
   /// For passes: appends a finished node (its arguments are not checked; verify() does that).
   Value append(Node node);
-  /// For passes: output() of a value that lies as it is to be given out.
+  /// For passes: output() of a value that lies as it should.
   void append_output(const std::string& name, Value value);
-
   /// For builders: appends `node` after inferring its outputs from its inputs and attributes, which throws the
   /// kind's errors. Of an elementwise node the output's dtype is given.
   Value add_node(Node node);
-
   bool operator==(const Graph& other) const { return nodes_ == other.nodes_ && outputs_ == other.outputs_; }
 
  private:

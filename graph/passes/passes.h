@@ -39,27 +39,27 @@ Graph lower_batch_norm(const Graph& graph, bool fold, Constants* constants);
 /// makes them known before the run, and those told that they multiply 16-bit values.
 Graph widen(const Graph& graph);
 
-/// With a copy wherever a value cannot be used as it lies: an output that is a parameter, of which all sessions
-/// share the memory, or a view that is not dense; and a view that a node of its reader's kind cannot read.
-Graph add_copies(const Graph& graph);
+/// What Math::fp16 and Math::bf16 say of weights: float32 parameters that convolutions and matmuls multiply by are
+/// replaced by such that hold what the 16-bit type can, times a power of two for each output channel in fp16.
+Graph round_weights(const Graph& graph, Math math, Constants* constants);
+
+/// Merges elementwise work into what it follows: elementwise chains become one region, and a region behind a node
+/// that takes an epilogue becomes that. Near linear in nodes.
+Graph fuse(const Graph& graph, Math math = Math::fp32);
+
+/// What those modes say of values between nodes, once weights are rounded and it is known what is fused: each float32 value
+/// that a node hands to another, and what a convolution or matmul multiplies, is stored in the 16-bit type; but not
+/// statistics.
+Graph round_values(const Graph& graph, Math math);
 
 /// With layouts for 16-bit tensors [N,C,H,W] between nodes: channels innermost, the pitch of pixels a multiple of 8, for
 /// what convolutions make, for what other kinds make of such where they can store it, and for what only convolutions
 /// read. What is given, given out, or a view stays as it is. Near linear in nodes.
 Graph choose_layouts(const Graph& graph);
 
-/// Merges elementwise work into what it follows: elementwise chains become one region, and a region behind a node
-/// that takes an epilogue becomes that. Near linear in nodes.
-Graph fuse(const Graph& graph, Math math = Math::fp32);
-
-/// What Math::fp16 and Math::bf16 say of weights: float32 parameters that convolutions and matmuls multiply by are
-/// replaced by such that hold what the 16-bit type can, times a power of two for each output channel in fp16.
-Graph round_weights(const Graph& graph, Math math, Constants* constants);
-
-/// What they say of values between nodes, once weights are rounded and it is known what is fused: each float32 value
-/// that a node hands to another, and what a convolution or matmul multiplies, is stored in the 16-bit type; but not
-/// statistics.
-Graph round_values(const Graph& graph, Math math);
+/// With a copy wherever a value cannot be used as it lies: an output that is a parameter, of which all sessions
+/// share the memory, or a view that is not dense; and a view that a node of its reader's kind cannot read.
+Graph add_copies(const Graph& graph);
 
 /// Checks a graph as passes and programs make them: references, names, the types that each kind infers, regions
 /// and the shapes under which they read. Throws Error naming the node.

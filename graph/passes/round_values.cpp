@@ -12,7 +12,7 @@ namespace {
 
 bool is_view(const Node& node) { return node_def(node.kind).view != nullptr; }
 
-// A view, or what add_copies() puts behind one.
+// A view, or a copy.
 bool is_view_or_copy(const Node& node) {
   const bool is_copy = node.num_own_inputs() == 0 && node.inputs.size() == 1 && node.outputs.size() == 1 &&
                        node.epilogue.region.exprs.empty();
