@@ -200,7 +200,7 @@ TEST_CASE("layouts: no kind of node changes a bit, whatever is given and given o
 TEST_CASE(
     "layouts: convolutions' results, what follows them, and what only they read have channels innermost") {
   Graph g;
-  const Value x = g.input("x", {2, 3, 6, 6});
+  const Value x = g.input("x", {2, 16, 6, 6});
   const auto conv = [&](Value v, int64_t k, const char* name) {
     const Value w = g.parameter(std::string(name) + ".w", {k, g.type(v).shape[1], 3, 3});
     return g.conv2d(v, w, {.padding = 1, .name = name});
@@ -229,6 +229,12 @@ TEST_CASE(
     const Node& node = made.nodes()[i];
     if (node.name == "joined") CHECK(model.nodes()[i].path == "in place");  // at 0 and 8
   }
+  // A convolution gathers the rows of few channels itself.
+  Graph few;
+  few.output("y", few.conv2d(few.input("x", {2, 3, 6, 6}), few.parameter("w", {8, 3, 3, 3})));
+  const Model stem =
+      compile(few, {{"w", uniform({8, 3, 3, 3}, 1)}}, {.device = Device::cpu(), .math = Math::fp16});
+  CHECK(lying_so(stem.graph(), Layout::padded_channels_last).empty());
   // In float32 nothing is chosen.
   const Model wide = compile(g, weights, {.device = Device::cpu()});
   CHECK(lying_so(wide.graph(), Layout::padded_channels_last).empty());

@@ -108,7 +108,7 @@ std::optional<NhwcConfig> make_nhwc_config(const ConvShape& shape, const NhwcStr
 /// Whether filter rows are folded into channels first: few channels would leave most of a slot empty. x may lie in any
 /// way then.
 constexpr bool folds_rows(int64_t C, int64_t R, int64_t groups) {
-  return groups == 1 && R > 1 && C <= 16 && R * C <= kNhwcSlotChannels;
+  return groups == 1 && R > 1 && C <= 8 && R * C <= kNhwcSlotChannels;
 }
 
 /// The convolution that is left then, of x' [N,R*C,P,W] with x'[n, r * C + c, p, j] = x[n, c, i, j],
