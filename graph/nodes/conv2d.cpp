@@ -113,17 +113,26 @@ class Conv2dRun final : public NodeRun {
  public:
   explicit Conv2dRun(const PlanRequest& request) : num_images_(request.outputs[0].shape[0]) {
     ConvProblem problem = problem_of(request, request.inputs, request.outputs);
-    std::string why_not;
-    if (!problem.has_plain_tensors()) conv_ = plan_conv(problem, request.device, request.conv, &why_not);
+    const bool is_plain = problem.has_plain_tensors();
+    std::string why_not, ignored;
+    if (!is_plain) conv_ = plan_conv(problem, request.device, request.conv, &why_not);
     if (conv_ == nullptr) {
       PlanRequest part = request;
-      images_at_a_time_ = problem.has_plain_tensors() ? num_images_ : images_at_a_time(problem);
+      images_at_a_time_ = is_plain ? num_images_ : images_at_a_time(problem);
       const ImagePart images{num_images_, 0, images_at_a_time_};
       part.inputs = images.inputs(request.inputs);
       part.outputs = images.outputs(request.outputs);
-      op_ = FloatOp(part, Strides::images);
-      problem = op_problem(part);
-      conv_ = plan_conv(problem, request.device, request.conv);
+      // What is in the way may be the epilogue alone.
+      if (!is_plain) {
+        op_ = FloatOp::of_pixels(part);
+        problem = op_problem(part);
+        conv_ = plan_conv(problem, request.device, request.conv, &ignored);
+      }
+      if (conv_ == nullptr) {
+        op_ = FloatOp(part, Strides::images);
+        problem = op_problem(part);
+        conv_ = plan_conv(problem, request.device, request.conv);
+      }
       if (!op_->stores_output() || !conv_->runs_epilogue) op_->add_epilogue(part);
       if (!why_not.empty()) conv_->words += str(" (", why_not, ")");
     }

@@ -42,6 +42,20 @@ FloatOp::FloatOp(const PlanRequest& request, Strides strides) {
   result_offset_bytes_ = take_scratch(result_.shape);
 }
 
+FloatOp FloatOp::of_pixels(const PlanRequest& request) {
+  FloatOp op;
+  op.takes_float32_ = false;
+  const size_t num_own = request.node.num_own_inputs();
+  op.copies_.resize(num_own);
+  op.inputs_.assign(request.inputs.begin(), request.inputs.begin() + static_cast<std::ptrdiff_t>(num_own));
+  const Shape& y = request.outputs[0].shape;
+  constexpr int64_t kVector = 8;
+  const int64_t pitch = round_up(y[1], kVector);
+  op.result_ = {nullptr, DType::float32, y, {y[2] * y[3] * pitch, 1, y[3] * pitch, pitch}};
+  op.result_offset_bytes_ = op.take_scratch({y[0], pitch, y[2], y[3]});
+  return op;
+}
+
 void FloatOp::add_epilogue(const PlanRequest& request) {
   const Region& region = request.node.epilogue.region;
   if (stores_output() && region.exprs.empty() && region.outputs == std::vector{Arg::result()}) return;
@@ -53,7 +67,7 @@ void FloatOp::add_epilogue(const PlanRequest& request) {
 }
 
 std::string FloatOp::words(const std::string& op) const {
-  return (scratch_bytes_ > 0 ? "in float32: " : "") + op +
+  return (takes_float32_ && scratch_bytes_ > 0 ? "in float32: " : "") + op +
          (epilogue_ != nullptr ? "; then one pass: " + epilogue_->words() : "");
 }
 

@@ -9,7 +9,7 @@
 
 namespace solder {
 
-/// What a node needs around an op of float32 tensors that lie as the op wants them: before it copies of the node's own
+/// What a node needs around an op of float32 tensors, or with a float32 result, that lie as the op wants them: before it copies of the node's own
 /// inputs that do not, and behind it the epilogue as a pass, over the result in place or, where the node does not store
 /// one such result, from scratch memory into all that it stores. Copies are exact, and a result is rounded once.
 class FloatOp {
@@ -17,6 +17,8 @@ class FloatOp {
   FloatOp() = default;
   /// Without the epilogue.
   FloatOp(const PlanRequest& request, Strides strides);
+  /// Likewise around an op that takes its inputs as they lie, and stores [N,C,H,W] with channels innermost.
+  static FloatOp of_pixels(const PlanRequest& request);
 
   /// How the node's own inputs and the result lie for the op.
   const std::vector<TensorView>& inputs() const { return inputs_; }
@@ -47,6 +49,7 @@ class FloatOp {
   std::vector<TensorView> inputs_;
   TensorView result_;
   int64_t result_offset_bytes_ = -1, scratch_bytes_ = 0;
+  bool takes_float32_ = true;
   // The result is float32, so that it needs no constants: tables are for one 16-bit tensor.
   std::shared_ptr<ElementwisePass> epilogue_;
 };

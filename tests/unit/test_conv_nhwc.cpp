@@ -409,4 +409,45 @@ GPU_TEST_CASE("conv_nhwc: infinity, NaN and overflow stay where they belong") {
       }
 }
 
+GPU_TEST_CASE("conv_nhwc: in graphs, whatever follows a convolution, what the CPU computes") {
+  if (device_info(Device::cuda(0)).cc_major != 9) return;
+  Graph g;
+  TensorMap weights;
+  const auto conv = [&](Value x, int64_t k, int64_t r, const Conv2dOptions& options) {
+    const std::string name = "w" + std::to_string(weights.size());
+    const int64_t c = g.type(x).shape[1] / options.groups;
+    weights[name] = uniform({k, c, r, r}, weights.size() + 1, -0.2f, 0.2f);
+    return g.conv2d(x, g.parameter(name, {k, c, r, r}), options);
+  };
+  const Value x = g.input("x", {3, 3, 21, 18});
+  const Value stem = g.hard_swish(conv(x, 20, 3, {.stride = 2, .padding = 1}));
+  const Value raw = conv(stem, 40, 3, {.padding = 1}), activated = g.silu(g.mul(raw, 0.5f));
+  const Value grouped = g.relu(conv(activated, 40, 3, {.padding = 1, .groups = 4}));
+  const Value depthwise = g.clip(conv(grouped, 40, 3, {.padding = 1, .groups = 40}), 0, 6);
+  const Value sum = g.mish(g.add(conv(depthwise, 40, 1, {}), raw));
+  const Value joined = g.concat(
+      {sum, conv(activated, 24, 1, {}), g.avg_pool2d(raw, {.kernel = 3, .stride = 1, .padding = 1})}, 1);
+  const Value gate = g.sigmoid(conv(g.global_avg_pool(joined), 104, 1, {}));
+  g.output("features", conv(g.mul(joined, gate), 30, 5, {.padding = 2}));
+  g.output("last", g.relu(conv(joined, 16, 3, {})), Layout::channels_last);
+  const TensorMap inputs{{"x", uniform({3, 3, 21, 18}, 99)}};
+  for (const Math math : {Math::fp16, Math::bf16})
+    for (const bool fuse : {true, false}) {
+      const auto outputs = [&](Device device) {
+        return compile(g, weights, {.device = device, .math = math, .fuse = fuse}).session().run(inputs);
+      };
+      const TensorMap expected = outputs(Device::cpu()), got = outputs(Device::cuda(0));
+      for (const auto& [name, tensor] : expected) {
+        double error = 0, sum_squares = 0;
+        for (int64_t i = 0; i < tensor.num_elems(); ++i) {
+          const double want = tensor.floats()[static_cast<size_t>(i)];
+          const double difference = got.at(name).floats()[static_cast<size_t>(i)] - want;
+          error += difference * difference, sum_squares += want * want;
+        }
+        INFO(name, " ", std::string(to_string(math)), " fused ", fuse);
+        CHECK(std::sqrt(error / sum_squares) < (math == Math::fp16 ? 1e-3 : 8e-3));
+      }
+    }
+}
+
 #endif
