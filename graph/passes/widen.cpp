@@ -1,18 +1,32 @@
+#include <algorithm>
 #include <map>
 
 #include "graph/nodes/node_def.h"
 #include "graph/passes/passes.h"
 
 namespace solder {
-Graph widen(const Graph& graph) {
+namespace {
+
+// Whether a tensor has one value for each index of one axis, as a bias does.
+bool is_vector(const Shape& shape) {
+  return std::ranges::count_if(shape, [](int64_t extent) { return extent != 1; }) <= 1;
+}
+
+}  // namespace
+
+Graph widen(const Graph& graph, bool folds) {
   Graph result;
   std::vector<Value> moved;   // by node: its first output in the result
   std::map<int, Value> wide;  // by parameter of the result: its cast
-  const auto widened = [&](Value weights) {
-    const auto [cast, is_new] = wide.try_emplace(weights.node);
+  const auto is_narrow_parameter = [&](Value value) {
+    const Node& maker = result.nodes()[static_cast<size_t>(value.node)];
+    return maker.kind == NodeKind::parameter && maker.outputs[0].dtype != DType::float32;
+  };
+  const auto widened = [&](Value parameter) {
+    const auto [cast, is_new] = wide.try_emplace(parameter.node);
     if (is_new) {
-      cast->second = result.cast(weights, DType::float32);
-      result.name(cast->second, result.nodes()[static_cast<size_t>(weights.node)].name);
+      cast->second = result.cast(parameter, DType::float32);
+      result.name(cast->second, result.nodes()[static_cast<size_t>(parameter.node)].name);
     }
     return cast->second;
   };
@@ -22,9 +36,11 @@ Graph widen(const Graph& graph) {
     const auto is_narrow = node_def(node.kind).is_narrow;
     if (is_narrow != nullptr && graph.type(node.inputs[0]).dtype != DType::float32) {
       is_narrow(mine.attributes) = true;
-      if (result.nodes()[static_cast<size_t>(mine.inputs[1].node)].kind == NodeKind::parameter)
-        mine.inputs[1] = widened(mine.inputs[1]);
+      if (is_narrow_parameter(mine.inputs[1])) mine.inputs[1] = widened(mine.inputs[1]);
     }
+    for (size_t i = node.num_own_inputs(); folds && i < mine.inputs.size(); ++i)
+      if (is_vector(graph.type(node.inputs[i]).shape) && is_narrow_parameter(mine.inputs[i]))
+        mine.inputs[i] = widened(mine.inputs[i]);
     moved.push_back(result.append(std::move(mine)));
   }
   for (const auto& [name, value] : graph.outputs())

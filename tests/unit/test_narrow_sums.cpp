@@ -253,3 +253,33 @@ TEST_CASE("16-bit sums: the sum is one node, with all that is fused behind it") 
           (4 * 4 * 9 * 4 + 255) / 256 * 256 + 256);  // filters are kept in float32 alone
   }
 }
+
+TEST_CASE("narrow sums: weights and biases of 16-bit graphs are float32 constants of the same values") {
+  Graph g;
+  const Value x = g.input("x", {2, 8, 5, 5}, DType::bfloat16);
+  const Value w = g.parameter("w", {8, 8, 3, 3}, DType::bfloat16), b = g.parameter("b", {8}, DType::bfloat16);
+  const Value y = g.relu(g.conv2d(x, w, b, {.padding = 1}));
+  g.output("y", g.add(y, x));
+  const TensorMap weights{{"w", uniform({8, 8, 3, 3}, 1).to(DType::bfloat16)},
+                          {"b", uniform({8}, 2).to(DType::bfloat16)}};
+  const Model model = compile(g, weights, {.device = Device::cpu()});
+  int num_convs = 0;
+  for (const Node& node : model.graph().nodes()) {
+    if (node.kind != NodeKind::conv2d) continue;
+    ++num_convs;
+    REQUIRE(node.inputs.size() == 4);
+    CHECK(model.graph().type(node.inputs[0]).dtype == DType::bfloat16);
+    CHECK(model.graph().type(node.inputs[1]).dtype == DType::float32);
+    CHECK(model.graph().type(node.inputs[2]).dtype == DType::float32);   // the bias
+    CHECK(model.graph().type(node.inputs[3]).dtype == DType::bfloat16);  // what is added is no vector
+  }
+  CHECK(num_convs == 1);
+  const TensorMap inputs{{"x", uniform({2, 8, 5, 5}, 3).to(DType::bfloat16)}};
+  const auto plain = compile(g, weights, {.device = Device::cpu(), .fuse = false}).session().run(inputs);
+  const Tensor fused = model.session().run(inputs).at("y");
+  for (int64_t i = 0; i < fused.num_elems(); ++i) {
+    const float got = load_as_float(fused.data(), DType::bfloat16, i),
+                want = load_as_float(plain.at("y").data(), DType::bfloat16, i);
+    CHECK(std::abs(got - want) <= 0x1p-6f * (1 + std::abs(want)));
+  }
+}
