@@ -127,7 +127,7 @@ else
   say = @$(eval DONE += x)printf '[%3d/%d] %s\n' $(words $(DONE)) $(NUM_STEPS) '$(1)' &&
 endif
 
-.PHONY: all ocr run test models networks triton triton-test bench accuracy pictures headers layers format format-check sanitize faults tsan asan soak fuzz coverage tidy install loc help clean
+.PHONY: all ocr run test models networks triton triton-test bench bench-networks accuracy pictures headers layers format format-check sanitize faults tsan asan soak fuzz coverage tidy install loc help clean
 .DELETE_ON_ERROR:
 
 all: $(LINKED) $(EXAMPLES) $(CLI)  ## the library, the examples and solder-run (default)
@@ -157,6 +157,9 @@ triton: $(TRITON)  ## libtriton_solder.so, a backend for Triton Inference Server
 REQUESTS ?= 10000
 triton-test: $(TRITON) $(BUILD)/libtriton_identity.so $(CLI)  ## the backend in a real server on the CPU, from PyPI (55 MB); REQUESTS=10000 under load
 	@python3 tests/triton/check_triton.py $(BUILD) $(REQUESTS)
+
+bench-networks: $(CLI)  ## whole networks in every mode beside PyTorch and torch.compile, in one run (needs a GPU, python3 with torch, torchvision and timm); BENCH_ARGS: network_peers.py's
+	@python3 tests/bench/network_peers.py --compile $(BENCH_ARGS) $(CLI)
 
 bench: $(BENCHES)  ## timings, on a GPU each as a ratio to a floor or a peer in the same run; BENCH_ARGS: bench_conv's options
 	@for bench in $(filter-out %/bench_conv,$(BENCHES)); do $$bench || exit 1; done

@@ -112,9 +112,9 @@ std::vector<Case> cases() {
           case_of(NodeKind::conv2d, Conv2dAttributes{.stride = 2, .groups = 2, .is_narrow = true},
                   {{1, 4, 6, 7}, {6, 2, 2, 2}, {1, 6, 1, 1}, {1, 6, 3, 3}}, {1, 6, 3, 3}),
           case_of(NodeKind::matmul, MatmulAttributes{.transpose_b = true, .is_narrow = true},
-                  {{5, 9}, {4, 9}, {4}, {5, 4}}, {5, 4}),
+                  {{5, 9}, {4, 9}, Shape(1, 4), {5, 4}}, {5, 4}),
           case_of(NodeKind::matmul, MatmulAttributes{.is_narrow = true},
-                  {{2, 3, 5, 9}, {2, 3, 9, 4}, {4}, {2, 3, 5, 4}}, {2, 3, 5, 4})};
+                  {{2, 3, 5, 9}, {2, 3, 9, 4}, Shape(1, 4), {2, 3, 5, 4}}, {2, 3, 5, 4})};
 }
 
 }  // namespace
