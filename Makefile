@@ -158,7 +158,7 @@ REQUESTS ?= 10000
 triton-test: $(TRITON) $(BUILD)/libtriton_identity.so $(CLI)  ## the backend in a real server on the CPU, from PyPI (55 MB); REQUESTS=10000 under load
 	@python3 tests/triton/check_triton.py $(BUILD) $(REQUESTS)
 
-bench-networks: $(CLI)  ## whole networks in every mode beside PyTorch and torch.compile, in one run (needs a GPU, python3 with torch, torchvision and timm); BENCH_ARGS: network_peers.py's
+bench-networks: $(CLI)  ## whole networks in every mode beside PyTorch and torch.compile, in one run (needs torch and timm)
 	@python3 tests/bench/network_peers.py --compile $(BENCH_ARGS) $(CLI)
 
 bench: $(BENCHES)  ## timings, on a GPU each as a ratio to a floor or a peer in the same run; BENCH_ARGS: bench_conv's options

@@ -315,7 +315,8 @@ std::vector<Job> jobs() {
           elementwise_job("generated", 1 << 18, DType::float32, "one pass: generated, compiled in"),
           elementwise_job("table", 1 << 20, DType::float16, "one pass: table"),
           kinds_job("kinds on the CPU", Device::cpu()),
-          kinds_job("kinds on the GPU", gpu)};
+          kinds_job("kinds on the GPU", gpu),
+          job_of("nhwc", gpu, Math::fp16, "nhwc")};
 }
 
 }  // namespace

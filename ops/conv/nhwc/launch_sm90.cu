@@ -139,11 +139,12 @@ bool has_pixels(const ConvView& view, NhwcStrides* strides) {
   return pixel % kVector == 0 && strides->row % kVector == 0 && strides->image % kVector == 0;
 }
 
-// Whether, besides, all pixels of all images are one stride apart.
+// Whether, besides, all pixels of all images are one stride apart, and their vectors can be counted in 32 bits.
 bool is_run_of_pixels(const ConvView& view) {
   NhwcStrides strides;
-  return has_pixels(view, &strides) && strides.row == view.shape[3] * strides.pixel &&
-         strides.image == view.shape[2] * strides.row;
+  const Shape& shape = view.shape;
+  return has_pixels(view, &strides) && strides.row == shape[3] * strides.pixel &&
+         strides.image == shape[2] * strides.row && shape[0] * strides.image / kVector < int64_t{1} << 32;
 }
 
 // Any result that is one stride apart from image to image, pixel to pixel and channel to channel.
