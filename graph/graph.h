@@ -8,56 +8,10 @@
 #include <utility>
 #include <vector>
 
-#include "graph/attributes.h"
-#include "graph/region.h"
-#include "runtime/dtype.h"
-#include "runtime/shape.h"
+#include "graph/node.h"
 #include "runtime/visibility.h"
 
 namespace SOLDER_PUBLIC solder {
-
-/// Static type of a value.
-struct TensorType {
-  Shape shape;
-  DType dtype = DType::float32;
-  bool operator==(const TensorType&) const = default;
-};
-
-/// "float32 [64, 3, 224, 224]".
-std::string to_string(const TensorType& type);
-
-/// What a node of a graph produced: a handle, valid for the Graph that returned it and its copies.
-struct Value {
-  int node = -1;
-  int output = 0;
-  uint64_t stamp = 0;  ///< of the call that made it, by which another graph's value is told; 0 is not checked
-
-  bool operator==(const Value& other) const { return node == other.node && output == other.output; }
-};
-
-/// Elementwise work on what a node has computed, before it is stored; of an elementwise node, all its work.
-struct Epilogue {
-  Region region;                      ///< its outputs are the node's; none: the node stores its result
-  std::vector<Shape> operand_shapes;  ///< under which each operand is read; a bias [K] is read as [K, 1, 1]
-  bool operator==(const Epilogue&) const = default;
-};
-
-/// One operation.
-struct Node {
-  NodeKind kind = NodeKind::input;
-  std::string name;
-  std::vector<Value> inputs;  ///< the kind's own, then the epilogue's operands
-  std::vector<TensorType> outputs;
-  Attributes attributes;
-  Epilogue epilogue;
-  Layout layout = Layout::nchw;  ///< of its outputs, unless they are views
-
-  /// Given from outside, and known by its name.
-  bool is_given() const { return kind == NodeKind::input || kind == NodeKind::parameter; }
-  size_t num_own_inputs() const { return inputs.size() - epilogue.operand_shapes.size(); }
-  std::span<const Value> operands() const { return std::span(inputs).subspan(num_own_inputs()); }
-  bool operator==(const Node&) const = default;
-};
 
 /// A computation, written call by call. Each call checks its arguments and infers the result's shape; a wrong
 /// one throws Error naming op, node and shapes and leaves the graph as it was. Copyable plain data.
@@ -70,9 +24,10 @@ class Graph {
   /// A tensor given at compile().
   Value parameter(const std::string& name, Shape shape, DType dtype = DType::float32);
 
-  /// Makes `value` a result of the graph under `name`. A value may have several names; a name is used once. Its bytes lie
-  /// as `layout` says, as those of inputs.
+  /// Makes `value` a result of the graph under `name`. A value may have several names; a name is used once. Its bytes
+  /// lie as `layout` says, as those of inputs.
   void output(const std::string& name, Value value, Layout layout = Layout::nchw);
+
   /// Names the node that made `value`, for dumps, errors and profiles; returns `value`.
   Value name(Value value, const std::string& node_name);
 
@@ -104,7 +59,8 @@ class Graph {
   Value linear(Value x, Value w, Value bias);
 
   /// Views, which move no data where strides can say it; otherwise one copy is made. Any dtype. Axes may be negative.
-  /// reshape: the same elements in row-major order under another shape; one extent may be -1 and is worked out, 0 copies the
+  ///
+  /// The same elements in row-major order under another shape; one extent may be -1 and is worked out, 0 copies the
   /// extent of x at that axis.
   Value reshape(Value x, Shape shape);
   /// Axes from `from_axis` on as one.
@@ -130,6 +86,7 @@ class Graph {
   /// Tensors of one dtype that differ in `axis` alone, one behind the other. What computes one of them writes straight
   /// into its part of the result where it can.
   Value concat(const std::vector<Value>& values, int axis);
+
   /// Pools of x [N,C,H,W] -> [N,C,P,Q], P = (H + top + bottom - dilation.h * (kernel.h - 1) - 1) / stride.h + 1, rounded
   /// up with ceil_mode, of which the last window must start before the padding behind. NaN in a window is its maximum.
   /// A window without any element is -infinity, its average NaN. Errors name the axis on which no window fits.
@@ -139,15 +96,18 @@ class Graph {
   /// x [N,C,...] -> [N,C,1,...].
   Value global_avg_pool(Value x);
   Value global_max_pool(Value x);
+
   /// Over these axes; none named: over all. Sums are float32. Of no elements the mean is NaN, the sum 0, the maximum
   /// -infinity, the minimum infinity; NaN is the maximum and minimum of what holds it.
   Value mean(Value x, const std::vector<int>& axes, bool keep_dims = false);
   Value sum(Value x, const std::vector<int>& axes, bool keep_dims = false);
   Value reduce_max(Value x, const std::vector<int>& axes, bool keep_dims = false);
   Value reduce_min(Value x, const std::vector<int>& axes, bool keep_dims = false);
+
   /// exp(x - max) / sum of exp(x - max) along the axis, and its logarithm x - max - log(sum).
   Value softmax(Value x, int axis = -1);
   Value log_softmax(Value x, int axis = -1);
+
   /// Index i of `axis` of the result is index indices[i] of x; negative ones count from the end.
   Value gather(Value x, int axis, std::vector<int64_t> indices);
   /// x [N,C,H,W] at another size; ONNX's Resize with its names, what lies outside the image being its edge. Nearest
@@ -259,6 +219,7 @@ class Graph {
 
   /// `x` as `dtype`, rounded to nearest even.
   Value cast(Value x, DType dtype);
+
   const TensorType& type(Value value) const;
   const std::vector<Node>& nodes() const { return nodes_; }
   const std::vector<std::pair<std::string, Value>>& outputs() const { return outputs_; }
@@ -267,6 +228,7 @@ class Graph {
   Value append(Node node);
   /// For passes: output() of a value that lies as it should.
   void append_output(const std::string& name, Value value);
+
   /// For builders: appends `node` after inferring its outputs from its inputs and attributes, which throws the
   /// kind's errors. Of an elementwise node the output's dtype is given.
   Value add_node(Node node);

@@ -11,9 +11,6 @@
 namespace solder {
 namespace {
 
-// What the distance of pixels is a multiple of where it is not the number of channels.
-constexpr int64_t kPitchElems = 8;
-
 // Decides what is computed in a concat's result, from the last concat to the first: one may be part of another.
 class Placer {
  public:
@@ -188,7 +185,7 @@ TensorView own_view(const TensorType& type, Layout layout) {
   const bool is_padded = layout == Layout::padded_channels_last && type.dtype != DType::float32;
   const int64_t pitch = is_padded ? round_up(c, kPitchElems) : c;
   num_bytes({type.shape[0], h, w, pitch}, type.dtype);  // refuses what is too large
-  return {nullptr, type.dtype, type.shape, {h * w * pitch, 1, w * pitch, pitch}};
+  return pixels_view(type.dtype, type.shape, pitch);
 }
 
 int64_t own_bytes(const TensorView& view) {

@@ -15,6 +15,9 @@ struct ValueView {
   TensorView view;           ///< without an address
 };
 
+/// What the distance of pixels is a multiple of where it is not the number of channels.
+inline constexpr int64_t kPitchElems = 8;
+
 /// A tensor that lies in memory of its own, and the bytes of that.
 TensorView own_view(const TensorType& type, Layout layout);
 int64_t own_bytes(const TensorView& view);

@@ -62,6 +62,12 @@ inline bool has_dense_parts(TensorView view) {
   return is_dense(view);
 }
 
+/// [N,C,H,W] with channels innermost and pixels `pitch` >= C elements apart.
+inline TensorView pixels_view(DType dtype, const Shape& shape, int64_t pitch) {
+  const int64_t row = shape[3] * pitch;
+  return {nullptr, dtype, shape, {shape[2] * row, 1, row, pitch}};
+}
+
 /// Whether a view of [N,C,H,W] has pixels of neighbouring channels at one distance from each other in all of an image.
 inline bool has_channels_innermost(const TensorView& view) {
   if (view.shape.size() != 4) return false;

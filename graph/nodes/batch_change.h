@@ -8,8 +8,8 @@
 
 namespace solder {
 
-/// What a node's rebatch() is told. The batch lies in one axis of a value: all of it, or between what a reshape has joined
-/// to it, which is `outer` before it and the rest behind it.
+/// What a node's rebatch() is told. The batch lies in one axis of a value: all of it, or between what a reshape has
+/// joined to it, which is `outer` before it and the rest behind it.
 struct BatchChange {
   Graph* graph;  ///< that is being made; the node's inputs are its values already
   int64_t from, to;
@@ -27,8 +27,9 @@ struct BatchChange {
 [[noreturn]] void fail_fixed(const Node& node, const std::string& why);
 
 /// `shape`, which holds the elements of input `input`, for as many as that has now: the axis in which the batch comes to
-/// lie grows or shrinks with it, and `change->outer` is its. A batch of 1 lies in the axis of extent 1 at its place; where
-/// there is none it has been joined to the axis before it, if all that follows is as it was, and else to the one behind.
+/// lie grows or shrinks with it, and `change->outer` is its. A batch of 1 lies in the axis of extent 1 at its place;
+/// where there is none it has been joined to the axis before it, if all that follows is as it was, and else to the one
+/// behind.
 Shape follow_batch(const Node& node, size_t input, Shape shape, BatchChange* change);
 
 /// For inputs that have the same extents on their first `num_axes` axes but `except`: where one of them follows a batch

@@ -114,7 +114,7 @@ class Conv2dRun final : public NodeRun {
   explicit Conv2dRun(const PlanRequest& request) : num_images_(request.outputs[0].shape[0]) {
     ConvProblem problem = problem_of(request, request.inputs, request.outputs);
     const bool is_plain = problem.has_plain_tensors();
-    std::string why_not, ignored;
+    std::string why_not;
     if (!is_plain) conv_ = plan_conv(problem, request.device, request.conv, &why_not);
     if (conv_ == nullptr) {
       PlanRequest part = request;
@@ -126,7 +126,7 @@ class Conv2dRun final : public NodeRun {
       if (!is_plain) {
         op_ = FloatOp::of_pixels(part);
         problem = op_problem(part);
-        conv_ = plan_conv(problem, request.device, request.conv, &ignored);
+        conv_ = plan_conv(problem, request.device, request.conv);
       }
       if (conv_ == nullptr) {
         op_ = FloatOp(part, Strides::images);
@@ -161,14 +161,13 @@ class Conv2dRun final : public NodeRun {
     };
     if (!op_) return bind_conv(node);
     std::vector<Launch> launches;
-    for (int64_t first = 0; first == 0 || first < num_images_; first += images_at_a_time_) {
+    for (int64_t first = 0; first < num_images_; first += images_at_a_time_) {
       const ImagePart images{num_images_, first, images_at_a_time_};
       const std::vector<TensorView> inputs = images.inputs(node.inputs),
                                     outputs = images.outputs(node.outputs);
       BoundNode part = node;
       part.inputs = inputs, part.outputs = outputs;
       launches.push_back(op_->bind(part, context, bind_conv));
-      if (num_images_ == 0) break;
     }
     return in_order(std::move(launches));
   }

@@ -1,6 +1,7 @@
 #include "graph/nodes/float_op.h"
 
 #include "graph/lower.h"
+#include "graph/value_view.h"
 #include "runtime/check.h"
 #include "runtime/divide.h"
 
@@ -49,9 +50,8 @@ FloatOp FloatOp::of_pixels(const PlanRequest& request) {
   op.copies_.resize(num_own);
   op.inputs_.assign(request.inputs.begin(), request.inputs.begin() + static_cast<std::ptrdiff_t>(num_own));
   const Shape& y = request.outputs[0].shape;
-  constexpr int64_t kVector = 8;
-  const int64_t pitch = round_up(y[1], kVector);
-  op.result_ = {nullptr, DType::float32, y, {y[2] * y[3] * pitch, 1, y[3] * pitch, pitch}};
+  const int64_t pitch = round_up(y[1], kPitchElems);
+  op.result_ = pixels_view(DType::float32, y, pitch);
   op.result_offset_bytes_ = op.take_scratch({y[0], pitch, y[2], y[3]});
   return op;
 }

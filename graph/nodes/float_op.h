@@ -9,9 +9,10 @@
 
 namespace solder {
 
-/// What a node needs around an op of float32 tensors, or with a float32 result, that lie as the op wants them: before it copies of the node's own
-/// inputs that do not, and behind it the epilogue as a pass, over the result in place or, where the node does not store
-/// one such result, from scratch memory into all that it stores. Copies are exact, and a result is rounded once.
+/// What a node needs around an op of float32 tensors, or with a float32 result, that lie as the op wants them: before
+/// it copies of the node's own inputs that do not, and behind it the epilogue as a pass, over the result in place or,
+/// where the node does not store one such result, from scratch memory into all that it stores. Copies are exact, and a
+/// result is rounded once.
 class FloatOp {
  public:
   FloatOp() = default;

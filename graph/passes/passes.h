@@ -17,8 +17,8 @@ Graph remove_dead(const Graph& graph);
 /// device of the options; but for what is much larger than what it is made of, or follows the batch size.
 Graph fold_constants(const Graph& graph, const CompileOptions& options, Constants* constants);
 
-/// The batch size of a graph: the first extent that most of its inputs have, 1 only where none has another; 0 where there
-/// is none, or several are as common.
+/// The batch size of a graph: the first extent that most of its inputs have, 1 only where none has another; 0 where
+/// there is none, or several are as common.
 int64_t batch_size(const Graph& graph);
 
 /// With a batch of `n`: every input whose first extent is the batch size has `n` there, and what is made of it follows.
@@ -35,8 +35,8 @@ std::vector<bool> follows_batch(const Graph& graph);
 /// farther from it.
 Graph lower_batch_norm(const Graph& graph, bool fold, Constants* constants);
 
-/// With the weights of convolutions and matmuls of 16-bit tensors, and where `folds` says that casts of parameters will be
-/// folded biases and other vectors too, as float32 tensors that hold the same values: kernels take them so, and know
+/// With the weights of convolutions and matmuls of 16-bit tensors, and where `folds` says that casts of parameters will
+/// be folded biases and other vectors too, as float32 tensors that hold the same values: kernels take them so, and know
 /// weights before the run. Convolutions and matmuls are told that they multiply 16-bit values.
 Graph widen(const Graph& graph, bool folds);
 
@@ -48,9 +48,9 @@ Graph round_weights(const Graph& graph, Math math, Constants* constants);
 /// that takes an epilogue becomes that. Near linear in nodes.
 Graph fuse(const Graph& graph, Math math = Math::fp32);
 
-/// What those modes say of values between nodes, once weights are rounded and it is known what is fused: each float32 value
-/// that a node hands to another, and what a convolution or matmul multiplies, is stored in the 16-bit type; but not
-/// statistics.
+/// What those modes say of values between nodes, once weights are rounded and it is known what is fused: each float32
+/// value that a node hands to another, and what a convolution or matmul multiplies, is stored in the 16-bit type; but
+/// not statistics.
 Graph round_values(const Graph& graph, Math math);
 
 /// With layouts for 16-bit tensors [N,C,H,W] between nodes: channels innermost, the pitch of pixels a multiple of 8, for

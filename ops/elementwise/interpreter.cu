@@ -3,8 +3,8 @@
 // (warp-uniform) switch over ops is paid once for kElems elements.
 //
 // Index space: the outputs' elements, the axis innermost along which the first output's neighbours lie, in tiles of
-// kThreads * kElems; a thread holds kElems / kVec vectors of kVec neighbours, kThreads vectors apart (coalesced, all loads
-// of an operand in flight together). Where all outputs are dense, operands are read
+// kThreads * kElems; a thread holds kElems / kVec vectors of kVec neighbours, kThreads vectors apart (coalesced, all
+// loads of an operand in flight together). Where all outputs are dense, operands are read
 //   dense     by vectors
 //   scalar    as one value
 //   channel   one value a row of the innermost axis, the bias of a convolution; its place is worked out once

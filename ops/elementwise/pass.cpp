@@ -13,8 +13,8 @@ namespace solder {
 namespace {
 
 // Issue slots, but for the first measured on an H100: what the interpreter takes an element at all (of 16-bit types a
-// thread has few bytes in flight, too), for a step, for a unary function and for an operand or output that is read element by element; what the GPU issues in the time a byte
-// moves; and, of the whole GPU, in 3 microseconds.
+// thread has few bytes in flight, too), for a step, for a unary function and for an operand or output that is read
+// element by element; what the GPU issues in the time a byte moves; and, of the whole GPU, in 3 microseconds.
 constexpr int64_t kElemSlots = 24, kStepSlots = 16, kFunctionSlots = 40, kSpreadSlots = 40, kSlotsPerByte = 9;
 constexpr double kWorthSlots = 1e8;
 

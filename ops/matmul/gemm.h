@@ -23,8 +23,8 @@ struct GemmShape {
 GemmShape packed_gemm(int64_t m, int64_t n, int64_t k, bool transpose_b = false);
 
 /// On the CPU, in float32, on the pool's threads (null: the calling one). Each element is summed in order of
-/// k, in chains of 64 (multiply_panels), with one rounding a term where the processor has FMA and two elsewhere: bits depend on
-/// nothing else.
+/// k, in chains of 64 (multiply_panels), with one rounding a term where the processor has FMA and two elsewhere: bits
+/// depend on nothing else.
 void gemm_cpu(const GemmShape& shape, const float* a, const float* b, float* c, ThreadPool* pool = nullptr,
               CpuLevel level = best_cpu_level());
 

@@ -31,8 +31,8 @@ template <class Vector, int... kLane>
 
 }  // namespace transpose_cpu
 
-/// Every four lanes of the four vectors are a matrix of its own: v[i] has its row i before and its column i after. Inlined
-/// always, so that it takes the instructions of its caller.
+/// Every four lanes of the four vectors are a matrix of its own: v[i] has its row i before and its column i after.
+/// Inlined always, so that it takes the instructions of its caller.
 template <class Vector>
 [[gnu::always_inline]] inline void transpose_in_fours(Vector (&v)[4]) {
   transpose_cpu::transpose(v, std::make_integer_sequence<int, sizeof(Vector) / sizeof(float)>());

@@ -241,8 +241,8 @@ inline __device__ uint64_t matrix_descriptor(uint32_t smem, uint32_t k_stride, u
       wgmma_m64n##n##k16(d, desc_a, desc_b, accumulate);                                       \
   }
 
-/// d[64, n] (+)= A[64, 16] * B[16, n], float16 operands (_bfloat16: of that type) by descriptor; `accumulate` false starts from zero. Row
-/// m, column c of d: thread m%8*4 + c%8/2 of warp m/16 holds it in d[c/8*4 + m/8%2*2 + c%2].
+/// d[64, n] (+)= A[64, 16] * B[16, n], float16 operands (_bfloat16: of that type) by descriptor; `accumulate` false
+/// starts from zero. Row m, column c of d: thread m%8*4 + c%8/2 of warp m/16 holds it in d[c/8*4 + m/8%2*2 + c%2].
 SOLDER_WGMMA(32, SOLDER_REGS0, "%16", "%17", "%18", SOLDER_ACC16(0))
 SOLDER_WGMMA(64, SOLDER_REGS0 ", " SOLDER_REGS16, "%32", "%33", "%34", SOLDER_ACC16(0), SOLDER_ACC16(16))
 SOLDER_WGMMA(128, SOLDER_REGS0 ", " SOLDER_REGS16 ", " SOLDER_REGS32 ", " SOLDER_REGS48, "%64", "%65", "%66",

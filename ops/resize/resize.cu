@@ -2,10 +2,10 @@
 // tables, so that the kernels know nothing of coordinates and rounding.
 //
 // Grid: a thread writes kVec neighbours of y, where they lie so one 16-byte store, 256 threads a block: columns, threads
-// in row-major order of y; or, where they are innermost, channels, threads in the order of memory. Of rows that are the same a thread writes all, from one set of loads: a 2x nearest
-// upscaling reads x once and stores 2 * 16 bytes a thread. Columns are loaded one by one: those of neighbours share
-// sectors, which the first-level cache serves; channels by vectors, again for each column that shows them.
-// No shared memory. Bound: memory, x and y once.
+// in row-major order of y; or, where they are innermost, channels, threads in the order of memory. Of rows that are the
+// same a thread writes all, from one set of loads: a 2x nearest upscaling reads x once and stores 2 * 16 bytes a
+// thread. Columns are loaded one by one: those of neighbours share sectors, which the first-level cache serves;
+// channels by vectors, again for each column that shows them. No shared memory. Bound: memory, x and y once.
 // Preconditions: 32-bit Index needs fewer than 2^31 elements of y; kVec above 1 lines of kVec elements in y, channels
 // also in x.
 

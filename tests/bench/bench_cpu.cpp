@@ -3,7 +3,8 @@
 //
 //   bench_cpu [threads]   the table
 //   bench_cpu --cases     their names: "conv n c h k r stride" is x [n,c,h,h], w [k,c,r,r] with same padding,
-//                         "mish_mish" is that with two mish behind, "depthwise" has w [c,1,r,r], "matmul n c 1 k 1 1" is x [n,c] w^T with w [k,c]
+//                         "mish_mish" is that with two mish behind, "depthwise" has w [c,1,r,r], "matmul n c 1 k 1 1"
+//                         is x [n,c] w^T with w [k,c]
 //   bench_cpu --serve     for every line "threads name" of stdin one run: "wall_ms cpu_ms"
 
 #include <algorithm>

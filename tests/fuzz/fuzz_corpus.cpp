@@ -1,6 +1,6 @@
 // Writes the sample files of format_samples.h and solder-run's own graphs as seeds for libFuzzer: fuzz_corpus
-// FOLDER makes FOLDER/npy, FOLDER/safetensors, FOLDER/text_graph and FOLDER/onnx, and FOLDER/functions.dict with the words of
-// every function.
+// FOLDER makes FOLDER/npy, FOLDER/safetensors, FOLDER/text_graph and FOLDER/onnx, and FOLDER/functions.dict with the
+// words of every function.
 #include <filesystem>
 #include <fstream>
 #include <vector>

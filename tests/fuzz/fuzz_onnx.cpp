@@ -1,5 +1,6 @@
-// libFuzzer target: any bytes are refused as an ONNX file with solder::Error, or give a graph that compiles and runs. Bytes are
-// taken twice: as a file, and as a recipe for a well-formed one with operators, attributes and inputs that do not fit.
+// libFuzzer target: any bytes are refused as an ONNX file with solder::Error, or give a graph that compiles and runs.
+// Bytes are taken twice: as a file, and as a recipe for a well-formed one with operators, attributes and inputs that do
+// not fit.
 
 #include <fuzzer/FuzzedDataProvider.h>
 

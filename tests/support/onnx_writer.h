@@ -1,6 +1,6 @@
 #pragma once
-// Writes ONNX files, right and wrong ones: the messages of onnx.proto3, field by field, in protocol buffers' wire format.
-// Fields have the numbers of that file; nothing here is the library's.
+// Writes ONNX files, right and wrong ones: the messages of onnx.proto3, field by field, in protocol buffers' wire
+// format. Fields have the numbers of that file; nothing here is the library's.
 
 #include <bit>
 #include <cstdint>

@@ -1,4 +1,5 @@
-// Weights of ONNX files that lie in other files: offsets and lengths are checked, and no path leads out of the model's folder.
+// Weights of ONNX files that lie in other files: offsets and lengths are checked, and no path leads out of the model's
+// folder.
 
 #include <filesystem>
 

@@ -1,5 +1,5 @@
-// Whole ONNX models of published packages against onnxruntime's results, as make models prepares them: goldens and bounds are
-// those of tests/networks/README.md. The small ones, or all with SOLDER_NETWORKS=all or SOLDER_GOLDENS_DIR.
+// Whole ONNX models of published packages against onnxruntime's results, as make models prepares them: goldens and
+// bounds are those of tests/networks/README.md. The small ones, or all with SOLDER_NETWORKS=all or SOLDER_GOLDENS_DIR.
 
 #include <algorithm>
 #include <cmath>

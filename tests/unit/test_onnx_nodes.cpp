@@ -57,8 +57,8 @@ std::vector<Case> all_cases() {
   return cases;
 }
 
-// numpy's assert_allclose with the relative 1e-3 and absolute 1e-7 of ONNX's own runner, or one rounding to the dtype where that is
-// more; shape and dtype must be the same. Empty: it is.
+// numpy's assert_allclose with the relative 1e-3 and absolute 1e-7 of ONNX's own runner, or one rounding to the dtype
+// where that is more; shape and dtype must be the same. Empty: it is.
 std::string difference(const Tensor& got, const Tensor& want, const std::string& dtype) {
   const bool is_float = dtype == "float32" || dtype == "float16" || dtype == "bfloat16";
   if (got.shape() != want.shape())
@@ -130,8 +130,8 @@ Outcome run_case(const Case& each, Device device) {
   }
 }
 
-// What the importer is to refuse: a case by name, with words of the message; operators that solder has not, each with its
-// number of cases ("operator LSTM 4").
+// What the importer is to refuse: a case by name, with words of the message; operators that solder has not, each with
+// its number of cases ("operator LSTM 4").
 struct Refusals {
   std::map<std::string, std::string> cases;
   std::map<std::string, int> operators;

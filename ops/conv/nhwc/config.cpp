@@ -110,8 +110,8 @@ bool plan_smem(int64_t num_tiles_of_block, NhwcConfig* c) {
 double both(double a, double b) { return std::pow(std::pow(a, 4) + std::pow(b, 4), 0.25); }
 
 // Microseconds, from what each multiprocessor has to do: tensor cores, rings filled from L2, epilogues, one tile behind
-// the other or overlapped; and memory. Constants fitted to 1,900 times of two networks' layers at batch 1, 16 and 64 on an
-// H200; the choice then takes 1.2 percent longer than the fastest.
+// the other or overlapped; and memory. Constants fitted to 1,900 times of two networks' layers at batch 1, 16 and 64 on
+// an H200; the choice then takes 1.2 percent longer than the fastest.
 double predict_us(const ConvShape& s, const NhwcConfig& c, const NhwcWork& work, int num_sms) {
   constexpr double kCyclesPerUs = 1899, kL2BytesPerCycle = 43.5, kMemoryBytesPerUs = 3.001e6,
                    kLaunchUs = 1.72;

@@ -5,8 +5,8 @@
 // the copy engine can gather, one group.
 //
 // Product. Rows are output pixels, columns output channels; terms go by chunks of 64 input channels (32, if there are no
-// more), in a chunk by filter taps. A slot is a chunk of a tile's pixels, a row of 128 (64) bytes each, swizzled as wgmma
-// reads it (K-major); the copy engine writes zeros for padding and for channels beyond C. It is fetched
+// more), in a chunk by filter taps. A slot is a chunk of a tile's pixels, a row of 128 (64) bytes each, swizzled as
+// wgmma reads it (K-major); the copy engine writes zeros for padding and for channels beyond C. It is fetched
 //   flat    as a run of pixels,
 //   im2col  by the engine's im2col mode, a slot a tap,
 //   rows    as a rectangle and the rows above and below it, a slot a filter column: filter row r begins r rows down,
@@ -19,9 +19,9 @@
 //   next warp       one thread: fetches x, once the kernel before this one is done   --full-->  ring of x
 //   last warp       one thread: copies packed weights, which wait for nobody         --full-->  ring of weights
 //
-// Registers: one block a multiprocessor, 168 at launch, of which producers give to consumers (40 and 232); two blocks, 96,
-// 128 or 168. Shared memory: up to 227 KiB, planned by make_nhwc_config. Bound: tensor cores, about 670 TFLOP/s on an
-// H100, or memory; short sums of many channels: issue slots of the epilogue; at small sizes what a launch takes,
+// Registers: one block a multiprocessor, 168 at launch, of which producers give to consumers (40 and 232); two blocks,
+// 96, 128 or 168. Shared memory: up to 227 KiB, planned by make_nhwc_config. Bound: tensor cores, about 670 TFLOP/s on
+// an H100, or memory; short sums of many channels: issue slots of the epilogue; at small sizes what a launch takes,
 // of which programmatic dependent launch hides the start. Preconditions: those of choose_nhwc_config; x on a 16-byte
 // line.
 

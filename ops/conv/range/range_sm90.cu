@@ -17,8 +17,8 @@ constexpr int kSegmentElems = 32;  // one 128-byte line
 constexpr int kNumSegments = kRangeSampleElems / kSegmentElems;
 
 // Places one image's exponent from a fixed sample of it.
-//   x [N, image_elems], images x_image apart -> ranges [N]; block n: image n. Images of at most kRangeSampleElems are read whole;
-//   of others each warp reads 16 lines, one from each 128th of the image, at a place that no stride can
+//   x [N, image_elems], images x_image apart -> ranges [N]; block n: image n. Images of at most kRangeSampleElems are
+//   read whole; of others each warp reads 16 lines, one from each 128th of the image, at a place that no stride can
 //   resonate with (a hash of the line's number). Bound by latency: two trips to memory.
 __global__ void __launch_bounds__(kGuessThreads)
     conv_range_guess_kernel(const float* x, int64_t x_image, int64_t image_elems, Math math,
