@@ -18,7 +18,7 @@ using nhwc::Params;
 constexpr int64_t kVector = 8;                          // channels of 16 bytes
 constexpr int64_t kMostFoldedBytes = int64_t{1} << 34;  // pixels are counted in 32 bits
 
-// A function of the driver, with which nothing links: there may be none. Looked up once: callers keep it.
+// A function of the driver, with which nothing links: there may be none.
 template <class Function>
 Function driver_function(const char* name) {
   void* found = nullptr;
@@ -54,14 +54,14 @@ CUtensorMap tensor_map(const NhwcCall& call) {
     const std::array<int, 2> lower{static_cast<int>(-s.pad_left), static_cast<int>(-s.pad_top)};
     const std::array<int, 2> upper{static_cast<int>(s.pad_right - (s.S - 1) * s.dil_w),
                                    static_cast<int>(s.pad_bottom - (s.R - 1) * s.dil_h)};
-    static const auto encode = driver_function<PFN_cuTensorMapEncodeIm2col_v12000>("cuTensorMapEncodeIm2col");
+    const auto encode = driver_function<PFN_cuTensorMapEncodeIm2col_v12000>("cuTensorMapEncodeIm2col");
     check_map(encode(&map, type, 4, data, extents.data(), strides.data(), lower.data(), upper.data(),
                      channels, narrow(c.shape().pixels()), steps.data(), CU_TENSOR_MAP_INTERLEAVE_NONE,
                      swizzle, CU_TENSOR_MAP_L2_PROMOTION_L2_128B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE),
               "cuTensorMapEncodeIm2col");
     return map;
   }
-  static const auto encode = driver_function<PFN_cuTensorMapEncodeTiled_v12000>("cuTensorMapEncodeTiled");
+  const auto encode = driver_function<PFN_cuTensorMapEncodeTiled_v12000>("cuTensorMapEncodeTiled");
   const bool is_flat = c.fetch == NhwcFetch::flat;
   const std::array<cuuint64_t, 4> flat_extents{extent(s.C), extent(s.N * s.H * s.W), 1, 1};
   const std::array<cuuint32_t, 4> box{channels, narrow(is_flat ? c.shape().pixels() : c.tile_cols),
