@@ -18,7 +18,7 @@ struct Freedom {
       for (size_t input = 0; input < node.inputs.size(); ++input) {
         const auto maker = static_cast<size_t>(node.inputs[input].node);
         is_read[maker] = true;
-        if (node.kind != NodeKind::conv2d || input != 0 || gathers_rows(graph, node))
+        if (node.kind != NodeKind::conv2d || input != 0 || is_stem_of(graph, node))
           has_other_readers[maker] = true;
       }
     }
@@ -26,9 +26,17 @@ struct Freedom {
   }
 
   // Whether the convolution has too few input channels to be worth reading them side by side.
-  static bool gathers_rows(const Graph& graph, const Node& conv) {
+  static bool is_stem_of(const Graph& graph, const Node& conv) {
     const Shape& w = graph.type(conv.inputs[1]).shape;
-    return folds_rows(w[1], w[2], std::get<Conv2dAttributes>(conv.attributes).groups);
+    const auto& options = std::get<Conv2dAttributes>(conv.attributes);
+    return is_stem({.C = w[1],
+                    .R = w[2],
+                    .S = w[3],
+                    .groups = options.groups,
+                    .stride_h = options.stride.h,
+                    .stride_w = options.stride.w,
+                    .dil_h = options.dilation.h,
+                    .dil_w = options.dilation.w});
   }
 
   static bool can_choose(const Node& node) {

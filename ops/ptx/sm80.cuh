@@ -50,6 +50,11 @@ inline __device__ void copy_async(uint32_t dst_smem, const float* src, bool is_v
                : "memory");
 }
 
+/// 16 bytes to shared memory likewise, both on 16-byte lines, past L1.
+inline __device__ void copy_async_16(uint32_t dst_smem, const void* src) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(dst_smem), "l"(src) : "memory");
+}
+
 inline __device__ void copy_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 
 /// Waits until at most `kPending` of this thread's committed groups are unfinished.
@@ -106,6 +111,26 @@ inline __device__ float load_shared_one(uint32_t src_smem) {
   float value;
   asm volatile("ld.shared.f32 %0, [%1];" : "=f"(value) : "r"(src_smem) : "memory");
   return value;
+}
+
+/// 16 bytes of bits from shared memory, on a 16-byte line.
+inline __device__ uint4 load_shared_bits(uint32_t src_smem) {
+  uint4 bits;
+  asm volatile("ld.shared.v4.b32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(bits.x), "=r"(bits.y), "=r"(bits.z), "=r"(bits.w)
+               : "r"(src_smem)
+               : "memory");
+  return bits;
+}
+
+/// Four matrices of 8x8 16-bit numbers as fragments, whose lane has two of a row in `bits[i]` for matrix i: row
+/// lane / 4, columns lane % 4 * 2 and the next. Lane l says where row l % 8 of matrix l / 8 lies, 16 bytes on a
+/// 16-byte line.
+inline __device__ void load_matrices(uint32_t row_smem, uint32_t (&bits)[4]) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(bits[0]), "=r"(bits[1]), "=r"(bits[2]), "=r"(bits[3])
+               : "r"(row_smem)
+               : "memory");
 }
 
 // ---- arithmetic -------------------------------------------------------------------------------------------

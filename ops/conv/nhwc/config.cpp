@@ -13,11 +13,6 @@ constexpr int64_t kSmemBytes = 227 << 10;  // a block may take
 constexpr int64_t kSmemOfSm = 228 << 10;   // with 1 KiB reserved for each block
 constexpr int kAlignment = 1024;           // of a swizzled slot
 
-// Whether the kernel of a tile has code for it: few registers hold its sums.
-constexpr bool can_split(const NhwcTile& tile) {
-  return tile.num_blocks == 1 && tile.channels <= 128 && (tile.num_groups == 1 || tile.blocks_per_sm == 1);
-}
-
 std::nullopt_t refuse(std::string* why_not, const char* reason) {
   *why_not = reason;
   return std::nullopt;
@@ -56,7 +51,7 @@ const char* why_not_im2col(const ConvShape& s) {
 
 // The rectangle of output that a tile covers where x is fetched by rows; false where that makes no sense.
 bool plan_rows(const ConvShape& s, int pixels, NhwcConfig* c) {
-  if (s.R != 3 || s.S == 1 || s.stride_h != 1 || s.stride_w != 1 || s.dil_h != 1) return false;
+  if (s.R != 3 || s.stride_h != 1 || s.stride_w != 1 || s.dil_h != 1) return false;
   const int64_t cols = std::min<int64_t>(round_up(s.Q(), 8), pixels);
   if (cols > 256) return false;
   c->tile_cols = static_cast<int>(cols);
@@ -194,17 +189,23 @@ std::optional<NhwcConfig> choose_nhwc_config(const ConvShape& shape, const NhwcS
   return best;
 }
 
-ConvShape folded(const ConvShape& s) {
-  ConvShape result = s;
-  result.C = s.R * s.C, result.H = s.P(), result.R = 1;
-  result.stride_h = result.dil_h = 1;
-  result.pad_top = result.pad_bottom = 0;
-  return result;
+namespace {
+
+int64_t block_channels(const ConvShape& s) { return round_up(s.stride_h * s.stride_w * s.C, 8); }
+
+}  // namespace
+
+ConvShape stem_windows(const ConvShape& s) {
+  ConvShape windows{.N = s.N, .C = ceil_div(s.S, s.stride_w) * block_channels(s), .W = s.Q(), .K = s.K};
+  windows.R = ceil_div(s.R, s.stride_h);
+  windows.H = s.P() + windows.R - 1;
+  windows.S = 1;
+  return windows;
 }
 
-NhwcStrides folded_strides(const ConvShape& s) {
-  const int64_t pixel = round_up(s.R * s.C, 8);
-  return {pixel, s.W * pixel, s.P() * s.W * pixel};
+NhwcStrides stem_strides(const ConvShape& s) {
+  const int64_t pixel = block_channels(s), row = (s.Q() + ceil_div(s.S, s.stride_w) - 1) * pixel;
+  return {pixel, row, stem_windows(s).H * row};
 }
 
 std::string to_string(const NhwcConfig& c) {

@@ -42,14 +42,14 @@ __device__ __forceinline__ void consume(const Params& p, const Smem& smem, int w
   Work work;
   // Scales and biases: of all channels once, or of each tile's.
   const int table = p.config.table_channels;
-  const bool has_all = table != Tile::kChannels;
+  const bool has_all = table != Tile::kChannels || p.config.tiles_channels == 1;
   const uint32_t channels = smem.channels + group * table * 8;
+  const uint32_t staging = smem.staging + warp * Tile::kStagings * nhwc_pass_bytes(Tile::kStaged);
   for (int index = 0; find_work<Tile>(p, index, &work); ++index) {
     // What the epilogue needs first is on its way meanwhile.
     const bool is_new = index == 0 || !has_all;
     if (is_new) start_channels(p, has_all ? 0 : work.channel, table, channels, warp % 4 * 32 + lane);
-    Batch<Tile::kBatch> batch{};
-    if (p.config.split == 1) start_tile<Tile>(p, work, warp, lane, &batch);
+    if (p.config.split == 1) start_tile<Tile>(p, staging, work, warp, lane);
     float acc[Tile::kBlocks][Tile::kChannels / 2];
     if (p.config.is_linear)
       multiply<Tile, kIsBfloat16, true>(p, smem, group, lane, end - first, &x, &weights, acc);
@@ -58,8 +58,7 @@ __device__ __forceinline__ void consume(const Params& p, const Smem& smem, int w
     if (is_new) finish_channels(group);
     if constexpr (Tile::kCanSplit)
       if (p.config.split > 1) return exchange_tile<Tile, kDtype>(p, smem, work, warp, lane, channels, acc);
-    store_tile<Tile, kDtype>(p, smem, work, warp, lane, channels + (has_all ? work.channel * 4 : 0), &batch,
-                             acc);
+    store_tile<Tile, kDtype>(p, staging, work, warp, lane, channels + (has_all ? work.channel * 8 : 0), acc);
     if (!has_all) sm80::named_barrier_sync(1 + group, 128);  // the scales and biases are free
   }
 }

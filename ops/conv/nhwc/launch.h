@@ -35,8 +35,8 @@ struct NhwcCall {
 /// y = epilogue(conv(x, w)), enqueued.
 void conv_nhwc_cuda(const Context& context, const NhwcCall& call);
 
-/// x' of folded(shape), 16-bit with channels innermost, from x of the same type in any strides (elements; N,C,H,W).
-void fold_rows_cuda(const Context& context, const ConvShape& shape, const int64_t (&x_strides)[4],
-                    const void* x, void* folded);
+/// x' of is_stem(), dense, from x of the same type in any strides (elements; N,C,H,W).
+void lay_out_stem_cuda(const Context& context, const ConvShape& shape, const int64_t (&x_strides)[4], const void* x,
+                       void* blocks);
 
 }  // namespace solder

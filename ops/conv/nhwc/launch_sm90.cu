@@ -16,7 +16,7 @@ using nhwc::Kernel;
 using nhwc::Params;
 
 constexpr int64_t kVector = 8;                          // channels of 16 bytes
-constexpr int64_t kMostFoldedBytes = int64_t{1} << 34;  // pixels are counted in 32 bits
+constexpr int64_t kMostStemBytes = int64_t{1} << 34;  // pixels are counted in 32 bits
 
 // A function of the driver, with which nothing links: there may be none.
 template <class Function>
@@ -111,13 +111,11 @@ Params make_params(const NhwcCall& call) {
 
 void conv_nhwc_cuda(const Context& context, const NhwcCall& call) {
   const NhwcConfig& c = call.config;
-  const NhwcTile tile = c.shape();
   const Kernel kernel = c.rows_per_slot == 3 ? nhwc::select_kernel<3>(c.tile, c.slot_channels)
                                              : nhwc::select_kernel<1>(c.tile, c.slot_channels);
-  const unsigned num_producers = tile.blocks_per_sm == 1 ? 128 : 64;
   launch(context, "conv_nhwc_kernel", kernel,
          {.grid = dim3(static_cast<unsigned>(c.num_blocks)),
-          .block = dim3(static_cast<unsigned>(tile.num_groups) * 128 + num_producers),
+          .block = dim3(static_cast<unsigned>(nhwc_threads(c.shape()))),
           .smem_bytes = c.smem_bytes,
           .overlaps_previous = true,
           .cluster_blocks = c.split},
@@ -164,17 +162,17 @@ bool find_surface(const ConvView& view, DType dtype, NhwcSurface* surface) {
 
 struct NhwcPlan final : ConvPlan {
   NhwcCall call;    // without addresses
-  ConvShape whole;  // what call.shape is folded from, where rows are: some images at a time
+  ConvShape whole;  // the problem's, of a stem some images at a time
   int64_t num_images = 0;
-  bool is_folded = false;
+  bool lays_out = false;  // x, anew, as a stem's
   int64_t x_strides[4] = {};
   ConvEpilogue epilogue;
 
   std::vector<std::byte> pack(const ConvProblem& problem) const override {
     const Tensor weights = problem.weights.values();
-    if (!is_folded) return pack_nhwc_weights(call.shape, call.config, call.dtype, weights.floats().data());
+    if (!lays_out) return pack_nhwc_weights(call.shape, call.config, call.dtype, weights.floats().data());
     return pack_nhwc_weights(call.shape, call.config, call.dtype,
-                             fold_weights(whole, weights.floats()).data());
+                             stem_weights(whole, weights.floats()).data());
   }
 
   void enqueue(const Context* context, const ConvTensors& t) const override {
@@ -185,11 +183,11 @@ struct NhwcPlan final : ConvPlan {
     mine.x = t.x, mine.packed = t.packed, mine.y.data = t.y;
     mine.bias = static_cast<const float*>(address(epilogue.bias_operand));
     mine.residual.data = address(epilogue.residual_operand);
-    if (!is_folded) return conv_nhwc_cuda(*context, mine);
+    if (!lays_out) return conv_nhwc_cuda(*context, mine);
     mine.x = t.scratch;
     for (int64_t first = 0; first < num_images; first += call.shape.N) {
       const auto* const x = static_cast<const uint16_t*>(t.x) + first * x_strides[0];
-      fold_rows_cuda(*context, whole, x_strides, x, t.scratch);
+      lay_out_stem_cuda(*context, whole, x_strides, x, t.scratch);
       conv_nhwc_cuda(*context, mine);
       for (NhwcSurface* surface : {&mine.y, &mine.residual})
         if (surface->data != nullptr)
@@ -212,16 +210,15 @@ std::unique_ptr<ConvPlan> make_nhwc_conv(const ConvProblem& problem, const Devic
   plan->whole = call.shape = problem.shape;
   const ConvShape& shape = problem.shape;
   plan->num_images = shape.N;
-  plan->is_folded =
-      problem.x.dtype != DType::float32 && shape.N > 0 && folds_rows(shape.C, shape.R, shape.groups);
-  if (plan->is_folded) {
-    call.x_strides = folded_strides(shape);
+  plan->lays_out = problem.x.dtype != DType::float32 && shape.N > 0 && is_stem(shape);
+  if (plan->lays_out) {
+    call.x_strides = stem_strides(shape);
     const int64_t image_bytes = call.x_strides.image * 2,
-                  limit = std::min(problem.workspace_bytes, kMostFoldedBytes);
-    if (image_bytes > limit) return refuse("a folded image does not fit into the workspace");
+                  limit = std::min(problem.workspace_bytes, kMostStemBytes);
+    if (image_bytes > limit) return refuse("an image laid out anew does not fit into the workspace");
     int64_t& images = plan->whole.N;
     while (shape.N % images != 0 || images * image_bytes > limit) --images;
-    call.shape = folded(plan->whole);
+    call.shape = stem_windows(plan->whole);
     std::copy(problem.x.strides.begin(), problem.x.strides.end(), plan->x_strides);
     plan->scratch_bytes = images * image_bytes;
   } else if (!has_pixels(problem.x, &call.x_strides)) {
@@ -244,8 +241,8 @@ std::unique_ptr<ConvPlan> make_nhwc_conv(const ConvProblem& problem, const Devic
   if (epilogue.residual_operand >= 0)
     find_surface(problem.operands[static_cast<size_t>(epilogue.residual_operand)], call.dtype,
                  &call.residual);
-  plan->words = str(plan->is_folded ? "rows folded into channels, " : "", to_string(*config));
-  plan->packing = str(plan->is_folded ? "folded " : "", packing_of(*config, call.dtype));
+  plan->words = str(plan->lays_out ? "x laid out in windows, " : "", to_string(*config));
+  plan->packing = str(plan->lays_out ? "stem " : "", packing_of(*config, call.dtype));
   plan->predicted_us = config->predicted_us;
   plan->runs_epilogue = true;
   return plan;

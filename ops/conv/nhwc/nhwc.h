@@ -37,6 +37,17 @@ inline constexpr int kMaxNhwcSplit = 8;  ///< blocks of a cluster
 /// Whether there is an instance with half slots.
 constexpr bool has_half_slots(const NhwcTile& tile) { return tile.channels <= 64; }
 
+/// Whether the kernel has code to split the terms: few registers hold its sums.
+constexpr bool can_split(const NhwcTile& tile) {
+  return tile.num_blocks == 1 && tile.channels <= 128 && (tile.num_groups == 1 || tile.blocks_per_sm == 1);
+}
+
+/// Of a block: consumers and a warp for each ring; whole warpgroups where they hand on registers, as one block does that
+/// has a multiprocessor for itself.
+constexpr int nhwc_threads(const NhwcTile& tile) {
+  return 32 * (4 * tile.num_groups + (tile.blocks_per_sm == 1 ? 4 : 2));
+}
+
 /// How a slot of x is fetched.
 enum class NhwcFetch : uint8_t {
   flat,    ///< a run of pixels: 1x1 filters without stride or padding
@@ -75,11 +86,17 @@ constexpr int kNhwcBarrierBytes = 1024;
 constexpr int nhwc_channel_bytes(const NhwcTile& tile, int channels) {
   return tile.num_groups * channels * 8;
 }
-/// Columns that pass through a warp's staging at a time, and the floats from one of its 16 rows to the next.
+/// Channels of a warp's 16 pixels that pass through shared memory at a time, 16-bit with 16 bytes between rows; passes of
+/// a tile; and how many are there at once.
 constexpr int nhwc_staged_channels(const NhwcTile& tile) { return tile.channels < 64 ? tile.channels : 64; }
+constexpr int nhwc_pass_bytes(int channels) { return 16 * (channels * 2 + 16); }
+constexpr int nhwc_passes(const NhwcTile& tile) {
+  return tile.num_blocks * tile.channels / nhwc_staged_channels(tile);
+}
+constexpr int nhwc_stagings(const NhwcTile& tile) { return nhwc_passes(tile) > 1 ? 2 : 1; }
 constexpr int nhwc_staging_bytes(const NhwcTile& tile, int split) {
   if (split > 1) return tile.pixels() * (tile.channels + 8) * 4;
-  return tile.num_groups * 4 * 16 * (nhwc_staged_channels(tile) + 8) * 4;
+  return tile.num_groups * 4 * nhwc_stagings(tile) * nhwc_pass_bytes(nhwc_staged_channels(tile));
 }
 
 /// "tile 128x128 im2col, split 2, ...": for logs.
@@ -105,21 +122,22 @@ std::optional<NhwcConfig> make_nhwc_config(const ConvShape& shape, const NhwcStr
                                            int num_sms, int tile, NhwcFetch fetch, int split,
                                            std::string* why_not);
 
-/// Whether filter rows are folded into channels first: few channels would leave most of a slot empty. x may lie in any
-/// way then.
-constexpr bool folds_rows(int64_t C, int64_t R, int64_t groups) {
-  return groups == 1 && R > 1 && C <= 8 && R * C <= kNhwcSlotChannels;
+/// Whether x is laid out anew first, as few channels would leave most of a slot empty: then x may lie in any way. A pixel
+/// of x' has the channels of a block of stride_h x stride_w pixels, from the padding's first on,
+///   x'[n, h, w, (i * stride_w + j) * C + c] = x[n, c, h * stride_h + i - pad_top, w * stride_w + j - pad_left],
+/// zeros outside the image, padded to multiples of 8. An output's terms of one filter row lie side by side there.
+constexpr bool is_stem(const ConvShape& s) {
+  return s.groups == 1 && s.C <= 8 && s.R * s.S > 1 && s.dil_h == 1 && s.dil_w == 1 && s.stride_h * s.stride_w * s.C <= 1024;
 }
 
-/// The convolution that is left then, of x' [N,R*C,P,W] with x'[n, r * C + c, p, j] = x[n, c, i, j],
-/// i = p * stride_h + r * dil_h - pad_top: a filter of one row.
-ConvShape folded(const ConvShape& shape);
+/// The convolution that is left then: a column of filter rows over windows that overlap, [N, terms of a row, H', Q].
+ConvShape stem_windows(const ConvShape& shape);
 
-/// Its weights [K,R*C,1,S] from w [K,C,R,S].
-std::vector<float> fold_weights(const ConvShape& shape, std::span<const float> w);
+/// How the windows lie: a window a pixel of x'.
+NhwcStrides stem_strides(const ConvShape& shape);
 
-/// How x' lies: dense but for channels, which are padded to 8.
-NhwcStrides folded_strides(const ConvShape& shape);
+/// The weights of stem_windows() from w [K,C,R,S].
+std::vector<float> stem_weights(const ConvShape& shape, std::span<const float> w);
 
 /// Bytes of the packed weights: scales, then slots.
 int64_t packed_nhwc_bytes(const ConvShape& shape, const NhwcConfig& config);

@@ -32,32 +32,27 @@ struct Params {
 };
 
 /// A tile as a type; kRows filter rows share a slot of x.
-template <int kGroups_, int kBlocks_, int kChannels_, int kPerSm_, int kRows_, int kSlot_>
+template <int kIndex, int kRows_, int kSlot_>
 struct Tile {
-  static constexpr int kGroups = kGroups_, kBlocks = kBlocks_, kChannels = kChannels_, kPerSm = kPerSm_,
-                       kRows = kRows_, kRowBytes = 2 * kSlot_;
+  static constexpr NhwcTile kTile = kNhwcTiles[kIndex];
+  static constexpr int kGroups = kTile.num_groups, kBlocks = kTile.num_blocks, kChannels = kTile.channels,
+                       kPerSm = kTile.blocks_per_sm;
+  static constexpr int kRows = kRows_, kRowBytes = 2 * kSlot_;
   static constexpr int kConsumerWarps = 4 * kGroups;
   /// Where registers are moved from producers to consumers, both are whole warpgroups.
   static constexpr bool kMovesRegisters = kPerSm == 1;
-  static constexpr int kThreads = 32 * (kConsumerWarps + (kMovesRegisters ? 4 : 2));
-  static constexpr int kPixels = 64 * kGroups * kBlocks;
+  static constexpr int kThreads = nhwc_threads(kTile);
+  static constexpr int kPixels = kTile.pixels();
   static constexpr int kWeightBytes = kChannels * kRowBytes;
-  static constexpr int kStaged = kChannels < 64 ? kChannels : 64;
-  static constexpr bool kCanSplit = kBlocks == 1 && kChannels <= 128 && (kGroups == 1 || kPerSm == 1);
-  static constexpr int kPasses = kBlocks * kChannels / kStaged;  ///< of staged sums
-  /// Vectors that a thread's epilogue works on together, to hide latencies, and how often for a pass; and whether the
-  /// next ones' residual is loaded meanwhile: all as far as registers reach.
-  static constexpr bool kIsRoomy = kPerSm == 1;
-  static constexpr int kBatch = kPasses <= 2 && (kIsRoomy || kGroups == 1) ? kStaged / 16
-                                : kGroups * kPerSm * kRows > 4             ? 1
-                                                                           : 2;
-  static constexpr int kBatches = kStaged / 16 / kBatch;
+  static constexpr int kStaged = nhwc_staged_channels(kTile), kPasses = nhwc_passes(kTile),
+                       kStagings = nhwc_stagings(kTile);
+  static constexpr bool kCanSplit = can_split(kTile);
 };
 
 /// Shared memory, as 32-bit addresses.
 struct Smem {
   uint32_t x_full, x_empty, weight_full, weight_empty, parts;  // barriers
-  uint32_t channels;                                           // [group][scale, bias][table_channels]
+  uint32_t channels;                                           // [group][table_channels], by pairs
   uint32_t staging, x, weights;
 };
 
@@ -70,10 +65,9 @@ __device__ Smem carve(const Params& p, uint32_t base) {
   s.weight_empty = s.weight_full + 8 * kMaxNhwcWeightSlots;
   s.parts = s.weight_empty + 8 * kMaxNhwcWeightSlots;
   s.channels = base + kNhwcBarrierBytes;
-  s.staging = s.channels + Tile::kGroups * p.config.table_channels * 8;
-  const int staged_bytes = p.config.split > 1 ? Tile::kPixels * (Tile::kChannels + 8) * 4
-                                              : Tile::kConsumerWarps * 16 * (Tile::kStaged + 8) * 4;
-  s.x = (s.staging + staged_bytes + 1023) & ~1023u;
+  constexpr NhwcTile kTile = Tile::kTile;
+  s.staging = s.channels + nhwc_channel_bytes(kTile, p.config.table_channels);
+  s.x = (s.staging + nhwc_staging_bytes(kTile, p.config.split) + 1023) & ~1023u;
   s.weights = s.x + p.config.x_slots * p.config.x_slot_bytes;
   return s;
 }

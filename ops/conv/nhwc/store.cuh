@@ -1,141 +1,176 @@
 #pragma once
-// How the sums of conv_nhwc_kernel become vectors. Products leave wgmma as fragments, two channels of a pixel to a
-// thread. A warp passes its own 16 pixels through shared memory, 64 channels at a time; where blocks of a cluster have
-// split the terms, each sends its part of a tile to the block that finishes those pixels.
+// How the sums of conv_nhwc_kernel get to memory. Products leave wgmma as fragments: a thread has two neighbouring
+// channels of two pixels, 8 apart. Results are worked out there, packed, and cross a warp's shared memory, 64 channels at
+// a time, to be stored as vectors; the residual comes the same way, copied there while the products run. Where blocks of
+// a cluster have split the terms, each sends its part of the sums to the block that finishes those pixels.
 
 #include "ops/conv/nhwc/epilogue.cuh"
 
 namespace solder::nhwc {
 
-// Where a row of `kColumns` floats has its columns: even groups of four in the first half, odd ones behind, so that
-// neither fragments nor vectors meet in a bank. Rows are kColumns + 8 floats apart, halves kColumns / 2 + 4.
-
-/// A vector's place in a row.
-template <int kColumns>
-__device__ Staged staged_vector(uint32_t row_smem, int vector) {
-  return {row_smem + vector * 16, (kColumns / 2 + 4) * 4};
-}
-
-__device__ __forceinline__ void load_staged(Staged from, float (&values)[8]) {
-  const float4 low = sm80::load_shared(from.smem), high = sm80::load_shared(from.smem + from.half);
-  values[0] = low.x, values[1] = low.y, values[2] = low.z, values[3] = low.w;
-  values[4] = high.x, values[5] = high.y, values[6] = high.z, values[7] = high.w;
-}
-
-/// Batch `index` of a warp's part of a tile: by pass, which is 64 of its pixels' channels, then by pixel.
+/// A pass of a warp's part of a tile: 16 pixels, kStaged channels, a vector to a lane and turn.
 template <class Tile>
-__device__ __forceinline__ void start_batch(const Params& p, const Work& work, int warp, int lane, int index,
-                                            Batch<Tile::kBatch>* batch) {
-  constexpr int kVectors = Tile::kStaged / 8, kPasses = Tile::kChannels / Tile::kStaged;
-  const int pass = index / Tile::kBatches, block = pass / kPasses;
-  const int row = (warp / 4 * Tile::kBlocks + block) * 64 + warp % 4 * 16 + lane / kVectors +
-                  index % Tile::kBatches * Tile::kBatch * (32 / kVectors);
+struct Pass {
+  static constexpr int kVectors = Tile::kStaged / kVector, kPixelsAtOnce = 32 / kVectors,
+                       kTurns = 16 / kPixelsAtOnce, kOfBlock = Tile::kChannels / Tile::kStaged;
+  static constexpr uint32_t kBytes = nhwc_pass_bytes(Tile::kStaged), kPitch = kBytes / 16;
+
+  uint32_t staged;  // where it crosses shared memory
+  int row;          // of the tile: its first
+  int channel;      // of the tile: its first
+
+  __device__ Pass(uint32_t staging, int warp, int index)
+      : staged(staging + index % Tile::kStagings * kBytes),
+        row((warp / 4 * Tile::kBlocks + index / kOfBlock) * 64 + warp % 4 * 16),
+        channel(index % kOfBlock * Tile::kStaged) {}
+
+  __device__ int row_of(int lane, int turn) const { return row + turn * kPixelsAtOnce + lane / kVectors; }
+  __device__ int channel_of(int lane) const { return channel + lane % kVectors * kVector; }
+  __device__ uint32_t vector_smem(int lane, int turn) const {
+    return staged + (turn * kPixelsAtOnce + lane / kVectors) * kPitch + lane % kVectors * 16;
+  }
+  /// Of fragments: where the lane's row of four matrices lies, pixels innermost, of the first 16 channels.
+  __device__ uint32_t matrix_smem(int lane) const { return staged + lane % 16 * kPitch + lane / 16 * 16; }
+};
+
+/// Asks for a pass' residual. Of its channels those behind the last are its padding, or another tensor's.
+template <class Tile>
+__device__ __forceinline__ void start_residual(const Params& p, const Work& work, const Pass<Tile>& pass,
+                                               int lane) {
+  const int channel = work.channel + pass.channel_of(lane);
 #pragma unroll
-  for (int b = 0; b < Tile::kBatch; ++b)
-    batch->pixels[b] = pixel_of<Tile>(p, work, row + b * (32 / kVectors));
-  load_residuals(p, work.channel + pass % kPasses * Tile::kStaged + lane % kVectors * 8, batch);
+  for (int turn = 0; turn < Pass<Tile>::kTurns; ++turn) {
+    const int pixel = pixel_of<Tile>(p, work, pass.row_of(lane, turn));
+    if (pixel >= 0 && channel < p.K)
+      sm80::copy_async_16(pass.vector_smem(lane, turn),
+                          static_cast<const uint4*>(p.residual.data) + vector_of(p.residual, pixel, channel));
+  }
+  sm80::copy_async_commit();
 }
 
-/// The first batch of a tile, while the rest of its residual comes nearer: a line for each pixel and pass.
+/// The first pass' residual, while the rest of a tile's comes nearer: a line for each pixel and pass.
 template <class Tile>
-__device__ __forceinline__ void start_tile(const Params& p, const Work& work, int warp, int lane,
-                                           Batch<Tile::kBatch>* batch) {
-  constexpr int kPasses = Tile::kChannels / Tile::kStaged;
-  if (Tile::kPasses * Tile::kBatches > 1 && p.residual.data != nullptr) {
+__device__ __forceinline__ void start_tile(const Params& p, uint32_t staging, const Work& work, int warp,
+                                           int lane) {
+  if (p.residual.data == nullptr) return;
+  __syncwarp();  // the last tile's vectors have been read
+  start_residual(p, work, Pass<Tile>(staging, warp, 0), lane);
 #pragma unroll 1
-    for (int line = lane; line < 16 * Tile::kPasses; line += 32) {
-      const int pass = line / 16, row = (warp / 4 * Tile::kBlocks + pass / kPasses) * 64 + warp % 4 * 16;
-      const int pixel = pixel_of<Tile>(p, work, row + line % 16);
-      const int channel = work.channel + pass % kPasses * Tile::kStaged;
-      if (pixel >= 0 && channel < p.K)
-        sm80::prefetch_l2(static_cast<const uint4*>(p.residual.data) + vector_of(p.residual, pixel, channel));
-    }
+  for (int line = 16 + lane; line < 16 * Tile::kPasses; line += 32) {
+    const Pass<Tile> pass(staging, warp, line / 16);
+    const int pixel = pixel_of<Tile>(p, work, pass.row + line % 16), channel = work.channel + pass.channel;
+    if (pixel >= 0 && channel < p.K)
+      sm80::prefetch_l2(static_cast<const uint4*>(p.residual.data) + vector_of(p.residual, pixel, channel));
   }
-  start_batch<Tile>(p, work, warp, lane, 0, batch);
 }
 
-/// Pass `pass` of a warp's sums, to where vectors of them are read.
-template <class Tile>
-__device__ __forceinline__ void stage(uint32_t to, int pass,
-                                      const float (&acc)[Tile::kBlocks][Tile::kChannels / 2]) {
-  constexpr int kColumns = Tile::kStaged, kPitch = kColumns + 8, kPasses = Tile::kChannels / kColumns;
-  __syncwarp();
-#pragma unroll
-  for (int known = 0; known < Tile::kPasses; ++known) {
-    if (known != pass) continue;  // registers have no index
-#pragma unroll
-    for (int j = 0; j < kColumns / 8; ++j) {
-      const float* const part = &acc[known / kPasses][(known % kPasses * kColumns / 8 + j) * 4];
-      sm80::store_shared(to + j * 16, part[0], part[1]);
-      sm80::store_shared(to + (8 * kPitch + j * 4) * 4, part[2], part[3]);
-    }
-  }
-  __syncwarp();
-}
-
-/// A whole tile of sums, each warp its own pixels, `batch` being its first; `channels`: the scales of its first
-/// channels. One piece of code for all batches: several would not fit the instruction cache.
+/// A pass of results that are no vectors: half of its channels at a time, as floats, where vectors would cross; then one
+/// by one, neighbours along pixels.
 template <class Tile, DType kDtype>
-__device__ __forceinline__ void store_tile(const Params& p, const Smem& smem, const Work& work, int warp,
-                                           int lane, uint32_t channels, Batch<Tile::kBatch>* batch,
+__device__ __forceinline__ void store_spread(const Params& p, const Work& work, const Pass<Tile>& pass, int lane,
+                                             const float (&values)[Tile::kStaged / 2]) {
+  constexpr int kColumns = Tile::kStaged / 2, kPitch = Pass<Tile>::kPitch;
+#pragma unroll
+  for (int first = 0; first < Tile::kStaged; first += kColumns) {
+    __syncwarp();
+#pragma unroll
+    for (int i = 0; i < kColumns / 2; i += 2)
+      sm80::store_shared(pass.staged + (lane / 4 + i / 2 % 2 * 8) * kPitch + (i / 4 * 8 + lane % 4 * 2) * 4,
+                         values[first / 2 + i], values[first / 2 + i + 1]);
+    __syncwarp();
+#pragma unroll 1
+    for (int i = lane; i < 16 * kColumns; i += 32)
+      store_value<kDtype>(p, pixel_of<Tile>(p, work, pass.row + i % 16), work.channel + pass.channel + first + i / 16,
+                          sm80::load_shared_one(pass.staged + i % 16 * kPitch + i / 16 * 4));
+  }
+  __syncwarp();
+}
+
+/// A whole tile of sums, each warp its own pixels; `channels`: the scales of its first channels. One piece of code for
+/// all passes: several would not fit the instruction cache.
+template <class Tile, DType kDtype>
+__device__ __forceinline__ void store_tile(const Params& p, uint32_t staging, const Work& work, int warp,
+                                           int lane, uint32_t channels,
                                            const float (&acc)[Tile::kBlocks][Tile::kChannels / 2]) {
-  constexpr int kColumns = Tile::kStaged, kPitch = kColumns + 8, kVectors = kColumns / 8,
-                kBatch = Tile::kBatch;
-  const uint32_t staging = smem.staging + warp * 16 * kPitch * 4;
-  const uint32_t to = staging + (lane / 4 * kPitch + lane % 4 / 2 * (kColumns / 2 + 4) + lane % 2 * 2) * 4;
-  const uint32_t from = staging + lane / kVectors * kPitch * 4;
+  constexpr int kValues = Tile::kStaged / 2, kMatrixBytes = 32;
 #pragma unroll 1
-  for (int pass = 0; pass < Tile::kPasses; ++pass) {
-    stage<Tile>(to, Tile::kPasses == 1 ? 0 : pass, acc);
-    const int first = pass % (Tile::kChannels / kColumns) * kColumns + lane % kVectors * 8;
-#pragma unroll 1
-    for (int turn = 0; turn < Tile::kBatches; ++turn) {
-      const int index = pass * Tile::kBatches + turn;
-      if (!Tile::kIsRoomy && index > 0) start_batch<Tile>(p, work, warp, lane, index, batch);
-      Batch<kBatch> next{};
-      if (Tile::kIsRoomy && index + 1 < Tile::kPasses * Tile::kBatches)
-        start_batch<Tile>(p, work, warp, lane, index + 1, &next);
-      Staged staged[kBatch];
-      float values[kBatch * 8];
-#pragma unroll
-      for (int b = 0; b < kBatch; ++b) {
-        float sums[8];
-        staged[b] = staged_vector<kColumns>(from + (turn * kBatch + b) * (32 / kVectors) * kPitch * 4,
-                                            lane % kVectors);
-        load_staged(staged[b], sums);
-#pragma unroll
-        for (int e = 0; e < 8; ++e) values[b * 8 + e] = sums[e];
-      }
-      const Channels mine = load_channels(channels + first * 4, p.config.table_channels);
-      finish<kDtype, kBatch>(p, mine, *batch, work.channel + first, staged, values);
-      if (Tile::kIsRoomy) *batch = next;
+  for (int index = 0; index < Tile::kPasses; ++index) {
+    const Pass<Tile> pass(staging, warp, index);
+    if (p.residual.data != nullptr) {
+      sm80::copy_async_wait<0>();
+      __syncwarp();
+      if (index + 1 < Tile::kPasses) start_residual(p, work, Pass<Tile>(staging, warp, index + 1), lane);
     }
+    float values[kValues];
+#pragma unroll
+    for (int known = 0; known < Tile::kPasses; ++known) {
+      if (Tile::kPasses > 1 && known != index) continue;  // registers have no index
+#pragma unroll
+      for (int i = 0; i < kValues; ++i)
+        values[i] = acc[known / Pass<Tile>::kOfBlock][known % Pass<Tile>::kOfBlock * kValues + i];
+    }
+    const uint32_t table = channels + (pass.channel + lane % 4 * 2) / 2 * kChannelPairBytes;
+#pragma unroll
+    for (int i = 0; i < kValues; i += 4) {
+      const float4 pair = sm80::load_shared(table + i / 4 * 4 * kChannelPairBytes);
+      values[i] = fmaf(values[i], pair.x, pair.z), values[i + 1] = fmaf(values[i + 1], pair.y, pair.w);
+      values[i + 2] = fmaf(values[i + 2], pair.x, pair.z), values[i + 3] = fmaf(values[i + 3], pair.y, pair.w);
+    }
+    finish(p, values, [&](float (&to)[kValues]) {
+#pragma unroll
+      for (int i = 0; i < kValues / 8; ++i) {
+        uint32_t pairs[4];
+        sm80::load_matrices(pass.matrix_smem(lane) + i * kMatrixBytes, pairs);
+        add_pairs<kDtype>(pairs, i * 8, to);
+      }
+    });
+    if (!takes_vectors(p)) [[unlikely]] {
+      store_spread<Tile, kDtype>(p, work, pass, lane, values);
+      continue;
+    }
+    if (Tile::kStagings == 1 && p.residual.data == nullptr) __syncwarp();  // the last tile's vectors have been read
+#pragma unroll
+    for (int i = 0; i < kValues / 8; ++i) {
+      uint32_t bits[4];
+#pragma unroll
+      for (int e = 0; e < 4; ++e) bits[e] = pack_pair(kDtype, values[i * 8 + e * 2], values[i * 8 + e * 2 + 1]);
+      sm90::store_matrices(pass.matrix_smem(lane) + i * kMatrixBytes, bits);
+    }
+    __syncwarp();
+#pragma unroll
+    for (int turn = 0; turn < Pass<Tile>::kTurns; ++turn)
+      store_vector(p, pixel_of<Tile>(p, work, pass.row_of(lane, turn)), work.channel + pass.channel_of(lane),
+                   sm80::load_shared_bits(pass.vector_smem(lane, turn)));
   }
 }
+
+// Split sums: where a row of `kColumns` floats has its columns: even groups of four in the first half, odd ones behind,
+// so that neither fragments nor vectors meet in a bank. Rows are kColumns + 8 floats apart, halves kColumns / 2 + 4.
 
 /// The same where the terms are split: row `row` of the tile is finished by block row * split / rows.
 template <class Tile, DType kDtype>
 __device__ __forceinline__ void exchange_tile(const Params& p, const Smem& smem, const Work& work, int warp,
                                               int lane, uint32_t channels,
                                               const float (&acc)[Tile::kBlocks][Tile::kChannels / 2]) {
-  constexpr int kColumns = Tile::kChannels, kPitch = kColumns + 8, kVectors = kColumns / 8;
+  constexpr int kColumns = Tile::kChannels, kPitch = kColumns + 8, kVectors = kColumns / kVector;
+  constexpr uint32_t kHalfBytes = (kColumns / 2 + 4) * 4;
   constexpr int kThreads = Tile::kConsumerWarps * 32, kItems = Tile::kPixels / 2 * kVectors / kThreads;
   const int split = p.config.split, share = Tile::kPixels / split,
             rank = static_cast<int>(sm90::cluster_rank());
-  const int thread = warp * 32 + lane, vector = thread % kVectors, channel = work.channel + vector * 8;
-  Batch<1> batches[kItems];
-  int rows[kItems];
+  const int thread = warp * 32 + lane, vector = thread % kVectors, channel = work.channel + vector * kVector;
+  int rows[kItems], pixels[kItems];
+  uint4 residuals[kItems];
 #pragma unroll
   for (int i = 0; i < kItems; ++i) {
     rows[i] = (thread + i * kThreads) / kVectors;
-    batches[i].pixels[0] = rows[i] < share ? pixel_of<Tile>(p, work, rank * share + rows[i]) : -1;
-    load_residuals(p, channel, &batches[i]);
+    pixels[i] = rows[i] < share ? pixel_of<Tile>(p, work, rank * share + rows[i]) : -1;
+    if (p.residual.data != nullptr && pixels[i] >= 0 && channel < p.K)
+      residuals[i] = static_cast<const uint4*>(p.residual.data)[vector_of(p.residual, pixels[i], channel)];
   }
   // Two lanes hold four neighbours of two rows; they swap, so that each has four of one.
   const bool is_odd = lane % 2 == 1;
   const int row = warp * 16 + lane / 4 + (is_odd ? 8 : 0), owner = row / share;
-  const uint32_t place =
-      ((rank * share + row - owner * share) * kPitch + lane % 4 / 2 * (kColumns / 2 + 4)) * 4;
+  const uint32_t place = (rank * share + row - owner * share) * kPitch * 4 + lane % 4 / 2 * kHalfBytes;
   const uint32_t to = sm90::map_to_rank(smem.staging + place, owner),
                  bar = sm90::map_to_rank(smem.parts, owner);
 #pragma unroll
@@ -149,21 +184,33 @@ __device__ __forceinline__ void exchange_tile(const Params& p, const Smem& smem,
     sm90::store_async(to + j * 16, four, bar);
   }
   sm90::mbarrier_spin(smem.parts, 0);
-  const Channels mine = load_channels(channels + vector * 32, p.config.table_channels);
 #pragma unroll
   for (int i = 0; i < kItems; ++i) {
-    if (rows[i] >= share) continue;
-    float values[8] = {};
+    if (pixels[i] < 0) continue;
+    float values[kVector] = {};
 #pragma unroll 2
     for (int part = 0; part < split; ++part) {
-      float terms[8];
-      load_staged(staged_vector<kColumns>(smem.staging + (part * share + rows[i]) * kPitch * 4, vector),
-                  terms);
-#pragma unroll
-      for (int e = 0; e < 8; ++e) values[e] += terms[e];
+      const uint32_t from = smem.staging + (part * share + rows[i]) * kPitch * 4 + vector * 16;
+      const float4 low = sm80::load_shared(from), high = sm80::load_shared(from + kHalfBytes);
+      values[0] += low.x, values[1] += low.y, values[2] += low.z, values[3] += low.w;
+      values[4] += high.x, values[5] += high.y, values[6] += high.z, values[7] += high.w;
     }
-    finish<kDtype, 1>(p, mine, batches[i], channel,
-                      {staged_vector<kColumns>(smem.staging + rows[i] * kPitch * 4, vector)}, values);
+#pragma unroll
+    for (int e = 0; e < kVector; e += 2) {
+      const float4 pair = sm80::load_shared(channels + (vector * kVector + e) / 2 * kChannelPairBytes);
+      values[e] = fmaf(values[e], pair.x, pair.z), values[e + 1] = fmaf(values[e + 1], pair.y, pair.w);
+    }
+    finish(p, values, [&](float (&to)[kVector]) {
+      add_pairs<kDtype>({residuals[i].x, residuals[i].y, residuals[i].z, residuals[i].w}, 0, to);
+    });
+    if (takes_vectors(p)) [[likely]] {
+      store_vector(p, pixels[i], channel,
+                   make_uint4(pack_pair(kDtype, values[0], values[1]), pack_pair(kDtype, values[2], values[3]),
+                              pack_pair(kDtype, values[4], values[5]), pack_pair(kDtype, values[6], values[7])));
+    } else {
+#pragma unroll
+      for (int e = 0; e < kVector; ++e) store_value<kDtype>(p, pixels[i], channel + e, values[e]);
+    }
   }
 }
 

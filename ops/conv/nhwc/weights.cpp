@@ -74,13 +74,19 @@ std::vector<std::byte> pack_nhwc_weights(const ConvShape& shape, const NhwcConfi
   return packed;
 }
 
-std::vector<float> fold_weights(const ConvShape& s, std::span<const float> w) {
-  std::vector<float> result(w.size());
-  const auto at = [&](int64_t k, int64_t c, int64_t r) { return ((k * s.C + c) * s.R + r) * s.S; };
+std::vector<float> stem_weights(const ConvShape& s, std::span<const float> w) {
+  const ConvShape windows = stem_windows(s);
+  const int64_t block = stem_strides(s).pixel;
+  std::vector<float> result(static_cast<size_t>(windows.K * windows.gemm_k()));
+  size_t from = 0;
   for (int64_t k = 0; k < s.K; ++k)
     for (int64_t c = 0; c < s.C; ++c)
       for (int64_t r = 0; r < s.R; ++r)
-        std::copy_n(w.data() + at(k, c, r), s.S, result.data() + ((k * s.R + r) * s.C + c) * s.S);
+        for (int64_t t = 0; t < s.S; ++t, ++from) {
+          const int64_t in_block = (r % s.stride_h * s.stride_w + t % s.stride_w) * s.C + c;
+          const int64_t channel = t / s.stride_w * block + in_block;
+          result[static_cast<size_t>((k * windows.C + channel) * windows.R + r / s.stride_h)] = w[from];
+        }
   return result;
 }
 
