@@ -178,7 +178,7 @@ TEST_CASE("conv_nhwc: a stem's windows leave the same convolution") {
                     row = i % lies.image / lies.row, n = i / lies.image;
       const int64_t in_block = channel / s.C, h = row * s.stride_h + in_block / s.stride_w - s.pad_top,
                     j = column * s.stride_w + in_block % s.stride_w - s.pad_left;
-      if (in_block < s.stride_h * s.stride_w && h >= 0 && h < s.H && j >= 0 && j < s.W)
+      if (in_block < stem_rows(s) * s.stride_w && h >= 0 && h < s.H && j >= 0 && j < s.W)
         blocks[at] = x.floats()[static_cast<size_t>(((n * s.C + channel % s.C) * s.H + h) * s.W + j)];
     }
     Tensor window_x = Tensor::empty({windows.N, windows.C, windows.H, windows.W});

@@ -191,13 +191,13 @@ std::optional<NhwcConfig> choose_nhwc_config(const ConvShape& shape, const NhwcS
 
 namespace {
 
-int64_t block_channels(const ConvShape& s) { return round_up(s.stride_h * s.stride_w * s.C, 8); }
+int64_t block_channels(const ConvShape& s) { return round_up(stem_rows(s) * s.stride_w * s.C, 8); }
 
 }  // namespace
 
 ConvShape stem_windows(const ConvShape& s) {
   ConvShape windows{.N = s.N, .C = ceil_div(s.S, s.stride_w) * block_channels(s), .W = s.Q(), .K = s.K};
-  windows.R = ceil_div(s.R, s.stride_h);
+  windows.R = ceil_div(s.R, stem_rows(s));
   windows.H = s.P() + windows.R - 1;
   windows.S = 1;
   return windows;

@@ -216,6 +216,10 @@ std::unique_ptr<ConvPlan> make_nhwc_conv(const ConvProblem& problem, const Devic
     const int64_t image_bytes = call.x_strides.image * 2,
                   limit = std::min(problem.workspace_bytes, kMostStemBytes);
     if (image_bytes > limit) return refuse("an image laid out anew does not fit into the workspace");
+    int64_t reach = 0;  // within an image
+    for (size_t axis = 1; axis < 4; ++axis)
+      reach += (problem.x.shape[axis] - 1) * std::abs(problem.x.strides[axis]);
+    if (reach >= int64_t{1} << 31) return refuse("elements of an image too far apart");
     int64_t& images = plan->whole.N;
     while (shape.N % images != 0 || images * image_bytes > limit) --images;
     call.shape = stem_windows(plan->whole);

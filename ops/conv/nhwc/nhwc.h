@@ -123,14 +123,21 @@ std::optional<NhwcConfig> make_nhwc_config(const ConvShape& shape, const NhwcStr
                                            std::string* why_not);
 
 /// Whether x is laid out anew first, as few channels would leave most of a slot empty: then x may lie in any way. A pixel
-/// of x' has the channels of a block of stride_h x stride_w pixels, from the padding's first on,
+/// of x' has the channels of a block of pixels, stride_w wide and stem_rows() high, from the padding's first on,
 ///   x'[n, h, w, (i * stride_w + j) * C + c] = x[n, c, h * stride_h + i - pad_top, w * stride_w + j - pad_left],
-/// zeros outside the image, padded to multiples of 8. An output's terms of one filter row lie side by side there.
+/// zeros outside the image, padded to multiples of 8. An output's terms of a row of blocks lie side by side there.
 constexpr bool is_stem(const ConvShape& s) {
-  return s.groups == 1 && s.C <= 8 && s.R * s.S > 1 && s.dil_h == 1 && s.dil_w == 1 && s.stride_h * s.stride_w * s.C <= 1024;
+  return s.groups == 1 && s.C <= 8 && s.R * s.S > 1 && s.dil_h == 1 && s.dil_w == 1 &&
+         s.stride_h * s.stride_w * s.C <= 1024;
 }
 
-/// The convolution that is left then: a column of filter rows over windows that overlap, [N, terms of a row, H', Q].
+/// Rows of a block: all that a filter has, where they fit two vectors; elsewhere those of a stride, so that none is there
+/// twice.
+constexpr int64_t stem_rows(const ConvShape& s) {
+  return s.R * s.stride_w * s.C <= 16 ? s.R : s.stride_h;
+}
+
+/// The convolution that is left then: a column of blocks over windows that overlap, [N, terms of a row, H', Q].
 ConvShape stem_windows(const ConvShape& shape);
 
 /// How the windows lie: a window a pixel of x'.

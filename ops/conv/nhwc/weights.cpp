@@ -76,16 +76,16 @@ std::vector<std::byte> pack_nhwc_weights(const ConvShape& shape, const NhwcConfi
 
 std::vector<float> stem_weights(const ConvShape& s, std::span<const float> w) {
   const ConvShape windows = stem_windows(s);
-  const int64_t block = stem_strides(s).pixel;
+  const int64_t block = stem_strides(s).pixel, rows = stem_rows(s);
   std::vector<float> result(static_cast<size_t>(windows.K * windows.gemm_k()));
   size_t from = 0;
   for (int64_t k = 0; k < s.K; ++k)
     for (int64_t c = 0; c < s.C; ++c)
       for (int64_t r = 0; r < s.R; ++r)
         for (int64_t t = 0; t < s.S; ++t, ++from) {
-          const int64_t in_block = (r % s.stride_h * s.stride_w + t % s.stride_w) * s.C + c;
+          const int64_t in_block = (r % rows * s.stride_w + t % s.stride_w) * s.C + c;
           const int64_t channel = t / s.stride_w * block + in_block;
-          result[static_cast<size_t>((k * windows.C + channel) * windows.R + r / s.stride_h)] = w[from];
+          result[static_cast<size_t>((k * windows.C + channel) * windows.R + r / rows)] = w[from];
         }
   return result;
 }
