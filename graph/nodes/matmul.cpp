@@ -56,7 +56,9 @@ class MatmulRun final : public NodeRun {
       : gemm_(gemm_shape(request.inputs[0].shape, request.inputs[1].shape, transposes_b(request.node))),
         math_(std::get<MatmulAttributes>(request.node.attributes).is_narrow ? Math::tf32 : request.math),
         op_(request, Strides::dense),
-        gemm_words_(request.device != nullptr ? "cuBLAS" : "loops, CPU") {
+        gemm_words_(request.device == nullptr ? "loops, CPU"
+                    : is_few_rows(gemm_)      ? "few rows"
+                                              : "cuBLAS") {
     op_.add_epilogue(request);
     plan = {op_.words(gemm_words_), op_.scratch_bytes()};
     uses_cublas = request.device != nullptr;

@@ -28,7 +28,17 @@ GemmShape packed_gemm(int64_t m, int64_t n, int64_t k, bool transpose_b = false)
 void gemm_cpu(const GemmShape& shape, const float* a, const float* b, float* c, ThreadPool* pool = nullptr,
               CpuLevel level = best_cpu_level());
 
-/// Enqueues cuBLAS on the context's stream, as exact as Math says. k = 0 gives zeros.
+/// Whether a product has so few rows that reading B is what takes time: then its own kernel, in float32, is faster than
+/// cuBLAS.
+constexpr bool is_few_rows(const GemmShape& s) {
+  return s.count == 1 && s.transpose_b && s.m >= 1 && s.m <= 64 && s.n >= 1 && s.k >= 4 && s.k % 4 == 0 &&
+         s.ld_b % 4 == 0 && s.n < int64_t{1} << 30 && s.k < int64_t{1} << 30;
+}
+
+/// Enqueues that kernel; false where is_few_rows() does not hold, or A or B does not begin on a 16-byte line.
+bool few_rows_cuda(const Context& context, const GemmShape& shape, const float* a, const float* b, float* c);
+
+/// Enqueues that or cuBLAS on the context's stream, as exact as Math says. k = 0 gives zeros.
 void gemm_cuda(const Context& context, const GemmShape& shape, Math math, const float* a, const float* b,
                float* c);
 

@@ -17,6 +17,7 @@ void gemm_cuda(const Context& context, const GemmShape& shape, Math math, const 
     }
     return;
   }
+  if (few_rows_cuda(context, shape, a, b, c)) return;
   // cuBLAS is column-major, so a row-major matrix reads as its transpose: compute C^T = B^T A^T. The _64
   // interface, because row pitches and counts pass 2^31 for large images.
   const float one = 1.0f, zero = 0.0f;

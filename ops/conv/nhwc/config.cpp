@@ -106,31 +106,31 @@ double both(double a, double b) { return std::pow(std::pow(a, 4) + std::pow(b, 4
 
 // Microseconds, from what each multiprocessor has to do: tensor cores, rings filled from L2, epilogues, one tile behind
 // the other or overlapped; and memory. Constants fitted to 1,900 times of two networks' layers at batch 1, 16 and 64 on
-// an H200; the choice then takes 1.2 percent longer than the fastest.
+// an H200; the choice then takes 1.8 percent longer than the fastest.
 double predict_us(const ConvShape& s, const NhwcConfig& c, const NhwcWork& work, int num_sms) {
-  constexpr double kCyclesPerUs = 1899, kL2BytesPerCycle = 43.5, kMemoryBytesPerUs = 3.001e6,
-                   kLaunchUs = 1.72;
-  constexpr double kLoadCycles = 289.8;  // of one slot, which a ring's other slots share
+  constexpr double kCyclesPerUs = 1899, kL2BytesPerCycle = 45.11, kMemoryBytesPerUs = 3.001e6,
+                   kLaunchUs = 1.684;
+  constexpr double kLoadCycles = 280.8;  // of one slot, which a ring's other slots share
   const NhwcTile tile = c.shape();
   const auto number = [](int64_t value) { return static_cast<double>(value); };
   const double num_slots = number(ceil_div(c.num_slots, c.split));
   const int64_t units = c.num_tiles() * c.split;
   const double wgmma_cycles = std::max(tile.channels / 2.0, tile.channels == 32 ? 24.0 : 32.0);
-  const double products = 1.752 * num_slots * c.rows_per_slot * (c.slot_channels / 16.0) * tile.num_groups *
+  const double products = 1.739 * num_slots * c.rows_per_slot * (c.slot_channels / 16.0) * tile.num_groups *
                           tile.num_blocks * wgmma_cycles;
   const double slot_bytes = c.x_load_bytes + number(c.rows_per_slot) * tile.channels * c.row_bytes();
   const double slot_cycles =
       kLoadCycles * std::max(1.0 / c.x_slots, number(c.rows_per_slot) / c.weight_slots);
   const double fill = num_slots * std::max(slot_bytes / kL2BytesPerCycle, slot_cycles);
   const double vectors = tile.pixels() * tile.channels / 256.0 / c.split;  // of 8 channels, by warps
-  const double vector_cycles = 25.6 + (work.has_functions ? 23.22 : 0) + (work.has_residual ? 23.12 : 0);
+  const double vector_cycles = 14.89 + (work.has_functions ? 36.24 : 0) + (work.has_residual ? 23.13 : 0);
   const double epilogue = vectors / (4 * tile.num_groups) * vector_cycles;
-  const double exchange = c.split > 1 ? 464.8 + 1227 * c.split + tile.pixels() * tile.channels * 0.004 : 0;
+  const double exchange = c.split > 1 ? 320.1 + 718.5 * c.split + tile.pixels() * tile.channels * 0.437 : 0;
   const double tile_cycles = std::max(products, fill) + epilogue + exchange;
   const double serial = number(ceil_div(units, int64_t{num_sms} * tile.blocks_per_sm)) * tile_cycles;
   const double shared = tile.blocks_per_sm == 2 ? 1.202 * products : products;
   const double overlapped =
-      number(ceil_div(units, num_sms)) * std::max({shared, fill, 0.5695 * vectors * vector_cycles});
+      number(ceil_div(units, num_sms)) * std::max({shared, fill, 0.373 * vectors * vector_cycles});
   const int64_t read = s.N * s.C * (s.R == 1 && s.S == 1 ? s.gemm_n() : s.H * s.W) + s.K * s.gemm_k();
   const int64_t outputs = s.N * s.K * s.gemm_n();
   const double memory_us = 0.8 + 2 * number(read + outputs * (work.has_residual ? 2 : 1)) / kMemoryBytesPerUs;

@@ -1,0 +1,84 @@
+// Products of few rows, C [m,n] = A [m,k] x B [n,k]^T in float32: the last layer of a classifier.
+//
+// Grid: 4 warps a block, 2 columns of C a warp, kRows rows of A: (columns, rows). Lanes share the terms, 4 neighbours
+// each, so that B is read once, in whole lines; A comes from caches. Each lane sums its terms in order, and lanes are
+// joined in a fixed tree. Registers: 80. Bound: memory, B once. Preconditions: is_few_rows(), 16-byte lines.
+
+#include <cstdint>
+
+#include "ops/matmul/gemm.h"
+#include "ops/ptx/follow.cuh"
+#include "runtime/divide.h"
+#include "runtime/launch.cuh"
+
+namespace solder {
+namespace {
+
+constexpr int kWarps = 4, kColumns = 2, kRows = 16, kLine = 4;
+
+struct FewRowsParams {
+  const float *a, *b;
+  float* c;
+  int64_t ld_b, ld_c;
+  int m, n, k;
+};
+
+__device__ float dot(float4 x, float4 y, float sum) {
+  return fmaf(x.w, y.w, fmaf(x.z, y.z, fmaf(x.y, y.y, fmaf(x.x, y.x, sum))));
+}
+
+__global__ void __launch_bounds__(kWarps * 32) few_rows_kernel(const __grid_constant__ FewRowsParams p) {
+  follow_previous();
+  const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
+  const int column = (static_cast<int>(blockIdx.x) * kWarps + warp) * kColumns,
+            row = static_cast<int>(blockIdx.y) * kRows;
+  const int num_columns = min(kColumns, p.n - column), num_rows = min(kRows, p.m - row);
+  if (num_columns <= 0) return;
+  float sums[kRows][kColumns] = {};
+  for (int k = lane * kLine; k < p.k; k += 32 * kLine) {
+    float4 of_b[kColumns];
+#pragma unroll
+    for (int j = 0; j < kColumns; ++j)
+      of_b[j] = j < num_columns ? *reinterpret_cast<const float4*>(p.b + (column + j) * p.ld_b + k) : float4{};
+#pragma unroll
+    for (int i = 0; i < kRows; ++i) {
+      if (i >= num_rows) break;
+      const auto of_a = *reinterpret_cast<const float4*>(p.a + int64_t{row + i} * p.k + k);
+#pragma unroll
+      for (int j = 0; j < kColumns; ++j) sums[i][j] = dot(of_a, of_b[j], sums[i][j]);
+    }
+  }
+#pragma unroll
+  for (int i = 0; i < kRows; ++i)
+#pragma unroll
+    for (int j = 0; j < kColumns; ++j) {
+      float sum = sums[i][j];
+#pragma unroll
+      for (int apart = 16; apart > 0; apart /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, apart);
+      if (lane == i * kColumns + j && i < num_rows && j < num_columns) p.c[(row + i) * p.ld_c + column + j] = sum;
+    }
+}
+
+}  // namespace
+
+bool few_rows_cuda(const Context& context, const GemmShape& shape, const float* a, const float* b, float* c) {
+  const auto is_on_line = [](const float* p) { return reinterpret_cast<uintptr_t>(p) % (kLine * sizeof(float)) == 0; };
+  if (!is_few_rows(shape) || !is_on_line(a) || !is_on_line(b)) return false;
+  const FewRowsParams p{.a = a,
+                        .b = b,
+                        .c = c,
+                        .ld_b = shape.ld_b,
+                        .ld_c = shape.ld_c,
+                        .m = static_cast<int>(shape.m),
+                        .n = static_cast<int>(shape.n),
+                        .k = static_cast<int>(shape.k)};
+  const auto blocks = [](int64_t count, int64_t of) { return static_cast<unsigned>(ceil_div(count, of)); };
+  launch(context, "few_rows_kernel", few_rows_kernel,
+         {.grid = dim3(blocks(shape.n, kWarps * kColumns), blocks(shape.m, kRows)),
+          .block = kWarps * 32,
+          .overlaps_previous = true},
+         p);
+  return true;
+}
+
+}  // namespace solder
