@@ -2,7 +2,8 @@
 //
 // Grid: 4 warps a block, 2 columns of C a warp, kRows rows of A: (columns, rows). Lanes share the terms, 4 neighbours
 // each, so that B is read once, in whole lines; A comes from caches. Each lane sums its terms in order, and lanes are
-// joined in a fixed tree. Registers: 80. Bound: memory, B once. Preconditions: is_few_rows(), 16-byte lines.
+// joined in a fixed tree. Where there are fewer rows or columns, the last one stands in: loads without branches are on
+// their way together. Registers: up to 128. Bound: memory, B once. Preconditions: is_few_rows(), 16-byte lines.
 
 #include <cstdint>
 
@@ -14,7 +15,7 @@
 namespace solder {
 namespace {
 
-constexpr int kWarps = 4, kColumns = 2, kRows = 16, kLine = 4;
+constexpr int kWarps = 4, kColumns = 2, kLine = 4;
 
 struct FewRowsParams {
   const float *a, *b;
@@ -27,6 +28,7 @@ __device__ float dot(float4 x, float4 y, float sum) {
   return fmaf(x.w, y.w, fmaf(x.z, y.z, fmaf(x.y, y.y, fmaf(x.x, y.x, sum))));
 }
 
+template <int kRows>
 __global__ void __launch_bounds__(kWarps * 32) few_rows_kernel(const __grid_constant__ FewRowsParams p) {
   follow_previous();
   const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
@@ -35,18 +37,23 @@ __global__ void __launch_bounds__(kWarps * 32) few_rows_kernel(const __grid_cons
   const int num_columns = min(kColumns, p.n - column), num_rows = min(kRows, p.m - row);
   if (num_columns <= 0) return;
   float sums[kRows][kColumns] = {};
+  const float *of_a[kRows], *of_b[kColumns];
+#pragma unroll
+  for (int i = 0; i < kRows; ++i) of_a[i] = p.a + int64_t{row + min(i, num_rows - 1)} * p.k;
+#pragma unroll
+  for (int j = 0; j < kColumns; ++j) of_b[j] = p.b + (column + min(j, num_columns - 1)) * p.ld_b;
+  constexpr int kUnrolled = kRows == 1 ? 8 : 1;
+#pragma unroll kUnrolled
   for (int k = lane * kLine; k < p.k; k += 32 * kLine) {
-    float4 of_b[kColumns];
+    float4 a[kRows], b[kColumns];
 #pragma unroll
-    for (int j = 0; j < kColumns; ++j)
-      of_b[j] = j < num_columns ? *reinterpret_cast<const float4*>(p.b + (column + j) * p.ld_b + k) : float4{};
+    for (int j = 0; j < kColumns; ++j) b[j] = *reinterpret_cast<const float4*>(of_b[j] + k);
 #pragma unroll
-    for (int i = 0; i < kRows; ++i) {
-      if (i >= num_rows) break;
-      const auto of_a = *reinterpret_cast<const float4*>(p.a + int64_t{row + i} * p.k + k);
+    for (int i = 0; i < kRows; ++i) a[i] = *reinterpret_cast<const float4*>(of_a[i] + k);
 #pragma unroll
-      for (int j = 0; j < kColumns; ++j) sums[i][j] = dot(of_a, of_b[j], sums[i][j]);
-    }
+    for (int i = 0; i < kRows; ++i)
+#pragma unroll
+      for (int j = 0; j < kColumns; ++j) sums[i][j] = dot(a[i], b[j], sums[i][j]);
   }
 #pragma unroll
   for (int i = 0; i < kRows; ++i)
@@ -73,8 +80,12 @@ bool few_rows_cuda(const Context& context, const GemmShape& shape, const float* 
                         .n = static_cast<int>(shape.n),
                         .k = static_cast<int>(shape.k)};
   const auto blocks = [](int64_t count, int64_t of) { return static_cast<unsigned>(ceil_div(count, of)); };
-  launch(context, "few_rows_kernel", few_rows_kernel,
-         {.grid = dim3(blocks(shape.n, kWarps * kColumns), blocks(shape.m, kRows)),
+  const int rows = shape.m == 1 ? 1 : shape.m <= 4 ? 4 : 16;
+  launch(context, "few_rows_kernel",
+         rows == 1   ? few_rows_kernel<1>
+         : rows == 4 ? few_rows_kernel<4>
+                     : few_rows_kernel<16>,
+         {.grid = dim3(blocks(shape.n, kWarps * kColumns), blocks(shape.m, rows)),
           .block = kWarps * 32,
           .overlaps_previous = true},
          p);

@@ -44,11 +44,12 @@ __device__ __forceinline__ void activate_mish(float (&x)[kVector]) {
       const float h = math::exp2_approx(fmaf(math::smaller(x[i + e], 20.0f), 1.44269504f, -0.5f));
       const float sum = h + 1.41421356f;
       denominator[e] = fmaf(h, sum, 1.0f);
-      numerator[e] = h * sum * x[i + e];
+      numerator[e] = h * sum;
     }
+    // x comes last, as a product of large ones would not be finite.
     const float both = math::reciprocal_approx(denominator[0] * denominator[1]);
-    x[i] = numerator[0] * (both * denominator[1]);
-    x[i + 1] = numerator[1] * (both * denominator[0]);
+    x[i] *= numerator[0] * (both * denominator[1]);
+    x[i + 1] *= numerator[1] * (both * denominator[0]);
   }
 }
 
