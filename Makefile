@@ -127,7 +127,7 @@ else
   say = @$(eval DONE += x)printf '[%3d/%d] %s\n' $(words $(DONE)) $(NUM_STEPS) '$(1)' &&
 endif
 
-.PHONY: all ocr run test models networks triton triton-test bench bench-networks accuracy pictures headers layers format format-check sanitize faults tsan asan soak fuzz coverage tidy install loc help clean
+.PHONY: all ocr run test models networks triton triton-test bench bench-gpus bench-networks accuracy pictures headers layers format format-check sanitize faults tsan asan soak fuzz coverage tidy install loc help clean
 .DELETE_ON_ERROR:
 
 all: $(LINKED) $(EXAMPLES) $(CLI)  ## the library, the examples and solder-run (default)
@@ -155,8 +155,12 @@ networks: $(TESTS) models  ## whole networks against float64, every golden at ev
 triton: $(TRITON)  ## libtriton_solder.so, a backend for Triton Inference Server (examples/triton/README.md)
 
 REQUESTS ?= 10000
-triton-test: $(TRITON) $(BUILD)/libtriton_identity.so $(CLI)  ## the backend in a real server on the CPU, from PyPI (55 MB); REQUESTS=10000 under load
-	@python3 tests/triton/check_triton.py $(BUILD) $(REQUESTS)
+triton-test: $(TRITON) $(BUILD)/libtriton_identity.so $(CLI)  ## the backend in a real server on the CPU (GPU=1: on GPUs), from PyPI (55 MB); REQUESTS=10000 under load
+	@python3 tests/triton/check_triton.py $(BUILD) $(REQUESTS) $(if $(GPU),--gpu)
+
+bench-gpus: $(TRITON) $(CLI)  ## two GPUs beside one: processes of solder-run, and KataGo (make models; numpy) through the server of triton-test
+	@python3 tests/bench/bench_processes.py $(CLI)
+	@python3 tests/triton/bench_gpus.py $(BUILD) $(MODELS)/katago_b18c384nbt.bin.gz
 
 bench-networks: $(CLI)  ## whole networks in every mode beside PyTorch and torch.compile, in one run (needs torch and timm)
 	@python3 tests/bench/network_peers.py --compile $(BENCH_ARGS) $(CLI)

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""bench_gpus.py BUILD MODEL.bin.gz [--devices 1 2] [--each 2] [--cpu] [--math tf32] [--seconds 10] [--processes 16] [--threads 16]:
-KataGo's positions a second through the server, one position (32 KB) a request, with one GPU and with two, and whether every
-answer has the bits of the first one. `each`: instances of a GPU. Needs numpy, for the
-weights. With --cpu there is one device."""
+"""bench_gpus.py BUILD MODEL.bin.gz [--devices 1 2] [--each 2] [--cpu] [--math tf32] [--seconds 10] [--processes 16] [--threads 32]
+[--http-threads 16]: KataGo's positions a second through the server, one position (32 KB) a request, with one GPU and with two,
+and whether every answer has the bits of the first one. `each`: instances of a GPU; processes x threads of clients should be
+twice the batches that these can run at once, or GPUs wait for requests. Needs numpy, for the weights. With --cpu there is one
+device."""
 import argparse
 import multiprocessing
 import pathlib
@@ -104,7 +105,8 @@ def main():
     parser.add_argument("--math", default="tf32")
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--processes", type=int, default=16)
-    parser.add_argument("--threads", type=int, default=16)
+    parser.add_argument("--threads", type=int, default=32)
+    parser.add_argument("--http-threads", type=int, default=16, help="of the server")
     options = parser.parse_args()
     program = fetch(options.build.resolve() / "triton_server")
     rates, expected = {}, None
@@ -123,15 +125,18 @@ instance_group [ {{ count: {options.each} kind: {group} }} ]
 parameters {{ key: "math" value {{ string_value: "{options.math}" }} }}
 parameters {{ key: "batches" value {{ string_value: "{BATCH}" }} }}
 """)
-            server = Server(program, work / "models", work / "backends", ["katago"])
+            server = Server(program, work / "models", work / "backends", ["katago"], one_heap=False,
+                            http_threads=options.http_threads)
             try:
                 expected = expected or Connection(server.port).ask()
                 rates[count] = measure(server.port, options, expected)
                 stats = Client(server.port).get("/v2/models/katago/stats")["model_stats"][0]
             finally:
                 server.kill()
+            run = stats["inference_stats"]["compute_infer"]
             print(f"{count} {'CPU' if options.cpu else 'GPUs'}: {rates[count]:.1f} positions a second, "
-                  f"{stats['inference_count'] / stats['execution_count']:.1f} a batch, all with the same bits", flush=True)
+                  f"{stats['inference_count'] / stats['execution_count']:.1f} a batch, "
+                  f"{run['ns'] / run['count'] / 1e6:.2f} ms a run, all with the same bits", flush=True)
     first, last = options.devices[0], options.devices[-1]
     print(f"{last} : {first} devices: {rates[last] / rates[first]:.2f} times")
 

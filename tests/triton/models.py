@@ -91,6 +91,22 @@ def onnx(weights):
     return field(1, 8) + field(7, graph) + field(8, field(1, "") + field(2, 13))
 
 
+class Place:
+    """Where instances run. On GPUs, on each of which there is one, models have one compiled batch: a row's bits do not
+    depend on the rows beside it, but kernels are chosen by the batch."""
+
+    def __init__(self, is_gpu):
+        self.is_gpu = is_gpu
+        self.device, self.kind = ("cuda:0", "KIND_GPU") if is_gpu else ("cpu", "KIND_CPU")
+        self.batch = 6 if is_gpu else None
+
+    def config(self, cpu_count, batches=""):
+        """Of the instances, and of the sizes of batches where they are said."""
+        batches = self.batch or batches
+        group = f"instance_group [ {{ kind: {self.kind} count: {1 if self.is_gpu else cpu_count} }} ]\n"
+        return group + (f'parameters {{ key: "batches" value {{ string_value: "{batches}" }} }}\n' if batches else "")
+
+
 class Model:
     """A folder of the repository, sample rows, and their results by version of the weights."""
 
@@ -103,20 +119,26 @@ class Model:
         self.rows = [{key: random_bytes(rng, *type) for key, type in inputs.items()} for _ in range(num_rows)]
         self.results = {}  # version -> per row: output -> bytes
 
-    def run_alone(self, solder_run, work, version):
-        """Each row by itself through solder-run, with the weights that are there now."""
+    def run_alone(self, solder_run, work, version, place):
+        """The rows through solder-run, with the weights that are there now: each by itself, or in the place's batch."""
         results = []
         file = self.folder / "model.onnx"
         options = [] if file.exists() else ["--weights", self.folder / "model.safetensors"]
-        for row in self.rows:
-            command = [solder_run, file if file.exists() else self.folder / "model.txt", "--device", "cpu", *options]
+        batch = place.batch or 1
+        for begin in range(0, len(self.rows), batch):
+            rows = [self.rows[i % len(self.rows)] for i in range(begin, begin + batch)]
+            command = [solder_run, file if file.exists() else self.folder / "model.txt", "--device", place.device, *options]
             for name, (datatype, shape) in self.inputs.items():
-                (work / f"{name}.npy").write_bytes(npy(datatype, [1, *shape], row[name]))
-                command += ["--input", f"{name}={work / name}.npy", "--shape", f"{name}={','.join(map(str, [1, *shape]))}"]
+                whole = [batch, *shape]
+                (work / f"{name}.npy").write_bytes(npy(datatype, whole, b"".join(row[name] for row in rows)))
+                command += ["--input", f"{name}={work / name}.npy", "--shape", f"{name}={','.join(map(str, whole))}"]
             for name in self.outputs:
                 command += ["--output", f"{name}={work / name}.out.npy"]
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-            results.append({name: npy_data(work / f"{name}.out.npy") for name in self.outputs})
+            outputs = {name: npy_data(work / f"{name}.out.npy") for name in self.outputs}
+            for i in range(min(batch, len(self.rows) - begin)):
+                part = lambda data: data[i * len(data) // batch:(i + 1) * len(data) // batch]
+                results.append({name: part(data) for name, data in outputs.items()})
         self.results[version] = results
 
     def request(self, picked):
@@ -140,22 +162,22 @@ def ports(kind, types):
                    for name, (datatype, shape) in types.items())
 
 
-def batched_config(inputs, outputs):
+def batched_config(inputs, outputs, place):
     return f"""max_batch_size: 8
 dynamic_batching {{ max_queue_delay_microseconds: 300 }}
-instance_group [ {{ kind: KIND_CPU count: 2 }} ]
-{ports("input", inputs)}{ports("output", outputs)}"""
+{place.config(2)}{ports("input", inputs)}{ports("output", outputs)}"""
 
 
-def make_text_model(repository):
+def make_text_model(repository, place):
     """float16, two inputs and outputs, all in the config, two instances."""
-    config = batched_config(TEXT_INPUTS, TEXT_OUTPUTS) + 'parameters { key: "threads" value { string_value: "1" } }'
+    config = batched_config(TEXT_INPUTS, TEXT_OUTPUTS, place) + 'parameters { key: "threads" value { string_value: "1" } }'
     return Model(repository, "text", config, TEXT_INPUTS, TEXT_OUTPUTS)
 
 
 def make_identity_model(repository):
     """The text model's inputs through the server alone."""
-    model = Model(repository, "identity", batched_config(TEXT_INPUTS, TEXT_INPUTS), TEXT_INPUTS, TEXT_INPUTS, "identity")
+    config = batched_config(TEXT_INPUTS, TEXT_INPUTS, Place(is_gpu=False))
+    model = Model(repository, "identity", config, TEXT_INPUTS, TEXT_INPUTS, "identity")
     model.results = {"old": model.rows, "new": model.rows}
     return model
 
@@ -167,13 +189,11 @@ def write_text_weights(model, seed):
         name: ("FP16", shape, random_bytes(rng, "FP16", shape)) for name, shape in (("w", [8, 4, 3, 3]), ("b", [8]))}))
 
 
-def make_onnx_model(repository):
+def make_onnx_model(repository, place):
     """float32; the server learns the ports from the graph, and the batches are others than the default."""
-    model = Model(repository, "onnx", """max_batch_size: 6
-dynamic_batching { max_queue_delay_microseconds: 300 }
-instance_group [ { kind: KIND_CPU count: 1 } ]
-parameters { key: "shape.x" value { string_value: "1,3,10,9" } }
-parameters { key: "batches" value { string_value: "2,3,6" } }
+    model = Model(repository, "onnx", f"""max_batch_size: 6
+dynamic_batching {{ max_queue_delay_microseconds: 300 }}
+{place.config(1, "2,3,6")}parameters {{ key: "shape.x" value {{ string_value: "1,3,10,9" }} }}
 """, {"x": ("FP32", [3, 10, 9])}, {"y": ("FP32", [5, 10, 9]), "z": ("FP32", [5, 1, 1])})
     replace(model.folder / "model.onnx", onnx(random_bytes(random.Random(3), "FP32", [5, 3, 3, 3])))
     return model

@@ -42,18 +42,19 @@ def fetch(folder):
 
 
 class Server:
-    """Loads `models` of the folder `repository`, and others when it is asked to."""
+    """Loads `models` of the folder `repository`, and others when it is asked to. `one_heap`: what memory it holds does not
+    depend on which thread freed what."""
 
-    def __init__(self, program, repository, backends, models, port=0):
+    def __init__(self, program, repository, backends, models, port=0, one_heap=True, http_threads=8):
         self.port = port or free_port()
         self.log = pathlib.Path(repository).with_suffix(".log")
-        # One heap, so that what it holds does not depend on which thread freed what.
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
                 [program, "--model-repository", repository, "--backend-directory", backends, "--model-control-mode",
                  "explicit", *(f"--load-model={name}" for name in models), "--http-address", "127.0.0.1", "--http-port",
-                 str(self.port), "--allow-grpc=false", "--allow-metrics=false", "--pinned-memory-pool-byte-size=0"],
-                stdout=log, stderr=log, env={**os.environ, "MALLOC_ARENA_MAX": "1"})
+                 str(self.port), f"--http-thread-count={http_threads}", "--allow-grpc=false", "--allow-metrics=false",
+                 "--pinned-memory-pool-byte-size=0"],
+                stdout=log, stderr=log, env={**os.environ, **({"MALLOC_ARENA_MAX": "1"} if one_heap else {})})
         for _ in range(1200):
             if self.process.poll() is not None:
                 break
