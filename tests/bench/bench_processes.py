@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """bench_processes.py SOLDER_RUN [--devices cuda:0 cuda:1] [--work FOLDER]: images a second by one process of
 solder-run, then by one a device at the same time, for the headline graph and ResNet-50; and whether all outputs have
-the same bits. Each process is stopped once it has written its output, until all have: their runs begin together, and the
-rate is that of all images until the last one is done. FOLDER has room for the outputs, 6 GB with two devices."""
+the same bits. Each process is stopped once it has written its output, until all have: their runs begin together, and
+the rate is that of all images until the last one is done. FOLDER has room for the outputs, 6 GB with two devices."""
 import argparse
 import filecmp
 import pathlib

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <thread>
 
 #include "runtime/memory.h"
@@ -330,6 +331,22 @@ GPU_TEST_CASE("model: device memory taken is what the plan says, and comes back"
     CHECK(device_bytes_in_use(gpu) - before == model.peak_bytes());
   }
   CHECK(device_bytes_in_use(gpu) == before);
+}
+
+GPU_TEST_CASE("model: compile() says how far it is, and throws what is thrown there") {
+  std::vector<int> done;
+  int of = 0;
+  CompileOptions options{.device = Device::cuda(0)};
+  options.progress = [&](int count, int all) { done.push_back(count), of = all; };
+  compile(small_net(), small_weights(), options);
+  REQUIRE(!done.empty());
+  CHECK(std::is_sorted(done.begin(), done.end()));
+  CHECK(done.front() == 0);
+  CHECK(done.back() + 1 == of);
+  options.progress = [](int, int) { throw std::runtime_error("stop here"); };
+  CHECK_THROWS_WITH_AS(compile(small_net(), small_weights(), options), "stop here", std::runtime_error);
+  options.progress = nullptr;
+  CHECK_NOTHROW(compile(small_net(), small_weights(), options));
 }
 
 GPU_TEST_CASE("model: out of device memory is a typed error, and the next run gives the same bits") {
