@@ -56,10 +56,10 @@ __device__ __forceinline__ void activate_mish(float (&x)[kVector]) {
 /// Eight at a time, as registers are few; what is rare as one piece of code, as is room in the instruction cache.
 template <int N>
 __device__ __forceinline__ void activate(const Params& p, float (&values)[N]) {
-  if (p.activation == ConvChain::relu) {
+  if (p.activation == ConvChain::relu) [[likely]] {
 #pragma unroll
     for (int i = 0; i < N; ++i) values[i] = sm80::max_nan(values[i], 0.0f);
-  } else if (p.activation == ConvChain::mish) {
+  } else if (p.activation == ConvChain::mish) [[likely]] {
 #pragma unroll
     for (int first = 0; first < N; first += kVector) {
       float x[kVector];
@@ -69,7 +69,7 @@ __device__ __forceinline__ void activate(const Params& p, float (&values)[N]) {
 #pragma unroll
       for (int i = 0; i < kVector; ++i) values[first + i] = x[i];
     }
-  } else if (p.activation != ConvChain::bias) {
+  } else if (p.activation != ConvChain::bias) [[unlikely]] {
     ConvEpilogue epilogue;
     epilogue.activation = p.activation, epilogue.slope = p.slope;
 #pragma unroll

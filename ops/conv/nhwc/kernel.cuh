@@ -63,7 +63,8 @@ __device__ __forceinline__ void consume(const Params& p, const Smem& smem, int w
   }
 }
 
-template <class Tile>
+// One kernel for each type: with both in one, the second one's code lay 140 KB behind its beginning.
+template <class Tile, bool kIsBfloat16>
 __global__ void __launch_bounds__(Tile::kThreads, Tile::kPerSm)
     conv_nhwc_kernel(const __grid_constant__ Params p) {
   extern __shared__ __align__(1024) uint8_t smem_base[];
@@ -94,7 +95,7 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kPerSm)
   const int warp = __shfl_sync(0xffffffffu, thread / 32, 0);
   if (warp < Tile::kConsumerWarps) {
     if constexpr (Tile::kMovesRegisters) sm90::setmaxnreg_increase<232>();
-    p.is_bfloat16 ? consume<Tile, true>(p, smem, warp, lane) : consume<Tile, false>(p, smem, warp, lane);
+    consume<Tile, kIsBfloat16>(p, smem, warp, lane);
   } else {
     if constexpr (Tile::kMovesRegisters) sm90::setmaxnreg_decrease<40>();
     if (warp == Tile::kConsumerWarps && lane == 0) fetch_x<Tile>(p, smem);

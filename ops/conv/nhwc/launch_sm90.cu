@@ -90,7 +90,6 @@ Params make_params(const NhwcCall& call) {
   for (nhwc::Surface* surface : {&p.y, &p.residual})
     surface->pixel_vectors = static_cast<uint32_t>(surface->pixel / kVector);
   p.activation = call.activation, p.residual_at = call.residual_at, p.slope = call.slope;
-  p.is_bfloat16 = call.dtype == DType::bfloat16;
   p.is_early = c.is_linear;
   p.N = narrow(s.N), p.K = narrow(s.K), p.P = narrow(s.P()), p.Q = narrow(s.Q()), p.S = narrow(s.S);
   p.stride_h = narrow(s.stride_h), p.stride_w = narrow(s.stride_w);
@@ -111,8 +110,11 @@ Params make_params(const NhwcCall& call) {
 
 void conv_nhwc_cuda(const Context& context, const NhwcCall& call) {
   const NhwcConfig& c = call.config;
-  const Kernel kernel = c.rows_per_slot == 3 ? nhwc::select_kernel<3>(c.tile, c.slot_channels)
-                                             : nhwc::select_kernel<1>(c.tile, c.slot_channels);
+  const bool is_bfloat16 = call.dtype == DType::bfloat16, has_rows = c.rows_per_slot == 3;
+  const auto select = is_bfloat16 ? has_rows ? nhwc::select_kernel<3, true> : nhwc::select_kernel<1, true>
+                      : has_rows  ? nhwc::select_kernel<3, false>
+                                  : nhwc::select_kernel<1, false>;
+  const Kernel kernel = select(c.tile, c.slot_channels);
   launch(context, "conv_nhwc_kernel", kernel,
          {.grid = dim3(static_cast<unsigned>(c.num_blocks)),
           .block = dim3(static_cast<unsigned>(nhwc_threads(c.shape()))),

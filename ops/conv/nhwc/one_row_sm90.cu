@@ -3,5 +3,6 @@
 #include "ops/conv/nhwc/instances.cuh"
 
 namespace solder::nhwc {
-template Kernel select_kernel<1>(int, int);
+template Kernel select_kernel<1, false>(int, int);
+template Kernel select_kernel<1, true>(int, int);
 }  // namespace solder::nhwc

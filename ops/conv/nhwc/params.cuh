@@ -22,7 +22,6 @@ struct Params {
   ConvChain activation;
   ResidualAt residual_at;
   float slope;
-  bool is_bfloat16;
   bool is_early;  ///< the next kernel may start at once; otherwise once x has been fetched
   int N, K, P, Q, S;
   int stride_h, stride_w, dil_h, dil_w, pad_top, pad_left;
@@ -139,7 +138,7 @@ __device__ inline void find_slots(const Params& p, int* first, int* end) {
 using Kernel = void (*)(Params);
 
 /// The instance for a tile of kNhwcTiles and slots of so many input channels that serve so many filter rows, 1 or 3.
-template <int kRows>
+template <int kRows, bool kIsBfloat16>
 Kernel select_kernel(int tile, int slot_channels);
 
 }  // namespace solder::nhwc
