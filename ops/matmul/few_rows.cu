@@ -62,14 +62,17 @@ __global__ void __launch_bounds__(kWarps * 32) few_rows_kernel(const __grid_cons
       float sum = sums[i][j];
 #pragma unroll
       for (int apart = 16; apart > 0; apart /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, apart);
-      if (lane == i * kColumns + j && i < num_rows && j < num_columns) p.c[(row + i) * p.ld_c + column + j] = sum;
+      if (lane == i * kColumns + j && i < num_rows && j < num_columns)
+        p.c[(row + i) * p.ld_c + column + j] = sum;
     }
 }
 
 }  // namespace
 
 bool few_rows_cuda(const Context& context, const GemmShape& shape, const float* a, const float* b, float* c) {
-  const auto is_on_line = [](const float* p) { return reinterpret_cast<uintptr_t>(p) % (kLine * sizeof(float)) == 0; };
+  const auto is_on_line = [](const float* p) {
+    return reinterpret_cast<uintptr_t>(p) % (kLine * sizeof(float)) == 0;
+  };
   if (!is_few_rows(shape) || !is_on_line(a) || !is_on_line(b)) return false;
   const FewRowsParams p{.a = a,
                         .b = b,

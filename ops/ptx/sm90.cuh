@@ -167,8 +167,8 @@ inline __device__ void tensor_load_im2col(uint32_t dst_smem, const void* map, in
 
 /// Fragments to four matrices of 8x8 16-bit numbers: sm80::load_matrices the other way.
 inline __device__ void store_matrices(uint32_t row_smem, const uint32_t (&bits)[4]) {
-  asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(row_smem), "r"(bits[0]),
-               "r"(bits[1]), "r"(bits[2]), "r"(bits[3])
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(row_smem),
+               "r"(bits[0]), "r"(bits[1]), "r"(bits[2]), "r"(bits[3])
                : "memory");
 }
 

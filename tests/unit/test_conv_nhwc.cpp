@@ -158,10 +158,11 @@ TEST_CASE("conv_nhwc: packed weights are the weights, in the order in which slot
 }
 
 TEST_CASE("conv_nhwc: a stem's windows leave the same convolution") {
-  for (const ConvShape& s :
-       {make_shape({2, 3, 20, 17}, {5, 7, 4}, {.stride = {2, 3}, .padding = {3, 2}}), make_shape({2, 3, 9, 8}, {4, 3, 3}),
-        make_shape({1, 8, 7, 7}, {3, 2, 5}, {.padding = Padding(1, 4, -1, 2)}),
-        make_shape({1, 3, 19, 16}, {6, 4, 4}, {.stride = 4}), make_shape({1, 2, 9, 9}, {3, 2, 2}, {.stride = 3})}) {
+  for (const ConvShape& s : {make_shape({2, 3, 20, 17}, {5, 7, 4}, {.stride = {2, 3}, .padding = {3, 2}}),
+                             make_shape({2, 3, 9, 8}, {4, 3, 3}),
+                             make_shape({1, 8, 7, 7}, {3, 2, 5}, {.padding = Padding(1, 4, -1, 2)}),
+                             make_shape({1, 3, 19, 16}, {6, 4, 4}, {.stride = 4}),
+                             make_shape({1, 2, 9, 9}, {3, 2, 2}, {.stride = 3})}) {
     const std::string words = to_string(s);
     CAPTURE(words);
     REQUIRE(is_stem(s));
@@ -174,8 +175,8 @@ TEST_CASE("conv_nhwc: a stem's windows leave the same convolution") {
     // x' as is_stem() has it, then its windows as a tensor of their own.
     std::vector<float> blocks(static_cast<size_t>(s.N * lies.image));
     for (size_t at = 0; at < blocks.size(); ++at) {
-      const int64_t i = static_cast<int64_t>(at), channel = i % lies.pixel, column = i % lies.row / lies.pixel,
-                    row = i % lies.image / lies.row, n = i / lies.image;
+      const int64_t i = static_cast<int64_t>(at), channel = i % lies.pixel,
+                    column = i % lies.row / lies.pixel, row = i % lies.image / lies.row, n = i / lies.image;
       const int64_t in_block = channel / s.C, h = row * s.stride_h + in_block / s.stride_w - s.pad_top,
                     j = column * s.stride_w + in_block % s.stride_w - s.pad_left;
       if (in_block < stem_rows(s) * s.stride_w && h >= 0 && h < s.H && j >= 0 && j < s.W)
@@ -183,14 +184,17 @@ TEST_CASE("conv_nhwc: a stem's windows leave the same convolution") {
     }
     Tensor window_x = Tensor::empty({windows.N, windows.C, windows.H, windows.W});
     for (int64_t at = 0; at < window_x.num_elems(); ++at) {
-      const int64_t q = at % windows.W, h = at / windows.W % windows.H, c = at / windows.W / windows.H % windows.C;
-      const int64_t from = at / windows.W / windows.H / windows.C * lies.image + h * lies.row + q * lies.pixel + c;
+      const int64_t q = at % windows.W, h = at / windows.W % windows.H,
+                    c = at / windows.W / windows.H % windows.C;
+      const int64_t from =
+          at / windows.W / windows.H / windows.C * lies.image + h * lies.row + q * lies.pixel + c;
       REQUIRE(from < static_cast<int64_t>(blocks.size()));
       window_x.floats()[static_cast<size_t>(at)] = blocks[static_cast<size_t>(from)];
     }
     const std::vector<float> window_w = stem_weights(s, w.floats());
     for (int64_t at = 0; at < s.N * s.K * s.gemm_n(); ++at) {
-      const int64_t q = at % s.Q(), p = at / s.Q() % s.P(), k = at / s.gemm_n() % s.K, n = at / s.gemm_n() / s.K;
+      const int64_t q = at % s.Q(), p = at / s.Q() % s.P(), k = at / s.gemm_n() % s.K,
+                    n = at / s.gemm_n() / s.K;
       CHECK(conv_oracle(windows, window_x.floats(), window_w, n, k, p, q).value ==
             doctest::Approx(conv_oracle(s, x.floats(), w.floats(), n, k, p, q).value).epsilon(1e-12));
     }

@@ -36,7 +36,7 @@ struct NhwcCall {
 void conv_nhwc_cuda(const Context& context, const NhwcCall& call);
 
 /// x' of is_stem(), dense, from x of the same type in any strides (elements; N,C,H,W).
-void lay_out_stem_cuda(const Context& context, const ConvShape& shape, const int64_t (&x_strides)[4], const void* x,
-                       void* blocks);
+void lay_out_stem_cuda(const Context& context, const ConvShape& shape, const int64_t (&x_strides)[4],
+                       const void* x, void* blocks);
 
 }  // namespace solder

@@ -15,7 +15,7 @@ namespace {
 using nhwc::Kernel;
 using nhwc::Params;
 
-constexpr int64_t kVector = 8;                          // channels of 16 bytes
+constexpr int64_t kVector = 8;                        // channels of 16 bytes
 constexpr int64_t kMostStemBytes = int64_t{1} << 34;  // pixels are counted in 32 bits
 
 // A function of the driver, with which nothing links: there may be none.
@@ -112,7 +112,7 @@ void conv_nhwc_cuda(const Context& context, const NhwcCall& call) {
   const NhwcConfig& c = call.config;
   const bool is_bfloat16 = call.dtype == DType::bfloat16, has_rows = c.rows_per_slot == 3;
   const auto select = is_bfloat16 ? has_rows ? nhwc::select_kernel<3, true> : nhwc::select_kernel<1, true>
-                      : has_rows  ? nhwc::select_kernel<3, false>
+                      : has_rows ? nhwc::select_kernel<3, false>
                                   : nhwc::select_kernel<1, false>;
   const Kernel kernel = select(c.tile, c.slot_channels);
   launch(context, "conv_nhwc_kernel", kernel,

@@ -133,9 +133,7 @@ constexpr bool is_stem(const ConvShape& s) {
 
 /// Rows of a block: all that a filter has, where they fit two vectors; elsewhere those of a stride, so that none is there
 /// twice.
-constexpr int64_t stem_rows(const ConvShape& s) {
-  return s.R * s.stride_w * s.C <= 16 ? s.R : s.stride_h;
-}
+constexpr int64_t stem_rows(const ConvShape& s) { return s.R * s.stride_w * s.C <= 16 ? s.R : s.stride_h; }
 
 /// The convolution that is left then: a column of blocks over windows that overlap, [N, terms of a row, H', Q].
 ConvShape stem_windows(const ConvShape& shape);

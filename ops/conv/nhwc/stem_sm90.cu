@@ -18,7 +18,7 @@ constexpr int kVector = 8;
 struct StemParams {
   const uint16_t* x;
   uint4* blocks;
-  int64_t image;             // strides of x, in elements; within an image every distance fits 32 bits
+  int64_t image;  // strides of x, in elements; within an image every distance fits 32 bits
   int channel, row, column;
   int num_pixels, pixel_vectors, width, height;  // of x'
   int C, H, W, rows, stride_h, stride_w, pad_top, pad_left;
@@ -32,7 +32,9 @@ __global__ void __launch_bounds__(kThreads) stem_kernel(const __grid_constant__ 
   const int line = static_cast<int>(p.by_width.divide(pixel)), n = static_cast<int>(p.by_height.divide(line));
   const int top = (line - n * p.height) * p.stride_h - p.pad_top,
             left = (pixel - line * p.width) * p.stride_w - p.pad_left;
-  const auto is_in = [](int index, int extent) { return static_cast<unsigned>(index) < static_cast<unsigned>(extent); };
+  const auto is_in = [](int index, int extent) {
+    return static_cast<unsigned>(index) < static_cast<unsigned>(extent);
+  };
   const uint16_t* const x = p.x + n * p.image;
   uint4* const to = p.blocks + int64_t{pixel} * p.pixel_vectors;
   // Unsigned, as it may leave the range where nothing is read.
@@ -60,8 +62,8 @@ __global__ void __launch_bounds__(kThreads) stem_kernel(const __grid_constant__ 
 
 }  // namespace
 
-void lay_out_stem_cuda(const Context& context, const ConvShape& s, const int64_t (&x_strides)[4], const void* x,
-                       void* blocks) {
+void lay_out_stem_cuda(const Context& context, const ConvShape& s, const int64_t (&x_strides)[4],
+                       const void* x, void* blocks) {
   const auto narrow = [](int64_t value) { return static_cast<int>(value); };
   const auto divisor = [](int64_t value) { return FastDivisor(static_cast<uint32_t>(value)); };
   const NhwcStrides strides = stem_strides(s);

@@ -67,8 +67,8 @@ __device__ __forceinline__ void start_tile(const Params& p, uint32_t staging, co
 /// A pass of results that are no vectors: half of its channels at a time, as floats, where vectors would cross; then one
 /// by one, neighbours along pixels.
 template <class Tile, DType kDtype>
-__device__ __forceinline__ void store_spread(const Params& p, const Work& work, const Pass<Tile>& pass, int lane,
-                                             const float (&values)[Tile::kStaged / 2]) {
+__device__ __forceinline__ void store_spread(const Params& p, const Work& work, const Pass<Tile>& pass,
+                                             int lane, const float (&values)[Tile::kStaged / 2]) {
   constexpr int kColumns = Tile::kStaged / 2, kPitch = Pass<Tile>::kPitch;
 #pragma unroll
   for (int first = 0; first < Tile::kStaged; first += kColumns) {
@@ -80,7 +80,8 @@ __device__ __forceinline__ void store_spread(const Params& p, const Work& work, 
     __syncwarp();
 #pragma unroll 1
     for (int i = lane; i < 16 * kColumns; i += 32)
-      store_value<kDtype>(p, pixel_of<Tile>(p, work, pass.row + i % 16), work.channel + pass.channel + first + i / 16,
+      store_value<kDtype>(p, pixel_of<Tile>(p, work, pass.row + i % 16),
+                          work.channel + pass.channel + first + i / 16,
                           sm80::load_shared_one(pass.staged + i % 16 * kPitch + i / 16 * 4));
   }
   __syncwarp();
@@ -114,9 +115,10 @@ __device__ __forceinline__ void store_tile(const Params& p, uint32_t staging, co
     for (int i = 0; i < kValues; i += 4) {
       const float4 pair = sm80::load_shared(table + i / 4 * 4 * kChannelPairBytes);
       values[i] = fmaf(values[i], pair.x, pair.z), values[i + 1] = fmaf(values[i + 1], pair.y, pair.w);
-      values[i + 2] = fmaf(values[i + 2], pair.x, pair.z), values[i + 3] = fmaf(values[i + 3], pair.y, pair.w);
+      values[i + 2] = fmaf(values[i + 2], pair.x, pair.z),
+                 values[i + 3] = fmaf(values[i + 3], pair.y, pair.w);
     }
-    finish(p, values, [&](float (&to)[kValues]) {
+    finish(p, values, [&](float(&to)[kValues]) {
 #pragma unroll
       for (int i = 0; i < kValues / 8; ++i) {
         uint32_t pairs[4];
@@ -128,12 +130,14 @@ __device__ __forceinline__ void store_tile(const Params& p, uint32_t staging, co
       store_spread<Tile, kDtype>(p, work, pass, lane, values);
       continue;
     }
-    if (Tile::kStagings == 1 && p.residual.data == nullptr) __syncwarp();  // the last tile's vectors have been read
+    if (Tile::kStagings == 1 && p.residual.data == nullptr)
+      __syncwarp();  // the last tile's vectors have been read
 #pragma unroll
     for (int i = 0; i < kValues / 8; ++i) {
       uint32_t bits[4];
 #pragma unroll
-      for (int e = 0; e < 4; ++e) bits[e] = pack_pair(kDtype, values[i * 8 + e * 2], values[i * 8 + e * 2 + 1]);
+      for (int e = 0; e < 4; ++e)
+        bits[e] = pack_pair(kDtype, values[i * 8 + e * 2], values[i * 8 + e * 2 + 1]);
       sm90::store_matrices(pass.matrix_smem(lane) + i * kMatrixBytes, bits);
     }
     __syncwarp();
@@ -200,13 +204,14 @@ __device__ __forceinline__ void exchange_tile(const Params& p, const Smem& smem,
       const float4 pair = sm80::load_shared(channels + (vector * kVector + e) / 2 * kChannelPairBytes);
       values[e] = fmaf(values[e], pair.x, pair.z), values[e + 1] = fmaf(values[e + 1], pair.y, pair.w);
     }
-    finish(p, values, [&](float (&to)[kVector]) {
+    finish(p, values, [&](float(&to)[kVector]) {
       add_pairs<kDtype>({residuals[i].x, residuals[i].y, residuals[i].z, residuals[i].w}, 0, to);
     });
     if (takes_vectors(p)) [[likely]] {
-      store_vector(p, pixels[i], channel,
-                   make_uint4(pack_pair(kDtype, values[0], values[1]), pack_pair(kDtype, values[2], values[3]),
-                              pack_pair(kDtype, values[4], values[5]), pack_pair(kDtype, values[6], values[7])));
+      store_vector(
+          p, pixels[i], channel,
+          make_uint4(pack_pair(kDtype, values[0], values[1]), pack_pair(kDtype, values[2], values[3]),
+                     pack_pair(kDtype, values[4], values[5]), pack_pair(kDtype, values[6], values[7])));
     } else {
 #pragma unroll
       for (int e = 0; e < kVector; ++e) store_value<kDtype>(p, pixels[i], channel + e, values[e]);
