@@ -54,6 +54,7 @@ std::vector<Distribution> distributions() {
       {"U[0,1)", [=](auto& e, const auto&, int64_t) { return uniform01(e); }, true},
       {"N(0,1)", [=](auto& e, const auto&, int64_t) { return normal(e); }},
       {"lognormal, sigma 3", [=](auto& e, const auto&, int64_t) { return std::exp(3 * normal(e)); }},
+      {"near 1e-37", [=](auto& e, const auto&, int64_t) { return 1e-37f * normal(e); }},
       {"near 1e-30", [=](auto& e, const auto&, int64_t) { return 1e-30f * normal(e); }},
       {"near 1e-5", [=](auto& e, const auto&, int64_t) { return 1e-5f * normal(e); }},
       {"near 1e30", [=](auto& e, const auto&, int64_t) { return 1e30f * uniform01(e); }},

@@ -52,7 +52,7 @@ constexpr float power_of_two(int exponent) {
   return std::bit_cast<float>(static_cast<uint32_t>(exponent + 127) << 23);
 }
 
-inline constexpr int kMaxRangeExponent = 127;  ///< 2^exponent is a float
+inline constexpr int kMaxRangeExponent = 126;  ///< 2^exponent and 2^-exponent are normal floats
 
 /// The exponent that puts a maximum of `max_bits` at `position`, or as near as kMaxRangeExponent allows.
 constexpr int range_exponent(uint32_t max_bits, int position) {
@@ -71,7 +71,8 @@ constexpr RangeStatus range_status(ImageRange range, Math math) {
   if (range.max_bits >= kNonFiniteBits) return RangeStatus::strict;
   const RangeWindow window = range_window(math);
   const int top = exponent_of_bits(range.max_bits);
-  if (top < -126 || top + 127 < window.low) return RangeStatus::strict;  // no float is scale enough
+  if (top < -126 || top + kMaxRangeExponent < window.low)
+    return RangeStatus::strict;  // no float is scale enough
   const int position = top + range.exponent;
   return position >= window.low && position <= window.high ? RangeStatus::good : RangeStatus::rescale;
 }
