@@ -1,5 +1,6 @@
 #include "ops/conv/fused.h"
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 
@@ -26,6 +27,10 @@ bool weight_exponents(const ConvProblem& problem, std::vector<int32_t>* exponent
     exponents->push_back(max_bits == 0 ? 0 : 14 - std::ilogb(std::bit_cast<float>(max_bits)));
   }
   return true;
+}
+
+bool fit_float32(std::span<const int32_t> exponents) {
+  return std::ranges::all_of(exponents, [](int32_t e) { return e >= 14 - 60 && e <= 14 + 100; });
 }
 
 }  // namespace solder

@@ -2,6 +2,7 @@
 // What the families share whose kernels multiply float16 operands under the range guard and run the epilogue.
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -22,6 +23,9 @@ KernelShape kernel_shape(const ConvShape& shape);
 /// reason, when there is nothing to compute, fp32's bound needs more terms, or the weights are not known or
 /// not finite.
 bool weight_exponents(const ConvProblem& problem, std::vector<int32_t>* exponents, std::string* why_not);
+
+/// Whether neither a sum nor its scaling leaves float32: every channel's largest weight is within [2^-100, 2^60].
+bool fit_float32(std::span<const int32_t> exponents);
 
 /// A plan made of a config, for which the family has pack_weights, packing_of and conv_scratch_bytes.
 template <class Config>

@@ -99,6 +99,11 @@ inline constexpr int kRangeSampleElems = 4096;
 void conv_range_guess(const Context& context, const ConvShape& shape, const ConvStrides& strides, Math math,
                       const float* x, ImageRange* ranges);
 
+/// Enqueues what needs no guess and no rescaling, a pass over x before the convolution: max_bits of the images. Their
+/// exponents are exact_exponent() then; what is stored is 0.
+void conv_range_find(const Context& context, const ConvShape& shape, const ConvStrides& strides,
+                     const float* x, ImageRange* ranges);
+
 /// Enqueues the redoing of the images whose status is `strict`: direct float32 convolution on CUDA cores, for
 /// every ConvShape (groups too) and every planned epilogue, at any speed. Exits at once where there are none.
 /// x: [N,C,H,W], w: [K,C/groups,R,S], y: [N,K,P,Q], float32 on the device; y must not overlap an operand.

@@ -67,9 +67,7 @@ std::unique_ptr<ConvPlan> make_window(const ConvProblem& problem, const DeviceIn
                                            problem.workspace_bytes, why_not);
   auto plan = std::make_unique<WindowPlan>();
   if (!config || !plan->init(problem, *config, why_not)) return nullptr;
-  // So that neither a sum nor its scaling leaves float32.
-  const auto [low, high] = std::minmax_element(plan->exponents.begin(), plan->exponents.end());
-  if (*low < 14 - 60 || *high > 14 + 100)
+  if (!fit_float32(plan->exponents))
     return *why_not = "an output channel's largest weight lies outside [2^-100, 2^60]", nullptr;
   return plan;
 }
