@@ -18,7 +18,8 @@ namespace SOLDER_PUBLIC solder {
 ///
 /// The terms in A are there because fused kernels scale an image as a whole: they count in windows whose
 /// values all lie far below its largest, by 2^8 T (fp32) or 2^14 (tf32).
-/// NOTE: cuBLAS (matrix products, im2col) takes subnormal operands for zero with tf32.
+/// NOTE: with tf32 cuBLAS takes subnormal float32 operands for zero: in matrix products, and in its convolutions that
+/// are 1x1 or whose weights are not known before the run.
 ///
 ///   fp16, bf16   every value between nodes, and what convolutions and matrix products multiply, is rounded to float16
 ///                or bfloat16; sums and elementwise arithmetic are float32, with one rounding a node

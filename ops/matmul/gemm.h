@@ -14,7 +14,8 @@ class ThreadPool;
 struct GemmShape {
   int64_t m = 0, n = 0, k = 0;  ///< A [m,k], B [k,n], C [m,n]
   bool transpose_b = false;     ///< B is given as [n,k]
-  int64_t ld_b = 0, ld_c = 0;   ///< elements from row to row of B as given and of C; A is packed (ld = k)
+  int64_t ld_b = 0, ld_c = 0;   ///< elements from row to row of B as given and of C
+  int64_t ld_a = 0;             ///< of A; 0: k. On the CPU it is packed
   int64_t count = 1;
   int64_t stride_a = 0, stride_b = 0, stride_c = 0;  ///< elements from product to product; 0 repeats
 };
@@ -41,5 +42,8 @@ bool few_rows_cuda(const Context& context, const GemmShape& shape, const float* 
 /// Enqueues that or cuBLAS on the context's stream, as exact as Math says. k = 0 gives zeros.
 void gemm_cuda(const Context& context, const GemmShape& shape, Math math, const float* a, const float* b,
                float* c);
+
+/// The same of float16 operands, with float32 sums.
+void gemm_half_cuda(const Context& context, const GemmShape& shape, const void* a, const void* b, float* c);
 
 }  // namespace solder

@@ -309,7 +309,7 @@ std::vector<Job> jobs() {
   ::setenv("SOLDER_CACHE_DIR", "/proc/none", 1);  // no cache: every kernel is compiled
   const Device gpu = Device::cuda(0);
   return {job_of("cpu", Device::cpu(), Math::fp32, "cpu"),
-          job_of("im2col", gpu, Math::fp32, "im2col"),
+          job_of("im2col", gpu, Math::tf32, "im2col"),
           job_of("rows", gpu, Math::tf32, "rows"),
           job_of("window", gpu, Math::fp32, "window"),
           elementwise_job("generated", 1 << 18, DType::float32, "one pass: generated, compiled in"),

@@ -1,10 +1,15 @@
 // Convolutions on every device by every family: each output within the bound of its mode, special values
 // where the formula has them, bad arguments refused.
 
+#include <algorithm>
+#include <cmath>
 #include <cstdio>
+#include <cstring>
 #include <map>
 
 #include "ops/conv/im2col/im2col.h"
+#include "runtime/divide.h"
+#include "runtime/dtype.h"
 #include "tests/cases/conv_cases.h"
 #include "tests/support/oracle.h"
 #include "tests/support/support.h"
@@ -58,7 +63,7 @@ void run_cases(const std::vector<ConvCase>& cases, Data (*draw_data)(const ConvS
   for (const Device device : devices())
     for (const std::string& family : conv_family_names(device)) {
       CAPTURE(family);
-      CHECK(num_runs[family] > 0);
+      if (family != "nhwc") CHECK(num_runs[family] > 0);  // that takes 16-bit values alone
     }
 }
 
@@ -170,39 +175,120 @@ GPU_TEST_CASE("conv2d: a small workspace cuts the columns into chunks and change
     const ConvShape& s = c.shape;
     if (s.gemm_k() > 300) continue;
     const Data data = draw(s, 300);
-    for (const int64_t workspace : {200 << 10, 1 << 20}) {
-      const Tensor y = run(conv_graph(s, true), {{"w", data.w}, {"b", data.b}}, {{"x", data.x}},
-                           {.device = Device::cuda(0), .workspace_bytes = workspace, .conv = "im2col"});
-      INFO(name, " with ", workspace, " bytes");
-      CHECK(worst_error(s, Math::fp32, data, y) <= 1);
-    }
+    for (const int64_t workspace : {200 << 10, 1 << 20})
+      for (const Math math : {Math::fp32, Math::tf32}) {
+        const Tensor y =
+            run(conv_graph(s, true), {{"w", data.w}, {"b", data.b}}, {{"x", data.x}},
+                {.device = Device::cuda(0), .math = math, .workspace_bytes = workspace, .conv = "im2col"});
+        INFO(name, " with ", workspace, " bytes, ", std::string(to_string(math)));
+        CHECK(worst_error(s, math, data, y) <= 1);
+      }
   }
 }
 
-TEST_CASE(
-    "choose_im2col_config: within budget, whole images where they fit, refusal that says what is needed") {
-  const ConvShape headline = headline_case().shape;
+namespace {
+
+DeviceInfo device_of(int64_t l2_bytes) {
+  DeviceInfo device;
+  device.num_sms = 132, device.l2_bytes = l2_bytes;
+  return device;
+}
+
+}  // namespace
+
+TEST_CASE("choose_im2col_config: within the workspace, near the L2 cache, refusal that says what is needed") {
   constexpr int64_t kMiB = 1 << 20;
   std::string why;
-  for (const int64_t target : {1 * kMiB, 20 * kMiB, 1024 * kMiB}) {
-    for (const int64_t budget : {2 * kMiB, 224 * kMiB, 4096 * kMiB}) {
-      const auto config = choose_im2col_config(headline, budget, target, &why);
-      REQUIRE(config);
-      CHECK_FALSE(config->is_pointwise);
-      CHECK(config->workspace_bytes <= budget);
-      CHECK(config->workspace_bytes <= std::max<int64_t>(target, 32 * 576 * 4));
-      CHECK(config->workspace_bytes == config->images_per_gemm * config->pixels_per_gemm * 576 * 4);
-      CHECK((config->images_per_gemm == 1 || config->pixels_per_gemm == headline.gemm_n()));
-    }
-  }
-  CHECK(choose_im2col_config(headline, 4096 * kMiB, 600 * kMiB, &why)->images_per_gemm == 4);
-  CHECK_FALSE(choose_im2col_config(headline, 1000, 1000, &why));
-  CHECK(why.find("73728") != std::string::npos);
+  std::vector<ConvShape> shapes;
+  for (const ConvCase& c : conv_cases()) shapes.push_back(c.shape);
+  for (const CsvRow& row : read_conformance("conv_shapes.csv")) shapes.push_back(conv_shape(row));
+  int num_shared = 0, num_half = 0;
+  for (const ConvShape& s : shapes)
+    for (const Math math : {Math::fp32, Math::tf32})
+      for (const int64_t budget : {kMiB, 224 * kMiB})
+        for (const int64_t l2 : {int64_t{0}, 50 * kMiB}) {
+          INFO(to_string(s), ", ", budget, " B");
+          const auto config = choose_im2col_config(s, math, budget, device_of(l2), true, &why);
+          if (!config) {
+            CHECK(std::max(s.C * s.R * s.S, s.K) * 4 * 32 > budget / 2);
+            continue;
+          }
+          if (config->is_pointwise || config->width == 0) {
+            CHECK(im2col_scratch_bytes(s, *config) == 0);
+            continue;
+          }
+          const int64_t rows = config->rows_per_gemm, width = config->width;
+          const Im2colLayout layout = im2col_layout(s, *config, rows, width);
+          const int64_t columns = s.groups * layout.group_stride * config->elem_bytes();
+          const int64_t sums = rows * padded_channels(s.K) * width * 4;
+          CHECK(im2col_scratch_bytes(s, *config) <= budget);
+          CHECK(im2col_scratch_bytes(s, *config) >= round_up(columns, 256) + sums);
+          CHECK(columns + sums <=
+                std::max(std::max(l2, 16 * kMiB), 32 * (s.gemm_k() * s.groups + padded_channels(s.K)) * 4));
+          CHECK(width % 8 == 0);
+          CHECK((!config->is_half || math == Math::tf32));
+          CHECK((config->shares_rows || rows == 1));
+          if (config->shares_rows) CHECK((width == round_up(s.Q(), 8) && rows <= s.P()));
+          CHECK(predict_im2col_us(s, *config, device_of(l2)) > 0);
+          num_shared += config->shares_rows, num_half += config->is_half;
+        }
+  CHECK(num_shared > 50);
+  CHECK(num_half > 500);
+
+  const ConvShape headline = headline_case().shape;
+  const auto choose = [&](Math math, bool knows_weights) {
+    return *choose_im2col_config(headline, math, 224 * kMiB, device_of(50 * kMiB), knows_weights, &why);
+  };
+  CHECK(choose(Math::tf32, true).shares_rows);
+  CHECK_FALSE(choose(Math::tf32, false).is_half);
+  CHECK_FALSE(choose(Math::fp32, true).is_half);
+  CHECK_FALSE(choose_im2col_config(headline, Math::fp32, 1000, device_of(0), true, &why));
+  CHECK(why.find("90624") != std::string::npos);
   CHECK(why.find("1000") != std::string::npos);
   ConvShape pointwise = make_shape({4, 8, 5, 5}, {4, 1, 1});
-  CHECK(choose_im2col_config(pointwise, 0, 0, &why)->is_pointwise);
+  CHECK(choose_im2col_config(pointwise, Math::tf32, 0, device_of(0), true, &why)->is_pointwise);
   pointwise.pad_left = 1;
-  CHECK_FALSE(choose_im2col_config(pointwise, kMiB, kMiB, &why)->is_pointwise);
+  CHECK_FALSE(choose_im2col_config(pointwise, Math::tf32, kMiB, device_of(0), true, &why)->is_pointwise);
+}
+
+TEST_CASE("im2col: packed weights meet the columns that their taps multiply") {
+  const ConvShape s = make_shape({1, 6, 9, 12}, {4, 3, 2}, {.groups = 2});
+  const Tensor w = uniform({s.K, 3, s.R, s.S}, 3);
+  std::vector<int32_t> exponents;
+  for (int32_t k = 0; k < s.K; ++k) exponents.push_back(k * 3 - 4);
+  for (const bool shares_rows : {false, true}) {
+    const Im2colConfig config{.math = Math::tf32, .is_half = true, .shares_rows = shares_rows, .width = 16};
+    const std::vector<std::byte> packed = pack_weights(s, config, w.floats().data(), exponents);
+    constexpr int64_t kHead = 256, kPitch = 24;  // gemm_k is 18
+    REQUIRE(packed.size() == kHead + 4 * kPitch * 2);
+    CHECK(std::memcmp(packed.data(), exponents.data(), 16) == 0);
+    // Rows of columns by their places in memory, where one output row's begin: with rows shared, tap row r is all of
+    // input row r.
+    const Im2colLayout layout = im2col_layout(s, config, 5, config.width);
+    int64_t num_terms = 0;
+    for (int64_t k = 0; k < s.K; ++k) {
+      std::vector<float> row(kPitch);
+      for (size_t i = 0; i < row.size(); ++i) {
+        uint16_t bits = 0;
+        std::memcpy(&bits, packed.data() + kHead + (static_cast<size_t>(k * kPitch) + i) * 2, 2);
+        row[i] = float_from_float16(bits);
+      }
+      for (int64_t c = 0; c < 3; ++c)
+        for (int64_t r = 0; r < s.R; ++r)
+          for (int64_t t = 0; t < s.S; ++t) {
+            const int64_t at = (r * layout.block_stride + c * layout.channel_stride) / config.width + t;
+            const float exact = std::ldexp(w.floats()[static_cast<size_t>(((k * 3 + c) * s.R + r) * s.S + t)],
+                                           exponents[static_cast<size_t>(k)]);
+            CHECK(std::abs(row[static_cast<size_t>(at)] - exact) <= std::abs(exact) * 0x1p-11f);
+            row[static_cast<size_t>(at)] = 0;
+            ++num_terms;
+          }
+      CHECK(std::ranges::all_of(row, [](float value) { return value == 0; }));
+    }
+    CHECK(num_terms == s.K * 18);
+    CHECK(layout.block_stride == config.width * (shares_rows ? 6 : 2));
+    CHECK(layout.num_blocks == (shares_rows ? 5 + 2 : 3));
+  }
 }
 
 TEST_CASE("conv2d: what has no meaning is refused, naming the node, and the graph is as it was") {

@@ -1,161 +1,147 @@
-// im2col + cuBLAS: the family for everything.
+// im2col + cuBLAS: the family for everything. Its plan, and the order of its launches:
 //
-// im2col_kernel: columns [images, C, R, S, pixels] from x [N,C,H,W], one chunk of output pixels. A thread
-// owns four neighbouring pixels: it works out their places once, then walks the taps of its (image, c) rows
-// with four loads and one 16-byte store a tap. Grid: x = blocks of 1,024 pixels, y = channels, z = images,
-// grid-stride. No shared memory. Index is the type of an offset inside one image plane: 32 bits wherever H *
-// W allows. Bound: writing the columns, R*S times the input; chunks that stay in the L2 cache are found there
-// by the GEMM.
+//   step {build 0}  GEMM 0  step {finish 0, build 1}  GEMM 1  ...  step {finish last}
+//
+// Columns and sums have one buffer each, small enough for the L2 cache.
 
 #include <algorithm>
+#include <utility>
 
+#include "ops/conv/fused.h"
 #include "ops/conv/im2col/im2col.h"
+#include "ops/conv/im2col/step.h"
 #include "ops/conv/kernels.h"
+#include "ops/conv/range/range.h"
 #include "ops/matmul/gemm.h"
 #include "runtime/divide.h"
-#include "runtime/launch.cuh"
 
 namespace solder {
 namespace {
 
-constexpr int kThreads = 256;
-
-constexpr int kPixels = 4;  // a thread
-
-struct Im2colChunk {
-  ConvShape shape;
-  int64_t Q;                        // output columns
-  int64_t first_pixel, num_pixels;  // of each image
-  int64_t num_images;
-  int64_t x_image;  // elements from one image of x to the next
-};
-
-template <class Index>
-__global__ void __launch_bounds__(kThreads)
-    im2col_kernel(const __grid_constant__ Im2colChunk chunk, const float* __restrict__ x,
-                  float* __restrict__ columns) {
-  const ConvShape& s = chunk.shape;
-  const int64_t first = (int64_t{blockIdx.x} * kThreads + threadIdx.x) * kPixels;
-  if (first >= chunk.num_pixels) return;
-  const int num_mine = static_cast<int>(min(int64_t{kPixels}, chunk.num_pixels - first));
-  const Index H = static_cast<Index>(s.H), W = static_cast<Index>(s.W);
-  const Index dil_h = static_cast<Index>(s.dil_h), dil_w = static_cast<Index>(s.dil_w);
-  const int R = static_cast<int>(s.R), S = static_cast<int>(s.S);
-  Index h0[kPixels], w0[kPixels];
-#pragma unroll
-  for (int i = 0; i < kPixels; ++i) {
-    const Index pixel = static_cast<Index>(chunk.first_pixel + first + min(i, num_mine - 1));
-    const Index p = pixel / static_cast<Index>(chunk.Q), q = pixel - p * static_cast<Index>(chunk.Q);
-    h0[i] = p * static_cast<Index>(s.stride_h) - static_cast<Index>(s.pad_top);
-    w0[i] = q * static_cast<Index>(s.stride_w) - static_cast<Index>(s.pad_left);
-  }
-  // Rows of the column matrix start num_pixels apart: 16-byte stores need that to be a multiple of four.
-  const bool vector_store = num_mine == kPixels && chunk.num_pixels % kPixels == 0;
-  for (int64_t image = blockIdx.z; image < chunk.num_images; image += gridDim.z) {
-    for (int64_t c = blockIdx.y; c < s.C; c += gridDim.y) {
-      const float* plane = x + image * chunk.x_image + c * s.H * s.W;
-      float* out = columns + (image * s.C + c) * R * S * chunk.num_pixels + first;
-      for (int r = 0; r < R; ++r) {
-#pragma unroll 3
-        for (int t = 0; t < S; ++t, out += chunk.num_pixels) {
-          float value[kPixels];
-#pragma unroll
-          for (int i = 0; i < kPixels; ++i) {
-            const Index h = h0[i] + r * dil_h, w = w0[i] + t * dil_w;
-            value[i] = h >= 0 && h < H && w >= 0 && w < W ? plane[h * W + w] : 0.0f;
-          }
-          if (vector_store) {
-            *reinterpret_cast<float4*>(out) = make_float4(value[0], value[1], value[2], value[3]);
-          } else {
-#pragma unroll
-            for (int i = 0; i < kPixels; ++i)
-              if (i < num_mine) out[i] = value[i];
-          }
-        }
-      }
-    }
-  }
-}
-
-// One GEMM call covers either several images or several groups; the other is a loop. Images go into the call
-// unless there are groups, whose weights differ. Images of columns lie `columns_image` elements apart, those
-// of y `y_image`.
-void multiply(const Context& context, const ConvShape& s, Math math, int64_t images, int64_t pixels,
-              const float* columns, int64_t columns_image, const float* w, float* y, int64_t y_image) {
-  GemmShape gemm{.m = s.gemm_m(), .n = pixels, .k = s.gemm_k(), .ld_b = pixels, .ld_c = s.gemm_n()};
-  if (s.groups == 1) {
-    gemm.count = images;
-    gemm.stride_b = columns_image;
-    gemm.stride_c = y_image;
-    gemm_cuda(context, gemm, math, w, columns, y);
-    return;
-  }
-  gemm.count = s.groups;
-  gemm.stride_a = s.gemm_m() * s.gemm_k();
-  gemm.stride_b = s.gemm_k() * pixels;
-  gemm.stride_c = s.gemm_m() * s.gemm_n();
-  for (int64_t n = 0; n < images; ++n)
-    gemm_cuda(context, gemm, math, w, columns + n * columns_image, y + n * y_image);
-}
-
-void enqueue_columns(const Context& context, const ConvShape& s, const ConvStrides& strides,
-                     const Im2colConfig& config, Math math, const ConvTensors& t) {
-  // Coordinates reach a padding and a dilated kernel beyond the image.
-  const int64_t reach =
-      std::max({s.H, s.pad_top, s.dil_h * s.R}) * 2 + std::max({s.W, s.pad_left, s.dil_w * s.S}) * 2;
-  const bool narrow =
-      std::max({s.H * s.W, s.gemm_n() * std::max(s.stride_h, s.stride_w), reach}) < (int64_t{1} << 30);
-  const auto kernel = narrow ? im2col_kernel<int32_t> : im2col_kernel<int64_t>;
-  const auto columns = static_cast<float*>(t.scratch);
-  for (int64_t n = 0; n < s.N; n += config.images_per_gemm) {
-    const int64_t images = std::min(config.images_per_gemm, s.N - n);
-    for (int64_t first = 0; first < s.gemm_n(); first += config.pixels_per_gemm) {
-      const int64_t pixels = std::min(config.pixels_per_gemm, s.gemm_n() - first);
-      const Im2colChunk chunk{s, s.Q(), first, pixels, images, strides.x};
-      const dim3 grid(static_cast<unsigned>(ceil_div(pixels, kThreads * kPixels)),
-                      static_cast<unsigned>(std::min<int64_t>(s.C, 65535)),
-                      static_cast<unsigned>(std::min<int64_t>(images, 65535)));
-      launch(context, "im2col_kernel", kernel, {grid, kThreads}, chunk, t.x_floats() + n * strides.x,
-             columns);
-      multiply(context, s, math, images, pixels, columns, s.groups * s.gemm_k() * pixels, t.w,
-               t.y_floats() + n * strides.y + first, strides.y);
-    }
-  }
-}
-
 struct Im2colPlan final : ConvPlan {
   ConvShape shape;
   ConvStrides strides;
-  Math math = Math::fp32;
   Im2colConfig config;
+  ConvEpilogue epilogue;
+  std::vector<int32_t> exponents;  // of the weights, where columns are float16
+
+  std::vector<std::byte> pack(const ConvProblem& problem) const override {
+    if (!config.is_half) return {};
+    const Tensor weights = problem.weights.values();
+    return pack_weights(shape, config, weights.floats().data(), exponents);
+  }
 
   void enqueue(const Context* context, const ConvTensors& t) const override {
     if (shape.N == 0 || shape.gemm_n() == 0) return;
-    if (!config.is_pointwise) return enqueue_columns(*context, shape, strides, config, math, t);
-    multiply(*context, shape, math, shape.N, shape.gemm_n(), t.x_floats(), strides.x, t.w, t.y_floats(),
-             strides.y);
+    if (config.is_pointwise) return multiply_x(*context, t);
+    auto* memory = static_cast<std::byte*>(t.scratch);
+    const auto take = [&](int64_t num_bytes) {
+      return std::exchange(memory, memory + round_up(num_bytes, 256));
+    };
+    ImageRange* ranges = nullptr;
+    Im2colStep step{.x = t.x_floats(), .y = t.y_floats()};
+    if (config.is_half) {
+      step.ranges = ranges = reinterpret_cast<ImageRange*>(take(conv_range_bytes(shape.N)));
+      step.exponents = static_cast<const int32_t*>(t.packed);
+      conv_range_find(*context, shape, strides, t.x_floats(), ranges);
+    }
+    const Im2colLayout largest = im2col_layout(shape, config, config.rows_per_gemm, config.width);
+    step.columns = take(shape.groups * largest.group_stride * config.elem_bytes());
+    float* const sums = reinterpret_cast<float*>(memory);
+    step.sums = sums;
+    const ConvEpilogue bound = bound_epilogue(epilogue, t.operands);
+    for (step.build = next_chunk({}); step.build.num_rows > 0 || step.finish.num_rows > 0;) {
+      im2col_step(*context, shape, strides, config, bound, step);
+      step.finish = step.build;
+      if (step.build.num_rows == 0) break;
+      multiply(*context, step.build, t, step.columns, sums);
+      step.build = next_chunk(step.build);
+    }
+    if (config.is_half)
+      conv_strict(*context, shape, strides, config.math, t.x_floats(), t.w, ranges, bound, t.y_floats());
+  }
+
+ private:
+  // The chunk behind `last`; the first behind none.
+  Im2colChunk next_chunk(const Im2colChunk& last) const {
+    if (!config.shares_rows) {
+      const int64_t first = last.first_pixel + last.num_pixels;
+      const int64_t pixels = std::min(config.width, shape.N * shape.gemm_n() - first);
+      if (pixels == 0) return {};
+      return {.first_pixel = first, .num_pixels = pixels, .num_rows = 1, .width = round_up(pixels, 8)};
+    }
+    Im2colChunk next{
+        .image = last.image, .first_row = last.first_row + last.num_rows, .num_pixels = shape.Q()};
+    if (next.first_row == shape.P()) ++next.image, next.first_row = 0;
+    if (next.image == shape.N) return {};
+    next.num_rows = std::min(config.rows_per_gemm, shape.P() - next.first_row);
+    next.width = config.width;
+    return next;
+  }
+
+  // One GEMM call covers either the rows or the groups; the other is a loop.
+  void multiply(const Context& context, const Im2colChunk& chunk, const ConvTensors& t, const void* columns,
+                float* sums) const {
+    const ConvShape& s = shape;
+    const Im2colLayout layout = im2col_layout(s, config, chunk.num_rows, chunk.width);
+    const int64_t pitch = config.is_half ? packed_im2col_pitch(s) : s.gemm_k();
+    GemmShape gemm{.m = s.gemm_m(),
+                   .n = chunk.width,
+                   .k = s.gemm_k(),
+                   .ld_b = chunk.width,
+                   .ld_c = chunk.width,
+                   .ld_a = pitch,
+                   .count = config.shares_rows ? chunk.num_rows : s.groups};
+    gemm.stride_a = config.shares_rows ? 0 : gemm.m * pitch;
+    gemm.stride_b = config.shares_rows ? layout.blocks_per_row * layout.block_stride : layout.group_stride;
+    gemm.stride_c = (config.shares_rows ? padded_channels(s.K) : gemm.m) * chunk.width;
+    if (!config.is_half)
+      return gemm_cuda(context, gemm, config.math, t.w, static_cast<const float*>(columns), sums);
+    const auto* w = static_cast<const std::byte*>(t.packed) + round_up(s.K * int64_t{sizeof(int32_t)}, 256);
+    const auto* b = static_cast<const std::byte*>(columns);
+    for (int64_t g = 0; g < (config.shares_rows ? s.groups : 1); ++g)
+      gemm_half_cuda(context, gemm, w + g * gemm.m * pitch * 2, b + g * layout.group_stride * 2,
+                     sums + g * gemm.m * chunk.width);
+  }
+
+  // x is the column matrix. One GEMM call covers either the images or the groups.
+  void multiply_x(const Context& context, const ConvTensors& t) const {
+    const ConvShape& s = shape;
+    const int64_t pixels = s.gemm_n();
+    GemmShape gemm{.m = s.gemm_m(), .n = pixels, .k = s.gemm_k(), .ld_b = pixels, .ld_c = pixels};
+    if (s.groups == 1) {
+      gemm.count = s.N, gemm.stride_b = strides.x, gemm.stride_c = strides.y;
+      return gemm_cuda(context, gemm, config.math, t.w, t.x_floats(), t.y_floats());
+    }
+    gemm.count = s.groups;
+    gemm.stride_a = gemm.m * gemm.k, gemm.stride_b = gemm.k * pixels, gemm.stride_c = gemm.m * pixels;
+    for (int64_t n = 0; n < s.N; ++n)
+      gemm_cuda(context, gemm, config.math, t.w, t.x_floats() + n * strides.x, t.y_floats() + n * strides.y);
   }
 };
 
 }  // namespace
 
-std::unique_ptr<ConvPlan> make_im2col_conv(const ConvProblem& problem, const DeviceInfo*,
+std::unique_ptr<ConvPlan> make_im2col_conv(const ConvProblem& problem, const DeviceInfo* device,
                                            std::string* why_not) {
-  // Columns that fit in the L2 cache save DRAM traffic, larger GEMMs run faster: on the headline model with
-  // TF32 an H100 takes 15.7, 12.1, 10.7 and 10.9 ms with 10, 19, 30 and 40 MB.
-  constexpr int64_t kColumnTargetBytes = int64_t{32} << 20;
-  const auto config =
-      choose_im2col_config(problem.shape, problem.workspace_bytes, kColumnTargetBytes, why_not);
-  if (!config) return nullptr;
   auto plan = std::make_unique<Im2colPlan>();
+  std::string why_float;
+  const bool knows_weights =
+      weight_exponents(problem, &plan->exponents, &why_float) && fit_float32(plan->exponents);
+  const auto config = choose_im2col_config(problem.shape, problem.math, problem.workspace_bytes, *device,
+                                           knows_weights, why_not);
+  if (!config) return nullptr;
   plan->shape = problem.shape;
   plan->strides = problem.strides();
-  plan->math = problem.math;
   plan->config = *config;
   plan->words = to_string(*config);
-  plan->scratch_bytes = config->workspace_bytes;
+  plan->scratch_bytes = im2col_scratch_bytes(problem.shape, *config);
+  if (config->is_half) plan->packing = config->shares_rows ? "im2col rows" : "im2col pixels";
   plan->uses_cublas = true;
-  plan->predicted_us = predict_im2col_us(problem.shape, problem.math, *config) + conv_pass_us(problem);
+  plan->runs_epilogue = !config->is_pointwise && plan_epilogue(problem, &plan->epilogue);
+  // Twofold: numbers this rough displace a fused kernel only where they leave no doubt.
+  plan->predicted_us = 2 * predict_im2col_us(problem.shape, *config, *device) +
+                       (plan->runs_epilogue ? 0 : conv_pass_us(problem));
   return plan;
 }
 
