@@ -53,34 +53,28 @@ __device__ __forceinline__ void activate_mish(float (&x)[kVector]) {
   }
 }
 
-/// Eight at a time, as registers are few; what is rare as one piece of code, as is room in the instruction cache.
-template <int N>
+/// The activations of a chain: none or relu, mish, or any. Eight at a time, as registers are few.
+template <ConvChain kChain, int N>
 __device__ __forceinline__ void activate(const Params& p, float (&values)[N]) {
-  if (p.activation == ConvChain::relu) [[likely]] {
+  if constexpr (kChain == ConvChain::relu) {
+    const float least = p.activation == ConvChain::relu ? 0.0f : -INFINITY;
 #pragma unroll
-    for (int i = 0; i < N; ++i) values[i] = sm80::max_nan(values[i], 0.0f);
-  } else if (p.activation == ConvChain::mish) [[likely]] {
+    for (int i = 0; i < N; ++i) values[i] = sm80::max_nan(values[i], least);
+    return;
+  }
+  ConvEpilogue epilogue;
+  epilogue.activation = p.activation, epilogue.slope = p.slope;
 #pragma unroll
-    for (int first = 0; first < N; first += kVector) {
-      float x[kVector];
+  for (int first = 0; first < N; first += kVector) {
+    float x[kVector];
 #pragma unroll
-      for (int i = 0; i < kVector; ++i) x[i] = values[first + i];
+    for (int i = 0; i < kVector; ++i) x[i] = values[first + i];
+    if constexpr (kChain == ConvChain::mish)
       activate_mish(x);
-#pragma unroll
-      for (int i = 0; i < kVector; ++i) values[first + i] = x[i];
-    }
-  } else if (p.activation != ConvChain::bias) [[unlikely]] {
-    ConvEpilogue epilogue;
-    epilogue.activation = p.activation, epilogue.slope = p.slope;
-#pragma unroll
-    for (int first = 0; first < N; first += kVector) {
-      float x[kVector];
-#pragma unroll
-      for (int i = 0; i < kVector; ++i) x[i] = values[first + i];
+    else
       run_any_activation<true>(epilogue, x);
 #pragma unroll
-      for (int i = 0; i < kVector; ++i) values[first + i] = x[i];
-    }
+    for (int i = 0; i < kVector; ++i) values[first + i] = x[i];
   }
 }
 
@@ -95,10 +89,10 @@ __device__ __forceinline__ void add_pairs(const uint32_t (&words)[4], int first,
 }
 
 /// Sums with their scales and biases to results; `add_residual` adds it to them.
-template <int N, class AddResidual>
+template <ConvChain kChain, int N, class AddResidual>
 __device__ __forceinline__ void finish(const Params& p, float (&values)[N], const AddResidual& add_residual) {
   if (p.residual_at == ResidualAt::before) add_residual(values);
-  activate(p, values);
+  activate<kChain>(p, values);
   if (p.residual_at == ResidualAt::after) add_residual(values);
 }
 
@@ -130,11 +124,13 @@ __device__ __forceinline__ void store_vector(const Params& p, int pixel, int cha
     *to = bits;
     return;
   }
-  const uint32_t words[kVector / 2] = {bits.x, bits.y, bits.z, bits.w};
-#pragma unroll
-  for (int i = 0; i < kVector; ++i)
-    if (channel + i < p.K)
-      reinterpret_cast<uint16_t*>(to)[i] = static_cast<uint16_t>(words[i / 2] >> i % 2 * 16);
+  auto* element = reinterpret_cast<uint16_t*>(to);
+#pragma unroll 1
+  for (int left = p.K - channel; left > 0; --left) {
+    *element++ = static_cast<uint16_t>(bits.x);
+    bits.x = __funnelshift_r(bits.x, bits.y, 16), bits.y = __funnelshift_r(bits.y, bits.z, 16);
+    bits.z = __funnelshift_r(bits.z, bits.w, 16), bits.w >>= 16;
+  }
 }
 
 }  // namespace solder::nhwc

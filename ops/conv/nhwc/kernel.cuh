@@ -31,7 +31,7 @@
 
 namespace solder::nhwc {
 
-template <class Tile, bool kIsBfloat16>
+template <class Tile, bool kIsBfloat16, ConvChain kChain>
 __device__ __forceinline__ void consume(const Params& p, const Smem& smem, int warp, int lane) {
   constexpr DType kDtype = kIsBfloat16 ? DType::bfloat16 : DType::float16;
   const int group = warp / 4;
@@ -57,14 +57,15 @@ __device__ __forceinline__ void consume(const Params& p, const Smem& smem, int w
       multiply<Tile, kIsBfloat16, false>(p, smem, group, lane, end - first, &x, &weights, acc);
     if (is_new) finish_channels(group);
     if constexpr (Tile::kCanSplit)
-      if (p.config.split > 1) return exchange_tile<Tile, kDtype>(p, smem, work, warp, lane, channels, acc);
-    store_tile<Tile, kDtype>(p, staging, work, warp, lane, channels + (has_all ? work.channel * 8 : 0), acc);
+      if (p.config.split > 1) return exchange_tile<Tile, kDtype, kChain>(p, smem, work, warp, lane, channels, acc);
+    store_tile<Tile, kDtype, kChain>(p, staging, work, warp, lane, channels + (has_all ? work.channel * 8 : 0), acc);
     if (!has_all) sm80::named_barrier_sync(1 + group, 128);  // the scales and biases are free
   }
 }
 
-// One kernel for each type: with both in one, the second one's code lay 140 KB behind its beginning.
-template <class Tile, bool kIsBfloat16>
+// A kernel for each type and each kind of chain (relu: or none), as small as they come: a launch of another kernel than
+// the last one's waits for its instructions, and with both types in one the second one's lay 140 KB behind the first's.
+template <class Tile, bool kIsBfloat16, ConvChain kChain>
 __global__ void __launch_bounds__(Tile::kThreads, Tile::kPerSm)
     conv_nhwc_kernel(const __grid_constant__ Params p) {
   extern __shared__ __align__(1024) uint8_t smem_base[];
@@ -95,7 +96,7 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kPerSm)
   const int warp = __shfl_sync(0xffffffffu, thread / 32, 0);
   if (warp < Tile::kConsumerWarps) {
     if constexpr (Tile::kMovesRegisters) sm90::setmaxnreg_increase<232>();
-    consume<Tile, kIsBfloat16>(p, smem, warp, lane);
+    consume<Tile, kIsBfloat16, kChain>(p, smem, warp, lane);
   } else {
     if constexpr (Tile::kMovesRegisters) sm90::setmaxnreg_decrease<40>();
     if (warp == Tile::kConsumerWarps && lane == 0) fetch_x<Tile>(p, smem);

@@ -110,11 +110,11 @@ Params make_params(const NhwcCall& call) {
 
 void conv_nhwc_cuda(const Context& context, const NhwcCall& call) {
   const NhwcConfig& c = call.config;
-  const bool is_bfloat16 = call.dtype == DType::bfloat16, has_rows = c.rows_per_slot == 3;
-  const auto select = is_bfloat16 ? has_rows ? nhwc::select_kernel<3, true> : nhwc::select_kernel<1, true>
-                      : has_rows ? nhwc::select_kernel<3, false>
-                                  : nhwc::select_kernel<1, false>;
-  const Kernel kernel = select(c.tile, c.slot_channels);
+  const bool is_plain = call.activation == ConvChain::bias || call.activation == ConvChain::relu;
+  const auto select = is_plain                              ? nhwc::select_kernel<ConvChain::relu>
+                      : call.activation == ConvChain::mish ? nhwc::select_kernel<ConvChain::mish>
+                                                            : nhwc::select_kernel<ConvChain::any>;
+  const Kernel kernel = select(c, call.dtype == DType::bfloat16);
   launch(context, "conv_nhwc_kernel", kernel,
          {.grid = dim3(static_cast<unsigned>(c.num_blocks)),
           .block = dim3(static_cast<unsigned>(nhwc_threads(c.shape()))),

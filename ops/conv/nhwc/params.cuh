@@ -137,8 +137,8 @@ __device__ inline void find_slots(const Params& p, int* first, int* end) {
 
 using Kernel = void (*)(Params);
 
-/// The instance for a tile of kNhwcTiles and slots of so many input channels that serve so many filter rows, 1 or 3.
-template <int kRows, bool kIsBfloat16>
-Kernel select_kernel(int tile, int slot_channels);
+/// The instance of a chain (relu, which is none, too, mish or any) for a config.
+template <ConvChain kChain>
+Kernel select_kernel(const NhwcConfig& config, bool is_bfloat16);
 
 }  // namespace solder::nhwc

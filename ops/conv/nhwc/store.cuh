@@ -89,7 +89,7 @@ __device__ __forceinline__ void store_spread(const Params& p, const Work& work, 
 
 /// A whole tile of sums, each warp its own pixels; `channels`: the scales of its first channels. One piece of code for
 /// all passes: several would not fit the instruction cache.
-template <class Tile, DType kDtype>
+template <class Tile, DType kDtype, ConvChain kChain>
 __device__ __forceinline__ void store_tile(const Params& p, uint32_t staging, const Work& work, int warp,
                                            int lane, uint32_t channels,
                                            const float (&acc)[Tile::kBlocks][Tile::kChannels / 2]) {
@@ -118,7 +118,7 @@ __device__ __forceinline__ void store_tile(const Params& p, uint32_t staging, co
       values[i + 2] = fmaf(values[i + 2], pair.x, pair.z),
                  values[i + 3] = fmaf(values[i + 3], pair.y, pair.w);
     }
-    finish(p, values, [&](float(&to)[kValues]) {
+    finish<kChain>(p, values, [&](float(&to)[kValues]) {
 #pragma unroll
       for (int i = 0; i < kValues / 8; ++i) {
         uint32_t pairs[4];
@@ -152,7 +152,7 @@ __device__ __forceinline__ void store_tile(const Params& p, uint32_t staging, co
 // so that neither fragments nor vectors meet in a bank. Rows are kColumns + 8 floats apart, halves kColumns / 2 + 4.
 
 /// The same where the terms are split: row `row` of the tile is finished by block row * split / rows.
-template <class Tile, DType kDtype>
+template <class Tile, DType kDtype, ConvChain kChain>
 __device__ __forceinline__ void exchange_tile(const Params& p, const Smem& smem, const Work& work, int warp,
                                               int lane, uint32_t channels,
                                               const float (&acc)[Tile::kBlocks][Tile::kChannels / 2]) {
@@ -204,7 +204,7 @@ __device__ __forceinline__ void exchange_tile(const Params& p, const Smem& smem,
       const float4 pair = sm80::load_shared(channels + (vector * kVector + e) / 2 * kChannelPairBytes);
       values[e] = fmaf(values[e], pair.x, pair.z), values[e + 1] = fmaf(values[e + 1], pair.y, pair.w);
     }
-    finish(p, values, [&](float(&to)[kVector]) {
+    finish<kChain>(p, values, [&](float(&to)[kVector]) {
       add_pairs<kDtype>({residuals[i].x, residuals[i].y, residuals[i].z, residuals[i].w}, 0, to);
     });
     if (takes_vectors(p)) [[likely]] {
