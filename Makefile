@@ -1,9 +1,9 @@
 # solder: `make run` builds everything and runs the headline model; `make test` runs the tests.
 # `make help` lists the targets.
 #
-# Settings: ARCHS="80 90a" GPU architectures (default: those of the GPUs here), CUDA_HOME=/path, CUDA=0 for the CPU
-# backend alone, SHARED=1 for libsolder.so, V=1 for commands instead of progress, PREFIX=/usr/local for install,
-# BENCH_ARGS="--peers --json FILE".
+# Settings: ARCHS="80 90a" GPU architectures (default: those of the GPUs here; all: of those since Turing what nvcc knows),
+# CUDA_HOME=/path, CUDA=0 for the CPU backend alone, SHARED=1 for libsolder.so, V=1 for commands instead of progress,
+# PREFIX=/usr/local for install, BENCH_ARGS="--peers --json FILE".
 
 # All cores, unless -j says otherwise.
 ifeq ($(MAKELEVEL),0)
@@ -47,6 +47,12 @@ ifeq ($(origin ARCHS),undefined)
   export ARCHS := $(patsubst 90,90a,$(or $(filter $(NVCC_ARCHS),$(GPU_ARCHS)),80 90))
 endif
 
+# Since Turing; Hopper with its own instructions.
+ALL_ARCHS := 75 80 86 89 90 120
+ifeq ($(ARCHS),all)
+  override ARCHS := $(patsubst 90,90a,$(filter $(patsubst sm_%,%,$(shell $(NVCC) --list-gpu-code)),$(ALL_ARCHS)))
+endif
+
 # Contraction is off everywhere: fused and unfused chains agree bit for bit (see ops/elementwise/formulas.h).
 # -Wrestrict: g++ 12 sees an overlap in every "literal" + std::string that is not there (GCC bug 105651).
 WARNINGS := -Wall -Wextra -Werror -Wconversion -Wno-missing-field-initializers -Wno-restrict
@@ -73,7 +79,7 @@ find_lib  = $(foreach folder,$(LIBRARY),$(call find_all,$(folder),$(1)))
 # What needs CUDA: every .cu, and these.
 CUDA_ONLY := runtime/check_cuda.cpp runtime/stream.cpp runtime/cublas.cpp runtime/buffer.cpp runtime/context.cpp \
              runtime/nvrtc.cpp ops/elementwise/generated.cpp ops/matmul/gemm_cuda.cpp \
-             graph/executor_cuda.cpp
+             ops/conv/pixels/plan.cpp graph/executor_cuda.cpp
 LIB_CPP   := $(filter-out $(if $(NVCC),,$(CUDA_ONLY)),$(call find_lib,*.cpp))
 # A file's name says whose own instructions it uses; without that architecture in ARCHS it is left out.
 HOPPER_CU := $(call find_lib,*_sm90.cu)

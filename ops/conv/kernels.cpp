@@ -10,8 +10,8 @@
 namespace solder {
 
 // Each family's, in its folder.
-MakeConvPlan make_nhwc_conv, make_rows_conv, make_window_conv, make_packed_conv, make_im2col_conv,
-    make_direct_conv, make_cpu_conv;
+MakeConvPlan make_nhwc_conv, make_rows_conv, make_window_conv, make_packed_conv, make_mma_conv,
+    make_im2col_conv, make_direct_conv, make_cpu_conv;
 
 namespace {
 
@@ -32,6 +32,7 @@ constexpr ConvFamily kFamilies[] = {
     {"rows", true, SOLDER_SM90(make_rows_conv)},        // Hopper: wide images, few input channels
     {"window", true, SOLDER_SM90(make_window_conv)},    // Hopper: everything of one group
     {"packed", true, SOLDER_SM90(make_packed_conv)},    // the same, on x converted before
+    {"mma", true, SOLDER_GPU(make_mma_conv), true},     // since Turing: everything of one group
     {"direct", true, SOLDER_GPU(make_direct_conv)},     // depthwise
     {"im2col", true, SOLDER_GPU(make_im2col_conv)},     // everything, with cuBLAS
     {"cpu", false, make_cpu_conv},                      // everything, without a GPU

@@ -1,6 +1,7 @@
 #pragma once
 // Instructions that sm_80 has, one PTX instruction a function and nothing else: what to do with them is the
-// kernels' business. Addresses named `*_smem` are 32-bit shared-memory addresses (see smem_address).
+// kernels' business. Those that conv_mma_kernel is made of are there on sm_75 too, as what comes nearest. Addresses named
+// `*_smem` are 32-bit shared-memory addresses (see smem_address).
 
 #include <cstdint>
 
@@ -55,12 +56,38 @@ inline __device__ void copy_async_16(uint32_t dst_smem, const void* src) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(dst_smem), "l"(src) : "memory");
 }
 
-inline __device__ void copy_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+/// 16 bytes to shared memory, past L1: the first `num_bytes` of them from `src`, 16-byte aligned, zeros behind. On
+/// sm_75, through registers and at once.
+inline __device__ void copy_async_16(uint32_t dst_smem, const void* src, int num_bytes) {
+#if __CUDA_ARCH__ >= 800
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(dst_smem), "l"(src), "r"(num_bytes)
+               : "memory");
+#else
+  const uint4 v = num_bytes > 0 ? *static_cast<const uint4*>(src) : uint4{0, 0, 0, 0};
+  uint32_t words[4] = {v.x, v.y, v.z, v.w};
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    if (num_bytes <= 4 * i + 2) words[i] &= 0xffffu;
+    if (num_bytes <= 4 * i) words[i] = 0;
+  }
+  asm volatile("st.shared.v4.b32 [%0], {%1, %2, %3, %4};" ::"r"(dst_smem), "r"(words[0]), "r"(words[1]),
+               "r"(words[2]), "r"(words[3])
+               : "memory");
+#endif
+}
+
+inline __device__ void copy_async_commit() {
+#if __CUDA_ARCH__ >= 800
+  asm volatile("cp.async.commit_group;" ::: "memory");
+#endif
+}
 
 /// Waits until at most `kPending` of this thread's committed groups are unfinished.
 template <int kPending>
 __device__ void copy_async_wait() {
+#if __CUDA_ARCH__ >= 800
   asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
+#endif
 }
 
 // ---- loads and stores -------------------------------------------------------------------------------------
@@ -71,6 +98,21 @@ inline __device__ float2 load_pair(const float2* src) {
   float2 value;
   asm volatile("ld.global.nc.v2.f32 {%0, %1}, [%2];" : "=f"(value.x), "=f"(value.y) : "l"(src));
   return value;
+}
+
+/// 16 bytes that no one writes meanwhile. Volatile: it is issued where it is written, far ahead of its use.
+inline __device__ void load_line(const uint4* src, uint32_t (&words)[4]) {
+  asm volatile("ld.global.nc.v4.b32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(words[0]), "=r"(words[1]), "=r"(words[2]), "=r"(words[3])
+               : "l"(src));
+}
+
+/// One predicated store of 16 bytes. Beside another way to store the same values, an `if` becomes four stores.
+inline __device__ void store_if(bool condition, float* dst, const float (&values)[4]) {
+  asm volatile(
+      "{ .reg .pred p; setp.ne.b32 p, %5, 0; @p st.global.v4.f32 [%0], {%1, %2, %3, %4}; }" ::"l"(dst),
+      "f"(values[0]), "f"(values[1]), "f"(values[2]), "f"(values[3]), "r"(static_cast<int>(condition))
+      : "memory");
 }
 
 /// One predicated store, of what leaves L2 before anything else: a convolution's output would push out
@@ -107,6 +149,21 @@ inline __device__ float4 load_shared(uint32_t src_smem) {
   return value;
 }
 
+/// One float to shared memory.
+inline __device__ void store_shared(uint32_t dst_smem, float value) {
+  asm volatile("st.shared.f32 [%0], %1;" ::"r"(dst_smem), "f"(value) : "memory");
+}
+
+/// Two words to and from shared memory, 8-byte aligned.
+inline __device__ void store_shared(uint32_t dst_smem, int2 value) {
+  asm volatile("st.shared.v2.b32 [%0], {%1, %2};" ::"r"(dst_smem), "r"(value.x), "r"(value.y) : "memory");
+}
+inline __device__ int2 load_shared_words(uint32_t src_smem) {
+  int2 value;
+  asm volatile("ld.shared.v2.b32 {%0, %1}, [%2];" : "=r"(value.x), "=r"(value.y) : "r"(src_smem) : "memory");
+  return value;
+}
+
 inline __device__ float load_shared_one(uint32_t src_smem) {
   float value;
   asm volatile("ld.shared.f32 %0, [%1];" : "=f"(value) : "r"(src_smem) : "memory");
@@ -137,9 +194,44 @@ inline __device__ void load_matrices(uint32_t row_smem, uint32_t (&bits)[4]) {
 
 /// The larger of two; NaN if either is.
 inline __device__ float max_nan(float a, float b) {
+#if __CUDA_ARCH__ >= 800
   float result;
   asm("max.NaN.f32 %0, %1, %2;" : "=f"(result) : "f"(a), "f"(b));
   return result;
+#else
+  return a > b || a != a ? a : b;
+#endif
+}
+
+/// d += a b of a warp: a [16, 16], b [16, 8], d [16, 8]. Of each, lane has row (of b: column) lane / 4 and columns (of b:
+/// rows) lane % 4 * 2 and the next; a[1], d[2..3] the same 8 rows below, a[2..3], b1 8 columns (rows) on.
+inline __device__ void multiply_add_half(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+#if __CUDA_ARCH__ >= 800
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, "
+      "%1, %2, %3};"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+#else
+  asm("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5}, {%6}, {%0, %1, %2, %3};"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(b0));
+  asm("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5}, {%6}, {%0, %1, %2, %3};"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+      : "r"(a[2]), "r"(a[3]), "r"(b1));
+#endif
+}
+
+/// The same of bfloat16, which sm_75 cannot multiply.
+inline __device__ void multiply_add_bfloat16(float (&d)[4], const uint32_t (&a)[4], uint32_t b0,
+                                             uint32_t b1) {
+#if __CUDA_ARCH__ >= 800
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+      "{%0, %1, %2, %3};"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+#else
+  __trap();
+#endif
 }
 
 /// base + a * b bytes. As an instruction of its own it keeps a row of addresses independent; the compiler

@@ -99,11 +99,14 @@ inline std::vector<ConvCase> network_conv_cases() {
   return cases;
 }
 
-/// The kernels by name, "" for what is chosen. All but `cpu` where there is a GPU, `cpu` alone elsewhere.
+/// The kernels of this build for float32 by name, "" for what is chosen. All but `cpu` where there is a GPU, `cpu` alone
+/// elsewhere.
 inline std::vector<std::string> conv_family_names(Device device) {
   std::vector<std::string> names{""};
   for (const ConvFamily& family : conv_families())
-    if (family.on_gpu == device.is_cuda()) names.push_back(family.name);
+    if (family.on_gpu == device.is_cuda() && family.make != nullptr &&
+        family.name != std::string_view("nhwc"))
+      names.push_back(family.name);
   return names;
 }
 

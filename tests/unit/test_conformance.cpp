@@ -53,7 +53,7 @@ uint32_t crc_of_integers(std::span<const float> values) {
 // packed window kernel and through im2col + cuBLAS; counts are printed, failures named.
 void run_conv_int(Device device, Math math, int64_t max_macs) {
   std::vector<std::string> families{""};
-  if (device.is_cuda()) families.insert(families.end(), {"packed", "im2col"});
+  if (device.is_cuda()) families.insert(families.end(), {"packed", "mma", "im2col"});
   int64_t num_rows = 0, num_failed = 0, num_left = 0;
   std::map<std::string, int64_t> paths;
   for (const CsvRow& row : read_conformance("conv_int.csv")) {
@@ -85,8 +85,8 @@ void run_conv_int(Device device, Math math, int64_t max_macs) {
   std::printf(
       "conv_int on %s, %s: %lld rows run%s, %lld failed, %lld not run (at least %lld multiply-adds)\n",
       to_string(device).c_str(), to_string(math), static_cast<long long>(num_rows),
-      families.size() > 1 ? ", each packed and through im2col too" : "", static_cast<long long>(num_failed),
-      static_cast<long long>(num_left), static_cast<long long>(max_macs));
+      families.size() > 1 ? ", each packed, by mma and through im2col too" : "",
+      static_cast<long long>(num_failed), static_cast<long long>(num_left), static_cast<long long>(max_macs));
   for (const auto& [path, count] : paths)
     std::printf("  %5lld rows: %s\n", static_cast<long long>(count), path.c_str());
   CHECK(num_rows > 0);

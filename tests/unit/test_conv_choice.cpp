@@ -303,24 +303,40 @@ TEST_CASE("plan_conv on the CPU: the one family there is, and a named one's reas
 }
 
 #if SOLDER_WITH_CUDA
-TEST_CASE("plan_conv on a GPU before Hopper: im2col, or direct for depthwise, and why") {
+TEST_CASE("plan_conv on a GPU before Hopper: mma, direct for depthwise, im2col for the rest, and why") {
   DeviceInfo ampere = h100();
   ampere.cc_major = 8;
   const ConvShape shape = headline();
   const Tensor w = uniform({shape.K, shape.C, shape.R, shape.S}, 1);
-  const auto general = plan_conv(problem_of(shape, Math::tf32, w.floats()), &ampere, "");
+  for (const Math math : {Math::tf32, Math::fp32}) {
+    const ConvProblem problem = problem_of(shape, math, w.floats());
+    const auto plan = plan_conv(problem, &ampere, "");
+    CHECK(runs_family(plan->words, "mma"));
+    CHECK(plan->words.find("Hopper") != std::string::npos);
+    CHECK(plan->runs_epilogue);
+    CHECK(static_cast<int64_t>(plan->pack(problem).size()) > shape.K * shape.gemm_k() * 2);
+    CHECK(plan->scratch_bytes <= problem.workspace_bytes);
+  }
+  DeviceInfo geforce = ampere;
+  geforce.cc_minor = 6;
+  CHECK(runs_family(plan_conv(problem_of(shape, Math::tf32, w.floats()), &geforce, "")->words, "mma"));
+  CHECK(runs_family(plan_conv(problem_of(shape, Math::fp32, w.floats()), &geforce, "")->words, "im2col"));
+  // Weights that are not known before the run.
+  const auto general = plan_conv(problem_of(shape, Math::tf32, {}), &ampere, "");
   CHECK(runs_family(general->words, "im2col"));
-  CHECK_FALSE(general->packing.empty());
-  CHECK(general->runs_epilogue);
+  CHECK(general->packing.empty());
   CHECK(general->uses_cublas);
-  const auto exact = plan_conv(problem_of(shape, Math::fp32, w.floats()), &ampere, "");
+  const auto narrow = plan_conv(problem_of(shape, Math::tf32, w.floats()), &ampere, "im2col");
+  CHECK_FALSE(narrow->packing.empty());
+  CHECK(narrow->runs_epilogue);
+  CHECK(narrow->uses_cublas);
+  const auto exact = plan_conv(problem_of(shape, Math::fp32, w.floats()), &ampere, "im2col");
   CHECK(exact->packing.empty());
   CHECK(exact->runs_epilogue);
-  CHECK(plan_conv(problem_of(shape, Math::tf32, {}), &ampere, "")->packing.empty());
   // Weights that float32 could not hold scaled stay as they are.
   Tensor large = uniform({shape.K, shape.C, shape.R, shape.S}, 1);
   large.floats()[0] = 0x1p70f;
-  CHECK(plan_conv(problem_of(shape, Math::tf32, large.floats()), &ampere, "")->packing.empty());
+  CHECK(plan_conv(problem_of(shape, Math::tf32, large.floats()), &ampere, "im2col")->packing.empty());
   const ConvShape depthwise = make_shape({1, 8, 5, 5}, {16, 3, 3}, {.groups = 8});
   const auto direct = plan_conv(problem_of(depthwise, Math::tf32, w.floats().first(16 * 9)), &ampere, "");
   CHECK(runs_family(direct->words, "direct"));
@@ -364,7 +380,7 @@ TEST_CASE("plan_conv on Hopper: the fused families, each with its reason") {
   grouped.groups = 2;
   const std::string groups = words(problem_of(grouped, Math::tf32, w.floats().first(w.floats().size() / 2)));
   CHECK(runs_family(groups, "im2col"));
-  CHECK(groups.find("rows+window+packed: groups") != std::string::npos);
+  CHECK(groups.find("rows+window+packed+mma: groups") != std::string::npos);
   Tensor infinite = uniform({shape.K, shape.C, shape.R, shape.S}, 1);
   infinite.floats()[9] = INFINITY;
   const std::string not_finite = words(problem_of(shape, Math::tf32, infinite.floats()));
@@ -407,9 +423,10 @@ TEST_CASE("plan_conv on Hopper: what each shape of conv_shapes.csv runs on") {
     }
   }
   // What the kernels' times on an H100 were balanced for; a change of the models shows here.
-  const std::map<std::string, int> expected{
-      {"tf32 rows", 1}, {"tf32 window", 175}, {"tf32 packed", 338}, {"tf32 direct", 30}, {"tf32 im2col", 25},
-      {"fp32 rows", 5}, {"fp32 window", 201}, {"fp32 packed", 304}, {"fp32 direct", 31}, {"fp32 im2col", 28}};
+  const std::map<std::string, int> expected{{"tf32 rows", 1}, {"tf32 window", 175}, {"tf32 packed", 337},
+                                            {"tf32 mma", 3},  {"tf32 direct", 30},  {"tf32 im2col", 23},
+                                            {"fp32 rows", 5}, {"fp32 window", 201}, {"fp32 packed", 297},
+                                            {"fp32 mma", 13}, {"fp32 direct", 31},  {"fp32 im2col", 22}};
   for (const auto& [name, count] : num_shapes) {
     CAPTURE(name);
     CHECK(count == (expected.count(name) == 1 ? expected.at(name) : 0));

@@ -27,7 +27,7 @@ Tensor fast_uniform(const Shape& shape, uint64_t seed) {
 }
 
 // What is chosen, the fused kernels wherever they cover the shape, and the one that covers all.
-const std::vector<std::string> kFamilies{"", "rows", "window", "packed", "im2col"};
+const std::vector<std::string> kFamilies{"", "rows", "window", "packed", "mma", "im2col"};
 
 std::string describe(const ConvCase& c, Math math, const std::string& family) {
   return c.name + ", " + to_string(math) + ", " + family;
@@ -99,16 +99,16 @@ GPU_TEST_CASE("conv2d: conv_shapes rows on random floats against float64, both m
                  w = fast_uniform({s.K, s.C / s.groups, s.R, s.S}, seed + 1);
     const Tensor b = fast_uniform({s.K}, seed + 2);
     for (const Math math : {Math::tf32, Math::fp32})
-      for (const bool is_packed : {false, true}) {
-        const std::string family = is_packed ? "packed" : "";
+      for (const std::string family : {"", "packed", "mma"}) {
         const Model model = compile(conv_graph(s, true), {{"w", w}, {"b", b}},
                                     {.device = Device::cuda(0), .math = math, .conv = family});
         const std::string& path = model.nodes().back().path;
         // Asked for and refused: im2col, which has its own tests.
         if (!runs_family(path, family)) continue;
         const Tensor y = model.session().run({{"x", x}}).at("y");
-        ++paths[str(to_string(math), is_packed ? ", asked for: " : ": ", path.substr(0, path.find(',')))];
-        const double worst = worst_error(s, math, x, w, b, y, is_packed ? 100 : 300);
+        ++paths[str(to_string(math),
+                    family.empty() ? ": " : ", asked for: ", path.substr(0, path.find(',')))];
+        const double worst = worst_error(s, math, x, w, b, y, family.empty() ? 300 : 100);
         if (worst <= 1) continue;
         if (++num_failed <= 8)
           MESSAGE(row.at("name"), ": ", to_string(s), " ", std::string(to_string(math)), ": ", worst,
@@ -305,7 +305,7 @@ GPU_TEST_CASE("conv2d: of many images only those that need it are redone") {
   changed.floats()[static_cast<size_t>(kLarge * image + 1234)] = 1e9f;
   changed.floats()[static_cast<size_t>(kInfinite * image + 77)] = INFINITY;
   for (const Math math : {Math::tf32, Math::fp32})
-    for (const std::string family : {"rows", "window", "packed", "im2col"}) {
+    for (const std::string family : {"rows", "window", "packed", "mma", "im2col"}) {
       INFO(family, ", ", std::string(to_string(math)));
       const Model model = compile(conv_graph(s, true), {{"w", w}, {"b", b}},
                                   {.device = Device::cuda(0), .math = math, .conv = family});

@@ -18,7 +18,7 @@ using namespace solder::test;
 
 namespace {
 
-NhwcStrides dense_pixels(const ConvShape& s) {
+PixelStrides dense_pixels(const ConvShape& s) {
   const int64_t pixel = round_up(s.C, 8);
   return {pixel, s.W * pixel, s.H * s.W * pixel};
 }
@@ -167,7 +167,7 @@ TEST_CASE("conv_nhwc: a stem's windows leave the same convolution") {
     CAPTURE(words);
     REQUIRE(is_stem(s));
     const ConvShape windows = stem_windows(s);
-    const NhwcStrides lies = stem_strides(s);
+    const PixelStrides lies = stem_strides(s);
     REQUIRE(windows.P() == s.P());
     REQUIRE(windows.Q() == s.Q());
     CHECK(lies.pixel % 8 == 0);
@@ -244,8 +244,9 @@ struct Run {
 };
 
 // conv(x, w), then the epilogue {+ bias, + residual, relu} or with mish; x a part of a wider tensor, NaN around it.
-Run run_nhwc(const Context& context, const ConvShape& s, DType dtype, const Tensor& x, const Tensor& w,
-             const Tensor& bias, const Tensor& residual, Op activation, bool stores_float32) {
+Run run_family(const Context& context, const ConvShape& s, DType dtype, const Tensor& x, const Tensor& w,
+               const Tensor& bias, const Tensor& residual, Op activation, bool stores_float32,
+               const char* family) {
   const Pixels x_lies{dtype, round_up(s.C, 8) + 8, 8}, y_lies{dtype, round_up(s.K, 8) + 16, 8};
   const Shape y_shape{s.N, s.K, s.P(), s.Q()};
   ConvProblem problem{.node = "conv",
@@ -263,7 +264,7 @@ Run run_nhwc(const Context& context, const ConvShape& s, DType dtype, const Tens
   program.push({.op = Op::store_output});
   problem.epilogue = program;
   problem.operands = {{dense_view(nullptr, DType::float32, {s.K, 1, 1})}, view_of(y_shape, y_lies)};
-  const auto plan = plan_conv(problem, &context.info(), "nhwc");
+  const auto plan = plan_conv(problem, &context.info(), family);
   REQUIRE(plan != nullptr);
   const Device device = context.device();
   const std::vector<std::byte> weights = plan->pack(problem);
@@ -297,6 +298,12 @@ Run run_nhwc(const Context& context, const ConvShape& s, DType dtype, const Tens
   return run;
 }
 
+// Those that read 16-bit pixels on this GPU.
+std::vector<const char*> families_of(const Context& context) {
+  if (context.info().cc_major == 9 && SOLDER_WITH_SM90) return {"nhwc", "mma"};
+  return {"mma"};
+}
+
 std::vector<ConvShape> gpu_shapes() {
   std::vector<ConvShape> shapes = one_group_shapes();
   std::erase_if(shapes, [](const ConvShape& s) {
@@ -313,121 +320,124 @@ std::vector<ConvShape> gpu_shapes() {
 
 GPU_TEST_CASE("conv_nhwc: within one rounding of the exact result, and nothing else is written") {
   const Context context(Device::cuda(0));
-  if (context.info().cc_major != 9) return;
   uint64_t seed = 1;
-  for (const ConvShape& s : gpu_shapes())
-    for (const DType dtype : {DType::float16, DType::bfloat16})
-      for (const bool stores_float32 : {false, true}) {
-        const std::string words = to_string(s);
-        CAPTURE(words);
-        const Tensor x = uniform_in(dtype, {s.N, s.C, s.H, s.W}, seed += 3),
-                     w = uniform_in(dtype, {s.K, s.C, s.R, s.S}, seed + 1), bias = uniform({s.K}, seed + 2),
-                     residual = uniform_in(dtype, {s.N, s.K, s.P(), s.Q()}, seed + 2);
-        const Run run = run_nhwc(context, s, dtype, x, w, bias, residual, Op::relu, stores_float32);
-        CHECK(run.num_changed == 0);
-        INFO(run.words);
-        const double rounding = stores_float32 ? 0x1p-23 : dtype == DType::float16 ? 0x1p-11 : 0x1p-8;
-        double worst = 0;
-        std::mt19937_64 engine(seed);
-        const int64_t total = run.y.num_elems(), count = std::min<int64_t>(total, 4000);
-        for (int64_t i = 0; i < count; ++i) {
-          const int64_t at =
-              total == count ? i : static_cast<int64_t>(engine() % static_cast<uint64_t>(total));
-          const int64_t q = at % s.Q(), p = at / s.Q() % s.P(), k = at / s.gemm_n() % s.K,
-                        n = at / s.gemm_n() / s.K;
-          const ConvOutput exact = conv_oracle(s, x.floats(), w.floats(), n, k, p, q);
-          const double before = exact.value + double{bias.floats()[static_cast<size_t>(k)]} +
-                                double{residual.floats()[static_cast<size_t>(at)]};
-          const double value = std::max(before, 0.0);
-          const double bound = rounding * std::abs(value) + 0x1p-22 * (1 + std::abs(before)) +
-                               static_cast<double>(s.gemm_k()) * 0x1p-24 * exact.sum_abs + 0x1p-24;
-          const double error = std::abs(run.y.floats()[static_cast<size_t>(at)] - value) / bound;
-          if (!(error <= worst)) worst = std::isnan(error) ? INFINITY : error;
+  for (const char* family : families_of(context))
+    for (const ConvShape& s : gpu_shapes())
+      for (const DType dtype : {DType::float16, DType::bfloat16})
+        for (const bool stores_float32 : {false, true}) {
+          const std::string words = to_string(s);
+          CAPTURE(words);
+          const Tensor x = uniform_in(dtype, {s.N, s.C, s.H, s.W}, seed += 3),
+                       w = uniform_in(dtype, {s.K, s.C, s.R, s.S}, seed + 1), bias = uniform({s.K}, seed + 2),
+                       residual = uniform_in(dtype, {s.N, s.K, s.P(), s.Q()}, seed + 2);
+          const Run run =
+              run_family(context, s, dtype, x, w, bias, residual, Op::relu, stores_float32, family);
+          CHECK(run.num_changed == 0);
+          INFO(run.words);
+          const double rounding = stores_float32 ? 0x1p-23 : dtype == DType::float16 ? 0x1p-11 : 0x1p-8;
+          double worst = 0;
+          std::mt19937_64 engine(seed);
+          const int64_t total = run.y.num_elems(), count = std::min<int64_t>(total, 4000);
+          for (int64_t i = 0; i < count; ++i) {
+            const int64_t at =
+                total == count ? i : static_cast<int64_t>(engine() % static_cast<uint64_t>(total));
+            const int64_t q = at % s.Q(), p = at / s.Q() % s.P(), k = at / s.gemm_n() % s.K,
+                          n = at / s.gemm_n() / s.K;
+            const ConvOutput exact = conv_oracle(s, x.floats(), w.floats(), n, k, p, q);
+            const double before = exact.value + double{bias.floats()[static_cast<size_t>(k)]} +
+                                  double{residual.floats()[static_cast<size_t>(at)]};
+            const double value = std::max(before, 0.0);
+            const double bound = rounding * std::abs(value) + 0x1p-22 * (1 + std::abs(before)) +
+                                 static_cast<double>(s.gemm_k()) * 0x1p-24 * exact.sum_abs + 0x1p-24;
+            const double error = std::abs(run.y.floats()[static_cast<size_t>(at)] - value) / bound;
+            if (!(error <= worst)) worst = std::isnan(error) ? INFINITY : error;
+          }
+          CHECK(worst <= 1);
         }
-        CHECK(worst <= 1);
-      }
 }
 
 GPU_TEST_CASE("conv_nhwc: sums of small integers are exact, and the same 100 times") {
   const Context context(Device::cuda(0));
-  if (context.info().cc_major != 9) return;
-  for (const ConvShape& s :
-       {make_shape({2, 40, 13, 11}, {72, 3, 3}, {.padding = 1}),
-        make_shape({1, 512, 8, 8}, {256, 3, 3}, {.padding = 1}), make_shape({3, 64, 9, 9}, {64, 1, 1}),
-        make_shape({2, 3, 33, 35}, {16, 7, 7}, {.stride = 2, .padding = 3})})
-    for (const DType dtype : {DType::float16, DType::bfloat16}) {
-      const auto integers = [](Tensor tensor) {
-        for (float& value : tensor.floats()) value = std::round(value);
-        return tensor;
-      };
-      const Tensor x = integers(uniform({s.N, s.C, s.H, s.W}, 1, -3, 3)),
-                   w = integers(uniform({s.K, s.C, s.R, s.S}, 2, -3, 3)),
-                   bias = integers(uniform({s.K}, 3, -3, 3)),
-                   residual = integers(uniform({s.N, s.K, s.P(), s.Q()}, 4, -3, 3));
-      const Run run = run_nhwc(context, s, dtype, x, w, bias, residual, Op::load, true);
-      INFO(run.words);
-      int64_t num_wrong = 0;
-      for (int64_t at = 0; at < run.y.num_elems(); ++at) {
-        const int64_t q = at % s.Q(), p = at / s.Q() % s.P(), k = at / s.gemm_n() % s.K,
-                      n = at / s.gemm_n() / s.K;
-        const double value = conv_oracle(s, x.floats(), w.floats(), n, k, p, q).value +
-                             double{bias.floats()[static_cast<size_t>(k)]} +
-                             double{residual.floats()[static_cast<size_t>(at)]};
-        num_wrong += run.y.floats()[static_cast<size_t>(at)] != value;
+  for (const char* family : families_of(context))
+    for (const ConvShape& s :
+         {make_shape({2, 40, 13, 11}, {72, 3, 3}, {.padding = 1}),
+          make_shape({1, 512, 8, 8}, {256, 3, 3}, {.padding = 1}), make_shape({3, 64, 9, 9}, {64, 1, 1}),
+          make_shape({2, 3, 33, 35}, {16, 7, 7}, {.stride = 2, .padding = 3})})
+      for (const DType dtype : {DType::float16, DType::bfloat16}) {
+        const auto integers = [](Tensor tensor) {
+          for (float& value : tensor.floats()) value = std::round(value);
+          return tensor;
+        };
+        const Tensor x = integers(uniform({s.N, s.C, s.H, s.W}, 1, -3, 3)),
+                     w = integers(uniform({s.K, s.C, s.R, s.S}, 2, -3, 3)),
+                     bias = integers(uniform({s.K}, 3, -3, 3)),
+                     residual = integers(uniform({s.N, s.K, s.P(), s.Q()}, 4, -3, 3));
+        const Run run = run_family(context, s, dtype, x, w, bias, residual, Op::load, true, family);
+        INFO(run.words);
+        int64_t num_wrong = 0;
+        for (int64_t at = 0; at < run.y.num_elems(); ++at) {
+          const int64_t q = at % s.Q(), p = at / s.Q() % s.P(), k = at / s.gemm_n() % s.K,
+                        n = at / s.gemm_n() / s.K;
+          const double value = conv_oracle(s, x.floats(), w.floats(), n, k, p, q).value +
+                               double{bias.floats()[static_cast<size_t>(k)]} +
+                               double{residual.floats()[static_cast<size_t>(at)]};
+          num_wrong += run.y.floats()[static_cast<size_t>(at)] != value;
+        }
+        CHECK(num_wrong == 0);
+        const Tensor rough = uniform_in(dtype, x.shape(), 5), rough_w = uniform_in(dtype, w.shape(), 6);
+        const Run first =
+            run_family(context, s, dtype, rough, rough_w, bias, residual, Op::mish, false, family);
+        for (int i = 0; i < (is_sanitized() ? 2 : 100); ++i)
+          CHECK(same_bits(
+              run_family(context, s, dtype, rough, rough_w, bias, residual, Op::mish, false, family).y,
+              first.y));
       }
-      CHECK(num_wrong == 0);
-      const Tensor rough = uniform_in(dtype, x.shape(), 5), rough_w = uniform_in(dtype, w.shape(), 6);
-      const Run first = run_nhwc(context, s, dtype, rough, rough_w, bias, residual, Op::mish, false);
-      for (int i = 0; i < (is_sanitized() ? 2 : 100); ++i)
-        CHECK(same_bits(run_nhwc(context, s, dtype, rough, rough_w, bias, residual, Op::mish, false).y,
-                        first.y));
-    }
 }
 
 GPU_TEST_CASE("conv_nhwc: infinity, NaN and overflow stay where they belong") {
   const Context context(Device::cuda(0));
-  if (context.info().cc_major != 9) return;
-  for (const ConvShape& s : {make_shape({2, 24, 9, 10}, {40, 3, 3}, {.padding = 1}),
-                             make_shape({2, 3, 9, 10}, {40, 3, 3}, {.stride = 2, .padding = 1})})
-    for (const DType dtype : {DType::float16, DType::bfloat16})
-      for (const Op activation : {Op::load, Op::relu, Op::mish, Op::silu}) {
-        Tensor x = uniform_in(dtype, {s.N, s.C, s.H, s.W}, 1), w = uniform_in(dtype, {s.K, s.C, s.R, s.S}, 2),
-               bias = uniform({s.K}, 3), residual = uniform_in(dtype, {s.N, s.K, s.P(), s.Q()}, 4);
-        x.floats()[17] = INFINITY;
-        x.floats()[static_cast<size_t>(s.C * s.H * s.W) + 3] = NAN;
-        residual.floats()[5] = -INFINITY;
-        bias.floats()[7] = dtype == DType::float16 ? 70000.0f : 1e38f;
-        const Run run = run_nhwc(context, s, dtype, x, w, bias, residual, activation, false);
-        INFO(run.words, " ", std::string(to_string(dtype)), " ", std::string(to_string(activation)));
-        int64_t num_wrong = 0;
-        std::string first;
-        for (int64_t at = 0; at < run.y.num_elems(); ++at) {
-          const int64_t q = at % s.Q(), p = at / s.Q() % s.P(), k = at / s.gemm_n() % s.K,
-                        n = at / s.gemm_n() / s.K;
-          double value = conv_oracle(s, x.floats(), w.floats(), n, k, p, q).value +
-                         double{bias.floats()[static_cast<size_t>(k)]} +
-                         double{residual.floats()[static_cast<size_t>(at)]};
-          if (activation == Op::relu) value = value <= 0 ? 0 : value;
-          if (activation == Op::mish) value = std::isinf(value) && value > 0 ? value : mish_oracle(value);
-          if (activation == Op::silu)
-            value = std::isinf(value) && value > 0 ? value : value / (1 + std::exp(-value));
-          const float got = run.y.floats()[static_cast<size_t>(at)];
-          const bool is_huge = std::abs(value) > (dtype == DType::float16 ? 65520.0 : 3.4e38);
-          if (std::isnan(value))
-            num_wrong += !std::isnan(got);
-          else if (is_huge)
-            num_wrong += !(std::isinf(got) && (got > 0) == (value > 0));
-          else
-            num_wrong += !(std::abs(got - value) <= 0x1p-7 * std::abs(value) + 1e-2);
-          if (num_wrong > 0 && first.empty()) first = str(got, " for ", value, " at ", at);
+  for (const char* family : families_of(context))
+    for (const ConvShape& s : {make_shape({2, 24, 9, 10}, {40, 3, 3}, {.padding = 1}),
+                               make_shape({2, 3, 9, 10}, {40, 3, 3}, {.stride = 2, .padding = 1})})
+      for (const DType dtype : {DType::float16, DType::bfloat16})
+        for (const Op activation : {Op::load, Op::relu, Op::mish, Op::silu}) {
+          Tensor x = uniform_in(dtype, {s.N, s.C, s.H, s.W}, 1),
+                 w = uniform_in(dtype, {s.K, s.C, s.R, s.S}, 2), bias = uniform({s.K}, 3),
+                 residual = uniform_in(dtype, {s.N, s.K, s.P(), s.Q()}, 4);
+          x.floats()[17] = INFINITY;
+          x.floats()[static_cast<size_t>(s.C * s.H * s.W) + 3] = NAN;
+          residual.floats()[5] = -INFINITY;
+          bias.floats()[7] = dtype == DType::float16 ? 70000.0f : 1e38f;
+          const Run run = run_family(context, s, dtype, x, w, bias, residual, activation, false, family);
+          INFO(run.words, " ", std::string(to_string(dtype)), " ", std::string(to_string(activation)));
+          int64_t num_wrong = 0;
+          std::string first;
+          for (int64_t at = 0; at < run.y.num_elems(); ++at) {
+            const int64_t q = at % s.Q(), p = at / s.Q() % s.P(), k = at / s.gemm_n() % s.K,
+                          n = at / s.gemm_n() / s.K;
+            double value = conv_oracle(s, x.floats(), w.floats(), n, k, p, q).value +
+                           double{bias.floats()[static_cast<size_t>(k)]} +
+                           double{residual.floats()[static_cast<size_t>(at)]};
+            if (activation == Op::relu) value = value <= 0 ? 0 : value;
+            if (activation == Op::mish) value = std::isinf(value) && value > 0 ? value : mish_oracle(value);
+            if (activation == Op::silu)
+              value = std::isinf(value) && value > 0 ? value : value / (1 + std::exp(-value));
+            const float got = run.y.floats()[static_cast<size_t>(at)];
+            const bool is_huge = std::abs(value) > (dtype == DType::float16 ? 65520.0 : 3.4e38);
+            if (std::isnan(value))
+              num_wrong += !std::isnan(got);
+            else if (is_huge)
+              num_wrong += !(std::isinf(got) && (got > 0) == (value > 0));
+            else
+              num_wrong += !(std::abs(got - value) <= 0x1p-7 * std::abs(value) + 1e-2);
+            if (num_wrong > 0 && first.empty()) first = str(got, " for ", value, " at ", at);
+          }
+          INFO(first);
+          CHECK(num_wrong == 0);
         }
-        INFO(first);
-        CHECK(num_wrong == 0);
-      }
 }
 
 GPU_TEST_CASE("conv_nhwc: in graphs, whatever follows a convolution, what the CPU computes") {
-  if (device_info(Device::cuda(0)).cc_major != 9) return;
   Graph g;
   TensorMap weights;
   const auto conv = [&](Value x, int64_t k, int64_t r, const Conv2dOptions& options) {

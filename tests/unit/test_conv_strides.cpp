@@ -186,8 +186,6 @@ void spoil(const ConvShape& s, Data& data) {
 
 void check_device(const Target& target) {
   std::vector<std::string> families = conv_family_names(target.device);
-  for (const ConvFamily& family : conv_families())
-    if (family.takes_pixels) std::erase(families, family.name);
   std::erase(families, "");
   std::map<std::string, int> num_runs;
   uint64_t seed = 1;

@@ -19,7 +19,7 @@ std::nullopt_t refuse(std::string* why_not, const char* reason) {
 }
 
 // Why the kernel does not cover the shape; null where it does. Limits of the copy engine: CUDA driver API, tensor maps.
-const char* why_unsupported(const ConvShape& s, const NhwcStrides& x) {
+const char* why_unsupported(const ConvShape& s, const PixelStrides& x) {
   if (s.groups != 1) return "groups";
   if (s.N < 1 || s.K < 1 || s.C < 1 || s.P() < 1 || s.Q() < 1 || s.H < 1 || s.W < 1) return "an empty tensor";
   if (x.pixel % 8 != 0 || x.row % 8 != 0 || x.image % 8 != 0)
@@ -32,7 +32,7 @@ const char* why_unsupported(const ConvShape& s, const NhwcStrides& x) {
 }
 
 // Whether x is one run of pixels, of which each makes an output.
-bool is_flat(const ConvShape& s, const NhwcStrides& x) {
+bool is_flat(const ConvShape& s, const PixelStrides& x) {
   const bool is_one_to_one = s.R == 1 && s.S == 1 && s.stride_h == 1 && s.stride_w == 1 && s.pad_top == 0 &&
                              s.pad_left == 0 && s.P() == s.H && s.Q() == s.W;
   return is_one_to_one && (s.H == 1 || x.row == s.W * x.pixel) &&
@@ -139,7 +139,7 @@ double predict_us(const ConvShape& s, const NhwcConfig& c, const NhwcWork& work,
 
 }  // namespace
 
-std::optional<NhwcConfig> make_nhwc_config(const ConvShape& s, const NhwcStrides& x, const NhwcWork& work,
+std::optional<NhwcConfig> make_nhwc_config(const ConvShape& s, const PixelStrides& x, const NhwcWork& work,
                                            int num_sms, int tile, NhwcFetch fetch, int split,
                                            std::string* why_not) {
   if (const char* why = why_unsupported(s, x)) return refuse(why_not, why);
@@ -174,7 +174,7 @@ std::optional<NhwcConfig> make_nhwc_config(const ConvShape& s, const NhwcStrides
   return c;
 }
 
-std::optional<NhwcConfig> choose_nhwc_config(const ConvShape& shape, const NhwcStrides& x,
+std::optional<NhwcConfig> choose_nhwc_config(const ConvShape& shape, const PixelStrides& x,
                                              const NhwcWork& work, int num_sms, std::string* why_not) {
   std::optional<NhwcConfig> best;
   for (const NhwcFetch fetch : {NhwcFetch::flat, NhwcFetch::rows, NhwcFetch::im2col}) {
@@ -187,25 +187,6 @@ std::optional<NhwcConfig> choose_nhwc_config(const ConvShape& shape, const NhwcS
       }
   }
   return best;
-}
-
-namespace {
-
-int64_t block_channels(const ConvShape& s) { return round_up(stem_rows(s) * s.stride_w * s.C, 8); }
-
-}  // namespace
-
-ConvShape stem_windows(const ConvShape& s) {
-  ConvShape windows{.N = s.N, .C = ceil_div(s.S, s.stride_w) * block_channels(s), .W = s.Q(), .K = s.K};
-  windows.R = ceil_div(s.R, stem_rows(s));
-  windows.H = s.P() + windows.R - 1;
-  windows.S = 1;
-  return windows;
-}
-
-NhwcStrides stem_strides(const ConvShape& s) {
-  const int64_t pixel = block_channels(s), row = (s.Q() + ceil_div(s.S, s.stride_w) - 1) * pixel;
-  return {pixel, row, stem_windows(s).H * row};
 }
 
 std::string to_string(const NhwcConfig& c) {

@@ -1,14 +1,14 @@
 #pragma once
-// What conv_nhwc_kernel does with its sums, in whatever order a thread holds them, and how it stores results that are no
-// vectors: 8 channels of a pixel, 16 bytes.
+// What conv_nhwc_kernel does with its sums, in whatever order a thread holds them.
 
 #include "ops/conv/epilogue/epilogue.cuh"
 #include "ops/conv/nhwc/params.cuh"
-#include "ops/elementwise/pair16.cuh"
+#include "ops/conv/pixels/epilogue.cuh"
 
 namespace solder::nhwc {
 
-constexpr int kVector = 8;
+using pixels::add_pairs, pixels::kVector, pixels::store_value, pixels::store_vector, pixels::takes_vectors,
+    pixels::vector_of;
 
 /// Two channels' scales and then their biases, 16 bytes in shared memory.
 constexpr int kChannelPairBytes = 16;
@@ -78,59 +78,12 @@ __device__ __forceinline__ void activate(const Params& p, float (&values)[N]) {
   }
 }
 
-/// values[first + i] += the i-th of four pairs.
-template <DType kDtype, int N>
-__device__ __forceinline__ void add_pairs(const uint32_t (&words)[4], int first, float (&values)[N]) {
-#pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    const float2 pair = unpack_pair(kDtype, words[i]);
-    values[first + 2 * i] += pair.x, values[first + 2 * i + 1] += pair.y;
-  }
-}
-
 /// Sums with their scales and biases to results; `add_residual` adds it to them.
 template <ConvChain kChain, int N, class AddResidual>
 __device__ __forceinline__ void finish(const Params& p, float (&values)[N], const AddResidual& add_residual) {
   if (p.residual_at == ResidualAt::before) add_residual(values);
   activate<kChain>(p, values);
   if (p.residual_at == ResidualAt::after) add_residual(values);
-}
-
-/// The vector of `pixel` and `channel` in a tensor whose pixels are one stride apart.
-__device__ __forceinline__ uint32_t vector_of(const Surface& surface, int pixel, int channel) {
-  return static_cast<uint32_t>(pixel) * surface.pixel_vectors + static_cast<uint32_t>(channel) / kVector;
-}
-
-/// Whether y takes whole vectors.
-__device__ __forceinline__ bool takes_vectors(const Params& p) { return p.y.by_vectors && !p.y.is_float32; }
-
-/// One value of a result that lies in any way.
-template <DType kDtype>
-__device__ __forceinline__ void store_value(const Params& p, int pixel, int channel, float value) {
-  if (pixel < 0 || channel >= p.K) return;
-  const int n = static_cast<int>(p.by_pixels.divide(pixel));
-  const int64_t at = n * p.y.image + (pixel - n * p.P * p.Q) * p.y.pixel + channel * p.y.channel;
-  if (p.y.is_float32)
-    static_cast<float*>(p.y.data)[at] = value;
-  else
-    static_cast<uint16_t*>(p.y.data)[at] = static_cast<uint16_t>(pack_pair(kDtype, value, 0));
-}
-
-/// A vector of 16-bit results, or those of its channels that there are.
-__device__ __forceinline__ void store_vector(const Params& p, int pixel, int channel, uint4 bits) {
-  if (pixel < 0 || channel >= p.K) return;
-  auto* const to = static_cast<uint4*>(p.y.data) + vector_of(p.y, pixel, channel);
-  if (channel + kVector <= p.K) [[likely]] {
-    *to = bits;
-    return;
-  }
-  auto* element = reinterpret_cast<uint16_t*>(to);
-#pragma unroll 1
-  for (int left = p.K - channel; left > 0; --left) {
-    *element++ = static_cast<uint16_t>(bits.x);
-    bits.x = __funnelshift_r(bits.x, bits.y, 16), bits.y = __funnelshift_r(bits.y, bits.z, 16);
-    bits.z = __funnelshift_r(bits.z, bits.w, 16), bits.w >>= 16;
-  }
 }
 
 }  // namespace solder::nhwc

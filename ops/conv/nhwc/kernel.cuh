@@ -57,8 +57,10 @@ __device__ __forceinline__ void consume(const Params& p, const Smem& smem, int w
       multiply<Tile, kIsBfloat16, false>(p, smem, group, lane, end - first, &x, &weights, acc);
     if (is_new) finish_channels(group);
     if constexpr (Tile::kCanSplit)
-      if (p.config.split > 1) return exchange_tile<Tile, kDtype, kChain>(p, smem, work, warp, lane, channels, acc);
-    store_tile<Tile, kDtype, kChain>(p, staging, work, warp, lane, channels + (has_all ? work.channel * 8 : 0), acc);
+      if (p.config.split > 1)
+        return exchange_tile<Tile, kDtype, kChain>(p, smem, work, warp, lane, channels, acc);
+    store_tile<Tile, kDtype, kChain>(p, staging, work, warp, lane,
+                                     channels + (has_all ? work.channel * 8 : 0), acc);
     if (!has_all) sm80::named_barrier_sync(1 + group, 128);  // the scales and biases are free
   }
 }

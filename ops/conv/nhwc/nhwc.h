@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "ops/conv/conv.h"
+#include "ops/conv/pixels/pixels.h"
 #include "runtime/dtype.h"
 
 namespace solder {
@@ -102,11 +103,6 @@ constexpr int nhwc_staging_bytes(const NhwcTile& tile, int split) {
 /// "tile 128x128 im2col, split 2, ...": for logs.
 std::string to_string(const NhwcConfig& config);
 
-/// How an image lies that the kernel reads: 16-bit, channels innermost.
-struct NhwcStrides {
-  int64_t pixel = 0, row = 0, image = 0;  ///< elements
-};
-
 /// What an epilogue does that takes time.
 struct NhwcWork {
   bool has_residual = false, has_functions = false;  ///< functions: more than a comparison
@@ -114,35 +110,13 @@ struct NhwcWork {
 
 /// The choice for a device with `num_sms` multiprocessors. nullopt, with the reason in words, when the kernel does not
 /// cover the shape. Pure: no device is asked.
-std::optional<NhwcConfig> choose_nhwc_config(const ConvShape& shape, const NhwcStrides& x,
+std::optional<NhwcConfig> choose_nhwc_config(const ConvShape& shape, const PixelStrides& x,
                                              const NhwcWork& work, int num_sms, std::string* why_not);
 
 /// As above, given these.
-std::optional<NhwcConfig> make_nhwc_config(const ConvShape& shape, const NhwcStrides& x, const NhwcWork& work,
-                                           int num_sms, int tile, NhwcFetch fetch, int split,
-                                           std::string* why_not);
-
-/// Whether x is laid out anew first, as few channels would leave most of a slot empty: then x may lie in any way. A pixel
-/// of x' has the channels of a block of pixels, stride_w wide and stem_rows() high, from the padding's first on,
-///   x'[n, h, w, (i * stride_w + j) * C + c] = x[n, c, h * stride_h + i - pad_top, w * stride_w + j - pad_left],
-/// zeros outside the image, padded to multiples of 8. An output's terms of a row of blocks lie side by side there.
-constexpr bool is_stem(const ConvShape& s) {
-  return s.groups == 1 && s.C <= 8 && s.R * s.S > 1 && s.dil_h == 1 && s.dil_w == 1 &&
-         s.stride_h * s.stride_w * s.C <= 1024;
-}
-
-/// Rows of a block: all that a filter has, where they fit two vectors; elsewhere those of a stride, so that none is there
-/// twice.
-constexpr int64_t stem_rows(const ConvShape& s) { return s.R * s.stride_w * s.C <= 16 ? s.R : s.stride_h; }
-
-/// The convolution that is left then: a column of blocks over windows that overlap, [N, terms of a row, H', Q].
-ConvShape stem_windows(const ConvShape& shape);
-
-/// How the windows lie: a window a pixel of x'.
-NhwcStrides stem_strides(const ConvShape& shape);
-
-/// The weights of stem_windows() from w [K,C,R,S].
-std::vector<float> stem_weights(const ConvShape& shape, std::span<const float> w);
+std::optional<NhwcConfig> make_nhwc_config(const ConvShape& shape, const PixelStrides& x,
+                                           const NhwcWork& work, int num_sms, int tile, NhwcFetch fetch,
+                                           int split, std::string* why_not);
 
 /// Bytes of the packed weights: scales, then slots.
 int64_t packed_nhwc_bytes(const ConvShape& shape, const NhwcConfig& config);

@@ -10,7 +10,7 @@
 
 namespace solder::nhwc {
 
-using Surface = NhwcSurface;
+using Surface = PixelSurface;
 
 struct Params {
   CUtensorMap x;

@@ -24,15 +24,6 @@ Term term_of(const ConvShape& shape, const NhwcConfig& config, int64_t weight_sl
   return {channel, tap / shape.S, tap % shape.S};
 }
 
-// The power of two that brings the largest weight of a channel into [2^15, 2^16): values of 11 bits stay finite, and
-// none that float16 has, at any scale of the channel, is lost.
-int exponent_of(std::span<const float> weights) {
-  float largest = 0;
-  for (const float w : weights)
-    if (std::isfinite(w)) largest = std::max(largest, std::abs(w));
-  return largest > 0 ? std::min(15 - std::ilogb(largest), 149) : 0;
-}
-
 }  // namespace
 
 int64_t packed_nhwc_bytes(const ConvShape& shape, const NhwcConfig& config) {
@@ -48,7 +39,7 @@ std::vector<std::byte> pack_nhwc_weights(const ConvShape& shape, const NhwcConfi
   std::vector<int> exponents(static_cast<size_t>(shape.K));
   for (int64_t k = 0; k < shape.K; ++k) {
     const bool is_half = dtype == DType::float16;
-    const int exponent = is_half ? exponent_of({w + k * terms, static_cast<size_t>(terms)}) : 0;
+    const int exponent = is_half ? float16_exponent({w + k * terms, static_cast<size_t>(terms)}) : 0;
     exponents[static_cast<size_t>(k)] = exponent;
     const float scale = std::ldexp(1.0f, -exponent);
     std::memcpy(packed.data() + k * 4, &scale, 4);
@@ -72,22 +63,6 @@ std::vector<std::byte> pack_nhwc_weights(const ConvShape& shape, const NhwcConfi
     }
   }
   return packed;
-}
-
-std::vector<float> stem_weights(const ConvShape& s, std::span<const float> w) {
-  const ConvShape windows = stem_windows(s);
-  const int64_t block = stem_strides(s).pixel, rows = stem_rows(s);
-  std::vector<float> result(static_cast<size_t>(windows.K * windows.gemm_k()));
-  size_t from = 0;
-  for (int64_t k = 0; k < s.K; ++k)
-    for (int64_t c = 0; c < s.C; ++c)
-      for (int64_t r = 0; r < s.R; ++r)
-        for (int64_t t = 0; t < s.S; ++t, ++from) {
-          const int64_t in_block = (r % rows * s.stride_w + t % s.stride_w) * s.C + c;
-          const int64_t channel = t / s.stride_w * block + in_block;
-          result[static_cast<size_t>((k * windows.C + channel) * windows.R + r / rows)] = w[from];
-        }
-  return result;
 }
 
 std::string packing_of(const NhwcConfig& c, DType dtype) {

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "ops/conv/epilogue/epilogue.h"
+#include "ops/conv/range/convert.cuh"
 #include "ops/conv/range/range.h"
 #include "ops/conv/range/strict.cuh"
 #include "ops/ptx/follow.cuh"
@@ -48,7 +49,7 @@ __global__ void __launch_bounds__(kGuessThreads)
     }
   }
   __shared__ uint32_t warp_max[kGuessThreads / 32];
-  max_bits = __reduce_max_sync(0xffffffffu, max_bits);
+  max_bits = largest_of_warp(max_bits);
   if (lane == 0) warp_max[warp] = max_bits;
   __syncthreads();
   if (threadIdx.x == 0) {

@@ -1,9 +1,7 @@
 #pragma once
 // The producing half of conv_window_kernel: warps 0-2 convert windows of x, or fetch packed ones.
 
-#include <cuda_fp16.h>
-
-#include "ops/conv/range/range.h"
+#include "ops/conv/range/convert.cuh"
 #include "ops/conv/ring.cuh"
 #include "ops/conv/window/params.cuh"
 #include "ops/ptx/sm80.cuh"
@@ -120,28 +118,6 @@ __device__ __forceinline__ void load_unit(const Params& p, const Smem& smem, con
                        e < num_channels);
     }
   }
-}
-
-__device__ inline uint32_t pack_halves(float a, float b) {
-  const __half2 both = __floats2half2_rn(a, b);
-  return reinterpret_cast<const uint32_t&>(both);
-}
-
-/// The float16 parts of 8 scaled values.
-template <int kParts>
-__device__ __forceinline__ void split_values(const float* values, float scale, uint4 (&parts)[2]) {
-  uint32_t high[4], low[4];
-#pragma unroll
-  for (int j = 0; j < 4; ++j) {
-    const float a = values[2 * j] * scale, b = values[2 * j + 1] * scale;
-    high[j] = pack_halves(a, b);
-    if constexpr (kParts == 2) {
-      const float2 rounded = __half22float2(reinterpret_cast<const __half2&>(high[j]));
-      low[j] = pack_halves(a - rounded.x, b - rounded.y);
-    }
-  }
-  parts[0] = make_uint4(high[0], high[1], high[2], high[3]);
-  if constexpr (kParts == 2) parts[1] = make_uint4(low[0], low[1], low[2], low[3]);
 }
 
 /// Scales, rounds and stores a unit that has arrived in `raw`; hands the stage over after the chunk's last.

@@ -4,7 +4,7 @@
 // thread goes through its channels, which all threads do in step, a vector of 8 at a time. Rows and columns outside the
 // image are zeros. Registers: 40. Bound: memory, x once and x' once.
 
-#include "ops/conv/nhwc/launch.h"
+#include "ops/conv/pixels/pixels.h"
 #include "ops/ptx/follow.cuh"
 #include "runtime/divide.h"
 #include "runtime/launch.cuh"
@@ -66,7 +66,7 @@ void lay_out_stem_cuda(const Context& context, const ConvShape& s, const int64_t
                        const void* x, void* blocks) {
   const auto narrow = [](int64_t value) { return static_cast<int>(value); };
   const auto divisor = [](int64_t value) { return FastDivisor(static_cast<uint32_t>(value)); };
-  const NhwcStrides strides = stem_strides(s);
+  const PixelStrides strides = stem_strides(s);
   const int64_t pixel_vectors = strides.pixel / kVector, width = strides.row / strides.pixel,
                 height = strides.image / strides.row;
   StemParams p{};

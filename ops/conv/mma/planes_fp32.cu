@@ -1,0 +1,6 @@
+// The instances of conv_mma_kernel that give float32 planes from two parts.
+#include "ops/conv/mma/instances.cuh"
+
+namespace solder::mma {
+template Kernel find_kernel<2, DType::float16, true>(int, bool);
+}  // namespace solder::mma
