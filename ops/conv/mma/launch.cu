@@ -117,9 +117,7 @@ std::unique_ptr<ConvPlan> make_planes(const ConvProblem& problem, const DeviceIn
   const ConvShape& s = plan->shape;
   plan->shape = problem.shape;
   if (!weight_exponents(problem, &plan->exponents, why_not)) return nullptr;
-  // So that neither a sum nor its scaling leaves float32.
-  const auto [low, high] = std::minmax_element(plan->exponents.begin(), plan->exponents.end());
-  if (*low < 14 - 60 || *high > 14 + 100)
+  if (!fit_float32(plan->exponents))
     return *why_not = "an output channel's largest weight lies outside [2^-100, 2^60]", nullptr;
   plan->strides = problem.strides();
   plan->math = problem.math;
