@@ -129,7 +129,8 @@ TEST_CASE("conv_mma: the positions of every tile fit its stages") {
 
 TEST_CASE("conv_mma: every weight is packed once, where its lane multiplies it") {
   for (const ConvShape& s : {make_shape({1, 40, 9, 9}, {72, 3, 3}), make_shape({1, 128, 9, 9}, {24, 1, 1}),
-                             make_shape({1, 70, 20, 20}, {130, 2, 5}, {.stride = 3})})
+                             make_shape({1, 70, 20, 20}, {130, 2, 5}, {.stride = 3}),
+                             make_shape({1, 40, 20, 20}, {40, 3, 2}, {.stride = 3})})
     for (const int num_parts : {1, 2}) {
       std::string why;
       const auto c = choose(s, num_parts, device_of(kLimits[4]), &why);
@@ -137,7 +138,10 @@ TEST_CASE("conv_mma: every weight is packed once, where its lane multiplies it")
       const std::string words = to_string(s) + ": " + to_string(*c);
       CAPTURE(words);
       std::vector<float> w(static_cast<size_t>(s.K * s.gemm_k()));
-      for (size_t i = 0; i < w.size(); ++i) w[i] = static_cast<float>(i % 2039 + 1) * 0x1p-9f;
+      // Of as many digits as the parts have.
+      for (size_t i = 0; i < w.size(); ++i)
+        w[i] = num_parts == 1 ? static_cast<float>(i % 2039 + 1) * 0x1p-9f
+                              : static_cast<float>(i % 65521 + 1) * 0x1p-13f;
       std::vector<int32_t> exponents;
       for (int64_t k = 0; k < s.K; ++k) exponents.push_back(static_cast<int32_t>(k % 5));
       const std::vector<std::byte> packed = pack_mma_weights(s, *c, DType::float16, w.data(), exponents);
