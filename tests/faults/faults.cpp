@@ -90,6 +90,8 @@ class Drive {
   // The result of one run, with what is left of model and session.
   Tensor run_again() {
     Tensor result;
+    // The machine's results depend on all since then: constants that compile() computes there, which a choice may hang on.
+    shim::begin_trace();
     if (!model_) act(kCompile, &result);
     if (!session_) act(kSession, &result);
     shim::begin_trace();
@@ -312,6 +314,7 @@ std::vector<Job> jobs() {
           job_of("im2col", gpu, Math::tf32, "im2col"),
           job_of("rows", gpu, Math::tf32, "rows"),
           job_of("window", gpu, Math::fp32, "window"),
+          job_of("mma", gpu, Math::tf32, "mma"),
           elementwise_job("generated", 1 << 18, DType::float32, "one pass: generated, compiled in"),
           elementwise_job("table", 1 << 20, DType::float16, "one pass: table"),
           kinds_job("kinds on the CPU", Device::cpu()),
