@@ -314,12 +314,12 @@ std::vector<Job> jobs() {
           job_of("im2col", gpu, Math::tf32, "im2col"),
           job_of("rows", gpu, Math::tf32, "rows"),
           job_of("window", gpu, Math::fp32, "window"),
-          job_of("mma", gpu, Math::tf32, "mma"),
           elementwise_job("generated", 1 << 18, DType::float32, "one pass: generated, compiled in"),
           elementwise_job("table", 1 << 20, DType::float16, "one pass: table"),
           kinds_job("kinds on the CPU", Device::cpu()),
           kinds_job("kinds on the GPU", gpu),
-          job_of("nhwc", gpu, Math::fp16, "nhwc")};
+          job_of("nhwc", gpu, Math::fp16, "nhwc"),
+          job_of("mma", gpu, Math::tf32, "mma")};
 }
 
 }  // namespace
