@@ -367,15 +367,12 @@ TEST_CASE("faults: every allocation of host memory fails, once and for good") {
 
 TEST_CASE("faults: a warm session allocates no host memory, and asks the device for none") {
   std::vector<Job> all = jobs();
-  Job many;
-  many.name = "many outputs";
-  many.options.device = Device::cpu();
+  Job& many = all.emplace_back(Job{.name = "many outputs", .options = {.device = Device::cpu()}});
   for (int i = 0; i < 100; ++i) {
     const std::string name = "a name that is longer than a small string " + std::to_string(i);
     many.graph.output(name, many.graph.mish(many.graph.input(name, {3})));
     many.inputs[name] = uniform({3}, 1);
   }
-  all.push_back(many);
   for (const Job& job : all) {
     for (const bool capture : {true, false}) {
       CAPTURE(job.name);
