@@ -1,9 +1,9 @@
 // Products of few rows, C [m,n] = A [m,k] x B [n,k]^T in float32: the last layer of a classifier.
 //
-// Grid: 4 warps a block, 2 columns of C a warp, kRows rows of A: (columns, rows). Lanes share the terms, 4 neighbours
-// each, so that B is read once, in whole lines; A comes from caches. Each lane sums its terms in order, and lanes are
-// joined in a fixed tree. Where there are fewer rows or columns, the last one stands in: loads without branches are on
-// their way together. Registers: up to 128. Bound: memory, B once. Preconditions: is_few_rows(), 16-byte lines.
+// Grid: 4 warps a block, 2 columns of C a warp, all its rows. Lanes share the terms, 4 neighbours each, so that B is read
+// once, in whole lines; A comes from caches. Each lane sums its terms in order, and lanes are joined in a fixed tree.
+// Where there are fewer than kRows or 2 columns, the last one stands in: loads without branches are on their way
+// together. Registers: up to 128. Bound: memory, B once. Preconditions: is_few_rows(), 16-byte lines.
 
 #include <cstdint>
 
@@ -32,14 +32,13 @@ template <int kRows>
 __global__ void __launch_bounds__(kWarps * 32) few_rows_kernel(const __grid_constant__ FewRowsParams p) {
   follow_previous();
   const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
-  const int column = (static_cast<int>(blockIdx.x) * kWarps + warp) * kColumns,
-            row = static_cast<int>(blockIdx.y) * kRows;
-  const int num_columns = min(kColumns, p.n - column), num_rows = min(kRows, p.m - row);
+  const int column = (static_cast<int>(blockIdx.x) * kWarps + warp) * kColumns;
+  const int num_columns = min(kColumns, p.n - column);
   if (num_columns <= 0) return;
   float sums[kRows][kColumns] = {};
   const float *of_a[kRows], *of_b[kColumns];
 #pragma unroll
-  for (int i = 0; i < kRows; ++i) of_a[i] = p.a + int64_t{row + min(i, num_rows - 1)} * p.k;
+  for (int i = 0; i < kRows; ++i) of_a[i] = p.a + int64_t{min(i, p.m - 1)} * p.k;
 #pragma unroll
   for (int j = 0; j < kColumns; ++j) of_b[j] = p.b + (column + min(j, num_columns - 1)) * p.ld_b;
   constexpr int kUnrolled = kRows == 1 ? 8 : 1;
@@ -62,8 +61,7 @@ __global__ void __launch_bounds__(kWarps * 32) few_rows_kernel(const __grid_cons
       float sum = sums[i][j];
 #pragma unroll
       for (int apart = 16; apart > 0; apart /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, apart);
-      if (lane == i * kColumns + j && i < num_rows && j < num_columns)
-        p.c[(row + i) * p.ld_c + column + j] = sum;
+      if (lane == i * kColumns + j && i < p.m && j < num_columns) p.c[i * p.ld_c + column + j] = sum;
     }
 }
 
@@ -82,16 +80,11 @@ bool few_rows_cuda(const Context& context, const GemmShape& shape, const float* 
                         .m = static_cast<int>(shape.m),
                         .n = static_cast<int>(shape.n),
                         .k = static_cast<int>(shape.k)};
-  const auto blocks = [](int64_t count, int64_t of) { return static_cast<unsigned>(ceil_div(count, of)); };
-  const int rows = shape.m == 1 ? 1 : shape.m <= 4 ? 4 : 16;
-  launch(context, "few_rows_kernel",
-         rows == 1   ? few_rows_kernel<1>
-         : rows == 4 ? few_rows_kernel<4>
-                     : few_rows_kernel<16>,
-         {.grid = dim3(blocks(shape.n, kWarps * kColumns), blocks(shape.m, rows)),
-          .block = kWarps * 32,
-          .overlaps_previous = true},
-         p);
+  const auto kernel = shape.m == 1   ? few_rows_kernel<1>
+                      : shape.m <= 4 ? few_rows_kernel<4>
+                                     : few_rows_kernel<kMostFewRows>;
+  launch(context, "few_rows_kernel", kernel,
+         {.grid = grid_for(shape.n, kWarps * kColumns), .block = kWarps * 32, .overlaps_previous = true}, p);
   return true;
 }
 

@@ -29,11 +29,13 @@ GemmShape packed_gemm(int64_t m, int64_t n, int64_t k, bool transpose_b = false)
 void gemm_cpu(const GemmShape& shape, const float* a, const float* b, float* c, ThreadPool* pool = nullptr,
               CpuLevel level = best_cpu_level());
 
-/// Whether a product has so few rows that reading B is what takes time: then its own kernel, in float32, is faster than
-/// cuBLAS.
+/// Rows up to which reading B is what takes time, not arithmetic.
+inline constexpr int64_t kMostFewRows = 16;
+
+/// Whether a product has so few rows: then its own kernel, in float32, is faster than cuBLAS.
 constexpr bool is_few_rows(const GemmShape& s) {
-  return s.count == 1 && s.transpose_b && s.m >= 1 && s.m <= 64 && s.n >= 1 && s.k >= 4 && s.k % 4 == 0 &&
-         s.ld_b % 4 == 0 && s.n < int64_t{1} << 30 && s.k < int64_t{1} << 30;
+  return s.count == 1 && s.transpose_b && s.m >= 1 && s.m <= kMostFewRows && s.n >= 1 && s.k >= 4 &&
+         s.k % 4 == 0 && s.ld_b % 4 == 0 && s.n < int64_t{1} << 30 && s.k < int64_t{1} << 30;
 }
 
 /// Enqueues that kernel; false where is_few_rows() does not hold, or A or B does not begin on a 16-byte line.

@@ -138,7 +138,7 @@ TEST_CASE("conv_nhwc: packed weights are the weights, in the order in which slot
               value = round_to(dtype, std::ldexp(value, static_cast<int>(k % 40) - 24));
             }
           const std::vector<std::byte> packed = pack_nhwc_weights(s, *c, dtype, w.floats().data());
-          REQUIRE(static_cast<int64_t>(packed.size()) == packed_nhwc_bytes(s, *c));
+          REQUIRE(static_cast<int64_t>(packed.size()) == packed_nhwc_bytes(*c));
           int64_t num_wrong = 0;
           for (int64_t k = 0; k < s.K; ++k)
             for (int64_t slot = 0; slot < c->num_weight_slots(); ++slot)

@@ -1,4 +1,6 @@
 #include <algorithm>
+#include <array>
+#include <cmath>
 #include <thread>
 
 #include "runtime/memory.h"
@@ -120,6 +122,39 @@ TEST_CASE("model: matmul and linear against float64") {
         y.at("linear"), 11,
         [&](int64_t, int64_t k, int64_t j) { return double{wt.floats()[static_cast<size_t>(j * 17 + k)]}; },
         [&](int64_t j) { return double{biast.floats()[static_cast<size_t>(j)]}; });
+  }
+}
+
+TEST_CASE("model: linear of few rows sums small integers exactly") {
+  for (const auto& [m, n, k] : std::vector<std::array<int64_t, 3>>{{1, 1, 4},
+                                                                   {1, 9, 2048},
+                                                                   {2, 7, 60},
+                                                                   {4, 8, 128},
+                                                                   {5, 3, 132},
+                                                                   {16, 1001, 256},
+                                                                   {17, 10, 64},
+                                                                   {3, 5, 6}}) {
+    const auto integers = [](const Shape& shape, uint64_t seed) {
+      Tensor tensor = uniform(shape, seed, -4, 4);
+      for (float& value : tensor.floats()) value = std::round(value);
+      return tensor;
+    };
+    const Tensor x = integers({m, k}, 1), w = integers({n, k}, 2);
+    Graph g;
+    g.output("y", g.linear(g.input("x", {m, k}), g.parameter("w", {n, k})));
+    for (const Device device : devices()) {
+      INFO(m, " x ", n, " x ", k);
+      const Tensor y = compile(g, {{"w", w}}, {.device = device}).session().run({{"x", x}}).at("y");
+      int64_t num_wrong = 0;
+      for (int64_t at = 0; at < m * n; ++at) {
+        double sum = 0;
+        for (int64_t i = 0; i < k; ++i)
+          sum += double{x.floats()[static_cast<size_t>(at / n * k + i)]} *
+                 w.floats()[static_cast<size_t>(at % n * k + i)];
+        num_wrong += y.floats()[static_cast<size_t>(at)] != sum;
+      }
+      CHECK(num_wrong == 0);
+    }
   }
 }
 

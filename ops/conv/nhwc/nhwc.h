@@ -119,7 +119,7 @@ std::optional<NhwcConfig> make_nhwc_config(const ConvShape& shape, const PixelSt
                                            int split, std::string* why_not);
 
 /// Bytes of the packed weights: scales, then slots.
-int64_t packed_nhwc_bytes(const ConvShape& shape, const NhwcConfig& config);
+int64_t packed_nhwc_bytes(const NhwcConfig& config);
 
 /// Packs w [K,C,R,S], values that `dtype` has times a power of two a channel: for each output channel, up to whole
 /// tiles, the float32 by which its sums are multiplied; then the slots in the order in which a tile takes them,

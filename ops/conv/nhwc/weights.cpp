@@ -26,8 +26,7 @@ Term term_of(const ConvShape& shape, const NhwcConfig& config, int64_t weight_sl
 
 }  // namespace
 
-int64_t packed_nhwc_bytes(const ConvShape& shape, const NhwcConfig& config) {
-  (void)shape;
+int64_t packed_nhwc_bytes(const NhwcConfig& config) {
   const int64_t channels = config.tiles_channels * config.shape().channels;
   return round_up(channels * 4, 256) + channels * config.num_weight_slots() * config.row_bytes();
 }
@@ -35,7 +34,7 @@ int64_t packed_nhwc_bytes(const ConvShape& shape, const NhwcConfig& config) {
 std::vector<std::byte> pack_nhwc_weights(const ConvShape& shape, const NhwcConfig& config, DType dtype,
                                          const float* w) {
   const int64_t tile = config.shape().channels, terms = shape.gemm_k(), filter = shape.R * shape.S;
-  std::vector<std::byte> packed(static_cast<size_t>(packed_nhwc_bytes(shape, config)));
+  std::vector<std::byte> packed(static_cast<size_t>(packed_nhwc_bytes(config)));
   std::vector<int> exponents(static_cast<size_t>(shape.K));
   for (int64_t k = 0; k < shape.K; ++k) {
     const bool is_half = dtype == DType::float16;
