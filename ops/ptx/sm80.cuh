@@ -20,6 +20,16 @@ inline __device__ uint32_t opaque(uint32_t value) {
   return value;
 }
 
+template <class T>
+__device__ T* opaque(T* pointer) {
+  asm volatile("" : "+l"(pointer));
+  return pointer;
+}
+inline __device__ float opaque(float value) {
+  asm volatile("" : "+f"(value));
+  return value;
+}
+
 /// `object`, of whose address the compiler knows nothing.
 template <class T>
 __device__ const T& opaque_object(const T& object) {
@@ -107,12 +117,11 @@ inline __device__ void load_line(const uint4* src, uint32_t (&words)[4]) {
                : "l"(src));
 }
 
-/// One predicated store of 16 bytes. Beside another way to store the same values, an `if` becomes four stores.
-inline __device__ void store_if(bool condition, float* dst, const float (&values)[4]) {
-  asm volatile(
-      "{ .reg .pred p; setp.ne.b32 p, %5, 0; @p st.global.v4.f32 [%0], {%1, %2, %3, %4}; }" ::"l"(dst),
-      "f"(values[0]), "f"(values[1]), "f"(values[2]), "f"(values[3]), "r"(static_cast<int>(condition))
-      : "memory");
+/// One predicated store of 8 bytes. Beside another way to store the same values, an `if` becomes two stores.
+inline __device__ void store_pair_if(bool condition, float* dst, float2 value) {
+  asm volatile("{ .reg .pred p; setp.ne.b32 p, %3, 0; @p st.global.v2.f32 [%0], {%1, %2}; }" ::"l"(dst),
+               "f"(value.x), "f"(value.y), "r"(static_cast<int>(condition))
+               : "memory");
 }
 
 /// One predicated store, of what leaves L2 before anything else: a convolution's output would push out
@@ -161,6 +170,12 @@ inline __device__ void store_shared(uint32_t dst_smem, int2 value) {
 inline __device__ int2 load_shared_words(uint32_t src_smem) {
   int2 value;
   asm volatile("ld.shared.v2.b32 {%0, %1}, [%2];" : "=r"(value.x), "=r"(value.y) : "r"(src_smem) : "memory");
+  return value;
+}
+
+inline __device__ float2 load_shared_pair(uint32_t src_smem) {
+  float2 value;
+  asm volatile("ld.shared.v2.f32 {%0, %1}, [%2];" : "=f"(value.x), "=f"(value.y) : "r"(src_smem) : "memory");
   return value;
 }
 

@@ -131,9 +131,10 @@ TEST_CASE("conv_mma: every weight is packed once, where its lane multiplies it")
   for (const ConvShape& s : {make_shape({1, 40, 9, 9}, {72, 3, 3}), make_shape({1, 128, 9, 9}, {24, 1, 1}),
                              make_shape({1, 70, 20, 20}, {130, 2, 5}, {.stride = 3}),
                              make_shape({1, 40, 20, 20}, {40, 3, 2}, {.stride = 3})})
-    for (const int num_parts : {1, 2}) {
+    for (const auto& [num_parts, is_planes] : {std::pair(1, true), {2, true}, {1, false}}) {
       std::string why;
-      const auto c = choose(s, num_parts, device_of(kLimits[4]), &why);
+      const auto c = choose_mma_config(s, packed_mma_input(s, num_parts), num_parts, is_planes, kScratch,
+                                       device_of(kLimits[4]), &why);
       REQUIRE(c);
       const std::string words = to_string(s) + ": " + to_string(*c);
       CAPTURE(words);
@@ -156,10 +157,13 @@ TEST_CASE("conv_mma: every weight is packed once, where its lane multiplies it")
       for (int64_t k = 0; k < channels; ++k)
         for (int64_t term = 0; term < num_terms; ++term) {
           // PTX ISA, fragments of mma.m16n8k16: a lane has rows lane / 4 and 8 on, columns lane % 4 * 2, 1 on, 8 on.
-          const int64_t lane = k % 8 * 4 + term % 8 / 2,
-                        word = term / 8 % 2 * 2 + k / 8 % 2;  // of a row operand
+          // Of a column operand it has column lane / 4; of the results' columns lane % 4 * 2 and 1 on, which of four
+          // pieces are 8 channels.
+          const int64_t place = is_planes ? k : k / 32 * 32 + k % 8 / 2 * 8 + (k % 32 / 8 * 2 + k % 2);
+          const int64_t lane = place % 8 * 4 + term % 8 / 2, half = term / 8 % 2, eight = place / 8 % 2;
+          const int64_t word = is_planes ? half * 2 + eight : eight * 2 + half;
           const int64_t at =
-              (term / 16 * num_parts * channels / 16 + k / 16) * 256 + lane * 8 + word * 2 + term % 2;
+              (term / 16 * num_parts * channels / 16 + place / 16) * 256 + lane * 8 + word * 2 + term % 2;
           double value = load_as_float(values, DType::float16, at);
           if (num_parts == 2) value += load_as_float(values, DType::float16, at + channels * 16);
           value *= k < s.K ? scales[k] : 0;

@@ -64,10 +64,7 @@ void plan_stages(const ConvShape& s, MmaConfig* c) {
   c->num_stages = static_cast<int>(std::max<int64_t>(c->num_blocks * rows, kMmaStages - 1));
   c->unit_bytes = static_cast<int>(c->is_shared ? s.dil_w * c->row_bytes() : 64);
   c->part_bytes = c->stage_positions * c->row_bytes();
-  // Sums leave through the slot that was read last: 8 rows of a warp's at a time.
-  const int columns = std::max(tile.warp_channels, tile.warp_pixels);
-  const int staging = tile.threads() / 32 * 8 * (columns + 8) * 4;
-  c->stage_bytes = std::max(c->part_bytes * tile.num_parts, staging);
+  c->stage_bytes = c->part_bytes * tile.num_parts;
   c->smem_bytes =
       kMmaStages * c->stage_bytes + 2 * c->stage_positions * 8 + tile.channels() * 8 + tile.pixels() * 4;
 }

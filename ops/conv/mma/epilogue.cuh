@@ -1,6 +1,8 @@
 #pragma once
 // What conv_mma_kernel does with its sums.
 
+#include <type_traits>
+
 #include "ops/conv/epilogue/epilogue.cuh"
 #include "ops/conv/mma/params.cuh"
 #include "ops/conv/pixels/epilogue.cuh"
@@ -65,17 +67,25 @@ __device__ __forceinline__ void store_partial(const Params& p, int part, int war
       to[(g * T::kPieces + n) * 32] = make_float4(sums[g][n][0], sums[g][n][1], sums[g][n][2], sums[g][n][3]);
 }
 
-/// Eight neighbouring pixels, in planes [N, K, P * Q].
-struct PlanePixels {
-  int first, count, plane;  ///< count: of those that there are, up to 8
-  float* fours[2];          ///< of channel 0 in y: the first of each four, where planes have whole fours
+/// Of a row of a warp's tile, a thread holds two neighbours of each piece of 8 columns.
+template <class T>
+constexpr int kRowSums = T::kPieces * 2;
 
-  __device__ PlanePixels(const Params& p, int first) : first(first), plane(p.P * p.Q) {
-    count = min(max(p.num_pixels - first, 0), 8);
+/// This thread's columns in planes [N,K,P * Q]: pairs of pixels, 8 from one to the next.
+template <class T>
+struct PlanePixels {
+  int first, plane;
+  float* start;                ///< the first pixel in channel 0 of y, where pairs lie side by side
+  uint32_t pairs[T::kPieces];  ///< elements from there to each pair
+
+  __device__ __forceinline__ PlanePixels(const Params& p, int first) : first(first), plane(p.P * p.Q) {
+    const int64_t from = at<2>(p, 0, 0, p.y_image);
+    start = p.y_planes + from;
 #pragma unroll
-    for (int q = 0; q < 2; ++q) fours[q] = p.y_planes + at<4>(p, q * 4, 0, p.y_image);
+    for (int n = 0; n < T::kPieces; ++n)
+      pairs[n] = sm80::opaque(static_cast<uint32_t>(at<2>(p, n * 8, 0, p.y_image) - from));
   }
-  /// Pixel e in a tensor whose images lie so far apart; behind the last pixel its last kRun.
+  /// Pixel `e` in a tensor whose images lie so far apart; one of the last kRun where there is none.
   template <int kRun>
   __device__ int64_t at(const Params& p, int e, int channel, int64_t image_elems) const {
     const int pixel = min(first + e, p.num_pixels - kRun);
@@ -84,107 +94,107 @@ struct PlanePixels {
   }
 };
 
-/// `values` + the residual of a channel's 8 pixels.
-template <int kItems>
-__device__ __forceinline__ void add_residual(const Params& p, const PlanePixels& pixels,
-                                             const int (&channels)[kItems], float (&values)[kItems * 8]) {
+/// Calls what(n, pair n of values) for all pairs in one piece of code: registers have no index, so pairs go round.
+template <class T, class What>
+__device__ __forceinline__ void for_each_pair(float (&values)[kRowSums<T>], const What& what) {
+#pragma unroll 1
+  for (int n = 0; n < T::kPieces; ++n) {
+    float pair[2] = {values[0], values[1]};
+    what(n, pair);
 #pragma unroll
-  for (int b = 0; b < kItems; ++b) {
-    const int channel = min(channels[b], p.K - 1);
-    if (p.by_vectors) {
-#pragma unroll
-      for (int q = 0; q < 2; ++q) {
-        const float4 four = __ldg(reinterpret_cast<const float4*>(
-            p.residual_planes + pixels.at<4>(p, q * 4, channel, p.residual_image)));
-        float* const to = values + b * 8 + q * 4;
-        to[0] += four.x, to[1] += four.y, to[2] += four.z, to[3] += four.w;
-      }
-    } else {
-#pragma unroll
-      for (int e = 0; e < 8; ++e)
-        values[b * 8 + e] += __ldg(p.residual_planes + pixels.at<1>(p, e, channel, p.residual_image));
-    }
+    for (int i = 0; i + 2 < kRowSums<T>; ++i) values[i] = values[i + 2];
+    values[kRowSums<T> - 2] = pair[0], values[kRowSums<T> - 1] = pair[1];
   }
 }
 
-/// The epilogue of vectors of the same 8 pixels, and their stores.
-template <class T, int kItems>
-__device__ __forceinline__ void finish_planes(const Params& p, const Smem<T>& smem, const PlanePixels& pixels,
-                                              const float (&pixel_scales)[8], const int (&rows)[kItems],
-                                              int first_channel, float (&values)[kItems * 8]) {
-  using Chain = EpilogueChain<ConvChain::any, T::kParts == 1>;
-  int channels[kItems];
+/// `values` + the residual.
+template <class T>
+__device__ __forceinline__ void add_residual(const Params& p, const PlanePixels<T>& pixels, int channel,
+                                             float (&values)[kRowSums<T>]) {
+  channel = min(channel, p.K - 1);
+  if (p.by_pairs) {
 #pragma unroll
-  for (int b = 0; b < kItems; ++b) {
-    channels[b] = first_channel + rows[b];
-    const float scale = sm80::load_shared_one(smem.channels + rows[b] * 4);
-    const float bias = sm80::load_shared_one(smem.channels + (T::kChannels + rows[b]) * 4);
-#pragma unroll
-    for (int e = 0; e < 8; ++e)
-      values[b * 8 + e] = scale_and_bias<Chain>(values[b * 8 + e] * scale, pixel_scales[e], bias);
+    for (int n = 0; n < T::kPieces; ++n) {
+      const float2 pair = __ldg(reinterpret_cast<const float2*>(
+          p.residual_planes + pixels.template at<2>(p, n * 8, channel, p.residual_image)));
+      values[n * 2] += pair.x, values[n * 2 + 1] += pair.y;
+    }
+    return;
   }
-  if (p.residual_at == ResidualAt::before) add_residual<kItems>(p, pixels, channels, values);
+  for_each_pair<T>(values, [&](int n, float(&pair)[2]) {
+#pragma unroll
+    for (int e = 0; e < 2; ++e)
+      pair[e] += __ldg(p.residual_planes + pixels.template at<1>(p, n * 8 + e, channel, p.residual_image));
+  });
+}
+
+/// The epilogue of a channel, row `row` of the block, and its stores.
+template <class T>
+__device__ __forceinline__ void finish_channel(const Params& p, const Smem<T>& smem, const Place& block,
+                                               const PlanePixels<T>& pixels, int row, int column,
+                                               float (&values)[kRowSums<T>]) {
+  using Chain = EpilogueChain<ConvChain::any, T::kParts == 1>;
+  const int channel = block.channel + row;
+  const float scale = sm80::load_shared_one(smem.channels + row * 4),
+              bias = sm80::load_shared_one(smem.channels + (T::kChannels + row) * 4);
+#pragma unroll
+  for (int n = 0; n < T::kPieces; ++n) {
+    const float2 of_pixels = sm80::load_shared_pair(smem.pixels + (column + n * 8) * 4);
+    float* const of = values + n * 2;
+    of[0] = scale_and_bias<Chain>(of[0] * scale, of_pixels.x, bias);
+    of[1] = scale_and_bias<Chain>(of[1] * scale, of_pixels.y, bias);
+  }
+  if (p.residual_at == ResidualAt::before) add_residual<T>(p, pixels, channel, values);
   ConvEpilogue epilogue;
   epilogue.activation = p.activation, epilogue.slope = p.slope;
   run_any_activation<Chain::kFast>(epilogue, values);
-  if (p.residual_at == ResidualAt::after) add_residual<kItems>(p, pixels, channels, values);
-  if (p.by_vectors) {
+  if (p.residual_at == ResidualAt::after) add_residual<T>(p, pixels, channel, values);
+  const int left = channel < p.K ? p.num_pixels - pixels.first : 0;
+  if (p.by_pairs) {
+    float* const to = sm80::opaque(pixels.start + int64_t{channel} * pixels.plane);
 #pragma unroll
-    for (int b = 0; b < kItems; ++b)
-#pragma unroll
-      for (int q = 0; q < 2; ++q) {
-        const float* const of = values + b * 8 + q * 4;
-        const float four[4] = {of[0], of[1], of[2], of[3]};
-        sm80::store_if(channels[b] < p.K && q * 4 < pixels.count,
-                       sm80::advance_bytes(pixels.fours[q], channels[b], pixels.plane * 4), four);
-      }
+    for (int n = 0; n < T::kPieces; ++n)
+      sm80::store_pair_if(n * 8 < left, to + pixels.pairs[n], make_float2(values[n * 2], values[n * 2 + 1]));
     return;
   }
+  for_each_pair<T>(values, [&](int n, const float(&pair)[2]) {
 #pragma unroll
-  for (int e = 0; e < 8; ++e) {
-    float* const to = p.y_planes + pixels.at<1>(p, e, 0, p.y_image);
-#pragma unroll
-    for (int b = 0; b < kItems; ++b)
-      if (channels[b] < p.K && e < pixels.count) to[int64_t{channels[b]} * pixels.plane] = values[b * 8 + e];
-  }
+    for (int e = 0; e < 2; ++e)
+      if (n * 8 + e < left) p.y_planes[pixels.template at<1>(p, n * 8 + e, channel, p.y_image)] = pair[e];
+  });
 }
 
-/// Where a vector of 8 columns lies in a staged row of kColumns: even groups of four in the first half, odd ones behind, so
-/// that neither fragments nor vectors meet in a bank. Rows are kColumns + 8 floats apart, halves kColumns / 2 + 4.
-template <int kColumns>
-__device__ uint32_t staged_value(uint32_t row_smem, int vector, int e) {
-  return row_smem + static_cast<uint32_t>(vector * 16 + e / 4 * (kColumns / 2 + 4) * 4 + e % 4 * 4);
-}
-
-/// The epilogue of vectors of the same 8 channels, and their stores; `staged`: where each may be put aside.
-template <class T, int kItems>
-__device__ __forceinline__ void finish_pixels(const Params& p, const Smem<T>& smem,
-                                              const int (&numbers)[kItems], int channel, int column,
-                                              const uint32_t (&staged)[kItems], float (&values)[kItems * 8]) {
-  uint4 residuals[kItems];
-  if (p.residual.data != nullptr) {
+/// The epilogue of a pixel, row `row` of the block, and its stores: vectors of 8 channels, 32 from one to the next (see
+/// pack_mma_weights).
+template <class T>
+__device__ __forceinline__ void finish_pixel(const Params& p, const Smem<T>& smem, const Place& block,
+                                             int row, int column, float (&values)[kRowSums<T>]) {
+  constexpr int kVectors = T::kPieces / 4;
+  const int number = block.pixel + row < p.num_pixels ? block.pixel + row : -1;
+  uint4 residuals[kVectors];
+  if (p.residual.data != nullptr && number >= 0) {
 #pragma unroll
-    for (int b = 0; b < kItems; ++b)
-      if (numbers[b] >= 0 && channel < p.K)
-        residuals[b] =
-            static_cast<const uint4*>(p.residual.data)[pixels::vector_of(p.residual, numbers[b], channel)];
-  }
-#pragma unroll
-  for (int e = 0; e < 8; e += 4) {
-    const float4 scale = sm80::load_shared(smem.channels + (column + e) * 4),
-                 bias = sm80::load_shared(smem.channels + (T::kChannels + column + e) * 4);
-#pragma unroll
-    for (int b = 0; b < kItems; ++b) {
-      float* const of = values + b * 8 + e;
-      of[0] = fmaf(of[0], scale.x, bias.x), of[1] = fmaf(of[1], scale.y, bias.y);
-      of[2] = fmaf(of[2], scale.z, bias.z), of[3] = fmaf(of[3], scale.w, bias.w);
+    for (int v = 0; v < kVectors; ++v) {
+      const int channel = block.channel + column + v * 32;
+      if (channel < p.K)
+        residuals[v] =
+            static_cast<const uint4*>(p.residual.data)[pixels::vector_of(p.residual, number, channel)];
     }
+  }
+#pragma unroll
+  for (int i = 0; i < kRowSums<T>; i += 4) {
+    const int at = column + i / 8 * 32 + i % 8;
+    const float4 scale = sm80::load_shared(smem.channels + at * 4),
+                 bias = sm80::load_shared(smem.channels + (T::kChannels + at) * 4);
+    float* const of = values + i;
+    of[0] = fmaf(of[0], scale.x, bias.x), of[1] = fmaf(of[1], scale.y, bias.y);
+    of[2] = fmaf(of[2], scale.z, bias.z), of[3] = fmaf(of[3], scale.w, bias.w);
   }
   const auto add_residuals = [&] {
 #pragma unroll
-    for (int b = 0; b < kItems; ++b) {
-      const uint32_t words[4] = {residuals[b].x, residuals[b].y, residuals[b].z, residuals[b].w};
-      pixels::add_pairs<T::kDtype>(words, b * 8, values);
+    for (int v = 0; v < kVectors; ++v) {
+      const uint32_t words[4] = {residuals[v].x, residuals[v].y, residuals[v].z, residuals[v].w};
+      pixels::add_pairs<T::kDtype>(words, v * 8, values);
     }
   };
   if (p.residual_at == ResidualAt::before) add_residuals();
@@ -193,77 +203,60 @@ __device__ __forceinline__ void finish_pixels(const Params& p, const Smem<T>& sm
   run_any_activation<true>(epilogue, values);
   if (p.residual_at == ResidualAt::after) add_residuals();
 #pragma unroll
-  for (int b = 0; b < kItems; ++b) {
-    const float* const of = values + b * 8;
+  for (int v = 0; v < kVectors; ++v) {
+    const int channel = block.channel + column + v * 32;
+    float* const of = values + v * 8;
     if (pixels::takes_vectors(p)) [[likely]] {
       pixels::store_vector(
-          p, numbers[b], channel,
+          p, number, channel,
           make_uint4(pack_pair(T::kDtype, of[0], of[1]), pack_pair(T::kDtype, of[2], of[3]),
                      pack_pair(T::kDtype, of[4], of[5]), pack_pair(T::kDtype, of[6], of[7])));
       continue;
     }
-#pragma unroll
-    for (int e = 0; e < 8; ++e) sm80::store_shared(staged_value<T::kColumns>(staged[b], 0, e), of[e]);
 #pragma unroll 1
-    for (int e = 0; e < 8; ++e)
-      pixels::store_value<T::kDtype>(p, numbers[b], channel + e,
-                                     sm80::load_shared_one(staged_value<T::kColumns>(staged[b], 0, e)));
+    for (int e = 0; e < 8; ++e) {
+      pixels::store_value<T::kDtype>(p, number, channel + e, of[0]);
+#pragma unroll
+      for (int i = 0; i < 7; ++i) of[i] = of[i + 1];
+    }
   }
 }
 
-/// The sums of a warp's groups of 16 rows, 8 rows at a time through shared memory, where their columns become vectors.
-/// One piece of code for all groups: unrolled it would not fit the instruction cache.
+/// The epilogue of a warp's groups of 16 rows, from their first row on, a row after the other. One piece of code for all
+/// of them, as unrolled it would not fit the instruction cache.
 template <class T, int kGroups>
-__device__ __forceinline__ void finish_groups(const Params& p, const Smem<T>& smem, uint32_t staging,
-                                              const Place& block, int warp, int lane, int first_group,
+__device__ __forceinline__ void finish_groups(const Params& p, const Smem<T>& smem, const Place& block,
+                                              int warp, int lane, int first_group,
                                               const float (&sums)[kGroups][T::kPieces][4]) {
-  constexpr int kColumns = T::kColumns, kPitch = kColumns + 8, kVectors = kColumns / 8, kItems = kVectors / 4;
+  static_assert(2 * kGroups <= 8);
   const Place mine = warp_place<T>(warp);
-  staging += warp * 8 * kPitch * 4;
-  const uint32_t to = staging + (lane / 4 * kPitch + lane % 4 / 2 * (kColumns / 2 + 4) + lane % 2 * 2) * 4;
-  const int vector = lane % kVectors;
-  const int column = vector * 8 + (T::kPlanes ? mine.pixel : mine.channel);
-  const PlanePixels pixels(p, T::kPlanes ? block.pixel + column : 0);
-  float pixel_scales[8];
-  if constexpr (T::kPlanes) {
-#pragma unroll
-    for (int e = 0; e < 8; ++e) pixel_scales[e] = sm80::load_shared_one(smem.pixels + (column + e) * 4);
-  }
+  int row = first_group * 16 + lane / 4 + (T::kPlanes ? mine.channel : mine.pixel);
+  const int column = T::kPlanes ? mine.pixel + lane % 4 * 2 : mine.channel + lane % 4 * 8;
+  const PlanePixels<T> pixels(p, T::kPlanes ? block.pixel + column : 0);
 #pragma unroll 1
-  for (int half = 0; half < 2 * kGroups; ++half) {
-    __syncwarp();
+  for (int half = 0; half < 2 * kGroups; ++half, row += 8) {
+    float values[kRowSums<T>];
+    const auto take = [&](auto known) {
+      if constexpr (known < 2 * kGroups) {
 #pragma unroll
-    for (int known = 0; known < 2 * kGroups; ++known) {
-      if (known != half) continue;  // registers have no index
-#pragma unroll
-      for (int n = 0; n < T::kPieces; ++n)
-        sm80::store_shared(to + n * 16, sums[known / 2][n][known % 2 * 2],
-                           sums[known / 2][n][known % 2 * 2 + 1]);
+        for (int i = 0; i < kRowSums<T>; ++i)
+          values[i] = sm80::opaque(sums[known / 2][i / 2][known % 2 * 2 + i % 2]);
+      }
+    };
+    switch (half) {  // registers have no index
+      case 0: take(std::integral_constant<int, 0>()); break;
+      case 1: take(std::integral_constant<int, 1>()); break;
+      case 2: take(std::integral_constant<int, 2>()); break;
+      case 3: take(std::integral_constant<int, 3>()); break;
+      case 4: take(std::integral_constant<int, 4>()); break;
+      case 5: take(std::integral_constant<int, 5>()); break;
+      case 6: take(std::integral_constant<int, 6>()); break;
+      default: take(std::integral_constant<int, 7>()); break;
     }
-    __syncwarp();
-    uint32_t staged[kItems];
-    int rows[kItems];  // of the block
-    float values[kItems * 8];
-#pragma unroll
-    for (int b = 0; b < kItems; ++b) {
-      const int row = lane / kVectors + b * (32 / kVectors);
-      rows[b] = first_group * 16 + half * 8 + row + (T::kPlanes ? mine.channel : mine.pixel);
-      staged[b] = staged_value<kColumns>(staging + row * kPitch * 4, vector, 0);
-      const float4 low = sm80::load_shared(staged[b]),
-                   high = sm80::load_shared(staged_value<kColumns>(staged[b], 0, 4));
-      const float eight[8] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
-#pragma unroll
-      for (int e = 0; e < 8; ++e) values[b * 8 + e] = eight[e];
-    }
-    if constexpr (T::kPlanes) {
-      finish_planes<T, kItems>(p, smem, pixels, pixel_scales, rows, block.channel, values);
-    } else {
-      int numbers[kItems];  // of pixels; -1: none
-#pragma unroll
-      for (int b = 0; b < kItems; ++b)
-        numbers[b] = block.pixel + rows[b] < p.num_pixels ? block.pixel + rows[b] : -1;
-      finish_pixels<T, kItems>(p, smem, numbers, block.channel + column, column, staged, values);
-    }
+    if constexpr (T::kPlanes)
+      finish_channel<T>(p, smem, block, pixels, row, column, values);
+    else
+      finish_pixel<T>(p, smem, block, row, column, values);
   }
 }
 

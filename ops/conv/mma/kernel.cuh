@@ -12,11 +12,11 @@
 // spreads 8 neighbours over all banks.
 //
 //   x -cp.async-> ring [kMmaStages] -ldmatrix-> registers -+
-//   weights ------------ld.global-----------> registers ---+- mma.sync -> sums -> staging -> epilogue -> y
+//   weights ------------ld.global-----------> registers ---+- mma.sync -> sums -> epilogue -> y
 //
 // Grid: blocks take turns at tiles, channels first, so that neighbours share x; y: parts of the terms, summed by
-// conv_mma_reduce_kernel in their order. The first stages of the next tile are loaded during the epilogue, whose staging
-// is the slot that was read last.
+// conv_mma_reduce_kernel in their order. The first stages of the next tile are loaded during the epilogue, which works on
+// the sums where they are: a thread has two neighbours of a plane, or, as packed weights order channels, eight of a pixel.
 // Budget: kMmaTiles has registers and blocks; shared memory as MmaConfig::smem_bytes. Bound: tensor cores, of which
 // mma.sync reaches 65 percent on an H100 (648 TFLOP/s); the path to L1 and shared memory comes next.
 
@@ -216,9 +216,7 @@ __global__ void __launch_bounds__(T::kThreads, T::kPerSm) conv_mma_kernel(const 
       store_partial<T>(p, tile * c.split + split, warp, lane, sums);
       continue;
     }
-    __syncthreads();
-    const int read = slot == 0 ? kMmaStages - 1 : slot - 1;
-    finish_groups<T, T::kGroups>(p, smem, smem.ring + read * c.stage_bytes, block, warp, lane, 0, sums);
+    finish_groups<T, T::kGroups>(p, smem, block, warp, lane, 0, sums);
   }
 }
 
@@ -245,7 +243,7 @@ __global__ void __launch_bounds__(T::kThreads) conv_mma_reduce_kernel(const __gr
     }
   }
   __syncthreads();
-  finish_groups<T, 1>(p, smem, smem.ring, block, warp, lane, group, sums);
+  finish_groups<T, 1>(p, smem, block, warp, lane, group, sums);
 }
 
 }  // namespace solder::mma

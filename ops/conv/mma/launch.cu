@@ -62,7 +62,7 @@ struct MmaPlan final : ConvPlan {
   Math math = Math::fp32;
   MmaConfig config;
   ConvEpilogue epilogue;
-  bool by_vectors = false;
+  bool by_pairs = false;
   std::vector<int32_t> exponents;  // of the weights
 
   int num_parts() const { return math == Math::fp32 ? 2 : 1; }
@@ -88,7 +88,7 @@ struct MmaPlan final : ConvPlan {
     p.math = math;
     p.bias = bound.bias;
     p.y_image = strides.y, p.residual_image = bound.residual_image;
-    p.by_vectors = by_vectors;
+    p.by_pairs = by_pairs;
     p.activation = bound.activation, p.residual_at = bound.residual_at, p.slope = bound.slope;
     ConvShape all = shape;
     all.N = num_images;
@@ -105,9 +105,9 @@ struct MmaPlan final : ConvPlan {
   }
 };
 
-// Whether each four pixels of a plane lie on a 16-byte line.
-bool has_fours(const ConvView& view, int64_t plane, int64_t image) {
-  return plane % 4 == 0 && image % 4 == 0 && view.offset_elems % 4 == 0;
+// Whether pixels 2 i and 2 i + 1 of a plane lie on 8 bytes.
+bool has_pairs(const ConvView& view, int64_t plane, int64_t image) {
+  return plane % 2 == 0 && image % 2 == 0 && view.offset_elems % 2 == 0;
 }
 
 std::unique_ptr<ConvPlan> make_planes(const ConvProblem& problem, const DeviceInfo& device,
@@ -137,11 +137,13 @@ std::unique_ptr<ConvPlan> make_planes(const ConvProblem& problem, const DeviceIn
   if (!config) return nullptr;
   plan->config = *config;
   plan->runs_epilogue = plan_epilogue(problem, &plan->epilogue);
-  plan->by_vectors = has_fours(problem.y, s.gemm_n(), plan->strides.y);
+  // A tile's pixels lie less than 2^32 elements from its first.
+  plan->by_pairs = has_pairs(problem.y, s.gemm_n(), plan->strides.y) &&
+                   (config->shape().pixels() / s.gemm_n() + 1) * plan->strides.y < int64_t{1} << 32;
   if (plan->epilogue.residual_operand >= 0)
-    plan->by_vectors =
-        plan->by_vectors && has_fours(problem.operands[static_cast<size_t>(plan->epilogue.residual_operand)],
-                                      s.gemm_n(), plan->epilogue.residual_image);
+    plan->by_pairs =
+        plan->by_pairs && has_pairs(problem.operands[static_cast<size_t>(plan->epilogue.residual_operand)],
+                                    s.gemm_n(), plan->epilogue.residual_image);
   plan->scratch_bytes = plan->range_bytes() + plan->x_bytes() + mma_partial_bytes(*config);
   const int64_t turns = plan->num_images / s.N;
   plan->words = str(plan->inner == s ? "" : "rows folded into channels, ",

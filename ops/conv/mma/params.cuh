@@ -23,7 +23,7 @@ struct Params {
   float* y_planes;
   const float* residual_planes;
   int64_t y_image, residual_image;
-  bool by_vectors;  ///< 4 pixels of a plane lie on a 16-byte line, of the residual too
+  bool by_pairs;  ///< pixels 2 i and 2 i + 1 of a plane lie on 8 bytes, of the residual too
   ConvChain activation;
   ResidualAt residual_at;
   float slope;

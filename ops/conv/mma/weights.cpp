@@ -27,6 +27,10 @@ Term term_of(const ConvShape& shape, const MmaConfig& c, int64_t step) {
   return {channel + unit * kMmaUnitChannels, tap / columns, tap % columns};
 }
 
+// Where channels are columns of the product: a thread holds two neighbours of each piece of 8 columns, and those of four
+// pieces are to be 8 neighbouring channels.
+int64_t column_of_channel(int64_t k) { return k / 32 * 32 + k % 8 / 2 * 8 + k % 32 / 8 * 2 + k % 2; }
+
 }  // namespace
 
 int64_t packed_mma_bytes(const MmaConfig& c) {
@@ -50,12 +54,13 @@ std::vector<std::byte> pack_mma_weights(const ConvShape& s, const MmaConfig& c, 
   for (int64_t step = 0; step < c.num_steps(); ++step) {
     const auto [first, r, tap_s] = term_of(s, c, step);
     for (int64_t k = 0; k < s.K; ++k) {
-      uint16_t* const group = steps + step * num_parts * part_elems + k / 16 * kLanes * 8;
+      const int64_t place = c.is_planes ? k : column_of_channel(k);
+      uint16_t* const group = steps + step * num_parts * part_elems + place / 16 * kLanes * 8;
       for (int64_t column = 0; column < std::min(kStep, s.C - first); ++column) {
         const float value = std::ldexp(w[((k * s.C + first + column) * s.R + r) * s.S + tap_s],
                                        exponents[static_cast<size_t>(k)]);
-        const int64_t lane = k % 8 * 4 + column % 8 / 2, second_term = column / 8,
-                      second_channel = k % 16 / 8;
+        const int64_t lane = place % 8 * 4 + column % 8 / 2, second_term = column / 8,
+                      second_channel = place % 16 / 8;
         const int64_t pair =
             c.is_planes ? second_term * 2 + second_channel : second_channel * 2 + second_term;
         uint16_t* const at = group + lane * 8 + pair * 2 + column % 2;
