@@ -21,11 +21,11 @@ inline __device__ uint32_t opaque(uint32_t value) {
 }
 
 template <class T>
-__device__ T* opaque(T* pointer) {
+__device__ T* opaque_pointer(T* pointer) {
   asm volatile("" : "+l"(pointer));
   return pointer;
 }
-inline __device__ float opaque(float value) {
+inline __device__ float opaque_float(float value) {
   asm volatile("" : "+f"(value));
   return value;
 }

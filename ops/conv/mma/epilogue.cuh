@@ -151,7 +151,7 @@ __device__ __forceinline__ void finish_channel(const Params& p, const Smem<T>& s
   if (p.residual_at == ResidualAt::after) add_residual<T>(p, pixels, channel, values);
   const int left = channel < p.K ? p.num_pixels - pixels.first : 0;
   if (p.by_pairs) {
-    float* const to = sm80::opaque(pixels.start + int64_t{channel} * pixels.plane);
+    float* const to = sm80::opaque_pointer(pixels.start + int64_t{channel} * pixels.plane);
 #pragma unroll
     for (int n = 0; n < T::kPieces; ++n)
       sm80::store_pair_if(n * 8 < left, to + pixels.pairs[n], make_float2(values[n * 2], values[n * 2 + 1]));
@@ -240,7 +240,7 @@ __device__ __forceinline__ void finish_groups(const Params& p, const Smem<T>& sm
       if constexpr (known < 2 * kGroups) {
 #pragma unroll
         for (int i = 0; i < kRowSums<T>; ++i)
-          values[i] = sm80::opaque(sums[known / 2][i / 2][known % 2 * 2 + i % 2]);
+          values[i] = sm80::opaque_float(sums[known / 2][i / 2][known % 2 * 2 + i % 2]);
       }
     };
     switch (half) {  // registers have no index
