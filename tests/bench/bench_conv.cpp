@@ -4,7 +4,10 @@
 // signs, and with what is left of its speed after ten seconds under load. A shape whose result is wrong
 // prints no time.
 //
-//   bench_conv [--math tf32|fp32] [--peers] [--json FILE] [--headline]
+//   bench_conv [--math tf32|fp32] [--conv FAMILY] [--peers] [--json FILE] [--headline] [--quick]
+//
+// --conv takes a family of convolutions in place of what would be chosen, as CompileOptions::conv; --quick leaves out
+// the ten seconds under load.
 
 #include <cmath>
 #include <cstdio>
@@ -36,18 +39,19 @@ struct Result {
 
 struct Options {
   Math math = Math::tf32;
-  bool peers = false, headline_only = false;
-  std::string json;
+  bool peers = false, headline_only = false, quick = false;
+  std::string json, conv;
 };
 
-std::vector<Case> cases(bool headline_only) {
+std::vector<Case> cases(const Options& options) {
   const ConvShape headline = test::headline_case().shape;
+  const double seconds = options.quick ? 0 : 10;
   std::vector<Case> result{
-      {"headline, batch 64", headline, true, 0, 1, 10},
-      {"headline, batch 64, x in [-2, 2)", headline, true, -2, 2, 10},
+      {"headline, batch 64", headline, true, 0, 1, seconds},
+      {"headline, batch 64, x in [-2, 2)", headline, true, -2, 2, seconds},
       {"headline, batch 1", test::headline_case(1).shape, true},
   };
-  if (headline_only) return result;
+  if (options.headline_only) return result;
   for (const test::ConvCase& c : test::network_conv_cases()) result.push_back({c.name, c.shape});
   return result;
 }
@@ -85,7 +89,8 @@ Result run(const Case& c, const Options& options) {
   Result result;
   Tensor fused, reference;
   {
-    const Model model = compile(graph_of(c), weights, {.device = gpu, .math = options.math});
+    const Model model =
+        compile(graph_of(c), weights, {.device = gpu, .math = options.math, .conv = options.conv});
     Session session = model.session();
     bench::fill_random(session.input("x"), 13, c.low, c.high);
     const auto execute = [&] { session.execute(); };
@@ -167,7 +172,7 @@ bool print(const Case& c, const Result& r, const Options& options, double flops_
 }
 
 int run_all(const Options& options) {
-  const std::vector<Case> all = cases(options.headline_only);
+  const std::vector<Case> all = cases(options);
   std::vector<Result> results(all.size());
   if (options.peers) time_peers(all, options, results);
   double flops_per_s = 0;
@@ -218,8 +223,12 @@ int main(int argc, char** argv) {
       options.math = std::strcmp(argv[++i], "fp32") == 0 ? Math::fp32 : Math::tf32;
     else if (option == "--json" && i + 1 < argc)
       options.json = argv[++i];
+    else if (option == "--conv" && i + 1 < argc)
+      options.conv = argv[++i];
+    else if (option == "--quick")
+      options.quick = true;
     else
-      return std::fprintf(stderr, "bench_conv [--math tf32|fp32] [--peers] [--json FILE] [--headline]\n"), 2;
+      return std::fprintf(stderr, "bench_conv: the first lines of bench_conv.cpp say what it takes\n"), 2;
   }
   try {
     std::string why;

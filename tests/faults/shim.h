@@ -1,5 +1,5 @@
 #pragma once
-// A fake machine for tests/faults/faults.cpp, linked in place of the CUDA runtime and cuBLAS: device memory is host
+// A fake machine for the tests of faults, linked in place of the CUDA runtime and cuBLAS: device memory is host
 // memory, streams, graphs and handles are small objects that are counted, kernels do nothing. What a GPU
 // would do is kept as a trace: every copy, launch and matrix product changes it, and a download from the
 // device is altered by it, so that an effect that got lost shows in the result. Any call can be told to fail:
