@@ -86,6 +86,18 @@ inline __device__ void copy_async_16(uint32_t dst_smem, const void* src, int num
 #endif
 }
 
+/// 16 bytes to shared memory likewise, or zeros. With a number of bytes that says so it takes four instructions more.
+inline __device__ void copy_async_16_or_zeros(uint32_t dst_smem, const void* src, bool is_valid) {
+#if __CUDA_ARCH__ >= 800
+  asm volatile(
+      "{ .reg .pred p; setp.eq.b32 p, %2, 0; cp.async.cg.shared.global [%0], [%1], 16, p; }" ::"r"(dst_smem),
+      "l"(src), "r"(static_cast<int>(is_valid))
+      : "memory");
+#else
+  copy_async_16(dst_smem, src, is_valid ? 16 : 0);
+#endif
+}
+
 inline __device__ void copy_async_commit() {
 #if __CUDA_ARCH__ >= 800
   asm volatile("cp.async.commit_group;" ::: "memory");
@@ -108,13 +120,6 @@ inline __device__ float2 load_pair(const float2* src) {
   float2 value;
   asm volatile("ld.global.nc.v2.f32 {%0, %1}, [%2];" : "=f"(value.x), "=f"(value.y) : "l"(src));
   return value;
-}
-
-/// 16 bytes that no one writes meanwhile. Volatile: it is issued where it is written, far ahead of its use.
-inline __device__ void load_line(const uint4* src, uint32_t (&words)[4]) {
-  asm volatile("ld.global.nc.v4.b32 {%0, %1, %2, %3}, [%4];"
-               : "=r"(words[0]), "=r"(words[1]), "=r"(words[2]), "=r"(words[3])
-               : "l"(src));
 }
 
 /// One predicated store of 8 bytes. Beside another way to store the same values, an `if` becomes two stores.

@@ -60,7 +60,7 @@ int64_t position_of(const ConvShape& s, const MmaConfig& c, int64_t pixel) {
 }  // namespace
 
 TEST_CASE("conv_mma: what is chosen fits every architecture since Turing") {
-  std::set<int> tiles, splits;
+  std::set<int> tiles, splits, slots;
   int num_configs = 0;
   for (const Limits& limits : kLimits)
     for (const ConvShape& s : covered_shapes())
@@ -91,7 +91,10 @@ TEST_CASE("conv_mma: what is chosen fits every architecture since Turing") {
         const int operands = tile.warp_pixels / 16 * 4 * num_parts * 2 + tile.warp_channels / 16 * 4 * 2;
         CHECK(sums + operands + 40 <= mma_registers(tile));
         CHECK(c->num_tiles() * tile.channels() * tile.pixels() >= s.K * s.N * s.gemm_n());
-        CHECK(c->num_stages / c->split >= kMmaStages - 1);
+        CHECK(c->num_stages / c->split >= (c->split == 1 ? 1 : 2));
+        // A stage is there when it is multiplied (see conv_mma_kernel).
+        CHECK((c->num_slots - 1) * c->stage_units >= c->weight_slots - 1);
+        slots.insert(c->num_slots * 10 + c->weight_slots);
         CHECK(c->num_blocks_x >= 1);
         CHECK(c->num_blocks_x <= c->num_tiles());
         CHECK(c->predicted_us > 0);
@@ -99,6 +102,7 @@ TEST_CASE("conv_mma: what is chosen fits every architecture since Turing") {
   CHECK(num_configs > 1000);
   CHECK(tiles.size() == kNumMmaTiles);  // of none nobody would need the others
   CHECK(splits.size() > 2);
+  CHECK(slots == std::set<int>{33, 34, 44});
 }
 
 TEST_CASE("conv_mma: the positions of every tile fit its stages") {

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <utility>
 
 #include "ops/conv/mma/mma.h"
 #include "runtime/check.h"
@@ -54,19 +55,31 @@ void plan_positions(const ConvShape& s, bool may_share, MmaConfig* c) {
 }
 
 // Stages of the sum, and of the ring.
-void plan_stages(const ConvShape& s, MmaConfig* c) {
+void plan_stages(const ConvShape& s, bool may_be_deep, MmaConfig* c) {
   const MmaTile& tile = c->shape();
   const int64_t vectors = ceil_div(s.C, kVector), rows = s.R * (c->is_shared ? 1 : s.S);
-  const bool is_deep = !c->is_shared && vectors % 8 == 0 && vectors / 8 * rows >= 2;
+  const bool is_deep = may_be_deep && !c->is_shared && vectors % 8 == 0 && vectors / 8 * rows >= 2;
   c->stage_vectors = is_deep ? 8 : 4;
   c->num_blocks = static_cast<int>(ceil_div(vectors, c->stage_vectors));
   c->stage_units = static_cast<int>(c->is_shared ? s.S : c->stage_vectors / 4);
-  c->num_stages = static_cast<int>(std::max<int64_t>(c->num_blocks * rows, kMmaStages - 1));
+  c->num_stages = static_cast<int>(c->num_blocks * rows);
   c->unit_bytes = static_cast<int>(c->is_shared ? s.dil_w * c->row_bytes() : 64);
   c->part_bytes = c->stage_positions * c->row_bytes();
   c->stage_bytes = c->part_bytes * tile.num_parts;
-  c->smem_bytes =
-      kMmaStages * c->stage_bytes + 2 * c->stage_positions * 8 + tile.channels() * 8 + tile.pixels() * 4;
+}
+
+// Slots of the rings. With four of weights, what is asked for after the barrier of a unit has to be there three units
+// later, with three two; a stage that is one unit then takes a fourth slot, too.
+int fit_slots(const SmemLimits& limits, int weight_slots, MmaConfig* c) {
+  const MmaTile& tile = c->shape();
+  c->weight_slots = weight_slots;
+  c->num_slots = weight_slots == 4 && c->stage_units == 1 ? 4 : 3;
+  const int tables = c->num_slots * c->stage_positions * 8, scales = tile.channels() * 8 + tile.pixels() * 4;
+  c->smem_bytes = c->num_slots * c->stage_bytes + weight_slots * c->weight_bytes() + tables + 2 * scales;
+  c->blocks_per_sm = c->smem_bytes > limits.per_block
+                         ? 0
+                         : std::clamp(limits.per_sm / (c->smem_bytes + 1024), 1, tile.blocks_per_sm);
+  return c->blocks_per_sm;
 }
 
 double both(double a, double b) { return std::pow(std::pow(a, 4) + std::pow(b, 4), 0.25); }
@@ -129,18 +142,19 @@ std::optional<MmaConfig> make_mma_config(const ConvShape& s, const MmaInput& x, 
   c.tile = tile, c.split = split, c.x = x, c.is_planes = is_planes;
   const MmaTile& shape = c.shape();
   const SmemLimits limits = smem_limits(device.cc_major, device.cc_minor);
-  for (const bool may_share : {true, false}) {
+  for (const auto& [may_share, may_be_deep] : {std::pair(true, true), {false, true}, {false, false}}) {
     plan_positions(s, may_share, &c);
-    plan_stages(s, &c);
-    if (c.smem_bytes <= limits.per_block) break;
+    plan_stages(s, may_be_deep, &c);
+    const int blocks_of_three = fit_slots(limits, 3, &c);
+    if (fit_slots(limits, 4, &c) < blocks_of_three) fit_slots(limits, 3, &c);
+    if (c.blocks_per_sm > 0) break;
   }
-  if (c.smem_bytes > limits.per_block) return refuse(why_not, "stages that do not fit into shared memory");
+  if (c.blocks_per_sm == 0) return refuse(why_not, "stages that do not fit into shared memory");
   if (!c.is_shared && s.S > kMostMmaTaps) return refuse(why_not, "a filter of more than 16 columns");
-  if (split > 1 && c.num_stages / split < kMmaStages - 1) return refuse(why_not, "too few terms to be split");
+  if (split > 1 && c.num_stages / split < 2) return refuse(why_not, "too few terms to be split");
   c.tiles_channels = ceil_div(s.K, shape.channels());
   c.tiles_pixels = ceil_div(s.N * s.gemm_n(), shape.pixels());
   if (c.num_tiles() * split >= int64_t{1} << 31) return refuse(why_not, "2^31 or more tiles");
-  c.blocks_per_sm = std::clamp(limits.per_sm / (c.smem_bytes + 1024), 1, shape.blocks_per_sm);
   const int64_t at_once = std::max<int64_t>(int64_t{device.num_sms} * c.blocks_per_sm / split, 1);
   c.num_blocks_x = static_cast<int>(std::min(c.num_tiles(), at_once));
   c.predicted_us = predict_us(s, c, device);
@@ -180,7 +194,7 @@ std::string to_string(const MmaConfig& c) {
   return str("tile ", tile.channels(), "x", tile.pixels(), ", ", c.num_tiles(), " tiles of ", c.num_stages,
              " stages of ", c.stage_units, " units", c.is_shared ? " of one row" : "", ", ",
              c.split > 1 ? str("split ", c.split, ", ") : "", c.stage_positions, " positions, ",
-             c.num_blocks_x, " blocks, ", c.smem_bytes, " B");
+             c.num_blocks_x, " blocks, ", c.num_slots, "+", c.weight_slots, " slots, ", c.smem_bytes, " B");
 }
 
 }  // namespace solder

@@ -33,7 +33,7 @@ struct Scales {
     }
   }
 
-  __device__ __forceinline__ void store(const Smem<T>& smem, int thread) const {
+  __device__ __forceinline__ void store(const ScaleSmem<T>& smem, int thread) const {
 #pragma unroll
     for (int i = 0; i < kChannelTurns; ++i) {
       const int at = thread + i * T::kThreads;
@@ -130,7 +130,7 @@ __device__ __forceinline__ void add_residual(const Params& p, const PlanePixels<
 
 /// The epilogue of a channel, row `row` of the block, and its stores.
 template <class T>
-__device__ __forceinline__ void finish_channel(const Params& p, const Smem<T>& smem, const Place& block,
+__device__ __forceinline__ void finish_channel(const Params& p, const ScaleSmem<T>& smem, const Place& block,
                                                const PlanePixels<T>& pixels, int row, int column,
                                                float (&values)[kRowSums<T>]) {
   using Chain = EpilogueChain<ConvChain::any, T::kParts == 1>;
@@ -167,7 +167,7 @@ __device__ __forceinline__ void finish_channel(const Params& p, const Smem<T>& s
 /// The epilogue of a pixel, row `row` of the block, and its stores: vectors of 8 channels, 32 from one to the next (see
 /// pack_mma_weights).
 template <class T>
-__device__ __forceinline__ void finish_pixel(const Params& p, const Smem<T>& smem, const Place& block,
+__device__ __forceinline__ void finish_pixel(const Params& p, const ScaleSmem<T>& smem, const Place& block,
                                              int row, int column, float (&values)[kRowSums<T>]) {
   constexpr int kVectors = T::kPieces / 4;
   const int number = block.pixel + row < p.num_pixels ? block.pixel + row : -1;
@@ -225,7 +225,7 @@ __device__ __forceinline__ void finish_pixel(const Params& p, const Smem<T>& sme
 /// The epilogue of a warp's groups of 16 rows, from their first row on, a row after the other. One piece of code for all
 /// of them, as unrolled it would not fit the instruction cache.
 template <class T, int kGroups>
-__device__ __forceinline__ void finish_groups(const Params& p, const Smem<T>& smem, const Place& block,
+__device__ __forceinline__ void finish_groups(const Params& p, const ScaleSmem<T>& smem, const Place& block,
                                               int warp, int lane, int first_group,
                                               const float (&sums)[kGroups][T::kPieces][4]) {
   static_assert(2 * kGroups <= 8);

@@ -1,5 +1,5 @@
 #pragma once
-// How x comes into the ring of conv_mma_kernel.
+// How x and weights come into the rings of conv_mma_kernel.
 
 #include "ops/conv/mma/params.cuh"
 
@@ -61,67 +61,134 @@ struct Stage {
   }
 };
 
-/// Asks for a stage of x.
-template <class T>
+/// Asks for a stage of x, whose positions have so many vectors.
+template <class T, int kStageVectors>
 __device__ __forceinline__ void load_stage(const Params& p, uint32_t to, uint32_t table, const Stage& stage,
                                            int thread) {
-  constexpr int kBatch =
-      T::kPixels / 32 + 1 < 5 ? T::kPixels / 32 + 1 : 5;  // table entries on their way together
+  constexpr int kRowBytes = kStageVectors * 16 + 16, kStep = T::kThreads / kStageVectors;
   const MmaInput& x = p.config.x;
-  const int shift = p.config.stage_vectors == 8 ? 3 : 2;
-  const int lane_vector = thread & (p.config.stage_vectors - 1),
-            vector = (stage.block << shift) + lane_vector;
-  const int num_bytes = vector < p.num_vectors - 1 ? 16 : vector == p.num_vectors - 1 ? p.last_bytes : 0;
+  const int lane_vector = thread % kStageVectors, vector = stage.block * kStageVectors + lane_vector;
+  // Packed x has zeros behind its last channel; other tensors may have anything there.
+  const int num_bytes = vector >= p.num_vectors                      ? 0
+                        : !T::kPlanes && vector == p.num_vectors - 1 ? p.last_bytes
+                                                                     : 16;
   const int tap = 1 << stage.r | 1 << (kMostMmaTaps + stage.s);
   const int in_pixel =
       x.block_vectors == 4 ? (vector >> 2) * static_cast<int>(x.block) + (vector & 3) : vector;
   const uint4* const from = p.x + (in_pixel + stage.r * p.dil_h * static_cast<int>(x.row) +
                                    stage.s * p.dil_w * static_cast<int>(x.column));
-  const int row_bytes = p.config.row_bytes(), first = thread >> shift, step = T::kThreads >> shift;
-  to += static_cast<uint32_t>(first * row_bytes + lane_vector * 16);
-  table += static_cast<uint32_t>(first * 8);
-#pragma unroll 1
-  for (int i = first; i < p.config.stage_positions; i += kBatch * step) {
+  int position = thread / kStageVectors;
+  to += static_cast<uint32_t>(position * kRowBytes + lane_vector * 16);
+  table += static_cast<uint32_t>(position * 8);
+  const auto copy = [&](int2 entry, uint32_t dst) {
+    const bool is_inside = (entry.y & tap) == tap && num_bytes > 0;
+#pragma unroll
+    for (int part = 0; part < T::kParts; ++part) {
+      const uint4* const src = from + entry.x + part * x.part;
+      if constexpr (T::kPlanes)
+        sm80::copy_async_16_or_zeros(dst + part * p.config.part_bytes, src, is_inside);
+      else
+        sm80::copy_async_16(dst, src, is_inside ? num_bytes : 0);
+    }
+  };
+  // There are at least as many positions as pixels.
+  constexpr int kTurns = T::kPixels / kStep, kBatch = kTurns < 8 ? kTurns : 8;
+#pragma unroll
+  for (int first = 0; first < kTurns; first += kBatch) {
     int2 entries[kBatch];
 #pragma unroll
     for (int b = 0; b < kBatch; ++b)
-      if (i + b * step < p.config.stage_positions)
-        entries[b] = sm80::load_shared_words(table + static_cast<uint32_t>(b * step * 8));
+      entries[b] = sm80::load_shared_words(table + static_cast<uint32_t>((first + b) * kStep * 8));
 #pragma unroll
-    for (int b = 0; b < kBatch; ++b) {
-      if (i + b * step >= p.config.stage_positions) continue;
-      const int inside = (entries[b].y & tap) == tap ? num_bytes : 0;
-#pragma unroll
-      for (int part = 0; part < T::kParts; ++part)
-        sm80::copy_async_16(to + static_cast<uint32_t>(b * step * row_bytes + part * p.config.part_bytes),
-                            from + entries[b].x + part * x.part, inside);
-    }
-    to += static_cast<uint32_t>(kBatch * step * row_bytes), table += static_cast<uint32_t>(kBatch * step * 8);
+    for (int b = 0; b < kBatch; ++b)
+      copy(entries[b], to + static_cast<uint32_t>((first + b) * kStep * kRowBytes));
+  }
+#pragma unroll 1
+  for (position += T::kPixels; position < p.config.stage_positions; position += kStep) {
+    table += static_cast<uint32_t>(kStep * 8), to += static_cast<uint32_t>(kStep * kRowBytes);
+    copy(sm80::load_shared_words(table + static_cast<uint32_t>((kTurns - 1) * kStep * 8)),
+         to + static_cast<uint32_t>((kTurns - 1) * kStep * kRowBytes));
   }
 }
 
-/// The stages in the order in which they are multiplied, over all tiles of a block; all but one slot of the ring are on
-/// their way.
+/// What a block multiplies: of each of its tiles these stages, and the units that they have.
+struct Terms {
+  int first_stage, num_stages, num_units;
+
+  __device__ explicit Terms(const MmaConfig& c) {
+    const int split = static_cast<int>(blockIdx.y);
+    first_stage = static_cast<int>(int64_t{c.num_stages} * split / c.split);
+    num_stages = static_cast<int>(int64_t{c.num_stages} * (split + 1) / c.split) - first_stage;
+    num_units = num_stages * c.stage_units;
+  }
+};
+
+/// Asks for stages of x in the order in which they are multiplied, over all tiles of a block.
 template <class T>
-struct Feed {
+struct PixelFeed {
   int tile, left, slot = 0, table = 0;
   Stage stage;
 
-  __device__ Feed(const Params& p, int tile, int first, int count)
-      : tile(tile), left(count), stage(p, first) {}
+  __device__ PixelFeed(const Params& p, const Terms& terms)
+      : tile(static_cast<int>(blockIdx.x)), left(terms.num_stages), stage(p, terms.first_stage) {}
 
-  __device__ __forceinline__ void operator()(const Params& p, const Smem<T>& smem, int first, int count,
+  __device__ __forceinline__ void operator()(const Params& p, const Smem<T>& smem, const Terms& terms,
                                              int thread) {
     const MmaConfig& c = p.config;
-    if (tile < static_cast<int>(c.num_tiles()))
-      load_stage<T>(p, smem.ring + slot * c.stage_bytes, smem.tables + table * c.stage_positions * 8, stage,
-                    thread);
-    sm80::copy_async_commit();
-    slot = slot + 1 == kMmaStages ? 0 : slot + 1;
+    if (tile < static_cast<int>(c.num_tiles())) {
+      const uint32_t to = smem.ring + slot * c.stage_bytes,
+                     from = smem.tables + table * c.stage_positions * 8;
+      if (c.stage_vectors == 8)
+        load_stage<T, 8>(p, to, from, stage, thread);
+      else
+        load_stage<T, 4>(p, to, from, stage, thread);
+    }
+    slot = slot + 1 == c.num_slots ? 0 : slot + 1;
     stage.step(p);
     if (--left > 0) return;
-    tile += static_cast<int>(gridDim.x), table ^= 1, left = count;
-    stage = Stage(p, first);
+    tile += static_cast<int>(gridDim.x), left = terms.num_stages;
+    table = table + 1 == c.num_slots ? 0 : table + 1;
+    stage = Stage(p, terms.first_stage);
+  }
+};
+
+/// Asks for units of weights likewise.
+template <class T>
+struct WeightFeed {
+  /// Vectors of a tile's channels in a step of 16 terms of one part, and how many of them a thread brings.
+  static constexpr int kVectors = T::kChannels * 2, kTurns = (kVectors + T::kThreads - 1) / T::kThreads;
+
+  const uint4* next;  ///< this thread's first vector of the next unit
+  int tile, left, slot = 0;
+
+  __device__ WeightFeed(const Params& p, const Terms& terms, int thread)
+      : tile(static_cast<int>(blockIdx.x)) {
+    start(p, terms, thread);
+  }
+  __device__ static int part_vectors(const Params& p) {
+    return static_cast<int>(p.config.tiles_channels) * kVectors;
+  }
+  __device__ __forceinline__ void start(const Params& p, const Terms& terms, int thread) {
+    const int64_t unit_vectors = int64_t{part_vectors(p)} * T::kParts * 2;
+    next = p.weights + int64_t{terms.first_stage} * p.config.stage_units * unit_vectors +
+           place_of<T>(p, tile).channel * 2 + thread;
+    left = terms.num_units;
+  }
+  __device__ __forceinline__ void operator()(const Params& p, const Smem<T>& smem, const Terms& terms,
+                                             int thread) {
+    if (tile < static_cast<int>(p.config.num_tiles())) {
+      const uint32_t to = smem.weights + slot * T::kUnitBytes + thread * 16;
+#pragma unroll
+      for (int i = 0; i < 2 * T::kParts; ++i, next += part_vectors(p))
+#pragma unroll
+        for (int turn = 0; turn < kTurns; ++turn)
+          if ((turn + 1) * T::kThreads <= kVectors || turn * T::kThreads + thread < kVectors)
+            sm80::copy_async_16(to + (i * kVectors + turn * T::kThreads) * 16, next + turn * T::kThreads, 16);
+    }
+    slot = slot + 1 == p.config.weight_slots ? 0 : slot + 1;
+    if (--left > 0) return;
+    tile += static_cast<int>(gridDim.x);
+    start(p, terms, thread);
   }
 };
 

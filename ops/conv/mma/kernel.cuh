@@ -4,18 +4,23 @@
 // A product D = A B of 16-bit values with float32 sums, of channels and pixels (of all images, in one run). Terms are
 // taken block of channels by block, filter row by row, column by column, 32 channels of one tap (a unit) at a time.
 //   x        16-bit, channels innermost, in vectors of 8 channels (MmaInput); one or two float16 parts
-//   weights  packed as warps multiply them (pack_mma_weights): straight from L2 or L1 into registers, a step ahead
+//   weights  packed as warps multiply them (pack_mma_weights)
 //   y        float32 in planes (kPlanes: channels are the rows of D), or 16-bit pixels (pixels are)
-// A stage of the ring is one block of channels of the pixels that one filter row meets: where positions of a row follow
-// each other, filter column s is the same pixels read s * dil_w positions on. So x goes to shared memory once for all
-// columns, weights not at all, and a barrier comes every stage. Rows are 16 bytes longer than their channels, which
-// spreads 8 neighbours over all banks.
+// A stage of x is one block of channels of the pixels that one filter row meets: where positions of a row follow each
+// other, filter column s is the same pixels read s * dil_w positions on, so that x goes to shared memory once for all
+// columns. Rows are 16 bytes longer than their channels, which spreads 8 neighbours over all banks. Weights have a ring
+// of their own, of units.
 //
-//   x -cp.async-> ring [kMmaStages] -ldmatrix-> registers -+
-//   weights ------------ld.global-----------> registers ---+- mma.sync -> sums -> epilogue -> y
+//   x       -cp.async-> ring [num_slots] of stages ----ldmatrix--> registers -+
+//   weights -cp.async-> ring [weight_slots] of units -ld.shared-> registers + mma.sync -> sums -> epilogue -> y
 //
+//   a unit:  step 0 | barrier: the next unit is there, the last one has been read | ask for more | step 1
+//
+// Fragments are loaded a step ahead, across the barrier too. What is asked for after the barrier of unit u takes the
+// slots of unit u - 1 and of its stage: weights weight_slots - 1 units on, and, where u is the first of its stage, the
+// stage num_slots - 1 on.
 // Grid: blocks take turns at tiles, channels first, so that neighbours share x; y: parts of the terms, summed by
-// conv_mma_reduce_kernel in their order. The first stages of the next tile are loaded during the epilogue, which works on
+// conv_mma_reduce_kernel in their order. What comes first of the next tile is loaded during the epilogue, which works on
 // the sums where they are: a thread has two neighbours of a plane, or, as packed weights order channels, eight of a pixel.
 // Budget: kMmaTiles has registers and blocks; shared memory as MmaConfig::smem_bytes. Bound: tensor cores, of which
 // mma.sync reaches 65 percent on an H100 (648 TFLOP/s); the path to L1 and shared memory comes next.
@@ -25,32 +30,6 @@
 
 namespace solder::mma {
 
-/// A warp's weights, in the order in which they are multiplied, over all tiles of a block.
-template <class T>
-struct Weights {
-  const uint4* next;  ///< unit
-  int tile, left;     ///< units of the tile
-
-  static __device__ const uint4* start(const Params& p, int tile, int first_stage, int thread) {
-    const int channel = place_of<T>(p, tile).channel + warp_place<T>(thread / 32).channel;
-    return p.weights + int64_t{first_stage} * p.config.stage_units * unit_vectors(p) + channel * 2 +
-           thread % 32;
-  }
-  static __device__ int part_vectors(const Params& p) {
-    return static_cast<int>(p.config.tiles_channels) * T::kChannels * 2;
-  }
-  static __device__ int64_t unit_vectors(const Params& p) { return int64_t{part_vectors(p)} * T::kParts * 2; }
-
-  /// After a tile's last unit come the next one's, or, after the last tile, its own again.
-  __device__ __forceinline__ void step(const Params& p, int first_stage, int count, int thread) {
-    next += unit_vectors(p);
-    if (--left > 0) return;
-    const int after = tile + static_cast<int>(gridDim.x);
-    if (after < static_cast<int>(p.config.num_tiles())) tile = after;
-    next = start(p, tile, first_stage, thread), left = count;
-  }
-};
-
 template <class T>
 using WeightSet = uint32_t[T::kParts][T::kChannelGroups][4];
 template <class T>
@@ -58,13 +37,17 @@ using PixelSet = uint32_t[T::kParts][T::kPixelGroups][4];
 template <class T>
 using Sums = float[T::kGroups][T::kPieces][4];
 
+/// The fragments of one step, from `at` on: this lane's vector of this warp's first channels.
 template <class T>
-__device__ __forceinline__ void load_weights(const uint4* from, int part_vectors, WeightSet<T>& set) {
+__device__ __forceinline__ void load_weights(uint32_t at, WeightSet<T>& set) {
 #pragma unroll
   for (int part = 0; part < T::kParts; ++part)
 #pragma unroll
-    for (int i = 0; i < T::kChannelGroups; ++i)
-      sm80::load_line(from + part * part_vectors + i * 32, set[part][i]);
+    for (int i = 0; i < T::kChannelGroups; ++i) {
+      const uint4 bits = sm80::load_shared_bits(at + part * T::kStepBytes + i * 512);
+      uint32_t(&words)[4] = set[part][i];
+      words[0] = bits.x, words[1] = bits.y, words[2] = bits.z, words[3] = bits.w;
+    }
 }
 
 /// One step of 16 terms; each group of pixels is loaded anew, from `next_at`, as soon as it has been multiplied.
@@ -120,35 +103,37 @@ __device__ __forceinline__ void flush(Sums<T>& part, Sums<T>& sums) {
       for (int e = 0; e < 4; ++e) sums[g][n][e] += part[g][n][e], part[g][n][e] = 0;
 }
 
-/// What a block does for each tile, and which of its threads this is.
-struct Progress {
-  int first_stage, num_stages, num_units;
-  int thread;
+/// Where the rings are read, and how far on the next unit is.
+template <class T>
+struct Reader {
+  int unit = 0;  ///< of its stage
+  int x_slot = 0, weight_slot = 0;
+  uint32_t x, weights;  ///< of this unit
+
+  __device__ Reader(const Smem<T>& smem, uint32_t lane_weights)
+      : x(smem.ring), weights(smem.weights + lane_weights) {}
+
+  /// True where the next unit begins a stage.
+  __device__ __forceinline__ bool step(const Params& p, const Smem<T>& smem) {
+    const MmaConfig& c = p.config;
+    weights += T::kUnitBytes;
+    if (++weight_slot == c.weight_slots) weight_slot = 0, weights -= c.weight_slots * T::kUnitBytes;
+    x += c.unit_bytes;
+    if (++unit < c.stage_units) return false;
+    unit = 0;
+    x_slot = x_slot + 1 == c.num_slots ? 0 : x_slot + 1;
+    x = smem.ring + x_slot * c.stage_bytes;
+    return true;
+  }
 };
 
-/// The units of one stage, of which `at` is the first. Weights are loaded a step ahead, pixels a group ahead.
-template <class T>
-__device__ __forceinline__ void multiply_stage(const Params& p, uint32_t at,
-                                               const uint32_t (&rows)[T::kPixelGroups],
-                                               const Progress& progress, Weights<T>& from,
-                                               WeightSet<T> (&weights)[2], Sums<T>& sums) {
-  const int part_vectors = Weights<T>::part_vectors(p);
-  PixelSet<T> pixels;
-#pragma unroll
-  for (int part = 0; part < T::kParts; ++part)
-#pragma unroll
-    for (int j = 0; j < T::kPixelGroups; ++j)
-      sm80::load_matrices(at + rows[j] + part * p.config.part_bytes, pixels[part][j]);
-#pragma unroll 1
-  for (int unit = 0; unit < p.config.stage_units; ++unit) {
-    load_weights<T>(from.next + part_vectors * T::kParts, part_vectors, weights[1]);
-    multiply<T>(p, weights[0], pixels, at + 32, rows, sums);
-    from.step(p, progress.first_stage, progress.num_units, progress.thread);
-    load_weights<T>(from.next, part_vectors, weights[0]);
-    // After the last unit the same pixels again, in vain: loads under a condition come late.
-    if (unit + 1 < p.config.stage_units) at += p.config.unit_bytes;
-    multiply<T>(p, weights[1], pixels, at, rows, sums);
-  }
+/// Waits for the next unit and its stage: of what this thread has asked for, all but the last unit's, where that is
+/// not the next one.
+__device__ __forceinline__ void wait_for_unit(const MmaConfig& c) {
+  if (c.weight_slots == 4)
+    sm80::copy_async_wait<1>();
+  else
+    sm80::copy_async_wait<0>();
 }
 
 template <class T>
@@ -156,33 +141,38 @@ __global__ void __launch_bounds__(T::kThreads, T::kPerSm) conv_mma_kernel(const 
   extern __shared__ __align__(128) uint8_t smem_base[];
   const MmaConfig& c = p.config;
   const Smem<T> smem(p, smem_base);
+  const Terms terms(c);
   const int thread = static_cast<int>(sm80::opaque(threadIdx.x)), warp = thread / 32, lane = thread % 32;
-  const int num_tiles = static_cast<int>(c.num_tiles()), split = static_cast<int>(blockIdx.y);
-  Progress progress{.first_stage = static_cast<int>(int64_t{c.num_stages} * split / c.split),
-                    .thread = thread};
-  progress.num_stages =
-      static_cast<int>(int64_t{c.num_stages} * (split + 1) / c.split) - progress.first_stage;
-  progress.num_units = progress.num_stages * c.stage_units;
+  const int num_tiles = static_cast<int>(c.num_tiles()), step = static_cast<int>(gridDim.x);
   int tile = static_cast<int>(blockIdx.x);
 
-  WeightSet<T> weights[2];  // of this step and the next
-  Weights<T> from{Weights<T>::start(p, tile, progress.first_stage, thread), tile, progress.num_units};
-  load_weights<T>(from.next, Weights<T>::part_vectors(p), weights[0]);
-  fill_table<T>(p, smem.tables, tile, thread);
+  WeightFeed<T> weight_feed(p, terms, thread);
+  PixelFeed<T> pixel_feed(p, terms);
+  for (int i = 0; i < c.num_slots - 1; ++i)
+    if (tile + i * step < num_tiles)
+      fill_table<T>(p, smem.tables + i * c.stage_positions * 8, tile + i * step, thread);
   __syncthreads();
-  follow_previous();
-  Feed<T> feed(p, tile, progress.first_stage, progress.num_stages);
 #pragma unroll 1
-  for (int i = 0; i < kMmaStages - 1; ++i) feed(p, smem, progress.first_stage, progress.num_stages, thread);
+  for (int i = 0; i < c.weight_slots - 1; ++i) {
+    weight_feed(p, smem, terms, thread);
+    if (i == 0) follow_previous();
+    if (i < c.num_slots - 1) pixel_feed(p, smem, terms, thread);
+    sm80::copy_async_commit();
+  }
+  wait_for_unit(c);
+  __syncthreads();
 
-  int slot = 0, table = 0;
+  Reader<T> reader(smem, warp_place<T>(warp).channel * 32 + lane * 16);
+  int free_table = c.num_slots - 1, parity = 0;
 #pragma unroll 1
-  for (; tile < num_tiles; tile += static_cast<int>(gridDim.x)) {
-    const int after = tile + static_cast<int>(gridDim.x);
-    table ^= 1;
-    if (after < num_tiles) fill_table<T>(p, smem.tables + table * c.stage_positions * 8, after, thread);
+  for (; tile < num_tiles; tile += step) {
+    if (const int after = tile + (c.num_slots - 1) * step; after < num_tiles)
+      fill_table<T>(p, smem.tables + free_table * c.stage_positions * 8, after, thread);
+    free_table = free_table + 1 == c.num_slots ? 0 : free_table + 1;
     const Place block = place_of<T>(p, tile);
     const Scales<T> scales(p, block, thread);
+    const ScaleSmem<T> scale_smem(smem, parity);
+    parity ^= 1;
     uint32_t rows[T::kPixelGroups];  // of shared memory, that this lane gives ldmatrix
 #pragma unroll
     for (int j = 0; j < T::kPixelGroups; ++j) {
@@ -197,26 +187,39 @@ __global__ void __launch_bounds__(T::kThreads, T::kPerSm) conv_mma_kernel(const 
     clear<T>(sums);
     Sums<T> part;
     if constexpr (T::kParts == 2) clear<T>(part);
+    WeightSet<T> weights[2];  // of this step and the next
+    PixelSet<T> pixels;
+    load_weights<T>(reader.weights, weights[0]);
+#pragma unroll
+    for (int i = 0; i < T::kParts; ++i)
+#pragma unroll
+      for (int j = 0; j < T::kPixelGroups; ++j)
+        sm80::load_matrices(reader.x + rows[j] + i * c.part_bytes, pixels[i][j]);
 #pragma unroll 1
-    for (int i = 0; i < progress.num_stages; ++i) {
-      sm80::copy_async_wait<kMmaStages - 2>();
-      __syncthreads();  // the stage is there, and the one before has been read by all
-      if (i == 0) scales.store(smem, thread);
-      feed(p, smem, progress.first_stage, progress.num_stages, thread);
-      const uint32_t at = smem.ring + slot * c.stage_bytes;
-      if constexpr (T::kParts == 2) {
-        multiply_stage<T>(p, at, rows, progress, from, weights, part);
-        flush<T>(part, sums);
-      } else {
-        multiply_stage<T>(p, at, rows, progress, from, weights, sums);
-      }
-      slot = slot + 1 == kMmaStages ? 0 : slot + 1;
+    for (int left = terms.num_units; left > 0; --left) {
+      Sums<T>& to = T::kParts == 2 ? part : sums;
+      load_weights<T>(reader.weights + T::kParts * T::kStepBytes, weights[1]);
+      multiply<T>(p, weights[0], pixels, reader.x + 32, rows, to);
+      const bool begins = reader.unit == 0;
+      wait_for_unit(c);
+      __syncthreads();
+      if (left == terms.num_units) scales.store(scale_smem, thread);
+      weight_feed(p, smem, terms, thread);
+      if (begins) pixel_feed(p, smem, terms, thread);
+      sm80::copy_async_commit();
+      const bool ends = reader.step(p, smem);
+      // After a tile's last unit fragments are loaded in vain: loads under a condition come late.
+      load_weights<T>(reader.weights, weights[0]);
+      multiply<T>(p, weights[1], pixels, reader.x, rows, to);
+      if constexpr (T::kParts == 2)
+        if (ends) flush<T>(part, sums);
     }
     if (c.split > 1) {
-      store_partial<T>(p, tile * c.split + split, warp, lane, sums);
+      store_partial<T>(p, tile * c.split + static_cast<int>(blockIdx.y), warp, lane, sums);
       continue;
     }
-    finish_groups<T, T::kGroups>(p, smem, block, warp, lane, 0, sums);
+    if (terms.num_units == 1) __syncthreads();  // scales were stored behind the only barrier
+    finish_groups<T, T::kGroups>(p, scale_smem, block, warp, lane, 0, sums);
   }
 }
 
@@ -224,7 +227,7 @@ __global__ void __launch_bounds__(T::kThreads, T::kPerSm) conv_mma_kernel(const 
 template <class T>
 __global__ void __launch_bounds__(T::kThreads) conv_mma_reduce_kernel(const __grid_constant__ Params p) {
   extern __shared__ __align__(128) uint8_t smem_base[];
-  const Smem<T> smem(p, smem_base);
+  const ScaleSmem<T> smem(Smem<T>(p, smem_base), 0);
   const int thread = static_cast<int>(threadIdx.x), warp = thread / 32, lane = thread % 32;
   const int tile = static_cast<int>(blockIdx.x), group = static_cast<int>(blockIdx.y);
   const Place block = place_of<T>(p, tile);

@@ -37,7 +37,6 @@ constexpr int mma_registers(const MmaTile& tile) {
   return most < 255 ? most : 255;
 }
 
-inline constexpr int kMmaStages = 3;  ///< slots of the ring of x
 /// Channels of one tap that are multiplied in one turn of the inner loop.
 inline constexpr int kMmaUnitChannels = 32;
 inline constexpr int kMostMmaTaps = 16;  ///< rows of a filter, and columns where they are not shared
@@ -61,13 +60,15 @@ struct MmaConfig {
   bool is_shared = false;
   int stage_vectors = 0;  ///< of a pixel in a stage: 4 or 8
   int num_blocks = 0;     ///< of channels
-  int num_stages = 0;     ///< of all terms; at least kMmaStages - 1, of which the last may have no terms
+  int num_stages = 0;     ///< of all terms
   int stage_units = 0;    ///< of kMmaUnitChannels channels of one tap, in a stage
   int unit_bytes = 0;     ///< of shared memory, from one unit to the next
   // Positions: where pixels lie in a stage. Pixel q of an output row is at q * step, the next row `pitch` behind.
   int step = 1, pitch = 0;
   int column_step = 1;      ///< input columns from one position to the next
   int stage_positions = 0;  ///< the most that a tile has
+  int num_slots = 0;        ///< of the ring of x, a stage each: 3 or 4
+  int weight_slots = 0;     ///< of the ring of weights, a unit each: 4, or where memory is short 3
   int part_bytes = 0, stage_bytes = 0, smem_bytes = 0;
   int64_t tiles_channels = 0, tiles_pixels = 0;
   int split = 1;            ///< blocks that share the terms of a tile
@@ -80,6 +81,9 @@ struct MmaConfig {
   int64_t padded_channels() const { return tiles_channels * shape().channels(); }
   int64_t num_steps() const { return int64_t{num_stages} * stage_units * 2; }  ///< of 16 terms
   constexpr int row_bytes() const { return stage_vectors * 16 + 16; }          ///< of a position
+  constexpr int weight_bytes() const {
+    return shape().channels() * kMmaUnitChannels * 2 * shape().num_parts;
+  }  ///< of a unit
 };
 
 inline constexpr int kMostFoldedChannels = 64;

@@ -48,6 +48,8 @@ struct Tile {
   /// Sums of a warp: groups of 16 rows, each of so many pieces of 8 columns.
   static constexpr int kGroups = kPlanes ? kChannelGroups : kPixelGroups;
   static constexpr int kColumns = kPlanes ? kWarpPixels : kWarpChannels, kPieces = kColumns / 8;
+  /// Weights of a step of 16 terms, one part; of a unit.
+  static constexpr int kStepBytes = kChannels * 32, kUnitBytes = 2 * kParts * kStepBytes;
 };
 
 /// What a block computes: a tile's first channel and pixel.
@@ -70,23 +72,35 @@ __device__ Place warp_place(int warp) {
 /// Shared memory, as 32-bit addresses.
 template <class T>
 struct Smem {
-  uint32_t ring;
-  uint32_t tables;    ///< int2 [2][stage_positions]: where positions of a tile, and of the next, lie in x
-  uint32_t channels;  ///< [2][kChannels]: scales, biases
-  uint32_t pixels;    ///< [kPixels]: scales
+  static constexpr int kScaleBytes = T::kChannels * 8 + T::kPixels * 4;
+
+  uint32_t ring;     ///< of x: stages
+  uint32_t weights;  ///< a ring of them: units, as pack_mma_weights has them for the channels of a tile
+  uint32_t scales;   ///< [2]: of even and odd tiles, see ScaleSmem
+  uint32_t
+      tables;  ///< int2 [num_slots][stage_positions]: where positions of a tile, and of the next ones, lie in x
 
   // Opaque, as the compiler would work the first address out each time.
   __device__ Smem(const Params& p, const void* base) : ring(sm80::opaque(sm80::smem_address(base))) {
-    tables = ring + kMmaStages * p.config.stage_bytes;
-    channels = tables + 2 * p.config.stage_positions * 8;
-    pixels = channels + 2 * T::kChannels * 4;
+    weights = ring + p.config.num_slots * p.config.stage_bytes;
+    scales = weights + p.config.weight_slots * T::kUnitBytes;
+    tables = scales + 2 * kScaleBytes;
   }
+};
+
+/// Of one tile: scales and biases of its channels, scales of its pixels.
+template <class T>
+struct ScaleSmem {
+  uint32_t channels;  ///< [2][kChannels]: scales, biases
+  uint32_t pixels;    ///< [kPixels]
+
+  __device__ ScaleSmem(const Smem<T>& smem, int parity)
+      : channels(smem.scales + parity * Smem<T>::kScaleBytes), pixels(channels + T::kChannels * 8) {}
 };
 
 using Kernel = void (*)(Params);
 
 /// The instance for a tile of kMmaTiles; each has its own unit. `reduces`: of what sums the parts of split tiles.
-
 template <int kParts, DType kDtype, bool kPlanes>
 Kernel find_kernel(int tile, bool reduces);
 
