@@ -28,14 +28,14 @@ namespace {
 #endif
 
 constexpr ConvFamily kFamilies[] = {
-    {"nhwc", true, SOLDER_SM90(make_nhwc_conv), true},  // Hopper: 16-bit values with channels innermost
-    {"rows", true, SOLDER_SM90(make_rows_conv)},        // Hopper: wide images, few input channels
-    {"window", true, SOLDER_SM90(make_window_conv)},    // Hopper: everything of one group
-    {"packed", true, SOLDER_SM90(make_packed_conv)},    // the same, on x converted before
-    {"mma", true, SOLDER_GPU(make_mma_conv), true},     // since Turing: everything of one group
-    {"direct", true, SOLDER_GPU(make_direct_conv)},     // depthwise
-    {"im2col", true, SOLDER_GPU(make_im2col_conv)},     // everything, with cuBLAS
-    {"cpu", false, make_cpu_conv},                      // everything, without a GPU
+    {"nhwc", true, SOLDER_SM90(make_nhwc_conv), true},     // Hopper: 16-bit values with channels innermost
+    {"rows", true, SOLDER_SM90(make_rows_conv)},           // Hopper: wide images, few input channels
+    {"window", true, SOLDER_SM90(make_window_conv)},       // Hopper: everything of one group
+    {"packed", true, SOLDER_SM90(make_packed_conv)},       // the same, on x converted before
+    {"mma", true, SOLDER_GPU(make_mma_conv), true},        // since Turing: everything of one group
+    {"direct", true, SOLDER_GPU(make_direct_conv), true},  // depthwise
+    {"im2col", true, SOLDER_GPU(make_im2col_conv)},        // everything, with cuBLAS
+    {"cpu", false, make_cpu_conv},                         // everything, without a GPU
 };
 
 struct Attempt {

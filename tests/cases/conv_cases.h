@@ -115,4 +115,13 @@ inline bool runs_family(const std::string& words, const std::string& family) {
   return family.empty() || words.starts_with(family + ",");
 }
 
+/// Shapes of conv_cases() and network_conv_cases() with one group and images.
+inline std::vector<ConvShape> one_group_shapes() {
+  std::vector<ConvShape> shapes;
+  for (const ConvCase& c : conv_cases()) shapes.push_back(c.shape);
+  for (const ConvCase& c : network_conv_cases()) shapes.push_back(c.shape);
+  std::erase_if(shapes, [](const ConvShape& s) { return s.groups != 1 || s.N == 0; });
+  return shapes;
+}
+
 }  // namespace solder::test

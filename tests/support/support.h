@@ -76,6 +76,19 @@ inline Tensor uniform(const Shape& shape, uint64_t seed, float low = -1, float h
   return tensor;
 }
 
+inline float round_to(DType dtype, float value) {
+  return dtype == DType::float16    ? float_from_float16(float16_from_float(value))
+         : dtype == DType::bfloat16 ? float_from_bfloat16(bfloat16_from_float(value))
+                                    : value;
+}
+
+/// Float32 values that `dtype` has.
+inline Tensor uniform_of(DType dtype, const Shape& shape, uint64_t seed, float low = -1, float high = 1) {
+  Tensor tensor = uniform(shape, seed, low, high);
+  for (float& value : tensor.floats()) value = round_to(dtype, value);
+  return tensor;
+}
+
 inline uint32_t bits_of(float value) { return std::bit_cast<uint32_t>(value); }
 
 /// Same bits everywhere; NaN equals NaN of any payload.

@@ -1,5 +1,5 @@
 // The portable convolution: how problems are cut up for each architecture and weights packed, on the CPU. Its results on
-// a GPU: test_conv.cpp, test_conv_fused.cpp, and for 16-bit values test_conv_nhwc.cpp, where it is one of the families.
+// a GPU: test_conv.cpp, test_conv_fused.cpp, and for 16-bit values test_conv_pixels.cpp, where it is one of the families.
 
 #include <algorithm>
 #include <cmath>

@@ -1,4 +1,5 @@
-// The direct convolution of one input channel a group: no matrix product worth the name.
+// The direct convolution of one input channel a group: no matrix product worth the name. Here of float32 planes; of 16-bit
+// values with channels innermost: pixels.cu.
 //
 // conv_direct_kernel: one thread an output, R*S terms in order of r, s; float32 in either Math mode. Bound:
 // memory, as the R*S reads of neighbouring threads overlap in the L1 cache.
@@ -6,6 +7,7 @@
 #include <algorithm>
 
 #include "ops/conv/direct/direct.cuh"
+#include "ops/conv/direct/launch.h"
 #include "ops/conv/kernels.h"
 #include "runtime/divide.h"
 #include "runtime/launch.cuh"
@@ -48,6 +50,8 @@ std::unique_ptr<ConvPlan> make_direct_conv(const ConvProblem& problem, const Dev
                                            std::string* why_not) {
   const ConvShape& s = problem.shape;
   if (s.C != s.groups) return *why_not = "more than one input channel a group", nullptr;
+  if (problem.x.dtype != DType::float32) return make_direct_pixels_conv(problem, why_not);
+  if (!problem.has_plain_tensors()) return *why_not = "takes float32 tensors of dense images", nullptr;
   auto plan = std::make_unique<DirectPlan>();
   plan->shape = s;
   plan->strides = problem.strides();

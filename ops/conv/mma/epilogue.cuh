@@ -203,23 +203,9 @@ __device__ __forceinline__ void finish_pixel(const Params& p, const ScaleSmem<T>
   run_any_activation<true>(epilogue, values);
   if (p.residual_at == ResidualAt::after) add_residuals();
 #pragma unroll
-  for (int v = 0; v < kVectors; ++v) {
-    const int channel = block.channel + column + v * 32;
-    float* const of = values + v * 8;
-    if (pixels::takes_vectors(p)) [[likely]] {
-      pixels::store_vector(
-          p, number, channel,
-          make_uint4(pack_pair(T::kDtype, of[0], of[1]), pack_pair(T::kDtype, of[2], of[3]),
-                     pack_pair(T::kDtype, of[4], of[5]), pack_pair(T::kDtype, of[6], of[7])));
-      continue;
-    }
-#pragma unroll 1
-    for (int e = 0; e < 8; ++e) {
-      pixels::store_value<T::kDtype>(p, number, channel + e, of[0]);
-#pragma unroll
-      for (int i = 0; i < 7; ++i) of[i] = of[i + 1];
-    }
-  }
+  for (int v = 0; v < kVectors; ++v)
+    pixels::store_results<T::kDtype>(p, number, block.channel + column + v * 32,
+                                     reinterpret_cast<float(&)[8]>(values[v * 8]));
 }
 
 /// The epilogue of a warp's groups of 16 rows, from their first row on, a row after the other. One piece of code for all

@@ -60,4 +60,29 @@ __device__ __forceinline__ void store_vector(const Params& p, int pixel, int cha
   }
 }
 
+/// The results of 8 channels of a pixel from `channel` on, which are moved about; those that there are.
+template <DType kDtype, class Params>
+__device__ __forceinline__ void store_results(const Params& p, int pixel, int channel,
+                                              float (&values)[kVector]) {
+  if (takes_vectors(p)) [[likely]] {
+    store_vector(
+        p, pixel, channel,
+        make_uint4(pack_pair(kDtype, values[0], values[1]), pack_pair(kDtype, values[2], values[3]),
+                   pack_pair(kDtype, values[4], values[5]), pack_pair(kDtype, values[6], values[7])));
+    return;
+  }
+  if (p.y.by_vectors && pixel >= 0 && channel + kVector <= p.K) {
+    float4* const to = static_cast<float4*>(p.y.data) + vector_of(p.y, pixel, channel) * uint64_t{2};
+    to[0] = make_float4(values[0], values[1], values[2], values[3]);
+    to[1] = make_float4(values[4], values[5], values[6], values[7]);
+    return;
+  }
+#pragma unroll 1
+  for (int e = 0; e < kVector; ++e) {
+    store_value<kDtype>(p, pixel, channel + e, values[0]);
+#pragma unroll
+    for (int i = 0; i + 1 < kVector; ++i) values[i] = values[i + 1];
+  }
+}
+
 }  // namespace solder::pixels

@@ -1,0 +1,347 @@
+// Convolutions over 16-bit values with channels innermost, by every family that takes such: what is planned for depthwise
+// ones, and on a GPU their results.
+
+#include <algorithm>
+#include <cmath>
+
+#include "ops/conv/kernels.h"
+#include "runtime/context.h"
+#include "runtime/divide.h"
+#include "tests/cases/conv_cases.h"
+#include "tests/support/conv_weights.h"
+#include "tests/support/oracle.h"
+#include "tests/support/support.h"
+
+#if SOLDER_WITH_CUDA
+
+using namespace solder;
+using namespace solder::test;
+
+namespace {
+
+Shape weight_shape(const ConvShape& s) { return {s.K, s.C / s.groups, s.R, s.S}; }
+
+// A tensor [N,C,H,W] of `dtype` in memory with channels innermost, `pitch` elements a pixel, `first` before them.
+struct Pixels {
+  DType dtype = DType::float16;
+  int64_t pitch = 0, first = 0;
+};
+
+ConvView view_of(const Shape& shape, const Pixels& lies) {
+  ConvView view{
+      {nullptr, lies.dtype, shape, {shape[2] * shape[3] * lies.pitch, 1, shape[3] * lies.pitch, lies.pitch}},
+      lies.first};
+  return view;
+}
+
+int64_t place_in(const Shape& shape, const Pixels& lies, int64_t at) {
+  const int64_t plane = shape[2] * shape[3], c = at / plane % shape[1];
+  return lies.first + (at / plane / shape[1] * plane + at % plane) * lies.pitch + c;
+}
+
+// Bits, as float32 words for a Tensor's memory; what is no element of the tensor is `filler`.
+Tensor spread(const Tensor& values, const Pixels& lies, uint16_t filler) {
+  const Shape& shape = values.shape();
+  const int64_t count = lies.first + shape[0] * shape[2] * shape[3] * lies.pitch + 64;
+  Tensor memory = Tensor::empty({(count + 1) / 2});
+  auto* const bits = static_cast<uint16_t*>(memory.data());
+  std::fill_n(bits, (count + 1) / 2 * 2, filler);
+  for (int64_t i = 0; i < values.num_elems(); ++i)
+    store_from_float(bits, lies.dtype, place_in(shape, lies, i), values.floats()[static_cast<size_t>(i)]);
+  return memory;
+}
+
+constexpr uint16_t kNan = 0x7fff, kGuard = 0x1234;
+
+struct Run {
+  Tensor y;                 // [N,K,P,Q], float32
+  int64_t num_changed = 0;  // elements around it
+  std::string words;
+};
+
+// conv(x, w), then the epilogue {+ bias, + residual, relu} or with another activation, all as pixels.
+ConvProblem problem_of(const ConvShape& s, const ConvView& x, const ConvView& y, const Tensor& w,
+                       Op activation) {
+  ConvProblem problem{.node = "conv",
+                      .shape = s,
+                      .math = Math::tf32,
+                      .x = x,
+                      .y = y,
+                      .weights = known_weights(w.floats(), s.K),
+                      .workspace_bytes = int64_t{1} << 30};
+  Program program{.num_operands = 2, .from_result = true};
+  program.push({.op = Op::add, .source = Source::operand, .index = 0});
+  program.push({.op = Op::add, .source = Source::operand, .index = 1});
+  if (activation != Op::load) program.push({.op = activation});
+  program.push({.op = Op::store_output});
+  problem.epilogue = program;
+  problem.operands = {{dense_view(nullptr, DType::float32, {s.K, 1, 1})}, y};
+  return problem;
+}
+
+// The problem by a family; x a part of a wider tensor, NaN around it.
+Run run_family(const Context& context, const ConvShape& s, DType dtype, const Tensor& x, const Tensor& w,
+               const Tensor& bias, const Tensor& residual, Op activation, bool stores_float32,
+               const std::string& family) {
+  const Pixels x_lies{dtype, round_up(s.C, 8) + 8, 8}, y_lies{dtype, round_up(s.K, 8) + 16, 8};
+  const Shape y_shape{s.N, s.K, s.P(), s.Q()};
+  ConvProblem problem = problem_of(s, view_of(x.shape(), x_lies), view_of(y_shape, y_lies), w, activation);
+  if (stores_float32) problem.y = {dense_view(nullptr, DType::float32, y_shape)};
+  const auto plan = plan_conv(problem, &context.info(), family);
+  REQUIRE(plan != nullptr);
+  const Device device = context.device();
+  const std::vector<std::byte> weights = plan->pack(problem);
+  Tensor packed = Tensor::empty({static_cast<int64_t>(weights.size() + 3) / 4});
+  std::copy(weights.begin(), weights.end(), static_cast<std::byte*>(packed.data()));
+  const Tensor on_device[] = {spread(x, x_lies, kNan).to(device), packed.to(device), bias.to(device),
+                              spread(residual, y_lies, kNan).to(device),
+                              Tensor::empty({(plan->scratch_bytes + 3) / 4}, DType::float32, device)};
+  Tensor y = Tensor::empty(y_shape);
+  std::fill(y.floats().begin(), y.floats().end(), NAN);
+  const Tensor memory = (stores_float32 ? y : spread(y, y_lies, kGuard)).to(device);
+  ConvTensors t;
+  t.x = static_cast<const uint16_t*>(on_device[0].data()) + x_lies.first;
+  t.packed = on_device[1].data();
+  t.operands = {on_device[2].data(), static_cast<uint16_t*>(on_device[3].data()) + y_lies.first};
+  t.scratch = on_device[4].data();
+  t.y = stores_float32 ? memory.data() : static_cast<uint16_t*>(memory.data()) + y_lies.first;
+  plan->enqueue(&context, t);
+  context.synchronize();
+  Run run{memory.to(Device::cpu()), 0, plan->words};
+  if (stores_float32) return run;
+  const auto* const bits = static_cast<const uint16_t*>(run.y.data());
+  std::vector<bool> is_mine(static_cast<size_t>(run.y.num_elems() * 2));
+  for (int64_t i = 0; i < y.num_elems(); ++i) {
+    const int64_t at = place_in(y_shape, y_lies, i);
+    y.floats()[static_cast<size_t>(i)] = load_as_float(bits, dtype, at);
+    is_mine[static_cast<size_t>(at)] = true;
+  }
+  for (size_t i = 0; i < is_mine.size(); ++i) run.num_changed += !is_mine[i] && bits[i] != kGuard;
+  run.y = y;
+  return run;
+}
+
+// Those that read 16-bit pixels on this GPU.
+std::vector<std::string> families_of(const Context& context) {
+  if (context.info().cc_major == 9 && SOLDER_WITH_SM90) return {"nhwc", "mma", "direct"};
+  return {"mma", "direct"};
+}
+
+std::vector<ConvShape> depthwise_shapes() {
+  return {make_shape({2, 24, 9, 10}, {24, 3, 3}, {.padding = 1, .groups = 24}),
+          make_shape({2, 21, 33, 35}, {21, 5, 5}, {.stride = 2, .padding = 2, .groups = 21}),
+          make_shape({3, 64, 7, 7}, {64, 3, 3}, {.padding = 2, .dilation = 2, .groups = 64}),
+          make_shape({2, 40, 13, 1}, {40, 3, 1}, {.groups = 40})};
+}
+
+std::vector<ConvShape> gpu_shapes(const std::string& family) {
+  if (family == "direct") return depthwise_shapes();
+  std::vector<ConvShape> shapes = one_group_shapes();
+  std::erase_if(shapes, [](const ConvShape& s) {
+    return s.num_macs() > (is_sanitized() ? 30'000'000 : 1'500'000'000) || s.pad_left >= 128;
+  });
+  // All tiles, with and without a split; more tiles than blocks.
+  for (const int64_t n : {1, 3, 40})
+    for (const int64_t k : {40, 64, 200, 1000})
+      if (!is_sanitized()) shapes.push_back(make_shape({n, 96, 14, 14}, {k, 3, 3}, {.padding = 1}));
+  return shapes;
+}
+
+}  // namespace
+
+TEST_CASE("conv_pixels: depthwise convolutions are direct ones of pixels, on every GPU") {
+  for (const int cc_major : {7, 8, 9})
+    for (const ConvShape& s : depthwise_shapes())
+      for (const DType dtype : {DType::float16, DType::bfloat16}) {
+        DeviceInfo device;
+        device.cc_major = cc_major, device.cc_minor = cc_major == 7 ? 5 : 0, device.num_sms = 100;
+        const Pixels lies{dtype, round_up(s.C, 8), 0};
+        const Tensor w = uniform(weight_shape(s), 1);
+        ConvProblem problem = problem_of(s, view_of({s.N, s.C, s.H, s.W}, lies),
+                                         view_of({s.N, s.K, s.P(), s.Q()}, lies), w, Op::mish);
+        const auto plan = plan_conv(problem, &device, "");
+        REQUIRE(plan != nullptr);
+        CHECK(plan->words.starts_with("direct, "));
+        CHECK(plan->runs_epilogue);
+        CHECK(plan->scratch_bytes == 0);
+        const std::vector<std::byte> packed = plan->pack(problem);
+        const auto* const values = reinterpret_cast<const float*>(packed.data());
+        const int64_t taps = s.R * s.S, row = round_up(s.K, 8);
+        REQUIRE(static_cast<int64_t>(packed.size()) == taps * row * 4);
+        int64_t num_wrong = 0;
+        for (int64_t i = 0; i < taps * row; ++i)
+          num_wrong +=
+              values[i] != (i % row < s.K ? w.floats()[static_cast<size_t>(i % row * taps + i / row)] : 0);
+        CHECK(num_wrong == 0);
+        // Float32 values with channels innermost are no family's.
+        problem.x.dtype = DType::float32;
+        std::string why_not;
+        CHECK(plan_conv(problem, &device, "", &why_not) == nullptr);
+        CHECK(why_not.find("dense images") != std::string::npos);
+      }
+}
+
+GPU_TEST_CASE("conv_pixels: within one rounding of the exact result, and nothing else is written") {
+  const Context context(Device::cuda(0));
+  uint64_t seed = 1;
+  for (const std::string& family : families_of(context))
+    for (const ConvShape& s : gpu_shapes(family))
+      for (const DType dtype : {DType::float16, DType::bfloat16})
+        for (const bool stores_float32 : {false, true}) {
+          const std::string words = to_string(s);
+          CAPTURE(words);
+          const Tensor x = uniform_of(dtype, {s.N, s.C, s.H, s.W}, seed += 3),
+                       w = uniform_of(dtype, weight_shape(s), seed + 1), bias = uniform({s.K}, seed + 2),
+                       residual = uniform_of(dtype, {s.N, s.K, s.P(), s.Q()}, seed + 2);
+          const Run run =
+              run_family(context, s, dtype, x, w, bias, residual, Op::relu, stores_float32, family);
+          CHECK(run.num_changed == 0);
+          INFO(run.words);
+          const double rounding = stores_float32 ? 0x1p-23 : dtype == DType::float16 ? 0x1p-11 : 0x1p-8;
+          double worst = 0;
+          std::mt19937_64 engine(seed);
+          const int64_t total = run.y.num_elems(), count = std::min<int64_t>(total, 4000);
+          for (int64_t i = 0; i < count; ++i) {
+            const int64_t at =
+                total == count ? i : static_cast<int64_t>(engine() % static_cast<uint64_t>(total));
+            const int64_t q = at % s.Q(), p = at / s.Q() % s.P(), k = at / s.gemm_n() % s.K,
+                          n = at / s.gemm_n() / s.K;
+            const ConvOutput exact = conv_oracle(s, x.floats(), w.floats(), n, k, p, q);
+            const double before = exact.value + double{bias.floats()[static_cast<size_t>(k)]} +
+                                  double{residual.floats()[static_cast<size_t>(at)]};
+            const double value = std::max(before, 0.0);
+            const double bound = rounding * std::abs(value) + 0x1p-22 * (1 + std::abs(before)) +
+                                 static_cast<double>(s.gemm_k()) * 0x1p-24 * exact.sum_abs + 0x1p-24;
+            const double error = std::abs(run.y.floats()[static_cast<size_t>(at)] - value) / bound;
+            if (!(error <= worst)) worst = std::isnan(error) ? INFINITY : error;
+          }
+          CHECK(worst <= 1);
+        }
+}
+
+GPU_TEST_CASE("conv_pixels: sums of small integers are exact, and the same 100 times") {
+  const Context context(Device::cuda(0));
+  for (const std::string& family : families_of(context))
+    for (const ConvShape& s :
+         family == "direct"
+             ? depthwise_shapes()
+             : std::vector{make_shape({2, 40, 13, 11}, {72, 3, 3}, {.padding = 1}),
+                           make_shape({1, 512, 8, 8}, {256, 3, 3}, {.padding = 1}),
+                           make_shape({3, 64, 9, 9}, {64, 1, 1}),
+                           make_shape({2, 3, 33, 35}, {16, 7, 7}, {.stride = 2, .padding = 3})})
+      for (const DType dtype : {DType::float16, DType::bfloat16}) {
+        const auto integers = [](Tensor tensor) {
+          for (float& value : tensor.floats()) value = std::round(value);
+          return tensor;
+        };
+        const Tensor x = integers(uniform({s.N, s.C, s.H, s.W}, 1, -3, 3)),
+                     w = integers(uniform(weight_shape(s), 2, -3, 3)),
+                     bias = integers(uniform({s.K}, 3, -3, 3)),
+                     residual = integers(uniform({s.N, s.K, s.P(), s.Q()}, 4, -3, 3));
+        const Run run = run_family(context, s, dtype, x, w, bias, residual, Op::load, true, family);
+        INFO(run.words);
+        int64_t num_wrong = 0;
+        for (int64_t at = 0; at < run.y.num_elems(); ++at) {
+          const int64_t q = at % s.Q(), p = at / s.Q() % s.P(), k = at / s.gemm_n() % s.K,
+                        n = at / s.gemm_n() / s.K;
+          const double value = conv_oracle(s, x.floats(), w.floats(), n, k, p, q).value +
+                               double{bias.floats()[static_cast<size_t>(k)]} +
+                               double{residual.floats()[static_cast<size_t>(at)]};
+          num_wrong += run.y.floats()[static_cast<size_t>(at)] != value;
+        }
+        CHECK(num_wrong == 0);
+        const Tensor rough = uniform_of(dtype, x.shape(), 5), rough_w = uniform_of(dtype, w.shape(), 6);
+        const Run first =
+            run_family(context, s, dtype, rough, rough_w, bias, residual, Op::mish, false, family);
+        for (int i = 0; i < (is_sanitized() ? 2 : 100); ++i)
+          CHECK(same_bits(
+              run_family(context, s, dtype, rough, rough_w, bias, residual, Op::mish, false, family).y,
+              first.y));
+      }
+}
+
+GPU_TEST_CASE("conv_pixels: infinity, NaN and overflow stay where they belong") {
+  const Context context(Device::cuda(0));
+  for (const std::string& family : families_of(context))
+    for (const ConvShape& s :
+         family == "direct" ? std::vector{depthwise_shapes()[0]}
+                            : std::vector{make_shape({2, 24, 9, 10}, {40, 3, 3}, {.padding = 1}),
+                                          make_shape({2, 3, 9, 10}, {40, 3, 3}, {.stride = 2, .padding = 1})})
+      for (const DType dtype : {DType::float16, DType::bfloat16})
+        for (const Op activation : {Op::load, Op::relu, Op::mish, Op::silu}) {
+          Tensor x = uniform_of(dtype, {s.N, s.C, s.H, s.W}, 1), w = uniform_of(dtype, weight_shape(s), 2),
+                 bias = uniform({s.K}, 3), residual = uniform_of(dtype, {s.N, s.K, s.P(), s.Q()}, 4);
+          x.floats()[17] = INFINITY;
+          x.floats()[static_cast<size_t>(s.C * s.H * s.W) + 3] = NAN;
+          residual.floats()[5] = -INFINITY;
+          bias.floats()[7] = dtype == DType::float16 ? 70000.0f : 1e38f;
+          const Run run = run_family(context, s, dtype, x, w, bias, residual, activation, false, family);
+          INFO(run.words, " ", std::string(to_string(dtype)), " ", std::string(to_string(activation)));
+          int64_t num_wrong = 0;
+          std::string first;
+          for (int64_t at = 0; at < run.y.num_elems(); ++at) {
+            const int64_t q = at % s.Q(), p = at / s.Q() % s.P(), k = at / s.gemm_n() % s.K,
+                          n = at / s.gemm_n() / s.K;
+            double value = conv_oracle(s, x.floats(), w.floats(), n, k, p, q).value +
+                           double{bias.floats()[static_cast<size_t>(k)]} +
+                           double{residual.floats()[static_cast<size_t>(at)]};
+            if (activation == Op::relu) value = value <= 0 ? 0 : value;
+            if (activation == Op::mish) value = std::isinf(value) && value > 0 ? value : mish_oracle(value);
+            if (activation == Op::silu)
+              value = std::isinf(value) && value > 0 ? value : value / (1 + std::exp(-value));
+            const float got = run.y.floats()[static_cast<size_t>(at)];
+            const bool is_huge = std::abs(value) > (dtype == DType::float16 ? 65520.0 : 3.4e38);
+            if (std::isnan(value))
+              num_wrong += !std::isnan(got);
+            else if (is_huge)
+              num_wrong += !(std::isinf(got) && (got > 0) == (value > 0));
+            else
+              num_wrong += !(std::abs(got - value) <= 0x1p-7 * std::abs(value) + 1e-2);
+            if (num_wrong > 0 && first.empty()) first = str(got, " for ", value, " at ", at);
+          }
+          INFO(first);
+          CHECK(num_wrong == 0);
+        }
+}
+
+GPU_TEST_CASE("conv_pixels: in graphs, whatever follows a convolution, what the CPU computes") {
+  Graph g;
+  TensorMap weights;
+  const auto conv = [&](Value x, int64_t k, int64_t r, const Conv2dOptions& options) {
+    const std::string name = "w" + std::to_string(weights.size());
+    const int64_t c = g.type(x).shape[1] / options.groups;
+    weights[name] = uniform({k, c, r, r}, weights.size() + 1, -0.2f, 0.2f);
+    return g.conv2d(x, g.parameter(name, {k, c, r, r}), options);
+  };
+  const Value x = g.input("x", {3, 3, 21, 18});
+  const Value stem = g.hard_swish(conv(x, 20, 3, {.stride = 2, .padding = 1}));
+  const Value raw = conv(stem, 40, 3, {.padding = 1}), activated = g.silu(g.mul(raw, 0.5f));
+  const Value grouped = g.relu(conv(activated, 40, 3, {.padding = 1, .groups = 4}));
+  const Value depthwise = g.clip(conv(grouped, 40, 3, {.padding = 1, .groups = 40}), 0, 6);
+  const Value sum = g.mish(g.add(conv(depthwise, 40, 1, {}), raw));
+  const Value joined = g.concat(
+      {sum, conv(activated, 24, 1, {}), g.avg_pool2d(raw, {.kernel = 3, .stride = 1, .padding = 1})}, 1);
+  const Value gate = g.sigmoid(conv(g.global_avg_pool(joined), 104, 1, {}));
+  g.output("features", conv(g.mul(joined, gate), 30, 5, {.padding = 2}));
+  g.output("last", g.relu(conv(joined, 16, 3, {})), Layout::channels_last);
+  const TensorMap inputs{{"x", uniform({3, 3, 21, 18}, 99)}};
+  for (const Math math : {Math::fp16, Math::bf16})
+    for (const bool fuse : {true, false}) {
+      const auto outputs = [&](Device device) {
+        return compile(g, weights, {.device = device, .math = math, .fuse = fuse}).session().run(inputs);
+      };
+      const TensorMap expected = outputs(Device::cpu()), got = outputs(Device::cuda(0));
+      for (const auto& [name, tensor] : expected) {
+        double error = 0, sum_squares = 0;
+        for (int64_t i = 0; i < tensor.num_elems(); ++i) {
+          const double want = tensor.floats()[static_cast<size_t>(i)];
+          const double difference = got.at(name).floats()[static_cast<size_t>(i)] - want;
+          error += difference * difference, sum_squares += want * want;
+        }
+        INFO(name, " ", std::string(to_string(math)), " fused ", fuse);
+        CHECK(std::sqrt(error / sum_squares) < (math == Math::fp16 ? 1e-3 : 8e-3));
+      }
+    }
+}
+
+#endif
