@@ -52,45 +52,37 @@ def median_ms(run, runs):
     return sorted(times)[len(times) // 2]
 
 
-def torch_module(path, x):
-    """The model as a graph of PyTorch's operators, for inputs like x: as onnx2torch makes it, torch.compile stops at
-    shapes that are computed."""
+def torch_module(path, dtype):
     import onnx
     import onnx2torch
     import torch
-    from torch.fx.experimental.proxy_tensor import make_fx
     model = onnx.load(path)
     for node in [node for node in model.graph.node if node.op_type == "Constant"]:  # onnx2torch wants initializers
         tensor = node.attribute[0].t
         tensor.name = node.output[0]
         model.graph.initializer.append(tensor)
         model.graph.node.remove(node)
-    module = onnx2torch.convert(model).eval().cuda().to(x.dtype)
-    if x.dtype == torch.float16:
-        module = module.to(memory_format=torch.channels_last)
-    with torch.no_grad():
-        return make_fx(module)(x)
+    module = onnx2torch.convert(model).eval().cuda()
+    return module if dtype == "float32" else module.half().to(memory_format=torch.channels_last)
 
 
-def torch_times(path, shape, dtype, runs):
-    """Milliseconds in eager mode and compiled."""
+def torch_ms(path, shape, dtype, compiles, runs):
     import torch
     torch.backends.cudnn.benchmark = torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
     torch._dynamo.reset()
     x = torch.rand(shape, device="cuda", dtype=getattr(torch, dtype))
     if dtype == "float16":
         x = x.contiguous(memory_format=torch.channels_last)
-    module = torch_module(path, x)
-    compiled = torch.compile(module, mode="reduce-overhead")
+    module = torch_module(path, dtype)
+    if compiles:
+        module = torch.compile(module, mode="reduce-overhead")
 
-    def timed(function):
-        def run():
-            function(x)
-            torch.cuda.synchronize()
-        return median_ms(run, runs)
+    def run():
+        module(x)
+        torch.cuda.synchronize()
 
     with torch.no_grad():
-        return timed(module), timed(compiled)
+        return median_ms(run, runs)
 
 
 def onnxruntime_session(path):
@@ -108,10 +100,9 @@ def first_result(peer, path, shape):
         session.run(None, {session.get_inputs()[0].name: x})
         return
     import torch
-    x = torch.from_numpy(x).cuda()
-    module = torch_module(path, x)
+    module = torch_module(path, "float32")
     with torch.no_grad():
-        (torch.compile(module) if peer == "torch.compile" else module)(x)
+        (torch.compile(module) if peer == "torch.compile" else module)(torch.from_numpy(x).cuda())
     torch.cuda.synchronize()
 
 
@@ -150,8 +141,9 @@ def main():
             ms = solder_ms(solder_command(arguments.program, path, shape, device, math), arguments.runs)
             print(f"  solder, {device}, {math}: {ms:.3f}", flush=True)
         for dtype, words in (("float32", "TF32"), ("float16", "float16")):
-            result = describe(lambda: "eager %.3f, compiled %.3f" % torch_times(path, shape, dtype, arguments.runs))
-            print(f"  onnx2torch, {words}: {result}", flush=True)
+            for how, compiles in (("eager", False), ("torch.compile", True)):
+                result = describe(lambda: "%.3f" % torch_ms(path, shape, dtype, compiles, arguments.runs))
+                print(f"  onnx2torch, {words}, {how}: {result}", flush=True)
         x = np.random.default_rng(1).random(shape, dtype=np.float32)
         session = onnxruntime_session(path)
         ms = median_ms(lambda: session.run(None, {session.get_inputs()[0].name: x}), arguments.runs)
