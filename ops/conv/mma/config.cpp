@@ -154,7 +154,7 @@ std::optional<MmaConfig> make_mma_config(const ConvShape& s, const MmaInput& x, 
   if (split > 1 && c.num_stages / split < 2) return refuse(why_not, "too few terms to be split");
   c.tiles_channels = ceil_div(s.K, shape.channels());
   c.tiles_pixels = ceil_div(s.N * s.gemm_n(), shape.pixels());
-  if (c.num_tiles() * split >= int64_t{1} << 31) return refuse(why_not, "2^31 or more tiles");
+  if (c.num_tiles() * split >= int64_t{1} << 30) return refuse(why_not, "2^30 or more tiles");
   const int64_t at_once = std::max<int64_t>(int64_t{device.num_sms} * c.blocks_per_sm / split, 1);
   c.num_blocks_x = static_cast<int>(std::min(c.num_tiles(), at_once));
   c.predicted_us = predict_us(s, c, device);

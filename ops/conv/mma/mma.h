@@ -81,9 +81,8 @@ struct MmaConfig {
   int64_t padded_channels() const { return tiles_channels * shape().channels(); }
   int64_t num_steps() const { return int64_t{num_stages} * stage_units * 2; }  ///< of 16 terms
   constexpr int row_bytes() const { return stage_vectors * 16 + 16; }          ///< of a position
-  constexpr int weight_bytes() const {
-    return shape().channels() * kMmaUnitChannels * 2 * shape().num_parts;
-  }  ///< of a unit
+  /// Of a unit.
+  constexpr int weight_bytes() const { return shape().channels() * kMmaUnitChannels * 2 * shape().num_parts; }
 };
 
 inline constexpr int kMostFoldedChannels = 64;

@@ -77,8 +77,8 @@ struct Smem {
   uint32_t ring;     ///< of x: stages
   uint32_t weights;  ///< a ring of them: units, as pack_mma_weights has them for the channels of a tile
   uint32_t scales;   ///< [2]: of even and odd tiles, see ScaleSmem
-  uint32_t
-      tables;  ///< int2 [num_slots][stage_positions]: where positions of a tile, and of the next ones, lie in x
+  /// int2 [num_slots][stage_positions]: where positions of this and the next tiles lie in x.
+  uint32_t tables;
 
   // Opaque, as the compiler would work the first address out each time.
   __device__ Smem(const Params& p, const void* base) : ring(sm80::opaque(sm80::smem_address(base))) {
