@@ -211,6 +211,7 @@ constexpr NodeDef kConv2dNode{
     .num_inputs = 2,
     .attributes_index = index_of<Conv2dAttributes>(),
     .takes_epilogue = true,
+    .stores_one = true,
     .takes = Strides::pixels,
     .stores = Strides::pixels,
     .infer = infer,

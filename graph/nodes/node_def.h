@@ -117,6 +117,7 @@ struct NodeDef {
   size_t num_inputs = 0;        ///< its own, without an epilogue's operands; or kAnyNumber, but at least one
   size_t attributes_index = 0;  ///< of its struct in Attributes
   bool takes_epilogue = false;
+  bool stores_one = false;  ///< its kernels store one result: several would be a pass over float32 sums
   Strides takes = Strides::dense;         ///< of its first input; what lies otherwise is copied first
   Strides takes_others = Strides::dense;  ///< of its own inputs behind that
   Strides stores = Strides::dense;        ///< of its outputs: a concat's part has the strides of the whole

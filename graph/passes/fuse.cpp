@@ -71,14 +71,15 @@ class Fuser {
     return false;
   }
 
-  // A sum that others read too.
+  // A sum that others read too, where a pass follows it in any case.
   void absorb_a_sum(size_t consumer) {
     for (Value& input : nodes_[consumer].inputs) input = now(input);
     const std::vector<Value> inputs = nodes_[consumer].inputs;
     for (const Value& input : inputs) {
       const Node& producer = nodes_[static_cast<size_t>(input.node)];
       const bool is_narrow = will_round_ || producer.outputs[0].dtype != DType::float32;
-      if (producer.kind != NodeKind::elementwise && producer.outputs.size() == 1 && is_narrow &&
+      if (producer.kind != NodeKind::elementwise && !node_def(producer.kind).stores_one &&
+          producer.outputs.size() == 1 && is_narrow &&
           try_merge(static_cast<size_t>(input.node), consumer, true))
         return;
     }

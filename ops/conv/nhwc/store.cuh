@@ -65,11 +65,12 @@ __device__ __forceinline__ void start_tile(const Params& p, uint32_t staging, co
 }
 
 /// A pass of results that are no vectors: half of its channels at a time, as floats, where vectors would cross; then one
-/// by one, neighbours along pixels.
+/// by one, neighbours along channels where these lie side by side, along pixels elsewhere.
 template <class Tile, DType kDtype>
 __device__ __forceinline__ void store_spread(const Params& p, const Work& work, const Pass<Tile>& pass,
                                              int lane, const float (&values)[Tile::kStaged / 2]) {
   constexpr int kColumns = Tile::kStaged / 2, kPitch = Pass<Tile>::kPitch;
+  const bool by_channels = p.y.channel == 1;
 #pragma unroll
   for (int first = 0; first < Tile::kStaged; first += kColumns) {
     __syncwarp();
@@ -79,10 +80,12 @@ __device__ __forceinline__ void store_spread(const Params& p, const Work& work, 
                          values[first / 2 + i], values[first / 2 + i + 1]);
     __syncwarp();
 #pragma unroll 1
-    for (int i = lane; i < 16 * kColumns; i += 32)
-      store_value<kDtype>(p, pixel_of<Tile>(p, work, pass.row + i % 16),
-                          work.channel + pass.channel + first + i / 16,
-                          sm80::load_shared_one(pass.staged + i % 16 * kPitch + i / 16 * 4));
+    for (int i = lane; i < 16 * kColumns; i += 32) {
+      const int row = by_channels ? i / kColumns : i % 16, column = by_channels ? i % kColumns : i / 16;
+      store_value<kDtype>(p, pixel_of<Tile>(p, work, pass.row + row),
+                          work.channel + pass.channel + first + column,
+                          sm80::load_shared_one(pass.staged + row * kPitch + column * 4));
+    }
   }
   __syncwarp();
 }
