@@ -3,7 +3,7 @@
 //   x [N,C,H,W] in vectors of 8 channels; weights float32 [R * S][K up to whole vectors]; y, residual: PixelSurface
 // A thread computes a vector of kRun neighbouring pixels of a row, which share its weights; neighbouring threads have
 // neighbouring channels, then pixels. float32 sums, tap by tap; outside the image x is 0, which an infinite weight makes
-// NaN. Registers: 80. Bound: memory; of 5x5 filters and larger ones the path to L1, where the R * S reads of x overlap.
+// NaN. Registers: 72. Bound: memory; of 5x5 filters and larger ones the path to L1, where the R * S reads of x overlap.
 
 #include "ops/conv/epilogue/epilogue.cuh"
 #include "ops/conv/pixels/epilogue.cuh"
