@@ -16,8 +16,7 @@ Graph run_passes(const Graph& graph, const CompileOptions& options, Constants* c
   Graph result = remove_dead(graph);
   if (fuses) result = fold_constants(result, options, constants);
   result = lower_batch_norm(result, fuses, constants);
-  result = widen(result, fuses);
-  if (fuses) result = fold_constants(result, options, constants);  // casts of weights and biases
+  result = widen(result, fuses, constants);
   return round_weights(result, options.math, constants);
 }
 

@@ -35,10 +35,10 @@ std::vector<bool> follows_batch(const Graph& graph);
 /// farther from it.
 Graph lower_batch_norm(const Graph& graph, bool fold, Constants* constants);
 
-/// With the weights of convolutions and matmuls of 16-bit tensors, and where `folds` says that casts of parameters will
-/// be folded biases and other vectors too, as float32 tensors that hold the same values: kernels take them so, and know
-/// weights before the run. Convolutions and matmuls are told that they multiply 16-bit values.
-Graph widen(const Graph& graph, bool folds);
+/// With the weights of convolutions and matmuls of 16-bit tensors, and where `folds` says so biases and other vectors of
+/// their epilogues too, as float32 parameters that hold the same values: kernels take them so, and know weights before the
+/// run. Convolutions and matmuls are told that they multiply 16-bit values.
+Graph widen(const Graph& graph, bool folds, Constants* constants);
 
 /// What Math::fp16 and Math::bf16 say of weights: float32 parameters that convolutions and matmuls multiply by are
 /// replaced by such that hold what the 16-bit type can, times a power of two for each output channel in fp16.

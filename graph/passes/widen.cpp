@@ -14,21 +14,23 @@ bool is_vector(const Shape& shape) {
 
 }  // namespace
 
-Graph widen(const Graph& graph, bool folds) {
+Graph widen(const Graph& graph, bool folds, Constants* constants) {
   Graph result;
   std::vector<Value> moved;   // by node: its first output in the result
-  std::map<int, Value> wide;  // by parameter of the result: its cast
+  std::map<int, Value> wide;  // by parameter of the result: the same in float32
   const auto is_narrow_parameter = [&](Value value) {
     const Node& maker = result.nodes()[static_cast<size_t>(value.node)];
     return maker.kind == NodeKind::parameter && maker.outputs[0].dtype != DType::float32;
   };
   const auto widened = [&](Value parameter) {
-    const auto [cast, is_new] = wide.try_emplace(parameter.node);
-    if (is_new) {
-      cast->second = result.cast(parameter, DType::float32);
-      result.name(cast->second, result.nodes()[static_cast<size_t>(parameter.node)].name);
-    }
-    return cast->second;
+    const auto [known, is_new] = wide.try_emplace(parameter.node);
+    if (!is_new) return known->second;
+    const std::string name = result.nodes()[static_cast<size_t>(parameter.node)].name;
+    Tensor values = constants->at(name).to(Device::cpu()).to(DType::float32);
+    const TensorType type{values.shape(), DType::float32};
+    return known->second = result.append({.kind = NodeKind::parameter,
+                                          .name = constants->add(name, std::move(values)),
+                                          .outputs = {type}});
   };
   for (const Node& node : graph.nodes()) {
     Node mine = node;
@@ -45,7 +47,7 @@ Graph widen(const Graph& graph, bool folds) {
   }
   for (const auto& [name, value] : graph.outputs())
     result.append_output(name, {moved[static_cast<size_t>(value.node)].node, value.output});
-  return result;
+  return remove_dead(result);
 }
 
 }  // namespace solder

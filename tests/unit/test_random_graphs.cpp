@@ -120,8 +120,10 @@ bool same_computation(const Graph& a, const Graph& b) {
 RandomGraph folded(const RandomGraph& random, Device device) {
   const CompileOptions options{.device = device};
   Constants constants(random.graph, random.weights);
-  const Graph wide = widen(fold_constants(remove_dead(random.graph), options, &constants), true);
-  RandomGraph result{fold_constants(wide, options, &constants), {}, random.inputs, random.is_float32};
+  RandomGraph result{widen(fold_constants(remove_dead(random.graph), options, &constants), true, &constants),
+                     {},
+                     random.inputs,
+                     random.is_float32};
   for (const Node& node : result.graph.nodes())
     if (node.kind == NodeKind::parameter) result.weights[node.name] = constants.at(node.name);
   return result;
