@@ -196,6 +196,26 @@ DeviceInfo device_of(int64_t l2_bytes) {
 
 }  // namespace
 
+GPU_TEST_CASE("conv2d: sums of many terms lean toward zero by less than 2^-24") {
+  // Small per sum, but the same way in every layer of a network. Tensor cores alone: 6e-8.
+  const ConvShape s = make_shape({1, 256, 20, 20}, {64, 3, 3}, {.padding = 1});
+  const Tensor x = uniform({s.N, s.C, s.H, s.W}, 1, 0, 1), w = uniform({s.K, s.C, s.R, s.S}, 2);
+  const Model model = compile(conv_graph(s, false), {{"w", w}},
+                              {.device = Device::cuda(0), .math = Math::fp32, .conv = "window"});
+  if (!runs_family(model.nodes().back().path, "window")) return;
+  const Tensor y = model.session().run({{"x", x}}).at("y");
+  double lean = 0, size = 0;
+  for (int64_t at = 0; at < y.num_elems(); at += 7) {
+    const int64_t q = at % s.Q(), p = at / s.Q() % s.P(), k = at / s.gemm_n();
+    const double exact = conv_oracle(s, x.floats(), w.floats(), 0, k, p, q).value;
+    lean += (double{y.floats()[static_cast<size_t>(at)]} - exact) * (exact < 0 ? -1 : 1);
+    size += std::abs(exact);
+  }
+  const double leaning = lean / size;
+  CAPTURE(leaning);
+  CHECK(std::abs(leaning) < 4e-8);
+}
+
 TEST_CASE("choose_im2col_config: within the workspace, near the L2 cache, refusal that says what is needed") {
   constexpr int64_t kMiB = 1 << 20;
   std::string why;

@@ -62,6 +62,13 @@ __device__ __forceinline__ void multiply_stage(float (&acc)[kAcc], uint64_t a, u
   sm90::wgmma_commit();
 }
 
+/// a + b, rounded away from zero. Tensor cores cut off what their sums have no digits for, so that parts come out 2^-24 too
+/// small on average, whatever their number (measured: 5.2e-8 to 6.1e-8); the last addition of a sum gives back 4.3e-8 of
+/// that, and nothing where it is exact. Otherwise a network of 60 layers adds up 3e-6.
+__device__ __forceinline__ float add_away(float a, float b) {
+  return a + b < 0 ? __fadd_rd(a, b) : __fadd_ru(a, b);
+}
+
 /// All steps of a tile: sums[64 channels, kPositions].
 template <class Tile, int kAcc>
 __device__ __forceinline__ void multiply_tile(const Params& p, const Smem& smem, Consumer& self,
@@ -97,8 +104,10 @@ __device__ __forceinline__ void multiply_tile(const Params& p, const Smem& smem,
       if constexpr (Tile::kParts == 2) {
         multiply_stage<Tile>(part, a, b, low_b, offsets + first, steps - first, false);
         sm90::wgmma_wait<0>();
+        if (!(is_last && is_last_chunk)) {
 #pragma unroll
-        for (int i = 0; i < kAcc; ++i) sum[i] += part[i];
+          for (int i = 0; i < kAcc; ++i) sum[i] += part[i];
+        }
       } else {
         multiply_stage<Tile>(sum, a, b, low_b, offsets + first, steps - first, is_started);
         sm90::wgmma_wait<1>();
@@ -116,6 +125,10 @@ __device__ __forceinline__ void multiply_tile(const Params& p, const Smem& smem,
   sm90::wgmma_wait<0>();
   release(pending_weights, self.lane);
   release(pending_window, self.lane);
+  if constexpr (Tile::kParts == 2) {
+#pragma unroll
+    for (int i = 0; i < kAcc; ++i) sum[i] = add_away(sum[i], part[i]);
+  }
 }
 
 /// The second warpgroup has no channels in a last, odd block: it lets the windows go.
