@@ -301,6 +301,9 @@ $(BENCHES): CPPFLAGS += -DSOLDER_TEST_DATA='"$(CURDIR)/tests/data"'
 $(BENCHES): $(BUILD)/%: tests/bench/%.cpp $(BENCH_OBJ) $(LIB)
 	$(call say,CXX $<) $(CXX) $(CPPFLAGS) $(CXXFLAGS) -MMD -MP -MF $(BUILD)/$*.d $< $(BENCH_OBJ) $(LIB) $(LDLIBS) -o $@
 
+$(BUILD)/bench_nhwc: BENCH_OBJ += $(NETWORKS)
+$(BUILD)/bench_nhwc: $(NETWORKS)
+
 # Networks of the examples on the CPU, for tests/bench/network_cpu_peers.py.
 $(BUILD)/tests/bench/network_cpu.cpp.o: CPPFLAGS := -I. -I$(BUILD)/include
 $(BUILD)/tests/bench/network_cpu.cpp.o: $(PUBLIC)

@@ -37,10 +37,40 @@ float packed_weight(const ConvShape& s, const NhwcConfig& c, DType dtype,
                                    dtype, swizzled / 2);
 }
 
+// A tile's pixels, as the kernel has them, are different outputs, whose taps all lie in the window, and all outputs are
+// somebody's.
+void check_windows(const ConvShape& s, const NhwcConfig& c) {
+  const int64_t pixels = c.shape().pixels(), right = (s.S - 1) * s.dil_w, down = (s.R - 1) * s.dil_h;
+  std::set<std::array<int64_t, 3>> outputs;
+  for (int64_t row = 0; row < pixels; ++row) {
+    int64_t image = 0, p = 0, q = 0, at = row;  // `at`: the pixel of the window that its first tap meets
+    if (c.has_patches) {
+      const int64_t across = 1 << c.across_log2, block = row / 64;
+      image = block / across >> c.down_log2;
+      p = (block / across - (image << c.down_log2)) * 8 + row % 64 / 8, q = block % across * 8 + row % 8;
+      at = (image * c.window_rows + p) * c.window_cols + q;
+    } else {
+      p = row / c.window_cols, q = row % c.window_cols;
+      CHECK((at + down * c.window_cols + right + 1) * c.row_bytes() <= c.x_slot_bytes);
+      if (p >= c.tile_rows || q >= c.tile_cols) continue;
+    }
+    REQUIRE(image < c.tile_images);
+    CHECK(p + down < c.window_rows);
+    CHECK(q + right < c.window_cols);
+    CHECK(at == (image * c.window_rows + p) * c.window_cols + q);
+    outputs.insert({image, p, q});
+  }
+  CHECK(static_cast<int64_t>(outputs.size()) == int64_t{c.tile_images} * c.tile_rows * c.tile_cols);
+  CHECK(c.tiles_pixels ==
+        ceil_div(s.N, c.tile_images) * ceil_div(s.P(), c.tile_rows) * ceil_div(s.Q(), c.tile_cols));
+  CHECK(c.x_load_bytes == c.tile_images * c.window_rows * c.window_cols * c.row_bytes());
+  CHECK(std::max(c.window_rows, c.window_cols) <= 256);  // of a box
+}
+
 }  // namespace
 
 TEST_CASE("conv_nhwc: every configuration keeps to what a Hopper multiprocessor has") {
-  int num_configs = 0;
+  int num_configs = 0, num_windows = 0;
   std::set<std::pair<int, NhwcFetch>> chosen;
   for (const ConvShape& s : one_group_shapes()) {
     const std::string words = to_string(s);
@@ -50,7 +80,7 @@ TEST_CASE("conv_nhwc: every configuration keeps to what a Hopper multiprocessor 
       const auto best = choose_nhwc_config(s, dense_pixels(s), {}, num_sms, &why);
       double least_us = INFINITY;
       for (int tile = 0; tile < kNumNhwcTiles; ++tile)
-        for (const NhwcFetch fetch : {NhwcFetch::flat, NhwcFetch::im2col, NhwcFetch::rows})
+        for (const NhwcFetch fetch : {NhwcFetch::flat, NhwcFetch::im2col, NhwcFetch::window})
           for (int split = 1; split <= kMaxNhwcSplit; split *= 2) {
             const auto c = make_nhwc_config(s, dense_pixels(s), {}, num_sms, tile, fetch, split, &why);
             if (!c) {
@@ -67,24 +97,21 @@ TEST_CASE("conv_nhwc: every configuration keeps to what a Hopper multiprocessor 
             CHECK(c->x_slots <= kMaxNhwcSlots);
             CHECK(c->weight_slots >= 1);
             CHECK(c->weight_slots <= kMaxNhwcWeightSlots);
-            CHECK(c->x_slot_bytes % 1024 == 0);
+            CHECK(c->x_slot_bytes % 128 == 0);
             CHECK(c->x_load_bytes < 1 << 20);  // a barrier counts no more
-            CHECK((c->is_linear || (c->x_slots >= 2 && c->weight_slots >= 2)));
+            const int64_t tiles_of_block = split > 1 ? 1 : ceil_div(c->num_tiles(), c->num_blocks);
+            CHECK(c->x_slots >= std::min<int64_t>(2, tiles_of_block * ceil_div(c->num_slots(), split)));
+            CHECK((c->is_linear || c->weight_slots >= 2 || c->num_weight_slots() == 1));
+            if (shape.takes_turns) CHECK(c->weight_slots == c->num_weight_slots());
+            if (shape.takes_turns) CHECK(c->num_blocks % c->tiles_channels == 0);
             CHECK(c->num_blocks >= 1);
             CHECK(c->num_blocks <= c->num_tiles() * split);
             CHECK((split == 1 || c->num_blocks == c->num_tiles() * split));
-            const int64_t covered = c->fetch == NhwcFetch::rows
-                                        ? s.N * ceil_div(s.P(), c->tile_rows) *
-                                              ceil_div(s.Q(), c->tile_cols) * c->tile_rows * c->tile_cols
-                                        : c->tiles_pixels * shape.pixels();
-            CHECK(covered >= s.N * s.gemm_n());
+            if (c->fetch != NhwcFetch::window) CHECK(c->tiles_pixels * shape.pixels() >= s.N * s.gemm_n());
             CHECK(c->tiles_channels * shape.channels >= s.K);
             CHECK(c->num_chunks * c->slot_channels >= s.C);
-            if (c->fetch == NhwcFetch::rows) {
-              CHECK(c->tile_cols % 8 == 0);
-              CHECK(c->tile_rows * c->tile_cols <= shape.pixels());
-              CHECK(c->x_slot_bytes >= (shape.pixels() + 2 * c->tile_cols) * c->row_bytes());
-            }
+            if (c->fetch == NhwcFetch::window) check_windows(s, *c);
+            num_windows += c->fetch == NhwcFetch::window;
             CHECK(c->predicted_us > 0);
             least_us = std::min(least_us, c->predicted_us);
           }
@@ -94,6 +121,7 @@ TEST_CASE("conv_nhwc: every configuration keeps to what a Hopper multiprocessor 
     }
   }
   CHECK(num_configs > 2000);
+  CHECK(num_windows > 500);
   CHECK(chosen.size() >= 8);  // of a single one nobody would need the others
 }
 
@@ -102,7 +130,7 @@ TEST_CASE("conv_nhwc: packed weights are the weights, in the order in which slot
     for (const ConvShape& s : {make_shape({1, 72, 9, 9}, {40, 3, 3}, {.padding = 1}),
                                make_shape({1, 24, 9, 9}, {70, 3, 2}), make_shape({1, 130, 5, 5}, {33, 1, 1})})
       for (int tile = 0; tile < kNumNhwcTiles; ++tile)
-        for (const NhwcFetch fetch : {NhwcFetch::im2col, NhwcFetch::rows}) {
+        for (const NhwcFetch fetch : {NhwcFetch::im2col, NhwcFetch::window}) {
           std::string why;
           const auto c = make_nhwc_config(s, dense_pixels(s), {}, 132, tile, fetch, 1, &why);
           if (!c) continue;
@@ -122,8 +150,8 @@ TEST_CASE("conv_nhwc: packed weights are the weights, in the order in which slot
             for (int64_t slot = 0; slot < c->num_weight_slots(); ++slot)
               for (int64_t i = 0; i < c->slot_channels; ++i) {
                 const int64_t taps = c->num_weight_slots() / c->num_chunks, tap = slot % taps;
-                const int64_t r = fetch == NhwcFetch::rows ? tap % 3 : tap / s.S;
-                const int64_t t = fetch == NhwcFetch::rows ? tap / 3 : tap % s.S;
+                const int64_t r = fetch == NhwcFetch::window ? tap % 3 : tap / s.S;
+                const int64_t t = fetch == NhwcFetch::window ? tap / 3 : tap % s.S;
                 const int64_t channel = slot / taps * c->slot_channels + i;
                 const float expected =
                     channel >= s.C

@@ -59,9 +59,15 @@ struct Run {
   std::string words;
 };
 
-// conv(x, w), then the epilogue {+ bias, + residual, relu} or with another activation, all as pixels.
+// What an epilogue takes behind the residual: [K] each.
+struct Affine {
+  Tensor scale, shift;
+};
+
+// conv(x, w), then the epilogue {+ bias, + residual, relu} or with another activation, all as pixels; `scales`: * scale,
+// + shift before that.
 ConvProblem problem_of(const ConvShape& s, const ConvView& x, const ConvView& y, const Tensor& w,
-                       Op activation) {
+                       Op activation, bool scales = false) {
   ConvProblem problem{.node = "conv",
                       .shape = s,
                       .math = Math::tf32,
@@ -69,23 +75,28 @@ ConvProblem problem_of(const ConvShape& s, const ConvView& x, const ConvView& y,
                       .y = y,
                       .weights = known_weights(w.floats(), s.K),
                       .workspace_bytes = int64_t{1} << 30};
-  Program program{.num_operands = 2, .from_result = true};
+  Program program{.num_operands = scales ? 4 : 2, .from_result = true};
   program.push({.op = Op::add, .source = Source::operand, .index = 0});
   program.push({.op = Op::add, .source = Source::operand, .index = 1});
+  if (scales) program.push({.op = Op::mul, .source = Source::operand, .index = 2});
+  if (scales) program.push({.op = Op::add, .source = Source::operand, .index = 3});
   if (activation != Op::load) program.push({.op = activation});
   program.push({.op = Op::store_output});
   problem.epilogue = program;
-  problem.operands = {{dense_view(nullptr, DType::float32, {s.K, 1, 1})}, y};
+  const ConvView channels{dense_view(nullptr, DType::float32, {s.K, 1, 1})};
+  problem.operands = {channels, y};
+  if (scales) problem.operands.insert(problem.operands.end(), 2, channels);
   return problem;
 }
 
 // The problem by a family; x a part of a wider tensor, NaN around it.
 Run run_family(const Context& context, const ConvShape& s, DType dtype, const Tensor& x, const Tensor& w,
                const Tensor& bias, const Tensor& residual, Op activation, bool stores_float32,
-               const std::string& family) {
+               const std::string& family, const Affine* affine = nullptr) {
   const Pixels x_lies{dtype, round_up(s.C, 8) + 8, 8}, y_lies{dtype, round_up(s.K, 8) + 16, 8};
   const Shape y_shape{s.N, s.K, s.P(), s.Q()};
-  ConvProblem problem = problem_of(s, view_of(x.shape(), x_lies), view_of(y_shape, y_lies), w, activation);
+  ConvProblem problem =
+      problem_of(s, view_of(x.shape(), x_lies), view_of(y_shape, y_lies), w, activation, affine != nullptr);
   if (stores_float32) problem.y = {dense_view(nullptr, DType::float32, y_shape)};
   const auto plan = plan_conv(problem, &context.info(), family);
   REQUIRE(plan != nullptr);
@@ -103,6 +114,11 @@ Run run_family(const Context& context, const ConvShape& s, DType dtype, const Te
   t.x = static_cast<const uint16_t*>(on_device[0].data()) + x_lies.first;
   t.packed = on_device[1].data();
   t.operands = {on_device[2].data(), static_cast<uint16_t*>(on_device[3].data()) + y_lies.first};
+  Affine on_gpu;
+  if (affine != nullptr) {
+    on_gpu = {affine->scale.to(device), affine->shift.to(device)};
+    t.operands.push_back(on_gpu.scale.data()), t.operands.push_back(on_gpu.shift.data());
+  }
   t.scratch = on_device[4].data();
   t.y = stores_float32 ? memory.data() : static_cast<uint16_t*>(memory.data()) + y_lies.first;
   plan->enqueue(&context, t);
@@ -219,6 +235,67 @@ GPU_TEST_CASE("conv_pixels: within one rounding of the exact result, and nothing
         }
 }
 
+TEST_CASE("conv_pixels: a scale behind the residual is no kernel's before Hopper") {
+  const ConvShape s = make_shape({2, 24, 9, 10}, {40, 3, 3}, {.padding = 1});
+  const Pixels lies{DType::float16, 40, 0};
+  const Tensor w = uniform(weight_shape(s), 1);
+  const auto plan_with = [&](bool scales, std::string* why_not) {
+    DeviceInfo device;
+    device.cc_major = 8, device.num_sms = 100;
+    return plan_conv(problem_of(s, view_of({s.N, s.C, s.H, s.W}, lies),
+                                view_of({s.N, s.K, s.P(), s.Q()}, lies), w, Op::mish, scales),
+                     &device, "", why_not);
+  };
+  std::string why_not;
+  CHECK(plan_with(false, &why_not) != nullptr);
+  CHECK(plan_with(true, &why_not) == nullptr);
+  CHECK(why_not.find("mma: no kernel runs its epilogue") != std::string::npos);
+}
+
+GPU_TEST_CASE("conv_pixels: a scale and a shift behind the residual") {
+  const Context context(Device::cuda(0));
+  if (families_of(context).front() != "nhwc") return;
+  uint64_t seed = 1;
+  for (const ConvShape& s :
+       {make_shape({2, 96, 14, 14}, {40, 3, 3}, {.padding = 1}),
+        make_shape({1, 512, 8, 8}, {256, 3, 3}, {.padding = 1}), make_shape({40, 64, 9, 9}, {128, 1, 1}),
+        make_shape({64, 192, 19, 19}, {192, 3, 3}, {.padding = 1}),
+        make_shape({3, 24, 17, 19}, {1000, 3, 3}, {.stride = 2})})
+    for (const DType dtype : {DType::float16, DType::bfloat16})
+      for (const Op activation : {Op::load, Op::mish, Op::double_mish, Op::silu}) {
+        const Tensor x = uniform_of(dtype, {s.N, s.C, s.H, s.W}, seed += 5),
+                     w = uniform_of(dtype, weight_shape(s), seed + 1), bias = uniform({s.K}, seed + 2),
+                     residual = uniform_of(dtype, {s.N, s.K, s.P(), s.Q()}, seed + 2);
+        const Affine affine{uniform({s.K}, seed + 3), uniform({s.K}, seed + 4)};
+        const Run run =
+            run_family(context, s, dtype, x, w, bias, residual, activation, false, "nhwc", &affine);
+        CHECK(run.num_changed == 0);
+        INFO(run.words, " ", std::string(to_string(activation)));
+        const double rounding = dtype == DType::float16 ? 0x1p-11 : 0x1p-8;
+        double worst = 0;
+        for (int64_t at = 0; at < run.y.num_elems(); at += 1 + run.y.num_elems() / 4000) {
+          const int64_t q = at % s.Q(), p = at / s.Q() % s.P(), k = at / s.gemm_n() % s.K,
+                        n = at / s.gemm_n() / s.K;
+          const ConvOutput exact = conv_oracle(s, x.floats(), w.floats(), n, k, p, q);
+          const double scale = affine.scale.floats()[static_cast<size_t>(k)];
+          double value = (exact.value + double{bias.floats()[static_cast<size_t>(k)]} +
+                          double{residual.floats()[static_cast<size_t>(at)]}) *
+                             scale +
+                         double{affine.shift.floats()[static_cast<size_t>(k)]};
+          const double before = std::abs(value);
+          if (activation == Op::silu) value /= 1 + std::exp(-value);
+          if (activation == Op::mish || activation == Op::double_mish) value = mish_oracle(value);
+          if (activation == Op::double_mish) value = mish_oracle(value);
+          const double sums = static_cast<double>(s.gemm_k()) * 0x1p-24 * exact.sum_abs * std::abs(scale);
+          const double bound =
+              rounding * std::abs(value) + 1.2 * sums + 0x1p-16 * std::abs(value) + 0x1p-20 * (1 + before);
+          const double error = std::abs(run.y.floats()[static_cast<size_t>(at)] - value) / bound;
+          if (!(error <= worst)) worst = std::isnan(error) ? INFINITY : error;
+        }
+        CHECK(worst <= 1);
+      }
+}
+
 GPU_TEST_CASE("conv_pixels: sums of small integers are exact, and the same 100 times") {
   const Context context(Device::cuda(0));
   for (const std::string& family : families_of(context))
@@ -268,7 +345,7 @@ GPU_TEST_CASE("conv_pixels: infinity, NaN and overflow stay where they belong") 
                             : std::vector{make_shape({2, 24, 9, 10}, {40, 3, 3}, {.padding = 1}),
                                           make_shape({2, 3, 9, 10}, {40, 3, 3}, {.stride = 2, .padding = 1})})
       for (const DType dtype : {DType::float16, DType::bfloat16})
-        for (const Op activation : {Op::load, Op::relu, Op::mish, Op::silu}) {
+        for (const Op activation : {Op::load, Op::relu, Op::mish, Op::double_mish, Op::silu}) {
           Tensor x = uniform_of(dtype, {s.N, s.C, s.H, s.W}, 1), w = uniform_of(dtype, weight_shape(s), 2),
                  bias = uniform({s.K}, 3), residual = uniform_of(dtype, {s.N, s.K, s.P(), s.Q()}, 4);
           x.floats()[17] = INFINITY;
@@ -286,7 +363,8 @@ GPU_TEST_CASE("conv_pixels: infinity, NaN and overflow stay where they belong") 
                            double{bias.floats()[static_cast<size_t>(k)]} +
                            double{residual.floats()[static_cast<size_t>(at)]};
             if (activation == Op::relu) value = value <= 0 ? 0 : value;
-            if (activation == Op::mish) value = std::isinf(value) && value > 0 ? value : mish_oracle(value);
+            for (int i = 0; i < (activation == Op::mish ? 1 : activation == Op::double_mish ? 2 : 0); ++i)
+              value = std::isinf(value) && value > 0 ? value : mish_oracle(value);
             if (activation == Op::silu)
               value = std::isinf(value) && value > 0 ? value : value / (1 + std::exp(-value));
             const float got = run.y.floats()[static_cast<size_t>(at)];

@@ -21,12 +21,12 @@ std::optional<ConvChain> find_activation(std::span<const Step> steps) {
 }  // namespace
 
 bool plan_epilogue(const ConvProblem& problem, ConvEpilogue* result,
-                   bool (*takes_residual)(const ConvProblem&, const ConvView&)) {
+                   bool (*takes_residual)(const ConvProblem&, const ConvView&), bool takes_scale) {
   *result = {};
   const ConvShape& s = problem.shape;
-  // Whether the step adds an operand that is `full`, with any number of axes of extent 1 before it, as it is taken.
-  const auto adds = [&](const Step& step, const Shape& full, bool is_residual) {
-    if (step.op != Op::add || step.source != Source::operand) return false;
+  // Whether the step's operand is `full`, with any number of axes of extent 1 before it, as it is taken.
+  const auto takes = [&](const Step& step, Op op, const Shape& full, bool is_residual) {
+    if (step.op != op || step.source != Source::operand) return false;
     const ConvView& operand = problem.operands[step.index];
     if (operand.shape.size() > full.size()) return false;
     Shape padded(full.size() - operand.shape.size(), 1);
@@ -42,22 +42,27 @@ bool plan_epilogue(const ConvProblem& problem, ConvEpilogue* result,
   steps = steps.first(steps.size() - 1);
 
   ConvEpilogue epilogue;
-  if (!steps.empty() && adds(steps[0], {1, s.K, 1, 1}, false)) {
+  const Shape channels{1, s.K, 1, 1}, y{s.N, s.K, s.P(), s.Q()};
+  if (!steps.empty() && takes(steps[0], Op::add, channels, false)) {
     epilogue.bias_operand = steps[0].index;
     steps = steps.subspan(1);
   }
-  const Shape y{s.N, s.K, s.P(), s.Q()};
   const auto set_residual = [&](ResidualAt at, int operand) {
     epilogue.residual_at = at;
     epilogue.residual_operand = operand;
     if (s.N > 1) epilogue.residual_image = problem.operands[static_cast<size_t>(operand)].strides[0];
   };
-  if (!steps.empty() && adds(steps.front(), y, true)) {
+  if (!steps.empty() && takes(steps.front(), Op::add, y, true)) {
     set_residual(ResidualAt::before, steps.front().index);
     steps = steps.subspan(1);
-  } else if (!steps.empty() && adds(steps.back(), y, true)) {
+  } else if (!steps.empty() && takes(steps.back(), Op::add, y, true)) {
     set_residual(ResidualAt::after, steps.back().index);
     steps = steps.first(steps.size() - 1);
+  }
+  if (takes_scale && steps.size() >= 2 && takes(steps[0], Op::mul, channels, false) &&
+      takes(steps[1], Op::add, channels, false)) {
+    epilogue.scale_operand = steps[0].index, epilogue.shift_operand = steps[1].index;
+    steps = steps.subspan(2);
   }
   const auto activation = find_activation(steps);
   if (!activation) return false;

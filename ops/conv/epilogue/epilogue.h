@@ -39,9 +39,11 @@ struct ConvEpilogue {
   ConvChain chain = ConvChain::bias;  ///< `any` with a residual, otherwise the activation
   ConvChain activation = ConvChain::bias;
   ResidualAt residual_at = ResidualAt::none;
-  float slope = 0;              ///< of leaky_relu
-  int bias_operand = -1;        ///< [K,1,1] or [1,K,1,1]; -1: none
-  int residual_operand = -1;    ///< [N,K,P,Q]
+  float slope = 0;            ///< of leaky_relu
+  int bias_operand = -1;      ///< [K,1,1] or [1,K,1,1]; -1: none
+  int residual_operand = -1;  ///< [N,K,P,Q]
+  /// [K,1,1] each: y = activation((conv + bias + residual) * scale + shift); -1: none, both.
+  int scale_operand = -1, shift_operand = -1;
   const float* bias = nullptr;  ///< their addresses, once bound
   const float* residual = nullptr;
   int64_t residual_image = 0;  ///< elements from one image of the residual to the next; each is dense
@@ -49,9 +51,11 @@ struct ConvEpilogue {
 
 /// Plans the problem's epilogue into a fused kernel. False when there is no chain for it, or an operand is
 /// not float32, not dense (a residual: an image of it), or broadcast in another way; then `result` is the
-/// store alone. Given `takes_residual`, it says in what way a residual is taken instead.
+/// store alone. Given `takes_residual`, it says in what way a residual is taken instead; `takes_scale` says whether the
+/// kernel has a scale and a shift.
 bool plan_epilogue(const ConvProblem& problem, ConvEpilogue* result,
-                   bool (*takes_residual)(const ConvProblem&, const ConvView&) = nullptr);
+                   bool (*takes_residual)(const ConvProblem&, const ConvView&) = nullptr,
+                   bool takes_scale = false);
 
 /// With the operands' addresses.
 ConvEpilogue bound_epilogue(ConvEpilogue epilogue, std::span<void* const> operands);

@@ -49,53 +49,103 @@ const char* why_not_im2col(const ConvShape& s) {
   return nullptr;
 }
 
-// The rectangle of output that a tile covers where x is fetched by rows; false where that makes no sense.
-bool plan_rows(const ConvShape& s, int pixels, NhwcConfig* c) {
-  if (s.R != 3 || s.stride_h != 1 || s.stride_w != 1 || s.dil_h != 1) return false;
-  const int64_t cols = std::min<int64_t>(round_up(s.Q(), 8), pixels);
-  if (cols > 256) return false;
-  c->tile_cols = static_cast<int>(cols);
-  c->tile_rows = static_cast<int>(std::min<int64_t>(pixels / cols, s.P()));
-  c->rows_per_slot = 3;
-  c->x_load_bytes = (c->tile_rows + 2) * c->tile_cols * c->row_bytes();
-  // The last filter row's pixels end here, those that no output needs among them.
-  c->x_slot_bytes = std::max(c->x_load_bytes, (pixels + 2 * c->tile_cols) * c->row_bytes());
-  c->tiles_pixels = s.N * ceil_div(s.P(), c->tile_rows) * ceil_div(s.Q(), c->tile_cols);
+// One way to cover the output where x is fetched as windows; false where a window is too large.
+bool plan_cover(const ConvShape& s, NhwcConfig* c) {
+  const int64_t down = (s.R - 1) * s.dil_h, right = (s.S - 1) * s.dil_w;
+  if (c->tile_rows + down > 256 || c->tile_cols + right > 256) return false;
+  c->window_rows = static_cast<int>(c->tile_rows + down),
+  c->window_cols = static_cast<int>(c->tile_cols + right);
+  c->x_load_bytes = c->tile_images * c->window_rows * c->window_cols * c->row_bytes();
+  // Of a run the last tap's pixels end behind the window, those that no output needs among them.
+  const int64_t read = c->shape().pixels() + down * c->window_cols + right;
+  const int64_t bytes =
+      c->has_patches ? c->x_load_bytes : std::max(int64_t{c->x_load_bytes}, read * c->row_bytes());
+  if (bytes > kSmemBytes) return false;
+  c->x_slot_bytes = static_cast<int>(round_up(bytes, 128));
+  c->tiles_pixels =
+      ceil_div(s.N, c->tile_images) * ceil_div(s.P(), c->tile_rows) * ceil_div(s.Q(), c->tile_cols);
   return true;
 }
 
+// The tiles of output where x is fetched as windows, the fewest; false where that makes no sense.
+bool plan_window(const ConvShape& s, NhwcConfig* c) {
+  if (s.R != 3 || s.stride_h != 1 || s.stride_w != 1) return false;
+  c->rows_per_step = 3, c->steps_per_slot = static_cast<int>(s.S);
+  const int blocks = c->shape().blocks(), pixels = c->shape().pixels();
+  NhwcConfig best = *c;
+  best.tiles_pixels = 0;
+  const auto consider = [&](NhwcConfig way) {
+    if (!plan_cover(s, &way)) return;
+    // Pixels' products, of which a quarter of the time would fetch as many.
+    const auto cost = [&](const NhwcConfig& of) {
+      return of.tiles_pixels * (4 * pixels * of.row_bytes() + of.x_load_bytes);
+    };
+    if (best.tiles_pixels == 0 || cost(way) < cost(best)) best = way;
+  };
+  NhwcConfig way = *c;
+  way.has_patches = true;
+  for (way.across_log2 = 0; 1 << way.across_log2 <= blocks; ++way.across_log2)
+    for (way.down_log2 = 0; 1 << (way.across_log2 + way.down_log2) <= blocks; ++way.down_log2) {
+      way.tile_images = blocks >> (way.across_log2 + way.down_log2);
+      way.tile_rows = 8 << way.down_log2, way.tile_cols = 8 << way.across_log2;
+      if (way.tile_images == 1 || (way.tile_rows >= s.P() && way.tile_cols >= s.Q())) consider(way);
+    }
+  way = *c;
+  way.tile_images = 1;
+  const int64_t strips = ceil_div(s.Q(), int64_t{pixels}), right = (s.S - 1) * s.dil_w;
+  way.tile_cols = static_cast<int>(ceil_div(s.Q(), strips));
+  way.tile_rows =
+      static_cast<int>(std::min<int64_t>((pixels - way.tile_cols) / (way.tile_cols + right) + 1, s.P()));
+  consider(way);
+  *c = best;
+  return best.tiles_pixels != 0;
+}
+
 // Slots of both rings; false when they do not fit.
-bool plan_smem(int64_t num_tiles_of_block, NhwcConfig* c) {
+bool plan_smem(int64_t num_tiles_of_block, const NhwcWork& work, NhwcConfig* c) {
   const NhwcTile tile = c->shape();
   constexpr int64_t kMostChannels = 512;
   const int64_t all_channels = c->tiles_channels * tile.channels;
-  const bool takes_all = num_tiles_of_block > 1 && all_channels <= kMostChannels;
+  const bool takes_all = num_tiles_of_block > 1 && all_channels <= kMostChannels && !tile.takes_turns;
   c->table_channels = static_cast<int>(takes_all ? all_channels : tile.channels);
-  const int64_t fixed =
-      kNhwcBarrierBytes + nhwc_channel_bytes(tile, c->table_channels) + nhwc_staging_bytes(tile, c->split);
+  c->stagings = nhwc_passes(tile) > 1 && (work.has_residual || !tile.takes_turns) ? 2 : 1;
+  c->num_tables = work.has_scale ? 2 : 1;
+  const int64_t fixed = kNhwcBarrierBytes + nhwc_channel_bytes(tile, c->num_tables, c->table_channels) +
+                        nhwc_staging_bytes(tile, c->split, c->stagings);
   const int64_t budget = std::min(kSmemBytes, kSmemOfSm / tile.blocks_per_sm - (1 << 10));
   const int64_t weight_bytes = int64_t{tile.channels} * c->row_bytes();
   int64_t left = budget - kAlignment - fixed;
-  const int64_t slots = ceil_div(c->num_slots, c->split) * num_tiles_of_block;
+  // What a block takes of each ring; a rank's steps may begin within a slot.
+  const int64_t steps = ceil_div(c->num_steps, c->split);
+  const int64_t slots =
+      std::min<int64_t>(ceil_div(steps, c->steps_per_slot) + (c->split > 1 && c->steps_per_slot > 1),
+                        c->num_slots()) *
+      num_tiles_of_block;
+  const int64_t weights = steps * c->rows_per_step * (tile.takes_turns ? 1 : num_tiles_of_block);
   const int64_t most_x = std::min<int64_t>(kMaxNhwcSlots, slots);
-  const int64_t most_weights = std::min<int64_t>(kMaxNhwcWeightSlots, slots * c->rows_per_slot);
+  const int64_t most_weights = std::min<int64_t>(kMaxNhwcWeightSlots, weights);
   c->x_slots = static_cast<int>(std::min<int64_t>(2, most_x));
-  c->weight_slots = static_cast<int>(std::min<int64_t>(2 * c->rows_per_slot - 1, most_weights));
+  c->weight_slots = static_cast<int>(std::min<int64_t>(2 * c->rows_per_step - 1, most_weights));
+  if (tile.takes_turns) {  // all weights at once
+    if (weights > kMaxNhwcWeightSlots) return false;
+    c->weight_slots = static_cast<int>(weights);
+  }
   left -= c->x_slots * c->x_slot_bytes + c->weight_slots * weight_bytes;
-  while (left < 0 && c->weight_slots > 2) --c->weight_slots, left += weight_bytes;
+  while (left < 0 && c->weight_slots > 2 && !tile.takes_turns) --c->weight_slots, left += weight_bytes;
   if (left < 0) return false;
   // Both rings reach equally far ahead, as long as they grow.
+  const int steps_of_x = c->rows_per_step * c->steps_per_slot;
   while (true) {
     const bool fits_x = left >= c->x_slot_bytes && c->x_slots < most_x;
     const bool fits_weights = left >= weight_bytes && c->weight_slots < most_weights;
     if (!fits_x && !fits_weights) break;
-    const bool is_x_short = c->x_slots * c->rows_per_slot <= c->weight_slots;
+    const bool is_x_short = c->x_slots * steps_of_x <= c->weight_slots;
     const bool takes_x = fits_x && (is_x_short || !fits_weights);
     ++(takes_x ? c->x_slots : c->weight_slots);
     left -= takes_x ? c->x_slot_bytes : weight_bytes;
   }
   c->is_linear =
-      num_tiles_of_block == 1 && c->x_slots >= slots && c->weight_slots >= slots * c->rows_per_slot;
+      !tile.takes_turns && num_tiles_of_block == 1 && c->x_slots >= slots && c->weight_slots >= weights;
   c->smem_bytes =
       static_cast<int>(kAlignment + fixed + c->x_slots * c->x_slot_bytes + c->weight_slots * weight_bytes);
   return true;
@@ -105,32 +155,39 @@ bool plan_smem(int64_t num_tiles_of_block, NhwcConfig* c) {
 double both(double a, double b) { return std::pow(std::pow(a, 4) + std::pow(b, 4), 0.25); }
 
 // Microseconds, from what each multiprocessor has to do: tensor cores, rings filled from L2, epilogues, one tile behind
-// the other or overlapped; and memory. Constants fitted to 1,900 times of two networks' layers at batch 1, 16 and 64 on
-// an H200; the choice then takes 1.8 percent longer than the fastest.
+// the other or overlapped; and memory. Constants fitted to 2,700 times of two networks' layers at batch 1, 16 and 64 on
+// an H200 (bench_nhwc); the choice then takes 1.1 percent longer than the fastest, and what it says is off by 18 percent.
 double predict_us(const ConvShape& s, const NhwcConfig& c, const NhwcWork& work, int num_sms) {
-  constexpr double kCyclesPerUs = 1899, kL2BytesPerCycle = 45.11, kMemoryBytesPerUs = 3.001e6,
-                   kLaunchUs = 1.684;
-  constexpr double kLoadCycles = 280.8;  // of one slot, which a ring's other slots share
+  constexpr double kCyclesPerUs = 1899, kL2BytesPerCycle = 37.52, kMemoryBytesPerUs = 4.358e6,
+                   kLaunchUs = 1.281;
+  constexpr double kLoadCycles = 969.5;  // of one slot, which a ring's other slots share
   const NhwcTile tile = c.shape();
   const auto number = [](int64_t value) { return static_cast<double>(value); };
-  const double num_slots = number(ceil_div(c.num_slots, c.split));
+  const double num_steps = number(ceil_div(c.num_steps, c.split));
   const int64_t units = c.num_tiles() * c.split;
   const double wgmma_cycles = std::max(tile.channels / 2.0, tile.channels == 32 ? 24.0 : 32.0);
-  const double products = 1.739 * num_slots * c.rows_per_slot * (c.slot_channels / 16.0) * tile.num_groups *
-                          tile.num_blocks * wgmma_cycles;
-  const double slot_bytes = c.x_load_bytes + number(c.rows_per_slot) * tile.channels * c.row_bytes();
+  const double products =
+      1.448 * num_steps * c.rows_per_step * (c.slot_channels / 16.0) * tile.blocks() * wgmma_cycles;
+  const double weight_bytes = tile.takes_turns ? 0 : number(c.rows_per_step) * tile.channels * c.row_bytes();
+  const double slot_bytes = c.x_load_bytes + c.steps_per_slot * weight_bytes;
   const double slot_cycles =
-      kLoadCycles * std::max(1.0 / c.x_slots, number(c.rows_per_slot) / c.weight_slots);
-  const double fill = num_slots * std::max(slot_bytes / kL2BytesPerCycle, slot_cycles);
+      kLoadCycles *
+      std::max(1.0 / c.x_slots,
+               tile.takes_turns ? 0 : number(c.rows_per_step * c.steps_per_slot) / c.weight_slots);
+  const double fill = num_steps / c.steps_per_slot * std::max(slot_bytes / kL2BytesPerCycle, slot_cycles);
   const double vectors = tile.pixels() * tile.channels / 256.0 / c.split;  // of 8 channels, by warps
-  const double vector_cycles = 14.89 + (work.has_functions ? 36.24 : 0) + (work.has_residual ? 23.13 : 0);
-  const double epilogue = vectors / (4 * tile.num_groups) * vector_cycles;
-  const double exchange = c.split > 1 ? 320.1 + 718.5 * c.split + tile.pixels() * tile.channels * 0.437 : 0;
-  const double tile_cycles = std::max(products, fill) + epilogue + exchange;
-  const double serial = number(ceil_div(units, int64_t{num_sms} * tile.blocks_per_sm)) * tile_cycles;
-  const double shared = tile.blocks_per_sm == 2 ? 1.202 * products : products;
+  const double vector_cycles = 196.3 + (work.has_functions ? 73.57 : 0) + (work.has_residual ? 30.17 : 0);
+  const double epilogue = vectors / (4 * (tile.takes_turns ? 1 : tile.num_groups)) * vector_cycles;
+  const double exchange = c.split > 1 ? 593.8 + 206.2 * c.split + tile.pixels() * tile.channels * 0.6794 : 0;
+  const double tile_cycles = tile.takes_turns ? std::max({products, fill, epilogue / tile.num_groups})
+                                              : std::max(products, fill) + epilogue + exchange;
+  const double start = tile.takes_turns ? epilogue + number(c.num_weight_slots()) * tile.channels *
+                                                         c.row_bytes() / kL2BytesPerCycle
+                                        : 0;
+  const double serial = number(ceil_div(units, int64_t{num_sms} * tile.blocks_per_sm)) * tile_cycles + start;
+  const double shared = tile.blocks_per_sm == 2 ? 1.169 * products : products;
   const double overlapped =
-      number(ceil_div(units, num_sms)) * std::max({shared, fill, 0.373 * vectors * vector_cycles});
+      number(ceil_div(units, num_sms)) * std::max({shared, fill, 0.1082 * vectors * vector_cycles});
   const int64_t read = s.N * s.C * (s.R == 1 && s.S == 1 ? s.gemm_n() : s.H * s.W) + s.K * s.gemm_k();
   const int64_t outputs = s.N * s.K * s.gemm_n();
   const double memory_us = 0.8 + 2 * number(read + outputs * (work.has_residual ? 2 : 1)) / kMemoryBytesPerUs;
@@ -150,25 +207,30 @@ std::optional<NhwcConfig> make_nhwc_config(const ConvShape& s, const PixelStride
   if (c.slot_channels == 32 && !has_half_slots(c.shape()))
     return refuse(why_not, "a tile for more input channels");
   c.num_chunks = static_cast<int>(ceil_div(s.C, c.slot_channels));
-  const int64_t taps = fetch == NhwcFetch::rows ? s.S : s.R * s.S;
+  const int64_t taps = fetch == NhwcFetch::window ? s.S : s.R * s.S;
   if (c.num_chunks * taps > (1 << 24)) return refuse(why_not, "a sum of too many terms");
-  c.num_slots = static_cast<int>(c.num_chunks * taps);
+  c.num_steps = static_cast<int>(c.num_chunks * taps);
   c.tiles_channels = ceil_div(s.K, c.shape().channels);
   c.tiles_pixels = ceil_div(s.N * s.P() * s.Q(), pixels);
   c.x_load_bytes = c.x_slot_bytes = pixels * c.row_bytes();
   if (fetch == NhwcFetch::flat && !is_flat(s, x)) return refuse(why_not, "not one run of pixels");
   if (fetch == NhwcFetch::im2col)
     if (const char* why = why_not_im2col(s)) return refuse(why_not, why);
-  if (fetch == NhwcFetch::rows && !plan_rows(s, pixels, &c))
-    return refuse(why_not, "not to be fetched by rows");
-  if (split > 1 && (split > c.num_slots || !can_split(c.shape()))) return refuse(why_not, "not to be split");
+  if (fetch == NhwcFetch::window && !plan_window(s, &c))
+    return refuse(why_not, "not to be fetched as windows");
+  if (split > 1 && (split > c.num_steps || !can_split(c.shape()))) return refuse(why_not, "not to be split");
   if (c.num_tiles() * split >= int64_t{1} << 30) return refuse(why_not, "too many tiles");
   const int64_t at_once = int64_t{num_sms} * c.shape().blocks_per_sm;
-  // More than one block of clusters does not fit a multiprocessor when it matters: they would come in two waves.
-  if (split > 1 && c.num_tiles() * split > num_sms)
+  // Clusters that come in two waves take twice as long. They lie within groups of multiprocessors, of which some have
+  // fewer than others: of 132 on an H200 not all take part (128 blocks in clusters of 4 or 8 came in two waves).
+  if (split > 1 && c.num_tiles() * split > num_sms - 2 * split)
     return refuse(why_not, "more blocks than multiprocessors");
   c.num_blocks = static_cast<int>(split > 1 ? c.num_tiles() * split : std::min(c.num_tiles(), at_once));
-  if (!plan_smem(split > 1 ? 1 : ceil_div(c.num_tiles(), c.num_blocks), &c))
+  if (c.shape().takes_turns) {  // all of a block's tiles are of the same channels
+    if (c.num_blocks < c.tiles_channels) return refuse(why_not, "more channels than multiprocessors");
+    c.num_blocks -= static_cast<int>(c.num_blocks % c.tiles_channels);
+  }
+  if (!plan_smem(split > 1 ? 1 : ceil_div(c.num_tiles(), c.num_blocks), work, &c))
     return refuse(why_not, "slots that do not fit into shared memory");
   c.predicted_us = predict_us(s, c, work, num_sms);
   return c;
@@ -177,7 +239,7 @@ std::optional<NhwcConfig> make_nhwc_config(const ConvShape& s, const PixelStride
 std::optional<NhwcConfig> choose_nhwc_config(const ConvShape& shape, const PixelStrides& x,
                                              const NhwcWork& work, int num_sms, std::string* why_not) {
   std::optional<NhwcConfig> best;
-  for (const NhwcFetch fetch : {NhwcFetch::flat, NhwcFetch::rows, NhwcFetch::im2col}) {
+  for (const NhwcFetch fetch : {NhwcFetch::flat, NhwcFetch::window, NhwcFetch::im2col}) {
     if (fetch == NhwcFetch::im2col && best && best->fetch == NhwcFetch::flat) break;
     for (int tile = 0; tile < kNumNhwcTiles; ++tile)
       for (int split = 1; split <= kMaxNhwcSplit; split *= 2) {
@@ -190,12 +252,12 @@ std::optional<NhwcConfig> choose_nhwc_config(const ConvShape& shape, const Pixel
 }
 
 std::string to_string(const NhwcConfig& c) {
-  constexpr const char* kFetches[] = {"flat", "im2col", "rows"};
+  constexpr const char* kFetches[] = {"flat", "im2col", "windows of"};
   return str("tile ", c.shape().pixels(), "x", c.shape().channels, " ", kFetches[static_cast<int>(c.fetch)],
-             c.fetch == NhwcFetch::rows ? str(" ", c.tile_rows, "x", c.tile_cols) : "", ", ", c.num_tiles(),
-             " tiles of ", c.num_slots, " slots, ", c.split > 1 ? str("split ", c.split, ", ") : "", "rings ",
-             c.x_slots, " + ", c.weight_slots, c.is_linear ? ", linear" : "", ", ", c.num_blocks, " blocks, ",
-             c.smem_bytes, " B");
+             c.fetch == NhwcFetch::window ? str(" ", c.tile_images, "x", c.tile_rows, "x", c.tile_cols) : "",
+             c.has_patches ? " by patches" : "", ", ", c.num_tiles(), " tiles of ", c.num_steps, " steps, ",
+             c.split > 1 ? str("split ", c.split, ", ") : "", "rings ", c.x_slots, " + ", c.weight_slots,
+             c.is_linear ? ", linear" : "", ", ", c.num_blocks, " blocks, ", c.smem_bytes, " B");
 }
 
 }  // namespace solder

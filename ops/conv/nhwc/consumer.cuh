@@ -5,27 +5,49 @@
 
 namespace solder::nhwc {
 
-/// A wgmma descriptor, but for the address, of K-major rows of 128 or 64 bytes, swizzled in groups of 8.
+/// A wgmma descriptor of K-major rows of 128 or 64 bytes, swizzled by their addresses: eights of rows are `eight16` times
+/// 16 bytes apart; `low` is the address / 16 and kLow. Words are put together last, so that sums are of one word.
 template <int kRowBytes>
-inline constexpr uint64_t kDescriptor =
-    uint64_t{kRowBytes == 128 ? 1 : 2} << 62 | uint64_t{8 * kRowBytes >> 4} << 32 | uint64_t{1} << 16;
+__device__ __forceinline__ uint64_t descriptor(uint32_t eight16, uint32_t low) {
+  return uint64_t{(kRowBytes == 128 ? 1u : 2u) << 30 | eight16} << 32 | low;
+}
+constexpr uint32_t kLow = 1 << 16;
 
-/// acc[block][...] = x times weights, over slots [0, num_slots) of x. All that changes in the loop is added to; a
-/// slot is given back once the group of products behind its own has been issued, as then its own are done.
+/// Where in a slot of x block `block` of a tile's pixels begins, in units of 16 bytes.
+template <class Tile>
+__device__ uint32_t block_of_slot(const NhwcConfig& c, int block) {
+  constexpr int kRow16 = Tile::kRowBytes / 16;
+  if (!Tile::kIsWindow || !c.has_patches) return block * 64 * kRow16;
+  const int of_rows = block >> c.across_log2, image = of_rows >> c.down_log2;
+  const int row = image * c.window_rows + (of_rows - (image << c.down_log2)) * 8;
+  return (row * c.window_cols + (block - (of_rows << c.across_log2)) * 8) * kRow16;
+}
+
+/// acc[block][...] = x times weights, over steps [first, end). All that changes in the loop is added to; a slot is given
+/// back once the group of products behind its own last one has been issued, as then its own are done. Once all have been,
+/// the warpgroups that wait at named barrier `next_turn` may follow, 0: none.
 template <class Tile, bool kIsBfloat16, bool kIsLinear>
-__device__ __forceinline__ void multiply(const Params& p, const Smem& smem, int group, int lane,
-                                         int num_slots, RingPlace* x, RingPlace* weights,
+__device__ __forceinline__ void multiply(const Params& p, const Smem& smem, int group, int lane, int first,
+                                         int end, RingPlace* x, RingPlace* weights, int next_turn,
                                          float (&acc)[Tile::kBlocks][Tile::kChannels / 2]) {
-  constexpr uint32_t kWeight16 = Tile::kWeightBytes / 16, kBlock16 = 64 * Tile::kRowBytes / 16;
-  const uint32_t slot16 = p.config.x_slot_bytes / 16, row16 = p.config.tile_cols * (Tile::kRowBytes / 16);
-  const uint32_t x_first16 = (smem.x >> 4) + group * Tile::kBlocks * kBlock16,
-                 weights_first16 = smem.weights >> 4;
+  constexpr uint32_t kWeight16 = Tile::kWeightBytes / 16, kEight16 = 8 * Tile::kRowBytes / 16;
+  const uint32_t slot16 = p.config.x_slot_bytes / 16, weights_first16 = (smem.weights >> 4) + kLow;
+  const uint32_t eight16 = Tile::kIsWindow ? p.eight16 : kEight16;
+  const int first_block = Tile::first_block(group);
+  const uint32_t block16 = block_of_slot<Tile>(p.config, first_block);
+  const uint32_t next_block16 =
+      Tile::kBlocks > 1 ? block_of_slot<Tile>(p.config, first_block + 1) - block16 : 0;
+  const uint32_t x_first16 = (smem.x >> 4) + kLow + block16;
   uint32_t x16 = x_first16 + x->slot * slot16, weights16 = weights_first16 + weights->slot * kWeight16;
   uint32_t x_full = smem.x_full + 8 * x->slot, weight_full = smem.weight_full + 8 * weights->slot;
   uint32_t done_x = 0, done_weights = 0;  // barriers of the slots that the last group has read
   constexpr uint32_t kToEmptyX = 8 * kMaxNhwcSlots, kToEmptyWeights = 8 * kMaxNhwcWeightSlots;
+  // Of a window's columns the first may be another block's.
+  const int columns = Tile::kIsWindow ? p.config.steps_per_slot : 1;
+  int column = Tile::kIsWindow ? first % columns : 0;
+  if (Tile::kIsWindow) x16 += column * p.right16;
 #pragma unroll 1
-  for (int i = 0; i < num_slots; ++i) {
+  for (int i = first; i < end; ++i) {
     sm90::mbarrier_spin(x_full, x->parity);
 #pragma unroll
     for (int r = 0; r < Tile::kRows; ++r) {
@@ -36,34 +58,41 @@ __device__ __forceinline__ void multiply(const Params& p, const Smem& smem, int 
 #pragma unroll
         for (int block = 0; block < Tile::kBlocks; ++block)
           sm90::wgmma<kIsBfloat16>(
-              acc[block], kDescriptor<Tile::kRowBytes> | (x16 + r * row16 + block * kBlock16 + 2 * k),
-              kDescriptor<Tile::kRowBytes> | (weights16 + 2 * k), i > 0 || r > 0 || k > 0);
+              acc[block],
+              descriptor<Tile::kRowBytes>(eight16, x16 + r * p.down16 + block * next_block16 + 2 * k),
+              descriptor<Tile::kRowBytes>(kEight16, weights16 + 2 * k), i > first || r > 0 || k > 0);
       sm90::wgmma_commit();
       if (!kIsLinear) {
         sm90::wgmma_wait<1>();
-        if (lane == 0 && done_weights != 0) {
-          sm90::mbarrier_arrive(done_weights, 1);
-          if (r == 0) sm90::mbarrier_arrive(done_x, 1);
+        if (lane == 0) {
+          if (!Tile::kTakesTurns && done_weights != 0) sm90::mbarrier_arrive(done_weights, 1);
+          if (r == 0 && done_x != 0) sm90::mbarrier_arrive(done_x, 1);
         }
         done_weights = weight_full + kToEmptyWeights;
       }
       weight_full += 8, weights16 += kWeight16;
       if (!kIsLinear && ++weights->slot == p.config.weight_slots) {
-        weights->slot = 0, weights->parity ^= 1;
+        weights->slot = 0;
+        if (!Tile::kTakesTurns) weights->parity ^= 1;
         weight_full = smem.weight_full, weights16 = weights_first16;
       }
     }
-    done_x = x_full + kToEmptyX;
-    x_full += 8, x16 += slot16;
-    if (!kIsLinear && ++x->slot == p.config.x_slots) {
+    const bool is_done = !Tile::kIsWindow || ++column == columns;
+    done_x = is_done ? x_full + kToEmptyX : 0;
+    x_full += is_done ? 8 : 0;
+    x16 += is_done ? slot16 : p.right16;
+    if (Tile::kIsWindow) x16 -= is_done ? (columns - 1) * p.right16 : 0, column = is_done ? 0 : column;
+    x->slot += is_done;
+    if (!kIsLinear && x->slot == p.config.x_slots) {
       x->slot = 0, x->parity ^= 1;
       x_full = smem.x_full, x16 = x_first16;
     }
   }
+  if (Tile::kTakesTurns && next_turn != 0) sm80::named_barrier_arrive(next_turn, 256);
   sm90::wgmma_wait<0>();
   if (!kIsLinear && lane == 0) {
-    sm90::mbarrier_arrive(done_weights, 1);
-    sm90::mbarrier_arrive(done_x, 1);
+    if (!Tile::kTakesTurns) sm90::mbarrier_arrive(done_weights, 1);
+    if (done_x != 0) sm90::mbarrier_arrive(done_x, 1);
   }
 }
 

@@ -20,7 +20,7 @@ Kernel find_instance(const NhwcConfig& config) {
 
 template <ConvChain kChain>
 Kernel select_kernel(const NhwcConfig& config, bool is_bfloat16) {
-  const bool has_rows = config.rows_per_slot == 3;
+  const bool has_rows = config.rows_per_step == 3;
   const auto find = is_bfloat16 ? has_rows ? find_instance<kChain, true, 3> : find_instance<kChain, true, 1>
                     : has_rows ? find_instance<kChain, false, 3>
                                 : find_instance<kChain, false, 1>;

@@ -5,25 +5,29 @@
 // the copy engine can gather, one group.
 //
 // Product. Rows are output pixels, columns output channels; terms go by chunks of 64 input channels (32, if there are no
-// more), in a chunk by filter taps. A slot is a chunk of a tile's pixels, a row of 128 (64) bytes each, swizzled as
-// wgmma reads it (K-major); the copy engine writes zeros for padding and for channels beyond C. It is fetched
+// more), in a chunk by filter taps. A slot is a chunk of a tile's pixels, a row of 128 (64) bytes each, swizzled by its
+// address as wgmma reads it (K-major); the copy engine writes zeros for padding and for channels beyond C. It is fetched
 //   flat    as a run of pixels,
 //   im2col  by the engine's im2col mode, a slot a tap,
-//   rows    as a rectangle and the rows above and below it, a slot a filter column: filter row r begins r rows down,
-//           r * columns * 128 bytes further, and columns are a multiple of 8, so that the swizzle stays in step.
+//   window  as a rectangle that holds what all taps of the tile's outputs meet: a tap is so many pixels further on. The 64
+//           pixels of a wgmma are runs of 8 at one distance: the rows of a patch of 8 x 8, a window's row apart, or one
+//           run of the window's pixels, those that no output needs among them, whichever makes fewer tiles.
 //
 //   grid -> tile: persistent; tile t = pixels t / tiles_channels, channels t % tiles_channels. With a split, a cluster
 //   of blocks for each tile, each with its share of the terms.
 //
-//   consumer warps  1 or 2 warpgroups: wgmma m64 n{32..256} k16, then the epilogue   --empty--> both
+//   consumer warps  warpgroups: wgmma m64 n{32..256} k16, then the epilogue         --empty--> both
 //   next warp       one thread: fetches x, once the kernel before this one is done   --full-->  ring of x
 //   last warp       one thread: copies packed weights, which wait for nobody         --full-->  ring of weights
 //
-// Registers: one block a multiprocessor, 168 at launch, of which producers give to consumers (40 and 232); two blocks,
-// 96, 128 or 168. Shared memory: up to 227 KiB, planned by make_nhwc_config. Bound: tensor cores, about 670 TFLOP/s on
-// an H100, or memory; short sums of many channels: issue slots of the epilogue; at small sizes what a launch takes,
-// of which programmatic dependent launch hides the start. Preconditions: those of choose_nhwc_config; x on a 16-byte
-// line.
+// One or two warpgroups share a tile; three take turns, each with a tile of its own, two in their epilogues while one
+// multiplies. Then a block's weights are all in shared memory from its first tile on.
+//
+// Registers: one block a multiprocessor, 168 at launch, of which producers give to consumers (40 and 232), or 128 (40 and
+// 152); two blocks, 96, 128 or 168. Shared memory: up to 227 KiB, planned by make_nhwc_config. Bound: tensor cores, about
+// 670 TFLOP/s on an H100, or memory; short sums of many channels: issue slots of the epilogue; at small sizes what a
+// launch takes, of which programmatic dependent launch hides the start. Preconditions: those of choose_nhwc_config; x on a
+// 16-byte line.
 
 #include "ops/conv/nhwc/consumer.cuh"
 #include "ops/conv/nhwc/producer.cuh"
@@ -36,32 +40,45 @@ __device__ __forceinline__ void consume(const Params& p, const Smem& smem, int w
   constexpr DType kDtype = kIsBfloat16 ? DType::bfloat16 : DType::float16;
   const int group = warp / 4;
   int first, end;
-  find_slots(p, &first, &end);
+  find_steps(p, &first, &end);
   sm90::dependency_wait();  // for residuals, and for what y overwrites
   RingPlace x, weights;
   Work work;
   // Scales and biases: of all channels once, or of each tile's.
   const int table = p.config.table_channels;
   const bool has_all = table != Tile::kChannels || p.config.tiles_channels == 1;
-  const uint32_t channels = smem.channels + group * table * 8;
-  const uint32_t staging = smem.staging + warp * Tile::kStagings * nhwc_pass_bytes(Tile::kStaged);
-  for (int index = 0; find_work<Tile>(p, index, &work); ++index) {
+  const uint32_t channels = smem.channels + group * p.config.num_tables * table * 8;
+  const uint32_t staging = smem.staging + warp * p.config.stagings * nhwc_pass_bytes(Tile::kStaged);
+  constexpr int kTurns = Tile::kTakesTurns ? Tile::kGroups : 1, kFirstTurn = 1 + Tile::kGroups;
+  const int turn = group % kTurns, next_turn = kFirstTurn + (turn + 1) % kTurns, slots = p.config.num_slots();
+  if (Tile::kTakesTurns) x.skip(turn * slots, p.config.x_slots);
+  for (int index = turn; find_work<Tile>(p, index, &work); index += kTurns) {
     // What the epilogue needs first is on its way meanwhile.
-    const bool is_new = index == 0 || !has_all;
+    const bool is_new = index == turn || !(has_all || Tile::kTakesTurns);
     if (is_new) start_channels(p, has_all ? 0 : work.channel, table, channels, warp % 4 * 32 + lane);
     if (p.config.split == 1) start_tile<Tile>(p, staging, work, warp, lane);
     float acc[Tile::kBlocks][Tile::kChannels / 2];
-    if (p.config.is_linear)
-      multiply<Tile, kIsBfloat16, true>(p, smem, group, lane, end - first, &x, &weights, acc);
-    else
-      multiply<Tile, kIsBfloat16, false>(p, smem, group, lane, end - first, &x, &weights, acc);
+    if (Tile::kTakesTurns) {
+      // Products go in the order of tiles: to a barrier a phase and the one before the last look the same.
+      Work after;
+      const bool is_last = !find_work<Tile>(p, index + 1, &after);
+      if (index > 0) sm80::named_barrier_sync(kFirstTurn + turn, 256);
+      multiply<Tile, kIsBfloat16, false>(p, smem, group, lane, first, end, &x, &weights,
+                                         is_last ? 0 : next_turn, acc);
+      x.skip((kTurns - 1) * slots, p.config.x_slots);
+    } else if (p.config.is_linear) {
+      multiply<Tile, kIsBfloat16, true>(p, smem, group, lane, first, end, &x, &weights, 0, acc);
+    } else {
+      multiply<Tile, kIsBfloat16, false>(p, smem, group, lane, first, end, &x, &weights, 0, acc);
+    }
     if (is_new) finish_channels(group);
     if constexpr (Tile::kCanSplit)
       if (p.config.split > 1)
         return exchange_tile<Tile, kDtype, kChain>(p, smem, work, warp, lane, channels, acc);
     store_tile<Tile, kDtype, kChain>(p, staging, work, warp, lane,
                                      channels + (has_all ? work.channel * 8 : 0), acc);
-    if (!has_all) sm80::named_barrier_sync(1 + group, 128);  // the scales and biases are free
+    if (!has_all && !Tile::kTakesTurns)
+      sm80::named_barrier_sync(1 + group, 128);  // the scales and biases are free
   }
 }
 
@@ -76,7 +93,7 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kPerSm)
   const int thread = static_cast<int>(threadIdx.x), lane = thread % 32;
   if (thread < kMaxNhwcSlots) {
     sm90::mbarrier_init(smem.x_full + 8 * thread, 1);
-    sm90::mbarrier_init(smem.x_empty + 8 * thread, Tile::kConsumerWarps);
+    sm90::mbarrier_init(smem.x_empty + 8 * thread, Tile::kReaders);
   } else if (thread >= 32 && thread < 32 + kMaxNhwcWeightSlots) {
     sm90::mbarrier_init(smem.weight_full + 8 * (thread - 32), 1);
     sm90::mbarrier_init(smem.weight_empty + 8 * (thread - 32), Tile::kConsumerWarps);
@@ -97,7 +114,7 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kPerSm)
   // Warp-uniform to the compiler too: roles and addresses go to uniform registers.
   const int warp = __shfl_sync(0xffffffffu, thread / 32, 0);
   if (warp < Tile::kConsumerWarps) {
-    if constexpr (Tile::kMovesRegisters) sm90::setmaxnreg_increase<232>();
+    if constexpr (Tile::kMovesRegisters) sm90::setmaxnreg_increase<Tile::kRegisters>();
     consume<Tile, kIsBfloat16, kChain>(p, smem, warp, lane);
   } else {
     if constexpr (Tile::kMovesRegisters) sm90::setmaxnreg_decrease<40>();

@@ -60,8 +60,8 @@ CUtensorMap tensor_map(const PixelCall& call, const NhwcConfig& c) {
   const auto encode = driver_function<PFN_cuTensorMapEncodeTiled_v12000>("cuTensorMapEncodeTiled");
   const bool is_flat = c.fetch == NhwcFetch::flat;
   const std::array<cuuint64_t, 4> flat_extents{extent(s.C), extent(s.N * s.H * s.W), 1, 1};
-  const std::array<cuuint32_t, 4> box{channels, narrow(is_flat ? c.shape().pixels() : c.tile_cols),
-                                      narrow(c.tile_rows + 2), 1};
+  const std::array<cuuint32_t, 4> box{channels, narrow(is_flat ? c.shape().pixels() : c.window_cols),
+                                      narrow(c.window_rows), narrow(c.tile_images)};
   const std::array<cuuint32_t, 4> steps{1, 1, 1, 1};
   check_map(encode(&map, type, is_flat ? 2 : 4, data, is_flat ? flat_extents.data() : extents.data(),
                    strides.data(), box.data(), steps.data(), CU_TENSOR_MAP_INTERLEAVE_NONE, swizzle,
@@ -80,7 +80,7 @@ Params make_params(const PixelCall& call, const NhwcConfig& c) {
   p.scales = static_cast<const float*>(call.packed);
   p.weights =
       static_cast<const uint8_t*>(call.packed) + round_up(c.tiles_channels * c.shape().channels * 4, 256);
-  p.bias = call.bias;
+  p.bias = call.bias, p.scale = call.scale, p.shift = call.shift;
   p.y = call.y, p.residual = call.residual;
   p.activation = call.activation, p.residual_at = call.residual_at, p.slope = call.slope;
   p.is_early = c.is_linear;
@@ -91,10 +91,14 @@ Params make_params(const PixelCall& call, const NhwcConfig& c) {
   p.num_pixels = narrow(s.N * s.gemm_n());
   p.by_channel_tiles = divisor(c.tiles_channels);
   p.by_pixels = divisor(s.gemm_n()), p.by_q = divisor(s.Q());
-  if (c.fetch == NhwcFetch::rows) {
+  if (c.fetch == NhwcFetch::window) {
     p.tiles_h = narrow(ceil_div(s.P(), c.tile_rows)), p.tiles_w = narrow(ceil_div(s.Q(), c.tile_cols));
     p.by_tile_rows = divisor(p.tiles_h), p.by_tile_cols = divisor(p.tiles_w),
-    p.by_cols = divisor(c.tile_cols);
+    p.by_cols = divisor(c.window_cols);
+    const auto row16 = static_cast<uint32_t>(c.row_bytes() / 16), cols = static_cast<uint32_t>(c.window_cols);
+    p.right16 = static_cast<uint32_t>(s.dil_w) * row16,
+    p.down16 = static_cast<uint32_t>(s.dil_h) * cols * row16;
+    p.eight16 = (c.has_patches ? cols : 8) * row16;
   }
   return p;
 }
@@ -103,9 +107,10 @@ Params make_params(const PixelCall& call, const NhwcConfig& c) {
 
 void conv_nhwc_cuda(const Context& context, const PixelCall& call, const NhwcConfig& c) {
   const bool is_plain = call.activation == ConvChain::bias || call.activation == ConvChain::relu;
-  const auto select = is_plain                             ? nhwc::select_kernel<ConvChain::relu>
-                      : call.activation == ConvChain::mish ? nhwc::select_kernel<ConvChain::mish>
-                                                           : nhwc::select_kernel<ConvChain::any>;
+  const bool is_mish = call.activation == ConvChain::mish || call.activation == ConvChain::double_mish;
+  const auto select = is_plain  ? nhwc::select_kernel<ConvChain::relu>
+                      : is_mish ? nhwc::select_kernel<ConvChain::mish>
+                                : nhwc::select_kernel<ConvChain::any>;
   const Kernel kernel = select(c, call.dtype == DType::bfloat16);
   launch(context, "conv_nhwc_kernel", kernel,
          {.grid = dim3(static_cast<unsigned>(c.num_blocks)),
@@ -136,8 +141,8 @@ std::unique_ptr<ConvPlan> make_nhwc_conv(const ConvProblem& problem, const Devic
                                          std::string* why_not) {
   if (device->cc_major != 9) return *why_not = "needs a Hopper GPU (compute capability 9.0)", nullptr;
   auto plan = std::make_unique<NhwcPlan>();
-  if (!plan->init(problem, why_not)) return nullptr;
-  const NhwcWork work{plan->has_residual(), plan->epilogue.activation >= ConvChain::silu};
+  if (!plan->init(problem, why_not, true)) return nullptr;
+  const NhwcWork work{plan->has_residual(), plan->epilogue.activation >= ConvChain::silu, plan->has_scale()};
   const auto config =
       choose_nhwc_config(plan->call.shape, plan->call.x_strides, work, device->num_sms, why_not);
   if (!config) return nullptr;

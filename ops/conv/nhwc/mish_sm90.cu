@@ -1,4 +1,4 @@
-// The instances of conv_nhwc_kernel that end in mish.
+// The instances of conv_nhwc_kernel that end in mish, once or twice.
 
 #include "ops/conv/nhwc/instances.cuh"
 

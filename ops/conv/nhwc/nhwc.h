@@ -17,16 +17,20 @@ namespace solder {
 
 /// A block's tile of the product [pixels, channels]; the kernel has an instance for each of kNhwcTiles.
 struct NhwcTile {
-  int num_groups;     ///< consumer warpgroups, which share the pixels
+  int num_groups;     ///< consumer warpgroups
   int num_blocks;     ///< of 64 pixels, a warpgroup
   int channels;       ///< the n of its wgmma
   int blocks_per_sm;  ///< of threads, that fit a multiprocessor together
-  constexpr int pixels() const { return 64 * num_groups * num_blocks; }
+  /// A warpgroup has a tile for itself, and while it finishes that the others take theirs; the weights stay. Otherwise
+  /// they share a tile's pixels.
+  bool takes_turns = false;
+  constexpr int blocks() const { return takes_turns ? num_blocks : num_groups * num_blocks; }
+  constexpr int pixels() const { return 64 * blocks(); }
 };
 
-inline constexpr NhwcTile kNhwcTiles[] = {{2, 2, 128, 1}, {2, 1, 256, 1}, {2, 1, 128, 1},
-                                          {2, 2, 64, 1},  {2, 1, 64, 2},  {1, 1, 128, 2},
-                                          {1, 1, 64, 2},  {2, 1, 32, 2},  {1, 1, 32, 2}};
+inline constexpr NhwcTile kNhwcTiles[] = {{2, 2, 128, 1}, {2, 1, 256, 1},      {2, 1, 128, 1}, {2, 2, 64, 1},
+                                          {2, 1, 64, 2},  {1, 1, 128, 2},      {1, 1, 64, 2},  {2, 1, 32, 2},
+                                          {1, 1, 32, 2},  {3, 1, 128, 1, true}};
 inline constexpr int kNumNhwcTiles = static_cast<int>(std::size(kNhwcTiles));
 
 /// Input channels of one slot of the rings, a swizzled row of 128 bytes; half of it where there are no more.
@@ -40,7 +44,8 @@ constexpr bool has_half_slots(const NhwcTile& tile) { return tile.channels <= 64
 
 /// Whether the kernel has code to split the terms: few registers hold its sums.
 constexpr bool can_split(const NhwcTile& tile) {
-  return tile.num_blocks == 1 && tile.channels <= 128 && (tile.num_groups == 1 || tile.blocks_per_sm == 1);
+  return !tile.takes_turns && tile.num_blocks == 1 && tile.channels <= 128 &&
+         (tile.num_groups == 1 || tile.blocks_per_sm == 1);
 }
 
 /// Of a block: consumers and a warp for each ring; whole warpgroups where they hand on registers, as one block does that
@@ -53,21 +58,27 @@ constexpr int nhwc_threads(const NhwcTile& tile) {
 enum class NhwcFetch : uint8_t {
   flat,    ///< a run of pixels: 1x1 filters without stride or padding
   im2col,  ///< the pixels that one filter tap meets, gathered by the copy engine
-  rows     ///< a rectangle and the rows above and below it, which serves three filter rows; stride 1
+  window   ///< a rectangle and what lies around it, which serves all taps; three filter rows, stride 1
 };
 
 /// How one convolution is cut up.
 struct NhwcConfig {
   int tile = 0;  ///< index into kNhwcTiles
   NhwcFetch fetch = NhwcFetch::im2col;
-  int split = 1;                     ///< blocks of a cluster that share the terms of a tile
-  int tile_rows = 0, tile_cols = 0;  ///< of output, where x is fetched by rows
+  int split = 1;  ///< blocks of a cluster that share the terms of a tile
+  /// Where x is fetched as a window: what a tile covers of the output, and what of x that takes.
+  int tile_images = 0, tile_rows = 0, tile_cols = 0, window_rows = 0, window_cols = 0;
+  bool has_patches = false;            ///< 64 pixels are 8 x 8; otherwise a run of the window's
+  int across_log2 = 0, down_log2 = 0;  ///< patches side by side and below each other; then come images
   int slot_channels = kNhwcSlotChannels;
   int num_chunks = 0;      ///< of slot_channels input channels
-  int num_slots = 0;       ///< of x, a tile: chunks, outermost, times taps (of one row, when fetched by rows)
-  int rows_per_slot = 1;   ///< filter rows that a slot of x serves, each with a slot of weights
+  int num_steps = 0;       ///< of a tile: chunks, outermost, times taps (of one row, in windows)
+  int rows_per_step = 1;   ///< filter rows of a step, each with a slot of weights
+  int steps_per_slot = 1;  ///< that a slot of x serves
   int table_channels = 0;  ///< whose scales and biases are in shared memory together: a tile's, or all
+  int num_tables = 1;      ///< of those; a second one has scales and shifts behind the residual
   int x_slots = 0, weight_slots = 0;  ///< of the rings
+  int stagings = 1;                   ///< passes of results that shared memory has room for, a warp
   int x_slot_bytes = 0, x_load_bytes = 0;
   int64_t tiles_pixels = 0, tiles_channels = 0;
   bool is_linear = false;  ///< each slot is filled once: nothing waits for a free one
@@ -78,26 +89,26 @@ struct NhwcConfig {
   constexpr NhwcTile shape() const { return kNhwcTiles[tile]; }
   constexpr int row_bytes() const { return 2 * slot_channels; }
   int64_t num_tiles() const { return tiles_pixels * tiles_channels; }
-  int64_t num_weight_slots() const { return int64_t{num_slots} * rows_per_slot; }
+  constexpr int num_slots() const { return num_steps / steps_per_slot; }  ///< of x, a tile
+  int64_t num_weight_slots() const { return int64_t{num_steps} * rows_per_step; }
   bool operator==(const NhwcConfig&) const = default;
 };
 
 /// Shared memory in front of the rings: barriers, then per-channel scales and biases, then what results pass through.
 constexpr int kNhwcBarrierBytes = 1024;
-constexpr int nhwc_channel_bytes(const NhwcTile& tile, int channels) {
-  return tile.num_groups * channels * 8;
+constexpr int nhwc_channel_bytes(const NhwcTile& tile, int tables, int channels) {
+  return tile.num_groups * tables * channels * 8;
 }
-/// Channels of a warp's 16 pixels that pass through shared memory at a time, 16-bit with 16 bytes between rows; passes of
-/// a tile; and how many are there at once.
+/// Channels of a warp's 16 pixels that pass through shared memory at a time, 16-bit with 16 bytes between rows, and
+/// passes of a tile.
 constexpr int nhwc_staged_channels(const NhwcTile& tile) { return tile.channels < 64 ? tile.channels : 64; }
 constexpr int nhwc_pass_bytes(int channels) { return 16 * (channels * 2 + 16); }
 constexpr int nhwc_passes(const NhwcTile& tile) {
   return tile.num_blocks * tile.channels / nhwc_staged_channels(tile);
 }
-constexpr int nhwc_stagings(const NhwcTile& tile) { return nhwc_passes(tile) > 1 ? 2 : 1; }
-constexpr int nhwc_staging_bytes(const NhwcTile& tile, int split) {
+constexpr int nhwc_staging_bytes(const NhwcTile& tile, int split, int stagings) {
   if (split > 1) return tile.pixels() * (tile.channels + 8) * 4;
-  return tile.num_groups * 4 * nhwc_stagings(tile) * nhwc_pass_bytes(nhwc_staged_channels(tile));
+  return tile.num_groups * 4 * stagings * nhwc_pass_bytes(nhwc_staged_channels(tile));
 }
 
 /// "tile 128x128 im2col, split 2, ...": for logs.
@@ -105,7 +116,7 @@ std::string to_string(const NhwcConfig& config);
 
 /// What an epilogue does that takes time.
 struct NhwcWork {
-  bool has_residual = false, has_functions = false;  ///< functions: more than a comparison
+  bool has_residual = false, has_functions = false, has_scale = false;  ///< functions: more than a comparison
 };
 
 /// The choice for a device with `num_sms` multiprocessors. nullopt, with the reason in words, when the kernel does not

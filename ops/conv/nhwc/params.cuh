@@ -15,10 +15,11 @@ using Surface = PixelSurface;
 struct Params {
   CUtensorMap x;
   NhwcConfig config;
-  const uint8_t* weights;  ///< slots, see pack_nhwc_weights
-  const float* scales;     ///< [K], up to whole tiles
-  const float* bias;       ///< [K]; null: none
-  Surface y, residual;     ///< residual.data null: none
+  const uint8_t* weights;      ///< slots, see pack_nhwc_weights
+  const float* scales;         ///< [K], up to whole tiles
+  const float* bias;           ///< [K]; null: none
+  const float *scale, *shift;  ///< [K], behind the residual; null: none
+  Surface y, residual;         ///< residual.data null: none
   ConvChain activation;
   ResidualAt residual_at;
   float slope;
@@ -27,10 +28,13 @@ struct Params {
   int stride_h, stride_w, dil_h, dil_w, pad_top, pad_left;
   FastDivisor by_channel_tiles, by_pixels, by_q, by_tile_rows, by_tile_cols, by_cols;
   int num_pixels;        ///< N P Q
-  int tiles_h, tiles_w;  ///< of an image, where x is fetched by rows
+  int tiles_h, tiles_w;  ///< of an image, where x is fetched as windows
+  /// There, in units of 16 bytes: from a tap to the next one right and down, and from one run of 8 pixels of a product to
+  /// the next.
+  uint32_t right16, down16, eight16;
 };
 
-/// A tile as a type; kRows filter rows share a slot of x.
+/// A tile as a type; a step has kRows filter rows. Three: slots of x are windows.
 template <int kIndex, int kRows_, int kSlot_>
 struct Tile {
   static constexpr NhwcTile kTile = kNhwcTiles[kIndex];
@@ -38,20 +42,25 @@ struct Tile {
                        kPerSm = kTile.blocks_per_sm;
   static constexpr int kRows = kRows_, kRowBytes = 2 * kSlot_;
   static constexpr int kConsumerWarps = 4 * kGroups;
+  static constexpr bool kIsWindow = kRows > 1, kTakesTurns = kTile.takes_turns;
+  /// Warps that read a slot.
+  static constexpr int kReaders = kTakesTurns ? 4 : kConsumerWarps;
   /// Where registers are moved from producers to consumers, both are whole warpgroups.
   static constexpr bool kMovesRegisters = kPerSm == 1;
+  static constexpr int kRegisters = kGroups == 3 ? 152 : 232;
   static constexpr int kThreads = nhwc_threads(kTile);
   static constexpr int kPixels = kTile.pixels();
   static constexpr int kWeightBytes = kChannels * kRowBytes;
-  static constexpr int kStaged = nhwc_staged_channels(kTile), kPasses = nhwc_passes(kTile),
-                       kStagings = nhwc_stagings(kTile);
+  static constexpr int kStaged = nhwc_staged_channels(kTile), kPasses = nhwc_passes(kTile);
   static constexpr bool kCanSplit = can_split(kTile);
+  /// The first of a tile's blocks of 64 pixels that is a warpgroup's.
+  static __device__ int first_block(int group) { return kTakesTurns ? 0 : group * kBlocks; }
 };
 
 /// Shared memory, as 32-bit addresses.
 struct Smem {
   uint32_t x_full, x_empty, weight_full, weight_empty, parts;  // barriers
-  uint32_t channels;                                           // [group][table_channels], by pairs
+  uint32_t channels;                                           // [group][table][table_channels], by pairs
   uint32_t staging, x, weights;
 };
 
@@ -65,9 +74,10 @@ __device__ Smem carve(const Params& p, uint32_t base) {
   s.parts = s.weight_empty + 8 * kMaxNhwcWeightSlots;
   s.channels = base + kNhwcBarrierBytes;
   constexpr NhwcTile kTile = Tile::kTile;
-  s.staging = s.channels + nhwc_channel_bytes(kTile, p.config.table_channels);
-  s.x = (s.staging + nhwc_staging_bytes(kTile, p.config.split) + 1023) & ~1023u;
-  s.weights = s.x + p.config.x_slots * p.config.x_slot_bytes;
+  s.staging = s.channels + nhwc_channel_bytes(kTile, p.config.num_tables, p.config.table_channels);
+  // Both are swizzled by their addresses: weights, which come so from memory, lie as if from 0 on.
+  s.weights = (s.staging + nhwc_staging_bytes(kTile, p.config.split, p.config.stagings) + 1023) & ~1023u;
+  s.x = s.weights + p.config.weight_slots * Tile::kWeightBytes;
   return s;
 }
 
@@ -78,12 +88,15 @@ struct RingPlace {
   __device__ void step(int num_slots) {
     if (++slot == num_slots) slot = 0, parity ^= 1;
   }
+  __device__ void skip(int count, int num_slots) {
+    for (slot += count; slot >= num_slots; slot -= num_slots) parity ^= 1;
+  }
 };
 
 /// One tile of the product: what part of y it is.
 struct Work {
   int channel;  // its first
-  int pixel;    // its first, of all images; where x is fetched by rows, of a rectangle whose corner it is
+  int pixel;    // its first, of all images; where x is fetched as a window, of a rectangle whose corner it is
   int n, p, q;  // the same pixel
 };
 
@@ -101,11 +114,12 @@ __device__ bool find_work(const Params& p, int index, Work* work) {
   const int along = static_cast<int>(p.by_channel_tiles.divide(tile));
   if (along >= static_cast<int>(p.config.tiles_pixels)) return false;
   work->channel = (tile - along * tiles_channels) * Tile::kChannels;
-  if (Tile::kRows > 1) {
+  if (Tile::kIsWindow) {
     const int row = static_cast<int>(p.by_tile_cols.divide(along));
     work->q = (along - row * p.tiles_w) * p.config.tile_cols;
-    work->n = static_cast<int>(p.by_tile_rows.divide(row));
-    work->p = (row - work->n * p.tiles_h) * p.config.tile_rows;
+    const int images = static_cast<int>(p.by_tile_rows.divide(row));
+    work->p = (row - images * p.tiles_h) * p.config.tile_rows;
+    work->n = images * p.config.tile_images;
     work->pixel = (work->n * p.P + work->p) * p.Q + work->q;
   } else {
     work->pixel = along * Tile::kPixels;
@@ -120,24 +134,34 @@ __device__ bool find_work(const Params& p, int index, Work* work) {
 /// The pixel, of all images, that is row `row` of a tile's product; -1 where it is none.
 template <class Tile>
 __device__ int pixel_of(const Params& p, const Work& work, int row) {
-  if (Tile::kRows == 1) return work.pixel + row < p.num_pixels ? work.pixel + row : -1;
-  const int down = static_cast<int>(p.by_cols.divide(row)), right = row - down * p.config.tile_cols;
-  const bool is_inside = down < p.config.tile_rows && work.p + down < p.P && work.q + right < p.Q;
-  return is_inside ? work.pixel + down * p.Q + right : -1;
+  const NhwcConfig& c = p.config;
+  if (!Tile::kIsWindow) return work.pixel + row < p.num_pixels ? work.pixel + row : -1;
+  int image = 0, down, right;
+  if (c.has_patches) {
+    const int block = row / 64, of_rows = block >> c.across_log2;
+    image = of_rows >> c.down_log2;
+    down = (of_rows - (image << c.down_log2)) * 8 + row % 64 / 8;
+    right = (block - (of_rows << c.across_log2)) * 8 + row % 8;
+  } else {
+    down = static_cast<int>(p.by_cols.divide(row)), right = row - down * c.window_cols;
+    if (right >= c.tile_cols || down >= c.tile_rows) return -1;
+  }
+  const bool is_inside = work.n + image < p.N && work.p + down < p.P && work.q + right < p.Q;
+  return is_inside ? work.pixel + (image * p.P + down) * p.Q + right : -1;
 }
 
-/// The slots of x whose terms this block sums: of all, those of its rank in the cluster.
-__device__ inline void find_slots(const Params& p, int* first, int* end) {
-  *first = 0, *end = p.config.num_slots;
+/// The steps whose terms this block sums: of all, those of its rank in the cluster.
+__device__ inline void find_steps(const Params& p, int* first, int* end) {
+  *first = 0, *end = p.config.num_steps;
   if (p.config.split == 1) return;
   const int rank = static_cast<int>(sm90::cluster_rank());
-  *first = rank * p.config.num_slots / p.config.split;
-  *end = (rank + 1) * p.config.num_slots / p.config.split;
+  *first = rank * p.config.num_steps / p.config.split;
+  *end = (rank + 1) * p.config.num_steps / p.config.split;
 }
 
 using Kernel = void (*)(Params);
 
-/// The instance of a chain (relu, which is none, too, mish or any) for a config.
+/// The instance of a chain (relu, which is none, too; mish, which is once or twice; any) for a config.
 template <ConvChain kChain>
 Kernel select_kernel(const NhwcConfig& config, bool is_bfloat16);
 

@@ -18,13 +18,22 @@ struct Pass {
   uint32_t staged;  // where it crosses shared memory
   int row;          // of the tile: its first
   int channel;      // of the tile: its first
+  int pixel;        // of its row lane % 16
 
-  __device__ Pass(uint32_t staging, int warp, int index)
-      : staged(staging + index % Tile::kStagings * kBytes),
-        row((warp / 4 * Tile::kBlocks + index / kOfBlock) * 64 + warp % 4 * 16),
-        channel(index % kOfBlock * Tile::kStaged) {}
+  __device__ Pass(const Params& p, const Work& work, uint32_t staging, int warp, int lane, int index)
+      : staged(staging + (index & (p.config.stagings - 1)) * kBytes),
+        row((Tile::first_block(warp / 4) + index / kOfBlock) * 64 + warp % 4 * 16),
+        channel(index % kOfBlock * Tile::kStaged),
+        pixel(pixel_of<Tile>(p, work, row + lane % 16)) {}
 
-  __device__ int row_of(int lane, int turn) const { return row + turn * kPixelsAtOnce + lane / kVectors; }
+  /// The pixel of a row of the pass; of all lanes together.
+  /// NOTE: not in a loop whose turns depend on the lane: for the compiler the warp is then never whole again, and each
+  /// product's descriptors go through four moves to uniform registers.
+  __device__ int pixel_at(const Params& p, const Work& work, int row_of_pass) const {
+    if constexpr (Tile::kIsWindow) return __shfl_sync(0xffffffffu, pixel, row_of_pass);
+    return pixel_of<Tile>(p, work, row + row_of_pass);
+  }
+  __device__ int row_of(int lane, int turn) const { return turn * kPixelsAtOnce + lane / kVectors; }
   __device__ int channel_of(int lane) const { return channel + lane % kVectors * kVector; }
   __device__ uint32_t vector_smem(int lane, int turn) const {
     return staged + (turn * kPixelsAtOnce + lane / kVectors) * kPitch + lane % kVectors * 16;
@@ -40,7 +49,7 @@ __device__ __forceinline__ void start_residual(const Params& p, const Work& work
   const int channel = work.channel + pass.channel_of(lane);
 #pragma unroll
   for (int turn = 0; turn < Pass<Tile>::kTurns; ++turn) {
-    const int pixel = pixel_of<Tile>(p, work, pass.row_of(lane, turn));
+    const int pixel = pass.pixel_at(p, work, pass.row_of(lane, turn));
     if (pixel >= 0 && channel < p.K)
       sm80::copy_async_16(pass.vector_smem(lane, turn),
                           static_cast<const uint4*>(p.residual.data) + vector_of(p.residual, pixel, channel));
@@ -54,13 +63,14 @@ __device__ __forceinline__ void start_tile(const Params& p, uint32_t staging, co
                                            int lane) {
   if (p.residual.data == nullptr) return;
   __syncwarp();  // the last tile's vectors have been read
-  start_residual(p, work, Pass<Tile>(staging, warp, 0), lane);
+  start_residual(p, work, Pass<Tile>(p, work, staging, warp, lane, 0), lane);
 #pragma unroll 1
   for (int line = 16 + lane; line < 16 * Tile::kPasses; line += 32) {
-    const Pass<Tile> pass(staging, warp, line / 16);
-    const int pixel = pixel_of<Tile>(p, work, pass.row + line % 16), channel = work.channel + pass.channel;
-    if (pixel >= 0 && channel < p.K)
-      sm80::prefetch_l2(static_cast<const uint4*>(p.residual.data) + vector_of(p.residual, pixel, channel));
+    const Pass<Tile> pass(p, work, staging, warp, lane, line / 16);
+    const int channel = work.channel + pass.channel;
+    if (pass.pixel >= 0 && channel < p.K)
+      sm80::prefetch_l2(static_cast<const uint4*>(p.residual.data) +
+                        vector_of(p.residual, pass.pixel, channel));
   }
 }
 
@@ -99,29 +109,33 @@ __device__ __forceinline__ void store_tile(const Params& p, uint32_t staging, co
   constexpr int kValues = Tile::kStaged / 2, kMatrixBytes = 32;
 #pragma unroll 1
   for (int index = 0; index < Tile::kPasses; ++index) {
-    const Pass<Tile> pass(staging, warp, index);
+    const Pass<Tile> pass(p, work, staging, warp, lane, index);
     if (p.residual.data != nullptr) {
       sm80::copy_async_wait<0>();
       __syncwarp();
-      if (index + 1 < Tile::kPasses) start_residual(p, work, Pass<Tile>(staging, warp, index + 1), lane);
+      if (index + 1 < Tile::kPasses)
+        start_residual(p, work, Pass<Tile>(p, work, staging, warp, lane, index + 1), lane);
     }
     float values[kValues];
 #pragma unroll
     for (int known = 0; known < Tile::kPasses; ++known) {
-      if (Tile::kPasses > 1 && known != index) continue;  // registers have no index
 #pragma unroll
-      for (int i = 0; i < kValues; ++i)
-        values[i] = acc[known / Pass<Tile>::kOfBlock][known % Pass<Tile>::kOfBlock * kValues + i];
+      for (int i = 0; i < kValues; ++i) {
+        const float value = acc[known / Pass<Tile>::kOfBlock][known % Pass<Tile>::kOfBlock * kValues + i];
+        values[i] = known == 0 || known == index ? value : values[i];  // registers have no index
+      }
     }
-    const uint32_t table = channels + (pass.channel + lane % 4 * 2) / 2 * kChannelPairBytes;
+    const auto scale = [&](int index, float(&to)[kValues]) {
+      const uint32_t table = channels + index * p.config.table_channels * 8 +
+                             (pass.channel + lane % 4 * 2) / 2 * kChannelPairBytes;
 #pragma unroll
-    for (int i = 0; i < kValues; i += 4) {
-      const float4 pair = sm80::load_shared(table + i / 4 * 4 * kChannelPairBytes);
-      values[i] = fmaf(values[i], pair.x, pair.z), values[i + 1] = fmaf(values[i + 1], pair.y, pair.w);
-      values[i + 2] = fmaf(values[i + 2], pair.x, pair.z),
-                 values[i + 3] = fmaf(values[i + 3], pair.y, pair.w);
-    }
-    finish<kChain>(p, values, [&](float(&to)[kValues]) {
+      for (int i = 0; i < kValues; i += 4) {
+        const float4 pair = sm80::load_shared(table + i / 4 * 4 * kChannelPairBytes);
+        to[i] = fmaf(to[i], pair.x, pair.z), to[i + 1] = fmaf(to[i + 1], pair.y, pair.w);
+        to[i + 2] = fmaf(to[i + 2], pair.x, pair.z), to[i + 3] = fmaf(to[i + 3], pair.y, pair.w);
+      }
+    };
+    finish<kChain>(p, values, scale, [&](float(&to)[kValues]) {
 #pragma unroll
       for (int i = 0; i < kValues / 8; ++i) {
         uint32_t pairs[4];
@@ -133,8 +147,8 @@ __device__ __forceinline__ void store_tile(const Params& p, uint32_t staging, co
       store_spread<Tile, kDtype>(p, work, pass, lane, values);
       continue;
     }
-    if (Tile::kStagings == 1 && p.residual.data == nullptr)
-      __syncwarp();  // the last tile's vectors have been read
+    if (p.config.stagings == 1 && p.residual.data == nullptr)
+      __syncwarp();  // the last pass' vectors have been read
 #pragma unroll
     for (int i = 0; i < kValues / 8; ++i) {
       uint32_t bits[4];
@@ -146,7 +160,7 @@ __device__ __forceinline__ void store_tile(const Params& p, uint32_t staging, co
     __syncwarp();
 #pragma unroll
     for (int turn = 0; turn < Pass<Tile>::kTurns; ++turn)
-      store_vector(p, pixel_of<Tile>(p, work, pass.row_of(lane, turn)), work.channel + pass.channel_of(lane),
+      store_vector(p, pass.pixel_at(p, work, pass.row_of(lane, turn)), work.channel + pass.channel_of(lane),
                    sm80::load_shared_bits(pass.vector_smem(lane, turn)));
   }
 }
@@ -202,12 +216,16 @@ __device__ __forceinline__ void exchange_tile(const Params& p, const Smem& smem,
       values[0] += low.x, values[1] += low.y, values[2] += low.z, values[3] += low.w;
       values[4] += high.x, values[5] += high.y, values[6] += high.z, values[7] += high.w;
     }
+    const auto scale = [&](int index, float(&to)[kVector]) {
+      const uint32_t table =
+          channels + index * p.config.table_channels * 8 + vector * kVector / 2 * kChannelPairBytes;
 #pragma unroll
-    for (int e = 0; e < kVector; e += 2) {
-      const float4 pair = sm80::load_shared(channels + (vector * kVector + e) / 2 * kChannelPairBytes);
-      values[e] = fmaf(values[e], pair.x, pair.z), values[e + 1] = fmaf(values[e + 1], pair.y, pair.w);
-    }
-    finish<kChain>(p, values, [&](float(&to)[kVector]) {
+      for (int e = 0; e < kVector; e += 2) {
+        const float4 pair = sm80::load_shared(table + e / 2 * kChannelPairBytes);
+        to[e] = fmaf(to[e], pair.x, pair.z), to[e + 1] = fmaf(to[e + 1], pair.y, pair.w);
+      }
+    };
+    finish<kChain>(p, values, scale, [&](float(&to)[kVector]) {
       add_pairs<kDtype>({residuals[i].x, residuals[i].y, residuals[i].z, residuals[i].w}, 0, to);
     });
     if (takes_vectors(p)) [[likely]] {

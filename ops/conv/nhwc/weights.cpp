@@ -17,10 +17,10 @@ struct Term {
 };
 
 Term term_of(const ConvShape& shape, const NhwcConfig& config, int64_t weight_slot) {
-  const int64_t slot = weight_slot / config.rows_per_slot;
-  const int64_t taps = config.num_slots / config.num_chunks;
-  const int64_t tap = slot % taps, channel = slot / taps * config.slot_channels;
-  if (config.fetch == NhwcFetch::rows) return {channel, weight_slot % config.rows_per_slot, tap};
+  const int64_t step = weight_slot / config.rows_per_step;
+  const int64_t taps = config.num_steps / config.num_chunks;
+  const int64_t tap = step % taps, channel = step / taps * config.slot_channels;
+  if (config.rows_per_step > 1) return {channel, weight_slot % config.rows_per_step, tap};
   return {channel, tap / shape.S, tap % shape.S};
 }
 
@@ -65,8 +65,8 @@ std::vector<std::byte> pack_nhwc_weights(const ConvShape& shape, const NhwcConfi
 }
 
 std::string packing_of(const NhwcConfig& c, DType dtype) {
-  return str("nhwc ", to_string(dtype), " ", c.shape().channels, " ", c.slot_channels, " ",
-             static_cast<int>(c.fetch), " ", c.num_slots);
+  return str("nhwc ", to_string(dtype), " ", c.shape().channels, " ", c.slot_channels, " ", c.rows_per_step,
+             " ", c.num_steps);
 }
 
 }  // namespace solder

@@ -56,11 +56,12 @@ struct PixelCall {
   ConvShape shape;
   DType dtype = DType::float16;  ///< of x and the weights
   PixelStrides x_strides;
-  const void* x = nullptr;       ///< 16-byte aligned
-  const void* packed = nullptr;  ///< the weights, as the family packs them
-  const float* bias = nullptr;   ///< [K]; null: none
-  PixelSurface y, residual;      ///< residual.data null: none
-  void* scratch = nullptr;       ///< the family's own
+  const void* x = nullptr;                         ///< 16-byte aligned
+  const void* packed = nullptr;                    ///< the weights, as the family packs them
+  const float* bias = nullptr;                     ///< [K]; null: none
+  const float *scale = nullptr, *shift = nullptr;  ///< [K], as ConvEpilogue has them; null: none
+  PixelSurface y, residual;                        ///< residual.data null: none
+  void* scratch = nullptr;                         ///< the family's own
   ConvChain activation = ConvChain::bias;
   ResidualAt residual_at = ResidualAt::none;
   float slope = 0;
@@ -76,9 +77,11 @@ struct PixelPlan : ConvPlan {
   int64_t stem_bytes = 0;  ///< of x', in scratch; the family's own follows
   ConvEpilogue epilogue;
 
-  /// False, with the reason, where no kernel takes the problem's tensors or runs its epilogue.
-  bool init(const ConvProblem& problem, std::string* why_not);
+  /// False, with the reason, where no kernel takes the problem's tensors or runs its epilogue; `takes_scale` as for
+  /// plan_epilogue.
+  bool init(const ConvProblem& problem, std::string* why_not, bool takes_scale = false);
   bool has_residual() const { return epilogue.residual_operand >= 0; }
+  bool has_scale() const { return epilogue.scale_operand >= 0; }
 
   std::vector<std::byte> pack(const ConvProblem& problem) const override;
   void enqueue(const Context* context, const ConvTensors& tensors) const override;

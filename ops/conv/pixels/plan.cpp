@@ -51,7 +51,7 @@ bool find_surface(const ConvView& view, DType dtype, PixelSurface* surface) {
 
 }  // namespace
 
-bool PixelPlan::init(const ConvProblem& problem, std::string* why_not) {
+bool PixelPlan::init(const ConvProblem& problem, std::string* why_not, bool takes_scale) {
   const auto refuse = [&](const char* why) { return *why_not = why, false; };
   if (!problem.weights) return refuse("the weights are not a parameter of the graph");
   call.dtype = problem.x.dtype;
@@ -82,7 +82,8 @@ bool PixelPlan::init(const ConvProblem& problem, std::string* why_not) {
   const auto takes_residual = [](const ConvProblem& of, const ConvView& operand) {
     return operand.dtype == of.x.dtype && is_run_of_pixels(operand);
   };
-  if (!plan_epilogue(problem, &epilogue, takes_residual)) return refuse("no kernel runs its epilogue");
+  if (!plan_epilogue(problem, &epilogue, takes_residual, takes_scale))
+    return refuse("no kernel runs its epilogue");
   call.activation = epilogue.activation, call.slope = epilogue.slope, call.residual_at = epilogue.residual_at;
   if (has_residual())
     find_surface(problem.operands[static_cast<size_t>(epilogue.residual_operand)], call.dtype,
@@ -109,6 +110,8 @@ void PixelPlan::enqueue(const Context* context, const ConvTensors& t) const {
   mine.x = t.x, mine.packed = t.packed, mine.y.data = t.y;
   mine.scratch = static_cast<std::byte*>(t.scratch) + round_up(stem_bytes, 256);
   mine.bias = static_cast<const float*>(address(epilogue.bias_operand));
+  mine.scale = static_cast<const float*>(address(epilogue.scale_operand));
+  mine.shift = static_cast<const float*>(address(epilogue.shift_operand));
   mine.residual.data = address(epilogue.residual_operand);
   if (!lays_out) return enqueue_call(*context, mine);
   mine.x = t.scratch;
