@@ -156,7 +156,8 @@ double both(double a, double b) { return std::pow(std::pow(a, 4) + std::pow(b, 4
 
 // Microseconds, from what each multiprocessor has to do: tensor cores, rings filled from L2, epilogues, one tile behind
 // the other or overlapped; and memory. Constants fitted to 2,700 times of two networks' layers at batch 1, 16 and 64 on
-// an H200 (bench_nhwc); the choice then takes 1.1 percent longer than the fastest, and what it says is off by 18 percent.
+// an H200 (bench_nhwc); the choice then takes 0.5 to 1.1 percent longer than the fastest, and what it says is off by 18
+// percent.
 double predict_us(const ConvShape& s, const NhwcConfig& c, const NhwcWork& work, int num_sms) {
   constexpr double kCyclesPerUs = 1899, kL2BytesPerCycle = 37.52, kMemoryBytesPerUs = 4.358e6,
                    kLaunchUs = 1.281;

@@ -15,7 +15,8 @@
 
 namespace solder {
 
-/// A block's tile of the product [pixels, channels]; the kernel has an instance for each of kNhwcTiles.
+/// A block's tile of the product [pixels, channels]; the kernel has an instance for each of kNhwcTiles. Three more, 256x128,
+/// 256x64 and a 64x128 that shares a multiprocessor, would make two networks 0.4 percent faster.
 struct NhwcTile {
   int num_groups;     ///< consumer warpgroups
   int num_blocks;     ///< of 64 pixels, a warpgroup
@@ -28,9 +29,8 @@ struct NhwcTile {
   constexpr int pixels() const { return 64 * blocks(); }
 };
 
-inline constexpr NhwcTile kNhwcTiles[] = {{2, 2, 128, 1}, {2, 1, 256, 1},      {2, 1, 128, 1}, {2, 2, 64, 1},
-                                          {2, 1, 64, 2},  {1, 1, 128, 2},      {1, 1, 64, 2},  {2, 1, 32, 2},
-                                          {1, 1, 32, 2},  {3, 1, 128, 1, true}};
+inline constexpr NhwcTile kNhwcTiles[] = {{2, 1, 256, 1}, {2, 1, 128, 1}, {2, 1, 64, 2},       {1, 1, 64, 2},
+                                          {2, 1, 32, 2},  {1, 1, 32, 2},  {3, 1, 128, 1, true}};
 inline constexpr int kNumNhwcTiles = static_cast<int>(std::size(kNhwcTiles));
 
 /// Input channels of one slot of the rings, a swizzled row of 128 bytes; half of it where there are no more.
