@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "graph/model.h"
+#include "graph/nodes/node_def.h"
 #include "graph/passes/passes.h"
 
 namespace solder {
@@ -77,14 +78,15 @@ class Folder {
       if (is_needed[i])
         for (const Value& input : graph_.nodes()[i].inputs) is_needed[static_cast<size_t>(input.node)] = true;
     Graph sub;
-    TensorMap inputs;
+    TensorMap inputs, weights;
+    const std::vector<bool> is_weight = find_weights(is_needed);
     std::vector<int> renumbered(graph_.nodes().size());
     for (size_t i = 0; i < graph_.nodes().size(); ++i) {
       if (!is_needed[i]) continue;
       Node node = graph_.nodes()[i];
       if (node.kind == NodeKind::parameter) {
-        node.kind = NodeKind::input;
-        inputs[node.name] = constants_.at(node.name);
+        (is_weight[i] ? weights : inputs)[node.name] = constants_.at(node.name);
+        if (!is_weight[i]) node.kind = NodeKind::input;
       }
       for (Value& input : node.inputs) input.node = renumbered[static_cast<size_t>(input.node)];
       const Value value = sub.append(std::move(node));
@@ -95,7 +97,21 @@ class Folder {
     options.capture = false;  // for one run
     options.progress = nullptr;
     if (is_16_bit(options.math)) options.math = Math::fp32;  // what becomes of them is rounded, once
-    return compile(sub, {}, options).session().run(inputs);
+    return compile(sub, weights, options).session().run(inputs);
+  }
+
+  // Parameters that are nothing but weights of convolutions and matmuls: these stay parameters, as kernels that know their
+  // weights may add in another order. All others become inputs: then no node of theirs is folded again.
+  std::vector<bool> find_weights(const std::vector<bool>& is_needed) const {
+    std::vector<bool> result(is_needed.size(), true);
+    for (size_t i = 0; i < is_needed.size(); ++i) {
+      if (!is_needed[i]) continue;
+      const Node& node = graph_.nodes()[i];
+      const bool has_weights = node_def(node.kind).is_narrow != nullptr;
+      for (size_t input = 0; input < node.inputs.size(); ++input)
+        if (!has_weights || input != 1) result[static_cast<size_t>(node.inputs[input].node)] = false;
+    }
+    return result;
   }
 
   const Graph& graph_;
