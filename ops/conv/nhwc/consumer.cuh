@@ -23,20 +23,17 @@ __device__ uint32_t block_of_slot(const NhwcConfig& c, int block) {
   return (row * c.window_cols + (block - (of_rows << c.across_log2)) * 8) * kRow16;
 }
 
-/// acc[block][...] = x times weights, over steps [first, end). All that changes in the loop is added to; a slot is given
+/// acc = x times weights, over steps [first, end). All that changes in the loop is added to; a slot is given
 /// back once the group of products behind its own last one has been issued, as then its own are done. Once all have been,
 /// the warpgroups that wait at named barrier `next_turn` may follow, 0: none.
 template <class Tile, bool kIsBfloat16, bool kIsLinear>
 __device__ __forceinline__ void multiply(const Params& p, const Smem& smem, int group, int lane, int first,
                                          int end, RingPlace* x, RingPlace* weights, int next_turn,
-                                         float (&acc)[Tile::kBlocks][Tile::kChannels / 2]) {
+                                         float (&acc)[Tile::kChannels / 2]) {
   constexpr uint32_t kWeight16 = Tile::kWeightBytes / 16, kEight16 = 8 * Tile::kRowBytes / 16;
   const uint32_t slot16 = p.config.x_slot_bytes / 16, weights_first16 = (smem.weights >> 4) + kLow;
   const uint32_t eight16 = Tile::kIsWindow ? p.eight16 : kEight16;
-  const int first_block = Tile::first_block(group);
-  const uint32_t block16 = block_of_slot<Tile>(p.config, first_block);
-  const uint32_t next_block16 =
-      Tile::kBlocks > 1 ? block_of_slot<Tile>(p.config, first_block + 1) - block16 : 0;
+  const uint32_t block16 = block_of_slot<Tile>(p.config, Tile::block_of(group));
   const uint32_t x_first16 = (smem.x >> 4) + kLow + block16;
   uint32_t x16 = x_first16 + x->slot * slot16, weights16 = weights_first16 + weights->slot * kWeight16;
   uint32_t x_full = smem.x_full + 8 * x->slot, weight_full = smem.weight_full + 8 * weights->slot;
@@ -55,12 +52,9 @@ __device__ __forceinline__ void multiply(const Params& p, const Smem& smem, int 
       sm90::wgmma_fence();
 #pragma unroll
       for (int k = 0; k < Tile::kRowBytes / 32; ++k)
-#pragma unroll
-        for (int block = 0; block < Tile::kBlocks; ++block)
-          sm90::wgmma<kIsBfloat16>(
-              acc[block],
-              descriptor<Tile::kRowBytes>(eight16, x16 + r * p.down16 + block * next_block16 + 2 * k),
-              descriptor<Tile::kRowBytes>(kEight16, weights16 + 2 * k), i > first || r > 0 || k > 0);
+        sm90::wgmma<kIsBfloat16>(acc, descriptor<Tile::kRowBytes>(eight16, x16 + r * p.down16 + 2 * k),
+                                 descriptor<Tile::kRowBytes>(kEight16, weights16 + 2 * k),
+                                 i > first || r > 0 || k > 0);
       sm90::wgmma_commit();
       if (!kIsLinear) {
         sm90::wgmma_wait<1>();

@@ -57,7 +57,7 @@ __device__ __forceinline__ void consume(const Params& p, const Smem& smem, int w
     const bool is_new = index == turn || !(has_all || Tile::kTakesTurns);
     if (is_new) start_channels(p, has_all ? 0 : work.channel, table, channels, warp % 4 * 32 + lane);
     if (p.config.split == 1) start_tile<Tile>(p, staging, work, warp, lane);
-    float acc[Tile::kBlocks][Tile::kChannels / 2];
+    float acc[Tile::kChannels / 2];
     if (Tile::kTakesTurns) {
       // Products go in the order of tiles: to a barrier a phase and the one before the last look the same.
       Work after;

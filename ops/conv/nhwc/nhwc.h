@@ -18,19 +18,18 @@ namespace solder {
 /// A block's tile of the product [pixels, channels]; the kernel has an instance for each of kNhwcTiles. Three more, 256x128,
 /// 256x64 and a 64x128 that shares a multiprocessor, would make two networks 0.4 percent faster.
 struct NhwcTile {
-  int num_groups;     ///< consumer warpgroups
-  int num_blocks;     ///< of 64 pixels, a warpgroup
+  int num_groups;     ///< consumer warpgroups, of 64 pixels each
   int channels;       ///< the n of its wgmma
   int blocks_per_sm;  ///< of threads, that fit a multiprocessor together
   /// A warpgroup has a tile for itself, and while it finishes that the others take theirs; the weights stay. Otherwise
   /// they share a tile's pixels.
   bool takes_turns = false;
-  constexpr int blocks() const { return takes_turns ? num_blocks : num_groups * num_blocks; }
+  constexpr int blocks() const { return takes_turns ? 1 : num_groups; }  ///< of 64 pixels
   constexpr int pixels() const { return 64 * blocks(); }
 };
 
-inline constexpr NhwcTile kNhwcTiles[] = {{2, 1, 256, 1}, {2, 1, 128, 1}, {2, 1, 64, 2},       {1, 1, 64, 2},
-                                          {2, 1, 32, 2},  {1, 1, 32, 2},  {3, 1, 128, 1, true}};
+inline constexpr NhwcTile kNhwcTiles[] = {{2, 256, 1}, {2, 128, 1}, {2, 64, 2},       {1, 64, 2},
+                                          {2, 32, 2},  {1, 32, 2},  {3, 128, 1, true}};
 inline constexpr int kNumNhwcTiles = static_cast<int>(std::size(kNhwcTiles));
 
 /// Input channels of one slot of the rings, a swizzled row of 128 bytes; half of it where there are no more.
@@ -44,8 +43,7 @@ constexpr bool has_half_slots(const NhwcTile& tile) { return tile.channels <= 64
 
 /// Whether the kernel has code to split the terms: few registers hold its sums.
 constexpr bool can_split(const NhwcTile& tile) {
-  return !tile.takes_turns && tile.num_blocks == 1 && tile.channels <= 128 &&
-         (tile.num_groups == 1 || tile.blocks_per_sm == 1);
+  return !tile.takes_turns && tile.channels <= 128 && (tile.num_groups == 1 || tile.blocks_per_sm == 1);
 }
 
 /// Of a block: consumers and a warp for each ring; whole warpgroups where they hand on registers, as one block does that
@@ -103,9 +101,7 @@ constexpr int nhwc_channel_bytes(const NhwcTile& tile, int tables, int channels)
 /// passes of a tile.
 constexpr int nhwc_staged_channels(const NhwcTile& tile) { return tile.channels < 64 ? tile.channels : 64; }
 constexpr int nhwc_pass_bytes(int channels) { return 16 * (channels * 2 + 16); }
-constexpr int nhwc_passes(const NhwcTile& tile) {
-  return tile.num_blocks * tile.channels / nhwc_staged_channels(tile);
-}
+constexpr int nhwc_passes(const NhwcTile& tile) { return tile.channels / nhwc_staged_channels(tile); }
 constexpr int nhwc_staging_bytes(const NhwcTile& tile, int split, int stagings) {
   if (split > 1) return tile.pixels() * (tile.channels + 8) * 4;
   return tile.num_groups * 4 * stagings * nhwc_pass_bytes(nhwc_staged_channels(tile));

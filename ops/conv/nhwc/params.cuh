@@ -38,8 +38,7 @@ struct Params {
 template <int kIndex, int kRows_, int kSlot_>
 struct Tile {
   static constexpr NhwcTile kTile = kNhwcTiles[kIndex];
-  static constexpr int kGroups = kTile.num_groups, kBlocks = kTile.num_blocks, kChannels = kTile.channels,
-                       kPerSm = kTile.blocks_per_sm;
+  static constexpr int kGroups = kTile.num_groups, kChannels = kTile.channels, kPerSm = kTile.blocks_per_sm;
   static constexpr int kRows = kRows_, kRowBytes = 2 * kSlot_;
   static constexpr int kConsumerWarps = 4 * kGroups;
   static constexpr bool kIsWindow = kRows > 1, kTakesTurns = kTile.takes_turns;
@@ -53,8 +52,8 @@ struct Tile {
   static constexpr int kWeightBytes = kChannels * kRowBytes;
   static constexpr int kStaged = nhwc_staged_channels(kTile), kPasses = nhwc_passes(kTile);
   static constexpr bool kCanSplit = can_split(kTile);
-  /// The first of a tile's blocks of 64 pixels that is a warpgroup's.
-  static __device__ int first_block(int group) { return kTakesTurns ? 0 : group * kBlocks; }
+  /// Which of a tile's blocks of 64 pixels is a warpgroup's.
+  static __device__ int block_of(int group) { return kTakesTurns ? 0 : group; }
 };
 
 /// Shared memory, as 32-bit addresses.

@@ -12,7 +12,7 @@ namespace solder::nhwc {
 template <class Tile>
 struct Pass {
   static constexpr int kVectors = Tile::kStaged / kVector, kPixelsAtOnce = 32 / kVectors,
-                       kTurns = 16 / kPixelsAtOnce, kOfBlock = Tile::kChannels / Tile::kStaged;
+                       kTurns = 16 / kPixelsAtOnce;
   static constexpr uint32_t kBytes = nhwc_pass_bytes(Tile::kStaged), kPitch = kBytes / 16;
 
   uint32_t staged;  // where it crosses shared memory
@@ -22,8 +22,8 @@ struct Pass {
 
   __device__ Pass(const Params& p, const Work& work, uint32_t staging, int warp, int lane, int index)
       : staged(staging + (index & (p.config.stagings - 1)) * kBytes),
-        row((Tile::first_block(warp / 4) + index / kOfBlock) * 64 + warp % 4 * 16),
-        channel(index % kOfBlock * Tile::kStaged),
+        row(Tile::block_of(warp / 4) * 64 + warp % 4 * 16),
+        channel(index * Tile::kStaged),
         pixel(pixel_of<Tile>(p, work, row + lane % 16)) {}
 
   /// The pixel of a row of the pass; of all lanes together.
@@ -105,7 +105,7 @@ __device__ __forceinline__ void store_spread(const Params& p, const Work& work, 
 template <class Tile, DType kDtype, ConvChain kChain>
 __device__ __forceinline__ void store_tile(const Params& p, uint32_t staging, const Work& work, int warp,
                                            int lane, uint32_t channels,
-                                           const float (&acc)[Tile::kBlocks][Tile::kChannels / 2]) {
+                                           const float (&acc)[Tile::kChannels / 2]) {
   constexpr int kValues = Tile::kStaged / 2, kMatrixBytes = 32;
 #pragma unroll 1
   for (int index = 0; index < Tile::kPasses; ++index) {
@@ -121,8 +121,8 @@ __device__ __forceinline__ void store_tile(const Params& p, uint32_t staging, co
     for (int known = 0; known < Tile::kPasses; ++known) {
 #pragma unroll
       for (int i = 0; i < kValues; ++i) {
-        const float value = acc[known / Pass<Tile>::kOfBlock][known % Pass<Tile>::kOfBlock * kValues + i];
-        values[i] = known == 0 || known == index ? value : values[i];  // registers have no index
+        // Registers have no index.
+        values[i] = known == 0 || known == index ? acc[known * kValues + i] : values[i];
       }
     }
     const auto scale = [&](int index, float(&to)[kValues]) {
@@ -172,7 +172,7 @@ __device__ __forceinline__ void store_tile(const Params& p, uint32_t staging, co
 template <class Tile, DType kDtype, ConvChain kChain>
 __device__ __forceinline__ void exchange_tile(const Params& p, const Smem& smem, const Work& work, int warp,
                                               int lane, uint32_t channels,
-                                              const float (&acc)[Tile::kBlocks][Tile::kChannels / 2]) {
+                                              const float (&acc)[Tile::kChannels / 2]) {
   constexpr int kColumns = Tile::kChannels, kPitch = kColumns + 8, kVectors = kColumns / kVector;
   constexpr uint32_t kHalfBytes = (kColumns / 2 + 4) * 4;
   constexpr int kThreads = Tile::kConsumerWarps * 32, kItems = Tile::kPixels / 2 * kVectors / kThreads;
@@ -196,8 +196,7 @@ __device__ __forceinline__ void exchange_tile(const Params& p, const Smem& smem,
                  bar = sm90::map_to_rank(smem.parts, owner);
 #pragma unroll
   for (int j = 0; j < kColumns / 8; ++j) {
-    const float upper[2] = {acc[0][j * 4], acc[0][j * 4 + 1]},
-                lower[2] = {acc[0][j * 4 + 2], acc[0][j * 4 + 3]};
+    const float upper[2] = {acc[j * 4], acc[j * 4 + 1]}, lower[2] = {acc[j * 4 + 2], acc[j * 4 + 3]};
     const float a = __shfl_xor_sync(0xffffffffu, is_odd ? upper[0] : lower[0], 1);
     const float b = __shfl_xor_sync(0xffffffffu, is_odd ? upper[1] : lower[1], 1);
     const float4 four =
