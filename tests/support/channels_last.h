@@ -55,7 +55,7 @@ struct PlacedImage {
   Tensor values() const {
     const Tensor there = memory.to(Device::cpu());
     Tensor host = Tensor::empty(there.shape(), view.dtype), result = Tensor::empty(view.shape, view.dtype);
-    std::memcpy(host.data(), there.data(), static_cast<size_t>(there.num_bytes()));
+    if (there.num_bytes() > 0) std::memcpy(host.data(), there.data(), static_cast<size_t>(there.num_bytes()));
     void* const data = static_cast<std::byte*>(host.data()) + first_ * size_of(view.dtype);
     for_each([&](int64_t i, int64_t offset) {
       store_from_float(result.data(), view.dtype, i, load_as_float(data, view.dtype, offset));
