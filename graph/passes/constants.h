@@ -35,6 +35,13 @@ class Constants {
     return mine;
   }
 
+  /// The same, as a parameter at the end of `graph`.
+  Value append_to(Graph& graph, const std::string& name, Tensor tensor) {
+    const TensorType type{tensor.shape(), tensor.dtype()};
+    return graph.append(
+        {.kind = NodeKind::parameter, .name = add(name, std::move(tensor)), .outputs = {type}});
+  }
+
  private:
   std::unordered_set<std::string> names_;
   std::unordered_map<std::string, int64_t> last_numbers_;  // by name that was there already

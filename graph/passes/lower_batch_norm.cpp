@@ -124,8 +124,8 @@ class Lowering {
     if (fold.norm == nullptr) return result_.append(std::move(node));
     if (node.kind == NodeKind::elementwise) return node.inputs[0];  // its bias has gone into the shift
     const std::string w = node_of(graph_.nodes()[i].inputs[1]).name;
-    node.inputs[1] =
-        constant(w + " folded", Tensor::from(graph_.type(graph_.nodes()[i].inputs[1]).shape, fold.weights));
+    node.inputs[1] = constants_.append_to(
+        result_, w + " folded", Tensor::from(graph_.type(graph_.nodes()[i].inputs[1]).shape, fold.weights));
     const Value sum = result_.append(std::move(node));
     return elementwise(*fold.norm, {sum, per_channel(*fold.norm, "shift", fold.affine.shift)},
                        {{Op::add, Arg::operand(0), Arg::operand(1)}});
@@ -166,13 +166,7 @@ class Lowering {
 
   Value per_channel(const Node& norm, const char* what, const std::vector<double>& values) {
     const std::vector<float> floats(values.begin(), values.end());
-    return constant(norm.name + " " + what, Tensor::from({values.size()}, floats));
-  }
-
-  Value constant(const std::string& name, Tensor tensor) {
-    const TensorType type{tensor.shape(), DType::float32};
-    return result_.append(
-        {.kind = NodeKind::parameter, .name = constants_.add(name, std::move(tensor)), .outputs = {type}});
+    return constants_.append_to(result_, norm.name + " " + what, Tensor::from({values.size()}, floats));
   }
 
   const Graph& graph_;

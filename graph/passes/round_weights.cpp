@@ -54,10 +54,10 @@ Graph round_weights(const Graph& graph, Math math, Constants* constants) {
       const size_t axis = def.channel_axis(node, graph.type(node.inputs[1]).shape.size());
       const auto [entry, is_new] = made.try_emplace({node.inputs[1].node, axis}, mine.inputs[1].node);
       if (is_new && weights.kind == NodeKind::parameter) {
-        const Tensor tensor = rounded(constants->at(weights.name).to(Device::cpu()), axis, dtype);
-        const std::string name = constants->add(str(weights.name, " ", to_string(dtype)), tensor);
-        entry->second =
-            result.append({.kind = NodeKind::parameter, .name = name, .outputs = weights.outputs}).node;
+        entry->second = constants
+                            ->append_to(result, str(weights.name, " ", to_string(dtype)),
+                                        rounded(constants->at(weights.name).to(Device::cpu()), axis, dtype))
+                            .node;
       }
       mine.inputs[1].node = entry->second;
     }

@@ -26,11 +26,8 @@ Graph widen(const Graph& graph, bool folds, Constants* constants) {
     const auto [known, is_new] = wide.try_emplace(parameter.node);
     if (!is_new) return known->second;
     const std::string name = result.nodes()[static_cast<size_t>(parameter.node)].name;
-    Tensor values = constants->at(name).to(Device::cpu()).to(DType::float32);
-    const TensorType type{values.shape(), DType::float32};
-    return known->second = result.append({.kind = NodeKind::parameter,
-                                          .name = constants->add(name, std::move(values)),
-                                          .outputs = {type}});
+    return known->second =
+               constants->append_to(result, name, constants->at(name).to(Device::cpu()).to(DType::float32));
   };
   for (const Node& node : graph.nodes()) {
     Node mine = node;

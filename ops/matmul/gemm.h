@@ -41,8 +41,7 @@ constexpr bool is_few_rows(const GemmShape& s) {
 /// Enqueues that kernel; false where is_few_rows() does not hold, or A or B does not begin on a 16-byte line.
 bool few_rows_cuda(const Context& context, const GemmShape& shape, const float* a, const float* b, float* c);
 
-/// Enqueues that or cuBLAS on the context's stream, as exact as Math says or, up to 2^22 terms in all, float32. k = 0 gives
-/// zeros.
+/// Enqueues that or cuBLAS on the context's stream, as exact as Math says. k = 0 gives zeros.
 void gemm_cuda(const Context& context, const GemmShape& shape, Math math, const float* a, const float* b,
                float* c);
 

@@ -32,20 +32,13 @@ void multiply(const Context& context, const GemmShape& shape, cudaDataType opera
       CUBLAS_GEMM_DEFAULT));
 }
 
-// Whether a product is so small that it takes the launch's time either way. Then float32: a network's last layers are such,
-// and their few terms would show TF32's rounding most (KataGo's score: 2.3e-3).
-bool is_small(const GemmShape& s) {
-  const auto number = [](int64_t value) { return static_cast<double>(value); };
-  return number(s.count) * number(s.m) * number(s.n) * number(s.k) <= 1 << 22;
-}
-
 }  // namespace
 
 void gemm_cuda(const Context& context, const GemmShape& shape, Math math, const float* a, const float* b,
                float* c) {
   if (is_done(context, shape, c) || few_rows_cuda(context, shape, a, b, c)) return;
-  const bool rounds = math == Math::tf32 && !is_small(shape);
-  multiply(context, shape, CUDA_R_32F, rounds ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F, a, b, c);
+  multiply(context, shape, CUDA_R_32F, math == Math::tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F,
+           a, b, c);
 }
 
 void gemm_half_cuda(const Context& context, const GemmShape& shape, const void* a, const void* b, float* c) {

@@ -67,7 +67,7 @@ bool plan_cover(const ConvShape& s, NhwcConfig* c) {
   return true;
 }
 
-// The tiles of output where x is fetched as windows, the fewest; false where that makes no sense.
+// The tiles of output where x is fetched as windows, the cheapest; false where that makes no sense.
 bool plan_window(const ConvShape& s, NhwcConfig* c) {
   if (s.R != 3 || s.stride_h != 1 || s.stride_w != 1) return false;
   c->rows_per_step = 3, c->steps_per_slot = static_cast<int>(s.S);
@@ -76,7 +76,7 @@ bool plan_window(const ConvShape& s, NhwcConfig* c) {
   best.tiles_pixels = 0;
   const auto consider = [&](NhwcConfig way) {
     if (!plan_cover(s, &way)) return;
-    // Pixels' products, of which a quarter of the time would fetch as many.
+    // By the bytes that a tile fetches and four times those that it multiplies.
     const auto cost = [&](const NhwcConfig& of) {
       return of.tiles_pixels * (4 * pixels * of.row_bytes() + of.x_load_bytes);
     };
@@ -156,7 +156,7 @@ double both(double a, double b) { return std::pow(std::pow(a, 4) + std::pow(b, 4
 
 // Microseconds, from what each multiprocessor has to do: tensor cores, rings filled from L2, epilogues, one tile behind
 // the other or overlapped; and memory. Constants fitted to 2,700 times of two networks' layers at batch 1, 16 and 64 on
-// an H200 (bench_nhwc); the choice then takes 0.5 to 1.1 percent longer than the fastest, and what it says is off by 18
+// an H200 (bench_nhwc); the choice then takes 0.6 to 1.1 percent longer than the fastest, and what it says is off by 18
 // percent.
 double predict_us(const ConvShape& s, const NhwcConfig& c, const NhwcWork& work, int num_sms) {
   constexpr double kCyclesPerUs = 1899, kL2BytesPerCycle = 37.52, kMemoryBytesPerUs = 4.358e6,

@@ -38,40 +38,29 @@ __device__ inline void finish_channels(int group) {
 
 /// mish of neighbours with one reciprocal for two: special functions are what bounds it. With E = e^x, mish(x) = x (E^2 +
 /// 2E) / (E^2 + 2E + 2), in H = E / sqrt(2); from 20 on, where that is x, E stops, so that two denominators' product stays
-/// finite. Relative error below 2^-18 for x >= -43 and 2^-17 down to -87; -0 below that, where E is subnormal.
+/// finite. Relative error below 2^-18 for x >= -43 and 2^-17 down to -87; -0 below that, where E is subnormal. kAgain: of
+/// what mish has given, from -0.31 on, where x - x / denominator takes a multiplication less, and loses two bits at most.
+template <bool kAgain>
 __device__ __forceinline__ void activate_mish(float (&x)[kVector]) {
 #pragma unroll
   for (int i = 0; i < kVector; i += 2) {
-    float numerator[2], denominator[2];
-#pragma unroll
-    for (int e = 0; e < 2; ++e) {
-      const float h = math::exp2_approx(fmaf(math::smaller(x[i + e], 20.0f), 1.44269504f, -0.5f));
-      const float sum = h + 1.41421356f;
-      denominator[e] = fmaf(h, sum, 1.0f);
-      numerator[e] = h * sum;
-    }
-    // x comes last, as a product of large ones would not be finite.
-    const float both = math::reciprocal_approx(denominator[0] * denominator[1]);
-    x[i] *= numerator[0] * (both * denominator[1]);
-    x[i + 1] *= numerator[1] * (both * denominator[0]);
-  }
-}
-
-/// mish of what mish has given, from -0.31 on: as x - 2x / (E^2 + 2E + 2) it takes a multiplication less, and loses two
-/// bits at most.
-__device__ __forceinline__ void activate_mish_again(float (&x)[kVector]) {
-#pragma unroll
-  for (int i = 0; i < kVector; i += 2) {
-    float denominator[2], least[2];  // infinity stays, as it loses a finite number
+    float least[2], numerator[2], denominator[2];
 #pragma unroll
     for (int e = 0; e < 2; ++e) {
       least[e] = math::smaller(x[i + e], 20.0f);
       const float h = math::exp2_approx(fmaf(least[e], 1.44269504f, -0.5f));
-      denominator[e] = fmaf(h, h + 1.41421356f, 1.0f);
+      const float sum = h + 1.41421356f;
+      denominator[e] = fmaf(h, sum, 1.0f);
+      numerator[e] = h * sum;
     }
     const float both = math::reciprocal_approx(denominator[0] * denominator[1]);
-    x[i] = fmaf(-least[0], both * denominator[1], x[i]);
-    x[i + 1] = fmaf(-least[1], both * denominator[0], x[i + 1]);
+    if constexpr (kAgain) {  // infinity loses a finite number
+      x[i] = fmaf(-least[0], both * denominator[1], x[i]);
+      x[i + 1] = fmaf(-least[1], both * denominator[0], x[i + 1]);
+    } else {  // x comes last, as a product of large ones would not be finite
+      x[i] *= numerator[0] * (both * denominator[1]);
+      x[i + 1] *= numerator[1] * (both * denominator[0]);
+    }
   }
 }
 
@@ -92,8 +81,8 @@ __device__ __forceinline__ void activate(const Params& p, float (&values)[N]) {
 #pragma unroll
     for (int i = 0; i < kVector; ++i) x[i] = values[first + i];
     if constexpr (kChain == ConvChain::mish) {
-      activate_mish(x);
-      if (p.activation == ConvChain::double_mish) activate_mish_again(x);
+      activate_mish<false>(x);
+      if (p.activation == ConvChain::double_mish) activate_mish<true>(x);
     } else {
       run_any_activation<true>(epilogue, x);
     }

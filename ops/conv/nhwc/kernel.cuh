@@ -11,7 +11,7 @@
 //   im2col  by the engine's im2col mode, a slot a tap,
 //   window  as a rectangle that holds what all taps of the tile's outputs meet: a tap is so many pixels further on. The 64
 //           pixels of a wgmma are runs of 8 at one distance: the rows of a patch of 8 x 8, a window's row apart, or one
-//           run of the window's pixels, those that no output needs among them, whichever makes fewer tiles.
+//           run of the window's pixels, those that no output needs among them, whichever costs less.
 //
 //   grid -> tile: persistent; tile t = pixels t / tiles_channels, channels t % tiles_channels. With a split, a cluster
 //   of blocks for each tile, each with its share of the terms.

@@ -16,7 +16,7 @@
 namespace solder {
 
 /// A block's tile of the product [pixels, channels]; the kernel has an instance for each of kNhwcTiles. Three more, 256x128,
-/// 256x64 and a 64x128 that shares a multiprocessor, would make two networks 0.4 percent faster.
+/// 256x64 and a 64x128 that shares a multiprocessor, would save two networks 0.4 percent at most, by the times of their layers.
 struct NhwcTile {
   int num_groups;     ///< consumer warpgroups, of 64 pixels each
   int channels;       ///< the n of its wgmma
