@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <chrono>
 #include <cstdlib>
 #include <string_view>
 
@@ -10,7 +11,21 @@
 
 namespace solder {
 
-ThreadPool::ThreadPool(int num_threads) {
+namespace {
+
+// Longer than the steps between two loops of a run take, and short enough to be lost on nobody else.
+constexpr std::chrono::microseconds kSpin{100};
+
+void pause() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#endif
+}
+
+}  // namespace
+
+ThreadPool::ThreadPool(int num_threads)
+    : spins_(num_threads <= static_cast<int>(std::thread::hardware_concurrency())) {
   workers_.reserve(static_cast<size_t>(std::max(0, num_threads - 1)));
   try {
     for (int i = 1; i < num_threads; ++i) workers_.emplace_back([this] { work(); });
@@ -19,16 +34,23 @@ ThreadPool::ThreadPool(int num_threads) {
 }
 
 ThreadPool::~ThreadPool() {
-  {
-    const std::lock_guard lock(mutex_);
-    stopping_ = true;
-  }
-  wake_.notify_all();
+  stopping_ = true;
+  loop_.fetch_add(1, std::memory_order_release);
+  loop_.notify_all();
   for (std::thread& worker : workers_) worker.join();
 }
 
-void ThreadPool::take(Body body, const void* context, int64_t count) {
-  for (int64_t i; (i = next_.fetch_add(1, std::memory_order_relaxed)) < count;) body(context, i);
+template <class T>
+void ThreadPool::wait_while(const std::atomic<T>& value, T old) const {
+  const auto end = std::chrono::steady_clock::now() + kSpin;
+  while (value.load(std::memory_order_acquire) == old) {
+    if (!spins_ || std::chrono::steady_clock::now() >= end) return value.wait(old, std::memory_order_acquire);
+    pause();
+  }
+}
+
+void ThreadPool::take() {
+  for (int64_t i; (i = next_.fetch_add(1, std::memory_order_relaxed)) < count_;) body_(context_, i);
 }
 
 void ThreadPool::run(int64_t count, Body body, const void* context) {
@@ -36,42 +58,33 @@ void ThreadPool::run(int64_t count, Body body, const void* context) {
     for (int64_t i = 0; i < count; ++i) body(context, i);
     return;
   }
-  {
-    const std::lock_guard lock(mutex_);
-    body_ = body;
-    context_ = context;
-    count_ = count;
-    next_ = 0;
-    ++loop_;
-  }
+  body_ = body;
+  context_ = context;
+  count_ = count;
+  next_.store(0, std::memory_order_relaxed);
+  num_joined_.fetch_sub(kClosed, std::memory_order_release);
+  loop_.fetch_add(1, std::memory_order_release);
   if (count > static_cast<int64_t>(workers_.size())) {
-    wake_.notify_all();
+    loop_.notify_all();
   } else {
-    for (int64_t i = 1; i < count; ++i) wake_.notify_one();
+    for (int64_t i = 1; i < count; ++i) loop_.notify_one();
   }
-  take(body, context, count);
-  std::unique_lock lock(mutex_);
-  body_ = nullptr;  // whoever wakes now is too late, and need not be waited for
-  idle_.wait(lock, [&] { return num_joined_ == 0; });
+  take();
+  // Whoever wakes now is too late, and need not be waited for.
+  for (int32_t joined = 0; !num_joined_.compare_exchange_weak(joined, kClosed, std::memory_order_acquire);
+       joined = 0)
+    if (joined != 0) wait_while(num_joined_, joined);
   busy_.clear(std::memory_order_release);
 }
 
 void ThreadPool::work() {
   const DefaultFloatEnvironment environment;  // not that of the thread which made the pool
-  uint64_t seen = 0;
-  std::unique_lock lock(mutex_);
-  while (true) {
-    wake_.wait(lock, [&] { return stopping_ || (body_ != nullptr && loop_ != seen); });
+  for (uint32_t seen = 0;;) {
+    wait_while(loop_, seen);
+    seen = loop_.load(std::memory_order_acquire);
     if (stopping_) return;
-    seen = loop_;
-    const Body body = body_;
-    const void* const context = context_;
-    const int64_t count = count_;
-    ++num_joined_;
-    lock.unlock();
-    take(body, context, count);
-    lock.lock();
-    if (--num_joined_ == 0) idle_.notify_one();
+    if (num_joined_.fetch_add(1, std::memory_order_acquire) >= 0) take();
+    if (num_joined_.fetch_sub(1, std::memory_order_release) == 1) num_joined_.notify_one();
   }
 }
 
