@@ -13,6 +13,7 @@
 #include "pictures.h"
 #include "repeats.h"
 #include "report.h"
+#include "text_line.h"
 
 extern char** environ;
 
@@ -27,22 +28,16 @@ using solder::NodeKind;
 using solder::str;
 using solder::Value;
 
-std::string dot_quoted(const std::string& text) {
-  std::string result = "\"";
-  for (const char c : text) {
-    if (c == '"' || c == '\\') result += '\\';
-    result += c;
-  }
-  return result + "\"";
-}
-
-// `lines` one below the other, empty ones left out; each is data, not markup.
+// `lines` one below the other, empty ones left out; each is data, not markup, and without escapes and entities.
 std::string label(std::initializer_list<std::string> lines) {
   std::string result;
   for (const std::string& line : lines) {
     if (line.empty()) continue;
-    const std::string quoted = dot_quoted(line);
-    result += (result.empty() ? "" : "\\n") + quoted.substr(1, quoted.size() - 2);
+    if (!result.empty()) result += "\\n";
+    for (const char c : printable(line)) {
+      if (c == '"' || c == '\\') result += '\\';
+      result += c == '&' ? "&amp;" : std::string(1, c);
+    }
   }
   return "label=\"" + result + "\"";
 }

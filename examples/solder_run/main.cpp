@@ -19,8 +19,6 @@ using solder::Graph;
 using solder::str;
 using solder::TensorMap;
 
-bool is_onnx(const std::string& name) { return name.ends_with(".onnx"); }
-
 // The text of the graph called `name` on the command line, which is a built-in or a file.
 std::string graph_text(const std::string& name) {
   for (size_t i = 0; i < kNumBuiltIns; ++i)
@@ -41,10 +39,11 @@ Loaded import(const std::string& name, const Options& options) try {
   solder::OnnxNet net = solder::import_onnx(name, onnx_options(options));
   Loaded loaded{std::move(net.graph), std::move(net.weights), {}};
   for (const auto& [output, known] : net.integers)
-    loaded.notes.push_back(str(output, ": integers ", to_string(known.shape), ", known without a run"));
+    loaded.notes.push_back(
+        str(printable(output), ": integers ", to_string(known.shape), ", known without a run"));
   return loaded;
 } catch (const solder::Error& error) {
-  std::string message = message_of(error);
+  std::string message = error.message();
   for (const auto& [theirs, ours] :
        {std::pair("shapes: ", "--shape: "), {"values: ", "--value: "}, {"integers: ", "--value: "}})
     if (message.starts_with(theirs)) message.replace(0, std::string_view(theirs).size(), ours);
@@ -73,18 +72,21 @@ void save_weights(const std::string& file, const TensorMap& weights, const Graph
 
 // What a person wrote as it was written, and other graphs as text.
 int show(const Options& options) {
-  Progress progress;
+  Progress progress("# ");
   const bool is_text = !is_onnx(options.graph) && find_network(options.graph) == nullptr;
-  if (is_text && options.saved_weights.empty()) {
+  const bool is_as_written = is_text && options.shapes.empty();
+  if (is_as_written && options.saved_weights.empty()) {
     std::cout << graph_text(options.graph);
     return 0;
   }
   Loaded loaded = graph_called(options.graph, options);
   const GraphText text = text_of_graph(loaded.graph);
-  for (const std::string& note : loaded.notes) std::cout << "# " << note << "\n";
-  std::cout << (is_text ? graph_text(options.graph) : text.text);
+  for (const std::string& note : loaded.notes) progress.say(note);
+  std::cout << (is_as_written ? graph_text(options.graph) : text.text);
+  progress.begin("weights");
   if (!options.saved_weights.empty())
     save_weights(options.saved_weights, weights_of(loaded, options, progress), text);
+  progress.end();
   return 0;
 }
 
@@ -101,7 +103,7 @@ void draw(const Graph& written, const solder::Model& model, const Options& optio
       str(options.graph, " on ", to_string(model.device()), ", ", to_string(options.compile.math));
   if (!options.graph_picture.empty()) {
     const std::string dot = graph_dot(written, model, title);
-    if (options.graph_picture.rfind(".svg") == options.graph_picture.size() - 4)
+    if (options.graph_picture.ends_with(".svg"))
       render_svg(dot, options.graph_picture);
     else
       write_text(options.graph_picture, dot);

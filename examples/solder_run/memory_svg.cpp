@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "pictures.h"
+#include "text_line.h"
 
 namespace solder_run {
 namespace {
@@ -14,7 +15,7 @@ using solder::str;
 
 std::string xml(const std::string& text) {
   std::string result;
-  for (const char c : text) {
+  for (const char c : printable(text)) {
     if (c == '&')
       result += "&amp;";
     else if (c == '<')

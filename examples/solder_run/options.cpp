@@ -1,5 +1,6 @@
 #include "options.h"
 
+#include <filesystem>
 #include <functional>
 #include <set>
 #include <string_view>
@@ -55,15 +56,11 @@ Exit status: 0 done, 1 something failed (stderr says what), 2 a command line tha
 
 namespace {
 
-bool ends_with(std::string_view text, std::string_view end) {
-  return text.size() >= end.size() && text.substr(text.size() - end.size()) == end;
-}
-
 int64_t parse_bytes(const std::string& option, std::string_view text) {
   int shift = 0;
-  if (ends_with(text, "K")) shift = 10;
-  if (ends_with(text, "M")) shift = 20;
-  if (ends_with(text, "G")) shift = 30;
+  if (text.ends_with("K")) shift = 10;
+  if (text.ends_with("M")) shift = 20;
+  if (text.ends_with("G")) shift = 30;
   if (shift > 0) text.remove_suffix(1);
   int64_t value = 0;
   if (!parse_number(text, &value) || value < 0 || value > (int64_t{1} << 62 >> shift))
@@ -83,7 +80,7 @@ std::string with_end(const std::string& option, const std::string& value,
                      std::initializer_list<const char*> ends) {
   std::string wanted;
   for (const char* end : ends) {
-    if (ends_with(value, end)) return value;
+    if (value.ends_with(end)) return value;
     wanted += (wanted.empty() ? "" : " or ") + std::string(end);
   }
   throw UsageError{option + " takes a file name that ends in " + wanted + ", not \"" + value + "\""};
@@ -111,19 +108,32 @@ void add_shape(const std::string& option, const std::string& value, ShapeOverrid
 void check(const Options& options) {
   const bool needs_graph = options.action == Options::Action::run || options.action == Options::Action::show;
   if (needs_graph && options.graph.empty()) throw UsageError{"no graph is given"};
-  if (options.no_run && (options.profile || options.iters || !options.trace.empty() ||
-                         !options.inputs.empty() || !options.outputs.empty()))
+  const bool is_run = options.profile || options.iters || !options.trace.empty() || !options.inputs.empty() ||
+                      !options.outputs.empty();
+  const bool is_compiled =
+      is_run || options.describe || !options.graph_picture.empty() || !options.memory_picture.empty();
+  if (options.no_run && is_run)
     throw UsageError{"--no-run leaves no inputs, outputs, times, profile or trace"};
-  std::set<std::string> written{options.graph_picture};
+  if (options.action == Options::Action::show && is_compiled)
+    throw UsageError{"--show leaves nothing to describe, draw, run or time"};
+  if (needs_graph && !is_onnx(options.graph) && (options.override_fixed || !options.values.empty()))
+    throw UsageError{"--value and --override-fixed are for ONNX files"};
+  if (options.weights.empty() && !options.strip_prefix.empty())
+    throw UsageError{"--strip-prefix needs --weights, whose names it changes"};
+  std::set<std::filesystem::path> written;
   const auto write = [&](const std::string& file) {
-    if (!file.empty() && !written.insert(file).second) throw UsageError{file + " would be written twice"};
+    if (!file.empty() && !written.insert(std::filesystem::path(file).lexically_normal()).second)
+      throw UsageError{file + " would be written twice"};
   };
+  write(options.graph_picture);
   write(options.memory_picture);
   write(options.saved_weights);
   for (const auto& [name, file] : options.outputs) write(file);
 }
 
 }  // namespace
+
+bool is_onnx(const std::string& graph) { return graph.ends_with(".onnx"); }
 
 Options parse_options(int argc, const char* const* argv) {
   Options options;
@@ -153,13 +163,21 @@ Options parse_options(int argc, const char* const* argv) {
          options.compile.math = *math;
        }},
       {"--workspace", [&](auto& o, Value v) { options.compile.workspace_bytes = parse_bytes(o, v); }},
-      {"--iters", [&](auto& o, Value v) { options.iters = static_cast<int>(parse_count(o, v, 1, 1000000)); }},
+      {"--iters",
+       [&](auto& o, Value v) { options.iters = static_cast<int>(parse_count(o, v, 1, 1000000000)); }},
       {"--trace", [&](auto& o, Value v) { options.trace = with_end(o, v, {".json"}); }},
       {"--graph",
        [&](auto& o, Value v) {
          options.graph_picture = with_end(o, v, {".dot", ".svg"});
        }},
       {"--memory", [&](auto& o, Value v) { options.memory_picture = with_end(o, v, {".svg"}); }},
+  };
+  const auto act = [&](Options::Action action) {
+    return [&options, action] {
+      if (options.action != Options::Action::run && options.action != action)
+        throw UsageError{"one of --list, --show, --version, --help and --help-graph at a time"};
+      options.action = action;
+    };
   };
   // ... and without one.
   const std::map<std::string, std::function<void()>> without_value = {
@@ -168,12 +186,12 @@ Options parse_options(int argc, const char* const* argv) {
       {"--profile", [&] { options.profile = true; }},
       {"--describe", [&] { options.describe = true; }},
       {"--no-run", [&] { options.no_run = true; }},
-      {"--list", [&] { options.action = Options::Action::list; }},
-      {"--show", [&] { options.action = Options::Action::show; }},
-      {"--version", [&] { options.action = Options::Action::version; }},
-      {"--help-graph", [&] { options.action = Options::Action::help_graph; }},
-      {"--help", [&] { options.action = Options::Action::help; }},
-      {"-h", [&] { options.action = Options::Action::help; }},
+      {"--list", act(Options::Action::list)},
+      {"--show", act(Options::Action::show)},
+      {"--version", act(Options::Action::version)},
+      {"--help-graph", act(Options::Action::help_graph)},
+      {"--help", act(Options::Action::help)},
+      {"-h", act(Options::Action::help)},
   };
   std::vector<std::string> names;
   for (const auto& [name, act] : with_value) names.push_back(name);

@@ -32,12 +32,14 @@ struct Options {
   enum class Action { run, help, help_graph, version, list, show } action = Action::run;
 };
 
+bool is_onnx(const std::string& graph);
+
 /// A command line that cannot be understood: exit status 2.
 struct UsageError {
   std::string message;
 };
 
-/// Throws UsageError; an option that would win over an earlier one in silence is one.
+/// Throws UsageError; an option that would win over an earlier one in silence, or do nothing, is one.
 Options parse_options(int argc, const char* const* argv);
 
 }  // namespace solder_run

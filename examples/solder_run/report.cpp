@@ -41,17 +41,12 @@ double cpu_flops_per_s() {
 }
 
 std::string json_string(const std::string& text) {
-  solder::TextStream out;
-  out << '"';
-  for (const char c : text) {
-    if (c == '"' || c == '\\')
-      out << '\\' << c;
-    else if (static_cast<unsigned char>(c) < 0x20)
-      out << "\\u" << std::hex << std::setw(4) << std::setfill('0') << static_cast<int>(c) << std::dec;
-    else
-      out << c;
+  std::string result = "\"";
+  for (const char c : printable(text)) {
+    if (c == '"' || c == '\\') result += '\\';
+    result += c;
   }
-  return out.str() + '"';
+  return result + '"';
 }
 
 // A line of the table: one node, or several that do the same.
@@ -194,7 +189,7 @@ std::string profile_table(const solder::Profile& profile) {
 
 std::string summary(const std::string& name, const solder::Tensor& tensor) {
   solder::TextStream out;
-  out << name << " " << to_string(tensor.dtype()) << " " << solder::to_string(tensor.shape());
+  out << printable(name) << " " << to_string(tensor.dtype()) << " " << solder::to_string(tensor.shape());
   if (tensor.num_elems() == 0) return out.str() + ": empty";
   double sum = 0;
   float low = INFINITY, high = -INFINITY;

@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <iostream>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace solder_run {
@@ -47,6 +48,9 @@ std::string chrome_trace(const std::string& graph, solder::Device device, const 
 /// Phases of the program: each is shown on a terminal while it lasts and becomes a span of the trace.
 class Progress {
  public:
+  /// `before` is what each line of say() starts with.
+  explicit Progress(std::string before = "") : before_(std::move(before)) {}
+
   double now_ms() const {
     return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start_).count();
   }
@@ -69,7 +73,7 @@ class Progress {
   /// A line of output, which on a terminal must not be written behind what show() left there.
   void say(const std::string& line) const {
     clear();
-    std::cout << line << std::endl;
+    std::cout << before_ << line << std::endl;
   }
 
   const std::vector<HostSpan>& spans() const { return spans_; }
@@ -83,6 +87,7 @@ class Progress {
     if (on_terminal_) std::fprintf(stderr, "\r\033[Ksolder-run: %s", text.c_str());
   }
 
+  std::string before_;
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
   bool on_terminal_ = isatty(STDERR_FILENO) != 0;
   bool open_ = false;

@@ -75,7 +75,7 @@ TensorMap load_weights(const Options& options, const Progress& progress) {
     try {
       weights.merge(std::move(part));
     } catch (const solder::Error& error) {
-      solder::fail(error.kind(), str(file, ", with the files before it: ", message_of(error)));
+      solder::fail(error.kind(), str(file, ", with the files before it: ", error.message()));
     }
   }
   return weights;
@@ -119,7 +119,7 @@ TensorMap inputs_of(const Graph& graph, const Options& options, const Progress& 
       inputs[node->name] = tensor;
     } else {
       inputs[node->name] = random_tensor(type, options.seed + (stream << 32), {});
-      progress.say(str(node->name, ": random, uniform in [-1, 1), seed ", options.seed));
+      progress.say(str(printable(node->name), ": random, uniform in [-1, 1), seed ", options.seed));
     }
   }
   return inputs;
@@ -149,14 +149,11 @@ solder::OnnxOptions onnx_options(const Options& options) {
       onnx.values[name] = solder::load_npy(text);
     } else if (parse_numbers(text, &whole)) {
       onnx.integers[name] = {{std::ssize(whole)}, whole};
-    } else {
-      for (const std::string_view word : split(text, ",")) {
-        numbers.push_back(0);
-        if (!parse_number(word, &numbers.back()))
-          throw UsageError{
-              str("--value ", name, " takes numbers with commas or a .npy file, not ", in_quotes(text))};
-      }
+    } else if (parse_numbers(text, &numbers)) {
       onnx.values[name] = Tensor::from({std::ssize(numbers)}, numbers);
+    } else {
+      throw UsageError{
+          str("--value ", name, " takes numbers with commas or a .npy file, not ", in_quotes(text))};
     }
   }
   return onnx;

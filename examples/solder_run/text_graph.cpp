@@ -145,7 +145,7 @@ class Parser {
     try {
       return apply(call);
     } catch (const solder::Error& error) {
-      std::string message = message_of(error);
+      std::string message = error.message();
       if (message.starts_with(made_up)) message.replace(0, made_up.size(), solder::str(call.name(), ": "));
       solder::fail(error.kind(), message);
     }
@@ -220,7 +220,7 @@ Graph parse_graph(std::string_view text, const std::string& file, const ShapeOve
     try {
       return action();
     } catch (const solder::Error& error) {
-      solder::fail(error.kind(), solder::str(place, ": ", message_of(error)));
+      solder::fail(error.kind(), solder::str(place, ": ", error.message()));
     }
   };
   text = checked_text(text, file);

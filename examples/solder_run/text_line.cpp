@@ -11,7 +11,8 @@ using solder::str;
 constexpr size_t kMaxNameBytes = 200;
 constexpr size_t kMaxRank = 64;
 
-// Bytes of the UTF-8 character that `text` starts with; 0 when there is none.
+// Bytes of the UTF-8 character that `text` starts with; 0 when there is none. Beyond ASCII, controls (to U+009F) are
+// none, nor are U+FFFE and U+FFFF, which XML cannot have.
 size_t character_bytes(std::string_view text) {
   const auto byte = [&](size_t i) { return i < text.size() ? static_cast<uint8_t>(text[i]) : 0u; };
   if (byte(0) < 0x80) return text.empty() ? 0 : 1;
@@ -21,12 +22,21 @@ size_t character_bytes(std::string_view text) {
     if ((byte(i) & 0xc0) != 0x80) return 0;
     code = code << 6 | (byte(i) & 0x3f);
   }
-  constexpr uint32_t kLeast[] = {0, 0, 0x80, 0x800, 0x10000};
-  const bool is_surrogate = code >= 0xd800 && code < 0xe000;
-  return byte(0) >= 0xc0 && code >= kLeast[length] && code <= 0x10ffff && !is_surrogate ? length : 0;
+  constexpr uint32_t kLeast[] = {0, 0, 0xa0, 0x800, 0x10000};
+  const bool is_none = (code >= 0xd800 && code < 0xe000) || code == 0xfffe || code == 0xffff;
+  return byte(0) >= 0xc0 && code >= kLeast[length] && code <= 0x10ffff && !is_none ? length : 0;
 }
 
 bool is_visible(char c) { return c > ' ' && c != 0x7f; }
+
+// Takes the character that `text` starts with; `?` for a byte that cannot be shown.
+std::string_view take_shown(std::string_view* text) {
+  const size_t length = character_bytes(*text);
+  const bool is_shown = length > 1 || (length == 1 && (is_visible(text->front()) || text->front() == ' '));
+  const std::string_view shown = is_shown ? text->substr(0, length) : "?";
+  text->remove_prefix(std::max<size_t>(length, 1));
+  return shown;
+}
 
 std::string lower(std::string_view text) {
   std::string result(text);
@@ -51,25 +61,28 @@ size_t distance(std::string_view a, std::string_view b) {
   return row.back();
 }
 
+template <class T>
+bool parse_all(std::string_view text, T* value) {
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), *value);
+  return error == std::errc() && end == text.data() + text.size();
+}
+
 bool ends_with_part(const std::string& text, const std::string& end) {
   return text.size() > end.size() && text.ends_with(end) && text[text.size() - end.size() - 1] == '.';
 }
 
 }  // namespace
 
-std::string in_quotes(std::string_view text) {
-  std::string result = "\"";
-  while (!text.empty() && result.size() < 80) {
-    const size_t length = character_bytes(text);
-    result += length > 1 || (length == 1 && text[0] >= ' ' && text[0] != 0x7f) ? text.substr(0, length) : "?";
-    text.remove_prefix(std::max<size_t>(length, 1));
-  }
-  return result + (text.empty() ? "\"" : "...\"");
+std::string printable(std::string_view text) {
+  std::string result;
+  while (!text.empty()) result += take_shown(&text);
+  return result;
 }
 
-std::string message_of(const solder::Error& error) {
-  const std::string_view text = error.what(), kind = to_string(error.kind());
-  return std::string(text.starts_with(kind) ? text.substr(kind.size() + 2) : text);
+std::string in_quotes(std::string_view text) {
+  std::string result = "\"";
+  while (!text.empty() && result.size() < 80) result += take_shown(&text);
+  return result + (text.empty() ? "\"" : "...\"");
 }
 
 std::string did_you_mean(std::string_view word, const std::vector<std::string>& names) {
@@ -135,21 +148,8 @@ Number read_number(std::string_view text, float* value) {
   return error == std::errc() ? Number::fits : Number::beyond;
 }
 
-bool parse_number(std::string_view text, int64_t* value) {
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), *value);
-  return error == std::errc() && end == text.data() + text.size();
-}
-
-bool parse_numbers(std::string_view text, std::vector<int64_t>* values) {
-  values->clear();
-  for (const std::string_view part : split(text, ",")) {
-    values->push_back(0);
-    if (!parse_number(part, &values->back())) return false;
-  }
-  // As many commas as there should be: ",4" and "4,,4" are typing errors.
-  const auto num_commas = static_cast<size_t>(std::count(text.begin(), text.end(), ','));
-  return !values->empty() && num_commas == values->size() - 1;
-}
+bool parse_number(std::string_view text, int64_t* value) { return parse_all(text, value); }
+bool parse_number(std::string_view text, double* value) { return parse_all(text, value); }
 
 bool parse_shape(std::string_view text, solder::Shape* shape) {
   std::vector<int64_t> extents;
@@ -240,17 +240,8 @@ std::vector<double> Call::take_doubles(std::string_view key, double fallback, si
   const auto text = take(key);
   if (!text) return {fallback};
   std::vector<double> values;
-  for (std::string_view rest = *text;;) {
-    const size_t comma = std::min(rest.find(','), rest.size());
-    double value = 0;
-    const auto [end, error] = std::from_chars(rest.data(), rest.data() + comma, value);
-    if (error != std::errc() || end != rest.data() + comma)
-      syntax_error(
-          str(key, "=", in_quotes(*text), " takes a number, or ", most, " with commas between them"));
-    values.push_back(value);
-    if (comma == rest.size()) break;
-    rest.remove_prefix(comma + 1);
-  }
+  if (!parse_numbers(*text, &values))
+    syntax_error(str(key, "=", in_quotes(*text), " takes a number, or ", most, " with commas between them"));
   if (values.size() > most) syntax_error(str(key, "=", in_quotes(*text), " has ", values.size(), " numbers"));
   return values;
 }

@@ -3,6 +3,8 @@
 
 #include <solder/solder.h>
 
+#include <algorithm>
+#include <iterator>
 #include <map>
 #include <optional>
 #include <string>
@@ -12,11 +14,12 @@
 
 namespace solder_run {
 
+/// `text` with `?` for each byte that is no character of UTF-8 or one that cannot be shown, such as a control: data
+/// that neither a terminal nor a reader of JSON or XML takes for something else.
+std::string printable(std::string_view text);
+
 /// `text` for a message: quoted, printable, and not a page long.
 std::string in_quotes(std::string_view text);
-
-/// what() without the kind that it starts with, for an error that says it again.
-std::string message_of(const solder::Error& error);
 
 /// " (did you mean "mish"?)" when one of `names` is close to `word`: another case, a typing error or two,
 /// more or fewer parts before a dot ("weight" and "conv.weight"), or its beginning; otherwise empty.
@@ -42,12 +45,22 @@ inline constexpr const char* kBeyondFloat = " is beyond float32, whose numbers g
 
 /// A whole number or a float, all of `text`; false when it is not one.
 bool parse_number(std::string_view text, int64_t* value);
+bool parse_number(std::string_view text, double* value);
 inline bool parse_number(std::string_view text, float* value) {
   return read_number(text, value) == Number::fits;
 }
 
-/// Whole numbers with commas between them.
-bool parse_numbers(std::string_view text, std::vector<int64_t>* values);
+/// Numbers with commas between them; at least one.
+template <class T>
+bool parse_numbers(std::string_view text, std::vector<T>* values) {
+  values->clear();
+  for (const std::string_view part : split(text, ",")) {
+    values->push_back(0);
+    if (!parse_number(part, &values->back())) return false;
+  }
+  // As many commas as there should be: ",4" and "4,,4" are typing errors.
+  return !values->empty() && std::ranges::count(text, ',') == std::ssize(*values) - 1;
+}
 
 /// "1,3,224,224" as a shape; false when it is not one. "scalar" is rank 0.
 bool parse_shape(std::string_view text, solder::Shape* shape);

@@ -93,7 +93,8 @@ def check_onnx(folder):
     assert "--value" in run(str(model), *arguments, status=1).stderr
     assert "--value: " in run(str(model), *arguments, "--value", "t=8,1", status=1).stderr
     assert "--shape: " in run(str(model), *arguments, "--shape", "t=8,1", status=1).stderr
-    assert "takes numbers" in run(str(model), *arguments, "--value", "s=8,one", status=2).stderr
+    for wrong in ("8,one", "8,,1.5", ""):
+        assert "takes numbers" in run(str(model), *arguments, "--value", f"s={wrong}", status=2).stderr
     arguments += ["--value", "s=1,-1"]
     results = [folder / "first.npy", folder / "second.npy"]
     run(str(model), *arguments, "--output", str(results[0]))
@@ -189,6 +190,18 @@ def check_tensors(folder):
     refused("--input", two, said=["two.npy holds float32 [2, 3, 8, 8]", "[1, 3, 8, 8]", "--shape"])
     refused("--input", f"z={x}", said=['no input "z"', 'it has "x"'], status=2)
     refused("--input", x, "--input", f"x={x}", said=['twice for "x"'], status=2)
+
+
+def check_show(folder):
+    """What is shown runs, on the weights saved with it, to the same bits; random weights and another shape too."""
+    shown, weights = folder / "shown.txt", folder / "shown.safetensors"
+    results = [folder / "first.npy", folder / "second.npy"]
+    for shape in ([], ["--shape", "x=2,784"]):
+        run("mlp", *shape, "--device", "cpu", "--output", str(results[0]))
+        shown.write_text(run("mlp", *shape, "--show", "--save-weights", str(weights)).stdout)
+        run(str(shown), "--weights", str(weights), "--device", "cpu", "--output", str(results[1]))
+        assert results[0].read_bytes() == results[1].read_bytes()
+    assert "input x 2,784" in run("mlp", *shape, "--show").stdout
 
 
 def check_long_run():
@@ -388,6 +401,7 @@ def main():
         check_statuses(folder)
         check_no_graph(folder)
         check_tensors(folder)
+        check_show(folder)
         check_long_run()
         check_version()
         check_progress()

@@ -60,6 +60,18 @@ TEST_CASE("solder-run: command lines that cannot be understood") {
   CHECK(usage_error_of({"a", "--no-run=1"}).find("unknown option") != std::string::npos);
   CHECK(usage_error_of({"a", "--graph", "x.png"}).find(".dot or .svg") != std::string::npos);
   CHECK(usage_error_of({"a", "--no-run", "--profile"}).find("--no-run") != std::string::npos);
+  CHECK(usage_error_of({"a", "--graph", "m.svg", "--memory", "./m.svg"}).find("m.svg would be") !=
+        std::string::npos);
+  // Options that would do nothing.
+  for (const char* const option : {"--value=x=1", "--override-fixed"}) {
+    CHECK(usage_error_of({"a", option}).find("for ONNX files") != std::string::npos);
+    CHECK(usage_error_of({"a.onnx", option}) == "");
+  }
+  CHECK(usage_error_of({"a", "--strip-prefix", "net."}).find("needs --weights") != std::string::npos);
+  for (const char* const option : {"--profile", "--describe", "--memory=m.svg", "--output=y.npy"})
+    CHECK(usage_error_of({"a", "--show", option}).find("--show leaves nothing") != std::string::npos);
+  CHECK(usage_error_of({"a", "--list", "--show"}).find("at a time") != std::string::npos);
+  CHECK(usage_error_of({"--help", "-h"}) == "");
 
   const char* const line[] = {"solder-run",    "net.txt",
                               "--workspace",   "3M",
@@ -229,6 +241,27 @@ TEST_CASE("solder-run: blocks that come several times") {
   CHECK(dot.find("4 times: net.0 to net.3") != std::string::npos);
   CHECK(dot.find("net.0.conv.weight") != std::string::npos);
   CHECK(dot.find("net.1.conv.weight") == std::string::npos);
+}
+
+TEST_CASE("solder-run: names of ONNX files are data in a terminal, JSON, XML and Graphviz's language") {
+  CHECK(printable("a b é 中 \xf0\x9f\x98\x80") == "a b é 中 \xf0\x9f\x98\x80");
+  CHECK(printable(std::string("\0\n\x1b[\x7f", 5)) == "???[?");
+  CHECK(printable("\xc2\x9b\xff\xed\xa0\x80\xef\xbf\xbf\xc2\xa0") == "?????????\xc2\xa0");
+  const std::string name = "a&lt;b\n\x1b\xff\"\\";
+  solder::Graph graph;
+  graph.output(name, graph.name(graph.mish(graph.input(name, {4})), name));
+  const auto model = solder::compile(graph, {}, {.device = solder::Device::cpu()});
+  const auto holds = [](const std::string& text, const std::string& written) {
+    INFO(text);
+    CHECK(text.find(written) != std::string::npos);
+    CHECK(text.find_first_of("\x1b\xff") == std::string::npos);
+  };
+  holds(graph_dot(graph, model, name), R"(a&amp;lt;b???\"\\)");
+  holds(memory_svg(model, name), R"(a&amp;lt;b???&quot;\)");
+  solder::Profile profile;
+  profile.nodes.push_back({.name = name, .path = name, .spans = {{0, 1}}});
+  holds(chrome_trace(name, model.device(), {}, profile, 0), R"("a&lt;b???\"\\")");
+  holds(summary(name, solder::Tensor::from({1}, {1})), R"(a&lt;b???"\ float32 [1])");
 }
 
 TEST_CASE("solder-run: what it writes does not depend on the locale") {
