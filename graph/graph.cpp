@@ -52,6 +52,7 @@ Value Graph::add_node(Node node) {
     SOLDER_REQUIRE(names_.count(node.name) == 0, invalid_argument, to_string(node.kind), " \"", node.name,
                    "\": the graph already has an input or parameter of that name");
   }
+  require_form(node);
   const std::vector<TensorType> inputs = input_types(*this, node);
   if (const auto infer = node_def(node.kind).infer) node.outputs = infer(node, inputs);
   for (const TensorType& type : node.outputs) num_bytes(type.shape, type.dtype);

@@ -16,6 +16,7 @@
 #include <system_error>
 
 #include "runtime/check.h"
+#include "runtime/text_reader.h"
 
 namespace solder {
 namespace {
@@ -31,6 +32,11 @@ void require(bool succeeded, const std::string& path, const char* what) {
 
 constexpr const char *kNotWritten = "cannot be written", *kNotReplaced = "cannot be replaced";
 constexpr std::string_view kDescriptors = "/proc/self/fd/";
+
+// The system would take the part before a zero for the path.
+void require_path(const std::string& path) {
+  SOLDER_REQUIRE(path.find('\0') == std::string::npos, io, quote_name(path), ": a path has no zero byte");
+}
 
 // What `path` leads to, there or not; a name of one of this process's descriptors is left as it is.
 std::string follow_links(std::string path) {
@@ -68,6 +74,7 @@ ssize_t write_unsignalled(int fd, const void* data, size_t count_bytes) {
 }  // namespace
 
 FileSource::FileSource(const std::string& path) {
+  require_path(path);
   name_ = path;
   // O_NONBLOCK: opening a pipe that nobody writes to would block; on a regular file it changes nothing.
   fd_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
@@ -113,6 +120,7 @@ void MemorySource::read(int64_t offset_bytes, void* out, int64_t count_bytes) co
 
 // Delegates, so that the destructor runs when it throws.
 OutputFile::OutputFile(const std::string& path) : OutputFile() {
+  require_path(path);
   path_ = path;
   struct stat old {};
   const bool exists = ::stat(path.c_str(), &old) == 0;

@@ -46,7 +46,7 @@ std::shared_ptr<void> allocate(Device device, int64_t num_bytes) {
 #if SOLDER_WITH_CUDA
   if (device.is_cuda()) return allocate_cuda(device, num_bytes);
 #else
-  if (device.is_cuda()) Device::cuda(device.index);  // throws, and says why
+  if (device.is_cuda()) Device::cuda(device.index);                         // throws, and says why
 #endif
   return allocate_host(num_bytes);
 }
@@ -63,6 +63,8 @@ void copy(void* to, Device to_device, const void* from, Device from_device, int6
       stream;  // its own: the default stream would wait for work that has nothing to do with this copy
   SOLDER_CUDA(cudaMemcpyAsync(to, from, num_bytes, cudaMemcpyDefault, stream.get()));
   SOLDER_CUDA(cudaStreamSynchronize(stream.get()));
+#else
+  Device::cuda(to_device.is_cuda() ? to_device.index : from_device.index);  // throws, as above
 #endif
 }
 

@@ -31,6 +31,8 @@ int64_t num_elements(const Shape& shape) {
 
 int64_t num_bytes(const Shape& shape, DType dtype) {
   int64_t bytes = 0;
+  SOLDER_REQUIRE(dtype <= DType::bfloat16, invalid_argument, "dtype ", static_cast<int>(dtype),
+                 " is none of float32, float16 and bfloat16");
   SOLDER_REQUIRE(!__builtin_mul_overflow(num_elements(shape), size_of(dtype), &bytes), invalid_argument,
                  "shape ", to_string(shape), " of ", to_string(dtype), " takes more than 2^63 - 1 bytes");
   return bytes;

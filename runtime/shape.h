@@ -45,7 +45,7 @@ std::string to_string(const Shape& shape);
 /// Product of the extents. Throws Error(invalid_argument) on a negative extent or a product above 2^63 - 1.
 int64_t num_elements(const Shape& shape);
 
-/// num_elements(shape) * size_of(dtype), with the same checks.
+/// num_elements(shape) * size_of(dtype), with the same checks; also throws where there is no such dtype.
 int64_t num_bytes(const Shape& shape, DType dtype);
 
 /// numpy's broadcasting: aligned at the last axis, extents must be equal or 1. False when they do not fit.

@@ -6,6 +6,19 @@
 
 namespace solder {
 
+void require_form(const Node& node) {
+  const NodeDef& def = node_def(node.kind);
+  const size_t num_operands = node.epilogue.operand_shapes.size();
+  SOLDER_REQUIRE(num_operands <= node.inputs.size() &&
+                     (def.num_inputs == kAnyNumber ? node.num_own_inputs() > 0 && num_operands == 0
+                                                   : node.num_own_inputs() == def.num_inputs),
+                 invalid_argument, node.name, ": a ", def.name, " has ",
+                 def.num_inputs == kAnyNumber ? "one or more" : std::to_string(def.num_inputs),
+                 " inputs besides its epilogue's");
+  SOLDER_REQUIRE(node.attributes.index() == def.attributes_index, invalid_argument, node.name,
+                 ": the attributes are another kind's");
+}
+
 int checked_axis(int axis, int rank, const std::string& node) {
   SOLDER_REQUIRE(axis >= -rank && axis < rank, invalid_argument, node, ": axis ", axis,
                  " of a tensor of rank ", rank,
@@ -38,9 +51,8 @@ void require_same_dtype(const Node& node, std::span<const TensorType> inputs, bo
 }
 
 void require_layout(const Shape& shape, Layout layout, const std::string& what) {
-  SOLDER_REQUIRE(layout != Layout::padded_channels_last, invalid_argument, what,
-                 ": only values between nodes lie ", to_string(layout), "; this one may lie ",
-                 to_string(Layout::channels_last));
+  SOLDER_REQUIRE(layout <= Layout::channels_last, invalid_argument, what, ": may lie ",
+                 to_string(Layout::nchw), " or ", to_string(Layout::channels_last));
   SOLDER_REQUIRE(layout == Layout::nchw || shape.size() == 4, invalid_argument, what, ": ", to_string(shape),
                  " has ", shape.size(), " extents; tensors that lie ", to_string(layout),
                  " have four, [N, C, H, W]");

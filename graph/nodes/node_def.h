@@ -160,6 +160,9 @@ std::vector<TensorType> input_types(const Graph& graph, const Node& node);
 
 // What builders ask of their arguments, besides what a kind's infer() does.
 
+/// Error(invalid_argument) unless the node has as many inputs as its kind, and its kind's attributes.
+void require_form(const Node& node);
+
 /// `axis`, counted from the end where it is negative; Error(invalid_argument) naming `node` unless it is one of `rank`.
 int checked_axis(int axis, int rank, const std::string& node);
 /// Likewise all of them, ascending, none twice; of none, all.

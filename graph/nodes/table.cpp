@@ -1,6 +1,7 @@
 #include <array>
 
 #include "graph/nodes/node_def.h"
+#include "runtime/check.h"
 
 namespace solder {
 
@@ -28,7 +29,11 @@ class BoundRun final : public NodeRun {
 
 }  // namespace
 
-const NodeDef& node_def(NodeKind kind) { return *kTable[static_cast<size_t>(kind)]; }
+const NodeDef& node_def(NodeKind kind) {
+  const auto row = static_cast<size_t>(kind);
+  SOLDER_REQUIRE(row < kTable.size(), invalid_argument, "there is no kind of node ", row);
+  return *kTable[row];
+}
 
 std::span<const NodeDef* const> node_defs() { return kTable; }
 

@@ -77,18 +77,11 @@ void verify(const Graph& graph) {
                      ": an input does not come from an earlier node");
       graph.type(input);
     }
-    const size_t num_operands = node.epilogue.operand_shapes.size();
-    SOLDER_REQUIRE(!node.outputs.empty() && num_operands <= node.inputs.size() &&
-                       (def.num_inputs == kAnyNumber ? node.num_own_inputs() > 0 && num_operands == 0
-                                                     : node.num_own_inputs() == def.num_inputs),
-                   invalid_argument, node.name, ": a ", def.name, " has ",
-                   def.num_inputs == kAnyNumber ? "one or more" : std::to_string(def.num_inputs),
-                   " inputs besides its epilogue's, and an output");
+    require_form(node);
+    SOLDER_REQUIRE(!node.outputs.empty(), invalid_argument, node.name, ": a ", def.name, " has an output");
     SOLDER_REQUIRE(node.layout == Layout::nchw || (def.view == nullptr && node.outputs[0].shape.size() == 4),
                    invalid_argument, node.name, ": lies ", to_string(node.layout),
                    ", which is for [N, C, H, W]");
-    SOLDER_REQUIRE(node.attributes.index() == def.attributes_index, invalid_argument, node.name,
-                   ": the attributes are another kind's");
     SOLDER_REQUIRE(!node.is_given() || names.insert(node.name).second, invalid_argument, node.name,
                    ": an input or parameter of that name is there already");
     if (def.takes_epilogue) {

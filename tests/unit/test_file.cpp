@@ -82,6 +82,7 @@ TEST_CASE("file: what is no regular file is not read") {
   check_error(ErrorKind::io, {"/dev/null", "not a regular file"}, [] { load_npy("/dev/null"); });
   REQUIRE(::mkfifo(folder.path("pipe").c_str(), 0600) == 0);
   check_error(ErrorKind::io, {"pipe", "not a regular file"}, [&] { load_npy(folder.path("pipe")); });
+  check_error(ErrorKind::io, {"zero byte"}, [] { load_npy(std::string("/dev/null\0.npy", 14)); });
   make_link("loop", folder.path("loop"));
   check_error(ErrorKind::io, {"loop", "symbolic links"}, [&] { load_npy(folder.path("loop")); });
 }
@@ -137,6 +138,7 @@ TEST_CASE("file: a save that cannot be says why and leaves nothing") {
   check_error(ErrorKind::io, {"Is a directory"}, [&] { save(folder.path(""), "x"); });
   check_error(ErrorKind::io, {"a/b", "Not a directory"}, [&] { save("/dev/null/a/b", "x"); });
   check_error(ErrorKind::io, {"No such file"}, [&] { save("", "x"); });
+  check_error(ErrorKind::io, {"zero byte"}, [&] { save(folder.path(std::string("a\0b", 3)), "x"); });
   check_error(ErrorKind::io, {"File name too long"}, [&] { save(folder.path(std::string(256, 'n')), "x"); });
   make_link("loop", folder.path("loop"));
   check_error(ErrorKind::io, {"loop", "symbolic links"}, [&] { save(folder.path("loop"), "x"); });

@@ -231,6 +231,23 @@ TEST_CASE("verify: a broken graph is named") {
               "attributes");
 }
 
+TEST_CASE("builder: add_node() refuses what is no node of its kind") {
+  Graph g;
+  const Value x = g.input("x", {1, 1, 4, 4});
+  const auto added = [&](Node node) {
+    node.name = "node";
+    g.add_node(node);
+  };
+  CHECK_ERROR(added({.kind = NodeKind::conv2d, .inputs = {x, x}}), invalid_argument, "node", "attributes");
+  CHECK_ERROR(added({.kind = NodeKind::reshape, .outputs = {{{4, 4}}}}), invalid_argument, "1 inputs");
+  CHECK_ERROR(added({.kind = NodeKind::matmul, .inputs = {x}, .attributes = MatmulAttributes{}}),
+              invalid_argument, "2 inputs");
+  CHECK_ERROR(added({.kind = NodeKind::concat, .attributes = ConcatAttributes{}}), invalid_argument,
+              "one or more");
+  CHECK_ERROR(added({.kind = static_cast<NodeKind>(77)}), invalid_argument, "no kind of node 77");
+  CHECK(g.nodes().size() == 1);
+}
+
 TEST_CASE("verify: the types are those that each kind infers") {
   // A node of `kind` on two inputs, and what it claims to be.
   const auto claims = [](Node node, const Shape& a, const Shape& b, const TensorType& output) {

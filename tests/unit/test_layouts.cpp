@@ -287,6 +287,7 @@ TEST_CASE("layouts: inputs and outputs of other ranks, and what only passes choo
               "[2, 3]", "four");
   CHECK_ERROR(g.input("x", {2, 3, 4, 4}, DType::float32, Layout::padded_channels_last), invalid_argument,
               "channels_last");
+  CHECK_ERROR(g.input("x", {2, 3, 4, 4}, DType::float32, static_cast<Layout>(9)), invalid_argument, "nchw");
   const Value x = g.input("x", {2, 3});
   CHECK_ERROR(g.output("y", x, Layout::channels_last), invalid_argument, "output \"y\"", "four");
   CHECK(g.nodes().size() == 1);

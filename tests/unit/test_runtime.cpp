@@ -157,6 +157,10 @@ TEST_CASE("tensor: construction, conversion, errors") {
   CHECK_ERROR(Tensor::from({2, 2}, values), shape_mismatch, "[2, 2]", "4", "6");
   CHECK_ERROR(t.to(DType::float16).floats(), invalid_argument, "float16");
   CHECK_ERROR(Tensor::empty({int64_t{1} << 50}), out_of_memory, "4503599627370496");
+  const auto no_dtype = static_cast<DType>(9);
+  CHECK_ERROR(Tensor::empty({2}, no_dtype), invalid_argument, "dtype 9", "bfloat16");
+  CHECK_ERROR(t.to(no_dtype), invalid_argument, "dtype 9");
+  CHECK_ERROR(Graph().input("x", {2}, no_dtype), invalid_argument, "dtype 9");
   const Tensor listed = Tensor::from({2, 2}, {1, 2, 3, 4});
   CHECK(listed.shape() == Shape{2, 2});
   CHECK(listed.floats()[3] == 4);
@@ -234,6 +238,19 @@ TEST_CASE("device: names and refusals") {
   std::string why;
   const Device best = Device::best(&why);
   CHECK(why.empty() == best.is_cuda());
+}
+
+TEST_CASE("device: without the device a view of its memory is refused where it is read") {
+  float value = 1;
+  const Device none{Device::Type::cuda, 4096};
+  const Tensor there = Tensor::view(&value, {1}, DType::float32, none);
+  Graph g;
+  g.output("y", g.mish(g.input("x", {1})));
+  Session session = compile(g, {}, {.device = Device::cpu()}).session();
+  CHECK_THROWS_AS(there.to(Device::cpu()), Error);
+  CHECK_THROWS_AS(session.run({{"x", there}}), Error);
+  CHECK_THROWS_AS(session.run({{"x", Tensor::from({1}, {1})}}, {{"y", there}}), Error);
+  CHECK(value == 1);
 }
 
 GPU_TEST_CASE("tensor: to the GPU and back; larger than the card is a typed error") {
