@@ -443,7 +443,7 @@ loc:  ## lines of code of the library: no blanks, no comment lines
 
 # ---- install ----
 
-# PREFIX may be relative to here; it and DESTDIR may have spaces.
+# PREFIX may be relative to here; it and DESTDIR may have spaces. All users can read what is installed, whoever built it.
 PREFIX_PATH = $(shell realpath -ms -- '$(PREFIX)')
 PC_LIBS     = -L"$${prefix}/lib" $(if $(filter 1,$(SHARED)),-Wl$(comma)-rpath$(comma)"$${prefix}/lib" -lsolder,-lsolder $(LDLIBS))
 
@@ -486,10 +486,11 @@ $(CMAKE_FILES): Makefile $(BUILD)/flags $(BUILD)/linked
 	@echo "$$TEXT" > $@
 
 install: $(LINKED) $(PUBLIC) $(CLI) $(CMAKE_FILES)  ## public headers, the library, solder.pc, a CMake package and solder-run under PREFIX (and DESTDIR)
-	@to='$(DESTDIR)$(PREFIX_PATH)' && mkdir -p "$$to/bin" "$$to/lib/pkgconfig" "$$to/lib/cmake/solder" "$$to/include" && \
+	@umask 022 && to='$(DESTDIR)$(PREFIX_PATH)' && mkdir -p "$$to/bin" "$$to/lib/pkgconfig" "$$to/lib/cmake/solder" "$$to/include" && \
 	rm -f "$$to"/lib/libsolder.* && cp -P $(if $(filter 1,$(SHARED)),$(SO) $(BUILD)/$(SO_NAME) $(BUILD)/libsolder.so,$(LIB)) "$$to/lib/" && \
-	cp $(CLI) "$$to/bin/" && cp $(CMAKE_FILES) "$$to/lib/cmake/solder/" && \
+	install $(CLI) "$$to/bin/" && install -m 644 $(CMAKE_FILES) "$$to/lib/cmake/solder/" && \
 	rm -rf "$$to/include/solder" && cp -r $(BUILD)/include/solder "$$to/include/" && \
+	chmod -R a+rX "$$to/include/solder" "$$to"/lib/libsolder.* && \
 	printf '%s\n' 'prefix=$(PREFIX_PATH)' 'Name: solder' 'Description: minimal CUDA deep-learning runtime' 'Version: $(VERSION)' \
 	  'Cflags: -I"$${prefix}/include"' 'Libs: $(PC_LIBS)' > "$$to/lib/pkgconfig/solder.pc" && \
 	echo "solder is in $$to"

@@ -13,7 +13,7 @@ fail() { echo "install: $*" >&2; exit 1; }
 
 # install_to PREFIX DESTDIR [SETTING]
 install_to() {
-  make -C "$root" install PREFIX="$1" DESTDIR="$2" BUILD="${work%/check_install}" $3 > "$work/log" 2>&1 ||
+  (umask 077; make -C "$root" install PREFIX="$1" DESTDIR="$2" BUILD="${work%/check_install}" $3) > "$work/log" 2>&1 ||
     { cat "$work/log" >&2; fail "PREFIX=$1 DESTDIR=$2 $3"; }
 }
 
@@ -76,6 +76,7 @@ install_to "$work/a prefix" ""
 build_sample "$work/a prefix" 20
 build_with_cmake "$work/a prefix"
 "$work/a prefix/bin/solder-run" --list | grep -q headline || fail "no solder-run"
+test -z "$(find "$work/a prefix" ! -perm -444 -o -type d ! -perm -555)" || fail "not all can read what is installed"
 if grep -rnE '#include "(runtime|ops|graph)/' "$work/a prefix/include" >&2; then fail "includes that only the tree has"; fi
 
 install_to "$work/a shared prefix" "" SHARED=1
