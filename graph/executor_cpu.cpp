@@ -11,8 +11,8 @@ class CpuExecutor final : public Executor {
  public:
   Device device() const override { return Device::cpu(); }
 
-  void* allocate_arena(int64_t arena_bytes, const char*) override {
-    arena_ = allocate(Device::cpu(), arena_bytes);
+  void* allocate_arena(int64_t arena_bytes, const char* what) override {
+    arena_ = allocate(Device::cpu(), arena_bytes, what);
     return arena_.get();
   }
 

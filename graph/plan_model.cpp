@@ -130,7 +130,7 @@ void place_parameters(const Graph& graph, const Constants& constants, ModelCore&
     core.parameters_bytes += round_up(constants.at(node.name).num_bytes(), kArenaAlignment);
   }
   const Device device = core.options.device;
-  core.parameter_memory = allocate(device, core.parameters_bytes);
+  core.parameter_memory = allocate(device, core.parameters_bytes, "a model's weights");
   char* to = static_cast<char*>(core.parameter_memory.get());
   for (const Node* node : placed) {
     const Tensor& from = constants.at(node->name);
@@ -183,7 +183,7 @@ std::vector<void*> place_constants(ModelData& model) {
   }
   std::erase_if(core.constants, [](const auto& entry) { return entry.second.memory.expired(); });
 
-  const std::shared_ptr<void> memory = allocate(core.options.device, new_bytes);
+  const std::shared_ptr<void> memory = allocate(core.options.device, new_bytes, "a model's constants");
   std::vector<void*> incomplete(by_node.size());
   int64_t offset_bytes = 0;
   for (auto& [key, placed] : all) {

@@ -56,16 +56,18 @@ std::string follow_links(std::string path) {
   return path;
 }
 
-// ::write(); a pipe that nobody reads is EPIPE and not a signal that ends the program.
+// ::write(); a pipe that nobody reads is EPIPE, and a file beyond the limit of this process EFBIG, and no signal that
+// ends the program.
 ssize_t write_unsignalled(int fd, const void* data, size_t count_bytes) {
   constexpr timespec kNow{};
-  sigset_t pipe, before;
-  sigemptyset(&pipe);
-  sigaddset(&pipe, SIGPIPE);
-  pthread_sigmask(SIG_BLOCK, &pipe, &before);
+  sigset_t signals, before;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGPIPE);
+  sigaddset(&signals, SIGXFSZ);
+  pthread_sigmask(SIG_BLOCK, &signals, &before);
   const ssize_t put_bytes = ::write(fd, data, count_bytes);
   const int error = errno;
-  if (put_bytes < 0 && error == EPIPE) sigtimedwait(&pipe, nullptr, &kNow);
+  if (put_bytes < 0 && (error == EPIPE || error == EFBIG)) sigtimedwait(&signals, nullptr, &kNow);
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
   errno = error;
   return put_bytes;

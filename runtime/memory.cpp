@@ -16,24 +16,25 @@
 namespace solder {
 namespace {
 
-std::shared_ptr<void> allocate_host(int64_t num_bytes) {
+std::shared_ptr<void> allocate_host(int64_t num_bytes, const char* what) {
   constexpr int64_t kAlignment = 256;
-  SOLDER_REQUIRE(num_bytes <= std::numeric_limits<int64_t>::max() - kAlignment, out_of_memory, num_bytes,
-                 " bytes of host memory cannot be had");
-  void* data = std::aligned_alloc(kAlignment, round_up(num_bytes, kAlignment));
-  SOLDER_REQUIRE(data != nullptr, out_of_memory, num_bytes, " bytes of host memory cannot be had");
+  void* data = nullptr;
+  if (num_bytes <= std::numeric_limits<int64_t>::max() - kAlignment)
+    data = std::aligned_alloc(kAlignment, round_up(num_bytes, kAlignment));
+  SOLDER_REQUIRE(data != nullptr, out_of_memory, what, " needs ", num_bytes,
+                 " bytes of host memory, which cannot be had");
   return {data, [](void* memory) { std::free(memory); }};
 }
 
 #if SOLDER_WITH_CUDA
-std::shared_ptr<void> allocate_cuda(Device device, int64_t num_bytes) {
+std::shared_ptr<void> allocate_cuda(Device device, int64_t num_bytes, const char* what) {
   SOLDER_CUDA(cudaSetDevice(device.index));
   struct Allocation {
     Stream stream;  // freed after the buffer, whose memory is released in its order
     Buffer buffer;
   };
   auto allocation = std::make_shared<Allocation>();
-  allocation->buffer = Buffer(num_bytes, allocation->stream.get(), "a tensor");
+  allocation->buffer = Buffer(num_bytes, allocation->stream.get(), what);
   SOLDER_CUDA(cudaStreamSynchronize(allocation->stream.get()));
   return {allocation, allocation->buffer.data()};
 }
@@ -41,14 +42,14 @@ std::shared_ptr<void> allocate_cuda(Device device, int64_t num_bytes) {
 
 }  // namespace
 
-std::shared_ptr<void> allocate(Device device, int64_t num_bytes) {
+std::shared_ptr<void> allocate(Device device, int64_t num_bytes, const char* what) {
   if (num_bytes == 0) return {};
 #if SOLDER_WITH_CUDA
-  if (device.is_cuda()) return allocate_cuda(device, num_bytes);
+  if (device.is_cuda()) return allocate_cuda(device, num_bytes, what);
 #else
   if (device.is_cuda()) Device::cuda(device.index);                         // throws, and says why
 #endif
-  return allocate_host(num_bytes);
+  return allocate_host(num_bytes, what);
 }
 
 void copy(void* to, Device to_device, const void* from, Device from_device, int64_t num_bytes) {

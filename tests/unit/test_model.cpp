@@ -349,6 +349,13 @@ TEST_CASE("data: PyTorch's convolution and double mish, from the files it wrote"
   }
 }
 
+TEST_CASE("model: a session beyond host memory says so, with the node at its peak") {
+  Graph g;
+  g.output("y", g.name(g.mish(g.input("x", {int64_t{1} << 46})), "biggest"));
+  const Model model = compile(g, {}, {.device = Device::cpu()});
+  CHECK_ERROR(model.session(), out_of_memory, "a session", "biggest", "562949953421312");
+}
+
 GPU_TEST_CASE("model: device memory taken is what the plan says, and comes back") {
   Graph g;
   const Value x = g.input("x", {4, 64, 64, 64}), w = g.parameter("w", {128, 64, 3, 3}),
