@@ -193,7 +193,7 @@ class Graph {
   Value max(Value a, float b) { return binary(Op::max, a, b); }
   Value max(float a, Value b) { return binary(Op::max, a, b); }
 
-  /// Comparisons: 1 where it holds and 0 elsewhere, in the operands' dtype; with NaN only not_equal holds.
+  /// Comparisons, of the same: 1 where it holds and 0 elsewhere, in the operands' dtype; with NaN only not_equal holds.
   Value less(Value a, Value b) { return binary(Op::less, a, b); }
   Value less_equal(Value a, Value b) { return binary(Op::less_equal, a, b); }
   Value greater(Value a, Value b) { return binary(Op::less, b, a); }
@@ -201,11 +201,17 @@ class Graph {
   Value equal(Value a, Value b) { return binary(Op::equal, a, b); }
   Value not_equal(Value a, Value b) { return binary(Op::not_equal, a, b); }
   Value less(Value a, float b) { return binary(Op::less, a, b); }
+  Value less(float a, Value b) { return binary(Op::less, a, b); }
   Value less_equal(Value a, float b) { return binary(Op::less_equal, a, b); }
+  Value less_equal(float a, Value b) { return binary(Op::less_equal, a, b); }
   Value greater(Value a, float b) { return binary(Op::less, b, a); }
+  Value greater(float a, Value b) { return binary(Op::less, b, a); }
   Value greater_equal(Value a, float b) { return binary(Op::less_equal, b, a); }
+  Value greater_equal(float a, Value b) { return binary(Op::less_equal, b, a); }
   Value equal(Value a, float b) { return binary(Op::equal, a, b); }
+  Value equal(float a, Value b) { return binary(Op::equal, a, b); }
   Value not_equal(Value a, float b) { return binary(Op::not_equal, a, b); }
+  Value not_equal(float a, Value b) { return binary(Op::not_equal, a, b); }
   /// a where condition is not 0 (NaN is not), b elsewhere, bit for bit; all of one dtype, broadcast.
   Value where(Value condition, Value a, Value b);
 

@@ -24,16 +24,9 @@ bool compared(const std::string& name, float a, float b) {
 
 const char* const kNames[] = {"less", "less_equal", "greater", "greater_equal", "equal", "not_equal"};
 
-Value compare(Graph& g, const std::string& name, Value a, Value b) {
-  if (name == "less") return g.less(a, b);
-  if (name == "less_equal") return g.less_equal(a, b);
-  if (name == "greater") return g.greater(a, b);
-  if (name == "greater_equal") return g.greater_equal(a, b);
-  if (name == "equal") return g.equal(a, b);
-  return g.not_equal(a, b);
-}
-
-Value compare(Graph& g, const std::string& name, Value a, float b) {
+// Of tensors and numbers.
+template <class A, class B>
+Value compare(Graph& g, const std::string& name, A a, B b) {
   if (name == "less") return g.less(a, b);
   if (name == "less_equal") return g.less_equal(a, b);
   if (name == "greater") return g.greater(a, b);
@@ -52,8 +45,10 @@ TEST_CASE("comparisons: every pair of special values, tensors and numbers, in ea
       const Value a = g.input("a", {count, 1}, dtype), b = g.input("b", {count}, dtype);
       for (const char* name : kNames) {
         g.output(name, compare(g, name, a, b));
-        for (size_t i = 0; i < kSpecial.size(); ++i)
+        for (size_t i = 0; i < kSpecial.size(); ++i) {
           g.output(name + std::to_string(i), compare(g, name, a, kSpecial[i]));
+          g.output(std::to_string(i) + name, compare(g, name, kSpecial[i], b));
+        }
       }
       const Tensor column = Tensor::from({count, 1}, kSpecial).to(dtype),
                    row = Tensor::from({count}, kSpecial).to(dtype);
@@ -72,6 +67,9 @@ TEST_CASE("comparisons: every pair of special values, tensors and numbers, in ea
                      bits_of(compared(name, left, right) ? 1.0f : 0.0f);
             wrong += bits_of(load_as_float(with_number.data(), dtype, i)) !=
                      bits_of(compared(name, left, number) ? 1.0f : 0.0f);
+            const Tensor& number_first = y.at(std::to_string(i) + name);
+            wrong += bits_of(load_as_float(number_first.data(), dtype, j)) !=
+                     bits_of(compared(name, kSpecial[static_cast<size_t>(i)], right) ? 1.0f : 0.0f);
           }
         }
         INFO(name, " on ", to_string(device));
