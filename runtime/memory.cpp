@@ -47,7 +47,8 @@ std::shared_ptr<void> allocate(Device device, int64_t num_bytes, const char* wha
 #if SOLDER_WITH_CUDA
   if (device.is_cuda()) return allocate_cuda(device, num_bytes, what);
 #else
-  if (device.is_cuda()) Device::cuda(device.index);                         // throws, and says why
+  // Throws, and says why.
+  if (device.is_cuda()) Device::cuda(device.index);
 #endif
   return allocate_host(num_bytes, what);
 }
