@@ -16,39 +16,31 @@
 namespace solder {
 namespace {
 
-// SOLDER_LOG is a comma-separated list of topics: kinds of nodes, or all.
-bool log_wants(std::string_view topic) {
-  const char* value = std::getenv("SOLDER_LOG");
-  for (std::string_view rest = value != nullptr ? value : ""; !rest.empty();) {
-    const size_t comma = std::min(rest.find(','), rest.size());
-    const std::string_view asked = rest.substr(0, comma);
-    if (asked == topic || asked == "all") return true;
-    rest.remove_prefix(std::min(comma + 1, rest.size()));
-  }
-  return false;
-}
-
-// How each node runs, where SOLDER_LOG asks for it; and what it asks for that is no topic.
+// How each node runs, where SOLDER_LOG asks for it, a comma-separated list of topics: kinds of nodes, or all. And what it
+// asks for that is no topic.
 void log_plans(const ModelData& model) {
   const char* value = std::getenv("SOLDER_LOG");
   if (value == nullptr) return;
   std::string text, known = "all";
-  std::vector<std::string_view> topics{"all"};
+  std::vector<std::string_view> topics{"all"}, asked;
   for (const NodeDef* def : node_defs()) {
     if (def->plan == nullptr) continue;
     topics.push_back(def->name);
     known += str(", ", def->name);
   }
+  const auto is_in = [](const std::vector<std::string_view>& list, std::string_view topic) {
+    return std::find(list.begin(), list.end(), topic) != list.end();
+  };
   for (std::string_view rest = value; !rest.empty();) {
     const size_t comma = std::min(rest.find(','), rest.size());
-    const std::string_view asked = rest.substr(0, comma);
-    if (!asked.empty() && std::find(topics.begin(), topics.end(), asked) == topics.end())
-      text += str("solder: SOLDER_LOG has no topic \"", asked, "\"; its topics: ", known, "\n");
+    asked.push_back(rest.substr(0, comma));
+    if (comma > 0 && !is_in(topics, asked.back()))
+      text += str("solder: SOLDER_LOG has no topic \"", asked.back(), "\"; its topics: ", known, "\n");
     rest.remove_prefix(std::min(comma + 1, rest.size()));
   }
   for (size_t i = 0; i < model.plans.size(); ++i) {
     const Node& node = model.graph.nodes()[i];
-    if (model.plans[i].path.empty() || !log_wants(to_string(node.kind))) continue;
+    if (model.plans[i].path.empty() || !(is_in(asked, "all") || is_in(asked, to_string(node.kind)))) continue;
     text += str("solder ", to_string(node.kind), ": ", node.name, ":", describe(model.graph, node), ": ",
                 model.plans[i].path, "\n");
   }
