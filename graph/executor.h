@@ -3,8 +3,8 @@
 #include <memory>
 #include <vector>
 
-#include "ops/elementwise/pass.h"
 #include "runtime/device.h"
+#include "runtime/launch.h"
 #include "runtime/tensor.h"
 
 namespace solder {
@@ -15,8 +15,6 @@ class Context;
 class Executor {
  public:
   virtual ~Executor() = default;
-
-  virtual Device device() const = 0;
 
   /// What launches are bound to; null on the CPU.
   virtual const Context* context() const { return nullptr; }

@@ -9,18 +9,16 @@ namespace {
 
 class CpuExecutor final : public Executor {
  public:
-  Device device() const override { return Device::cpu(); }
-
   void* allocate_arena(int64_t arena_bytes, const char* what) override {
     arena_ = allocate(Device::cpu(), arena_bytes, what);
     return arena_.get();
   }
 
   void upload(void* to, const Tensor& from) override {
-    copy(to, device(), from.data(), from.device(), from.num_bytes());
+    copy(to, Device::cpu(), from.data(), from.device(), from.num_bytes());
   }
   void download(const Tensor& to, const void* from) override {
-    copy(to.data(), to.device(), from, device(), to.num_bytes());
+    copy(to.data(), to.device(), from, Device::cpu(), to.num_bytes());
   }
 
   void execute(const std::vector<Launch>& launches, bool) override {

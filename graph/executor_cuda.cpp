@@ -16,7 +16,6 @@ class CudaExecutor final : public Executor {
   // What is still running may read the arena and the weights.
   ~CudaExecutor() override { drain(); }
 
-  Device device() const override { return context_.device(); }
   const Context* context() const override { return &context_; }
 
   void* allocate_arena(int64_t arena_bytes, const char* what) override {

@@ -121,7 +121,7 @@ TensorView SessionData::view(Value value, const Shape* shape) const {
 
 Tensor SessionData::tensor(Value value) const {
   const TensorView of = view(value);
-  return Tensor::view(of.data, of.shape, of.dtype, executor->device());
+  return Tensor::view(of.data, of.shape, of.dtype, model->options().device);
 }
 
 void SessionData::require_types(const TensorMap& inputs, const TensorMap& outputs) const {
@@ -187,7 +187,7 @@ SOLDER_HOST_MEMORY("run()")
 
 void Session::enqueue(const TensorMap& inputs, const TensorMap& outputs) try {
   data().require_types(inputs, outputs);
-  const Device device = data().executor->device();
+  const Device device = data().model->options().device;
   for (const TensorMap* tensors : {&inputs, &outputs})
     for (const auto& [name, tensor] : *tensors)
       SOLDER_REQUIRE(tensor.device() == device, invalid_argument, "enqueue: \"", name, "\" is on ",
