@@ -1,6 +1,7 @@
 #pragma once
 // What a Model holds. Made by compile() and batch(), read by sessions.
 
+#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -43,15 +44,12 @@ struct ModelData {
   ValueViews views;                            ///< by node and output
   MemoryPlan memory;
   int64_t cublas_workspace_bytes = 0;
-  std::vector<void*>
-      weights;  ///< by node: a parameter, or the node's constants, on the device; null: neither
+  std::vector<void*> weights;  ///< on the device, by node: a parameter, or its constants; null: neither
   std::vector<std::shared_ptr<void>> constants;  ///< owns those of nodes
   int64_t weights_bytes = 0;
-  std::unordered_map<std::string, Value> inputs, outputs;
+  std::map<std::string, Value> inputs, outputs;
 
-  const ValueView& view(Value value) const {
-    return views[static_cast<size_t>(value.node)][static_cast<size_t>(value.output)];
-  }
+  const ValueView& view(Value value) const { return at(views, value); }
   const CompileOptions& options() const { return core->options; }
 };
 

@@ -1,4 +1,3 @@
-#include <algorithm>
 #include <chrono>
 
 #include "graph/executor.h"
@@ -36,14 +35,11 @@ std::unique_ptr<Executor> make_executor(const ModelData& model, void* stream) {
 }
 
 // The value that `name` stands for among the graph's inputs or outputs, or an Error with those that there are.
-Value find(const std::unordered_map<std::string, Value>& values, const std::string& name, const char* what) {
+Value find(const std::map<std::string, Value>& values, const std::string& name, const char* what) {
   const auto found = values.find(name);
   if (found != values.end()) return found->second;
-  std::vector<std::string> known;
-  for (const auto& [other, value] : values) known.push_back(other);
-  std::sort(known.begin(), known.end());
   std::string names;
-  for (const std::string& other : known) names += (names.empty() ? "" : ", ") + other;
+  for (const auto& [other, value] : values) names += (names.empty() ? "" : ", ") + other;
   fail(ErrorKind::invalid_argument,
        str("the graph has no ", what, " \"", name, "\"; its ", what, "s: ", names));
 }
