@@ -50,6 +50,13 @@ struct ModelData {
   std::map<std::string, Value> inputs, outputs;
 
   const ValueView& view(Value value) const { return at(views, value); }
+  /// Input `i` of `node` as that reads it, without an address.
+  TensorView input_view(const Node& node, size_t i) const {
+    TensorView result = view(node.inputs[i]).view;
+    const size_t num_own = node.num_own_inputs();
+    if (i >= num_own) view_as(result, node.epilogue.operand_shapes[i - num_own], &result);
+    return result;
+  }
   const CompileOptions& options() const { return core->options; }
 };
 

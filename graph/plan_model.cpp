@@ -65,18 +65,14 @@ PlanRequest request_of(const ModelData& model, int index, const Constants* const
   PlanRequest request{.node = node, .conv = model.options().conv};
   if (!is_16_bit(model.options().math))
     request.math = model.options().math;  // those have rounded what they round
-  const size_t num_own = node.num_own_inputs();
   for (size_t i = 0; i < node.inputs.size(); ++i) {
-    const Value input = node.inputs[i];
-    TensorView view = model.view(input).view;
-    if (i >= num_own) view_as(view, node.epilogue.operand_shapes[i - num_own], &view);
-    request.inputs.push_back(std::move(view));
-    request.offsets.push_back(model.view(input).offset_elems);
+    request.inputs.push_back(model.input_view(node, i));
+    request.offsets.push_back(model.view(node.inputs[i]).offset_elems);
   }
-  for (int output = 0; output < static_cast<int>(node.outputs.size()); ++output)
+  for (int output = 0; output < static_cast<int>(node.outputs.size()); ++output) {
     request.outputs.push_back(model.view({index, output}).view);
-  for (int output = 0; output < static_cast<int>(node.outputs.size()); ++output)
     request.offsets.push_back(model.view({index, output}).offset_elems);
+  }
   request.lies_at = [&model, &node, index](size_t input, int64_t offset_elems) {
     const ValueView &from = model.view(node.inputs[input]), &to = model.view({index, 0});
     return from.base == to.base && from.offset_elems == to.offset_elems + offset_elems;

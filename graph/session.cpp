@@ -12,7 +12,7 @@ struct SessionData {
   SessionData(std::shared_ptr<const ModelData> of_model, void* stream);
 
   char* address(Value value) const;
-  TensorView view(Value value, const Shape* shape = nullptr) const;
+  TensorView view(Value value) const;
   Tensor tensor(Value value) const;
   void require_types(const TensorMap& inputs, const TensorMap& outputs) const;
   void execute() { executor->execute(launches, model->options().capture); }
@@ -78,9 +78,8 @@ SessionData::SessionData(std::shared_ptr<const ModelData> of_model, void* stream
     const Node& node = model->graph.nodes()[i];
     std::vector<TensorView> inputs, outputs;
     for (size_t input = 0; input < node.inputs.size(); ++input) {
-      const bool is_own = input < node.num_own_inputs();
-      inputs.push_back(view(node.inputs[input],
-                            is_own ? nullptr : &node.epilogue.operand_shapes[input - node.num_own_inputs()]));
+      inputs.push_back(model->input_view(node, input));
+      inputs.back().data = address(node.inputs[input]);
     }
     for (size_t output = 0; output < node.outputs.size(); ++output)
       outputs.push_back(view({static_cast<int>(i), static_cast<int>(output)}));
@@ -107,11 +106,10 @@ char* SessionData::address(Value value) const {
   return placed < 0 ? nullptr : arena + placed + offset_bytes;
 }
 
-// The value in the session's memory, under another shape if one is given.
-TensorView SessionData::view(Value value, const Shape* shape) const {
+// The value in the session's memory.
+TensorView SessionData::view(Value value) const {
   TensorView result = model->view(value).view;
   result.data = address(value);
-  if (shape != nullptr) view_as(result, *shape, &result);
   return result;
 }
 
