@@ -100,12 +100,7 @@ class Planner {
   const NodeRun* run_of(int i) const { return runs_[static_cast<size_t>(i)].get(); }
   int64_t scratch_bytes(int i) const { return run_of(i) != nullptr ? run_of(i)->plan.workspace_bytes : 0; }
 
-  Value base_of(Value value) const { return solder::at(views_, value).base; }
-
-  template <class T>
-  static auto& at(T& table, Value value) {
-    return table[static_cast<size_t>(value.node)][static_cast<size_t>(value.output)];
-  }
+  Value base_of(Value value) const { return at(views_, value).base; }
 
   void find_lifetimes() {
     for (int i = 0; i < num_nodes_; ++i) {
@@ -113,7 +108,7 @@ class Planner {
       for (size_t output = 0; output < node(i).outputs.size(); ++output) {
         const Value value{i, static_cast<int>(output)};
         const bool is_own = base_of(value) == value;
-        plan_.values.back().push_back({-1, is_own ? own_bytes(solder::at(views_, value).view) : 0, i, i});
+        plan_.values.back().push_back({-1, is_own ? own_bytes(at(views_, value).view) : 0, i, i});
         require_possible(plan_.values.back().back().size_bytes, node(i));
       }
       require_possible(scratch_bytes(i), node(i));
@@ -177,7 +172,7 @@ class Planner {
   bool may_take_over(int i, Value value, size_t output) const {
     const Node& reader = node(i);
     if (at(plan_.values, value).last_node != i ||
-        !(solder::at(views_, value).view == solder::at(views_, {i, static_cast<int>(output)}).view))
+        !(at(views_, value).view == at(views_, {i, static_cast<int>(output)}).view))
       return false;
     for (size_t input = 0; input < reader.inputs.size(); ++input) {
       if (!(base_of(reader.inputs[input]) == value)) continue;

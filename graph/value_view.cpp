@@ -27,9 +27,9 @@ class Placer {
       readers_[i].resize(reader.outputs.size());
       asked_[i].resize(reader.outputs.size());
       for (size_t input = 0; input < reader.inputs.size(); ++input)
-        of(readers_, reader.inputs[input]).push_back({static_cast<int>(i), input});
+        at(readers_, reader.inputs[input]).push_back({static_cast<int>(i), input});
     }
-    for (const auto& [name, value] : graph.outputs()) of(readers_, value).push_back({-1, 0});
+    for (const auto& [name, value] : graph.outputs()) at(readers_, value).push_back({-1, 0});
     for (int i = static_cast<int>(placed_.size()); i-- > 0;)
       for (int output = 0; output < static_cast<int>(node(i).outputs.size()); ++output)
         last_readers_[static_cast<size_t>(i)].push_back(last_readers({i, output}));
@@ -55,16 +55,11 @@ class Placer {
 
   const Node& node(int i) const { return graph_.nodes()[static_cast<size_t>(i)]; }
 
-  template <class T>
-  static auto of(T& table, Value value) -> decltype((table[0][0])) {
-    return table[static_cast<size_t>(value.node)][static_cast<size_t>(value.output)];
-  }
-
   void place_parts(int concat) {
     const Node& joined = node(concat);
     const auto axis = static_cast<size_t>(std::get<ConcatAttributes>(joined.attributes).axis);
     const Value result{concat, 0};
-    const ValueView whole = of(placed_, result) ? *of(placed_, result) : at(plain_, result);
+    const ValueView whole = at(placed_, result) ? *at(placed_, result) : at(plain_, result);
     if (num_elements(whole.view.shape) == 0 || whole.view.shape.size() > kMaxDims) return;
     std::vector<ValueView> parts;
     int64_t start = 0;
@@ -73,7 +68,7 @@ class Placer {
       part.offset_elems += start * whole.view.strides[axis];
       part.view.shape = graph_.type(input).shape;
       start += part.view.shape[axis];
-      if (can_place(input, part)) of(placed_, input) = part;
+      if (can_place(input, part)) at(placed_, input) = part;
       parts.push_back(std::move(part));
     }
     place_an_owner(concat, whole, parts);
@@ -82,13 +77,13 @@ class Placer {
   bool can_place(Value value, const ValueView& part) {
     const Node& maker = node(value.node);
     const NodeDef& def = node_def(maker.kind);
-    if (def.view != nullptr || maker.is_given() || !allows(def.stores, part.view) || of(placed_, value))
+    if (def.view != nullptr || maker.is_given() || !allows(def.stores, part.view) || at(placed_, value))
       return false;
     // Pixels of 16-bit tensors begin at 16 bytes.
     const bool has_pixels = maker.layout == Layout::padded_channels_last;
     if (has_pixels && part.offset_elems % kPitchElems != 0) return false;
     // The next concat that joins the value mostly asks the same of all its readers.
-    auto& [strides, is_taken] = of(asked_, value);
+    auto& [strides, is_taken] = at(asked_, value);
     if (strides != part.view.strides) strides = part.view.strides, is_taken = readers_take(value, part.view);
     return is_taken;
   }
@@ -99,7 +94,7 @@ class Placer {
     while (!shown.empty()) {
       const auto [from, as] = std::move(shown.back());
       shown.pop_back();
-      for (const Reader& reader : of(readers_, from)) {
+      for (const Reader& reader : at(readers_, from)) {
         if (reader.node < 0) return false;
         const Node& by = node(reader.node);
         TensorView seen;
@@ -124,20 +119,20 @@ class Placer {
     for (const Value& input : inputs) {
       const Value owner = at(plain_, input).base;
       ++num_views[{owner.node, owner.output}];
-      if (!of(placed_, input)) continue;
+      if (!at(placed_, input)) continue;
       if (node(input.node).kind == NodeKind::concat) return;  // written from when its first part is
       first_write = std::min(first_write, input.node);
     }
     for (size_t i = 0; i < inputs.size(); ++i) {
       const ValueView& mine = at(plain_, inputs[i]);
       const Value owner = mine.base;
-      if (of(placed_, inputs[i]) || graph_.type(owner) != graph_.type({concat, 0}) ||
+      if (at(placed_, inputs[i]) || graph_.type(owner) != graph_.type({concat, 0}) ||
           mine.view.strides != at(plain_, {concat, 0}).view.strides ||
           mine.offset_elems != parts[i].offset_elems - whole.offset_elems)
         continue;
       if (num_views.at({owner.node, owner.output}) > 1) continue;  // a copy within the result
       if (!can_place(owner, whole) || std::max(last_read(owner, concat), owner.node) >= first_write) continue;
-      of(placed_, owner) = whole;
+      at(placed_, owner) = whole;
       return;
     }
   }
@@ -151,13 +146,13 @@ class Placer {
       else if (reader < last.first)
         last.second = std::max(last.second, reader);
     };
-    for (const Reader& reader : of(readers_, value)) {
+    for (const Reader& reader : at(readers_, value)) {
       const bool is_view = reader.node >= 0 && node_def(node(reader.node).kind).view != nullptr;
       if (!is_view) {
         count(reader.node);
         continue;
       }
-      const auto [by, before] = of(last_readers_, {reader.node, 0});
+      const auto [by, before] = at(last_readers_, {reader.node, 0});
       count(by), count(before);
     }
     return last;
@@ -165,7 +160,7 @@ class Placer {
 
   // The last node but `concat` that reads the value, by itself or through views.
   int last_read(Value value, int concat) const {
-    const auto [last, before] = of(last_readers_, value);
+    const auto [last, before] = at(last_readers_, value);
     return last == concat ? before : last;
   }
 

@@ -22,12 +22,14 @@ inline constexpr int64_t kPitchElems = 8;
 TensorView own_view(const TensorType& type, Layout layout);
 int64_t own_bytes(const TensorView& view);
 
+/// What a table by node and output has for the value.
+template <class Table>
+decltype(auto) at(Table& table, Value value) {
+  return table[static_cast<size_t>(value.node)][static_cast<size_t>(value.output)];
+}
+
 /// By node and output.
 using ValueViews = std::vector<std::vector<ValueView>>;
-
-inline const ValueView& at(const ValueViews& views, Value value) {
-  return views[static_cast<size_t>(value.node)][static_cast<size_t>(value.output)];
-}
 
 /// Appends those of `node`, the next of its graph. False where it is a view that strides cannot say of its input;
 /// nothing is appended then, or with `expects_copy` what it will be once add_copies() has copied the input.

@@ -25,9 +25,9 @@ class Fuser {
       order_.push_back(i);
       place_.push_back(i);
       uses_.emplace_back(nodes_[i].outputs.size(), 0);
-      for (const Value& input : nodes_[i].inputs) ++uses(input);
+      for (const Value& input : nodes_[i].inputs) ++at(uses_, input);
     }
-    for (const auto& [name, value] : outputs_) ++uses(value);
+    for (const auto& [name, value] : outputs_) ++at(uses_, value);
   }
 
   Graph run() {
@@ -46,12 +46,9 @@ class Fuser {
   // How far a producer that others read too may lie before its consumer, in nodes: what lies between is looked at.
   static constexpr size_t kReach = 512;
 
-  int& uses(Value value) { return uses_[static_cast<size_t>(value.node)][static_cast<size_t>(value.output)]; }
-
   // Where the value is made now.
   Value now(Value value) {
-    while (!alive_[static_cast<size_t>(value.node)])
-      value = moved_[static_cast<size_t>(value.node)][static_cast<size_t>(value.output)];
+    while (!alive_[static_cast<size_t>(value.node)]) value = at(moved_, value);
     return value;
   }
 
@@ -138,13 +135,12 @@ class Fuser {
       uses_of_merged.push_back(uses_[producer][output]);
     }
     for (const Value& input : nodes_[consumer].inputs) {
-      --uses(input);
-      if (input.node == static_cast<int>(producer) &&
-          moved_[producer][static_cast<size_t>(input.output)].node >= 0)
-        --uses_of_merged[static_cast<size_t>(moved_[producer][static_cast<size_t>(input.output)].output)];
+      --at(uses_, input);
+      if (input.node == static_cast<int>(producer) && at(moved_, input).node >= 0)
+        --uses_of_merged[static_cast<size_t>(at(moved_, input).output)];
     }
-    for (const Value& input : nodes_[producer].inputs) --uses(input);
-    for (const Value& input : merged.inputs) ++uses(input);
+    for (const Value& input : nodes_[producer].inputs) --at(uses_, input);
+    for (const Value& input : merged.inputs) ++at(uses_, input);
     uses_[consumer] = std::move(uses_of_merged);
     nodes_[consumer] = std::move(merged);
     alive_[producer] = false;

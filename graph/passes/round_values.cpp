@@ -5,6 +5,7 @@
 #include "graph/lower.h"
 #include "graph/nodes/node_def.h"
 #include "graph/passes/passes.h"
+#include "graph/value_view.h"
 #include "runtime/check.h"
 
 namespace solder {
@@ -67,10 +68,6 @@ class Rounder {
   }
 
  private:
-  template <class T>
-  static auto at(T& by_node, Value value) -> decltype(by_node[0][0]) {
-    return by_node[static_cast<size_t>(value.node)][static_cast<size_t>(value.output)];
-  }
   const Node& node_of(Value value) const { return graph_.nodes()[static_cast<size_t>(value.node)]; }
 
   // Whether the node is a sum that widen() has made of 16-bit tensors.
