@@ -21,8 +21,8 @@ Value Graph::tile(Value x, std::vector<int64_t> repeats) {
     SOLDER_REQUIRE(repeats[axis] >= 0, invalid_argument, name, ": ", repeats[axis], " repeats of axis ",
                    axis);
     if (repeats[axis] == 1) continue;
-    const int64_t outer = num_elements(Shape(shape.begin(), shape.begin() + static_cast<int64_t>(axis)));
-    const int64_t inner = num_elements(Shape(shape.begin() + static_cast<int64_t>(axis), shape.end()));
+    const auto here = shape.begin() + static_cast<int64_t>(axis);
+    const int64_t outer = num_elements({shape.begin(), here}), inner = num_elements({here, shape.end()});
     x = expand(reshape_to(x, {outer, 1, inner}, "tile"), {outer, repeats[axis], inner});
     SOLDER_REQUIRE(!__builtin_mul_overflow(shape[axis], repeats[axis], &shape[axis]), invalid_argument, name,
                    ": axis ", axis, " has more than 2^63 elements");
@@ -66,22 +66,22 @@ Value Graph::space_to_depth(Value x, int64_t block) {
                     {s[0], channels, s[2] / block, s[3] / block}, "space_to_depth");
 }
 
-Value Graph::global_avg_pool(Value x) {
-  const size_t rank = checked_type(x, "global_avg_pool").shape.size();
-  SOLDER_REQUIRE(rank >= 3, shape_mismatch, next_name("global_avg_pool"), ": x must be [N, C, ...], not ",
+Value Graph::global_pool(Value x, Reduction reduction, const char* op) {
+  const size_t rank = checked_type(x, op).shape.size();
+  SOLDER_REQUIRE(rank >= 3, shape_mismatch, next_name(op), ": x must be [N, C, ...], not ",
                  to_string(type(x).shape));
   std::vector<int> axes;
   for (size_t axis = 2; axis < rank; ++axis) axes.push_back(static_cast<int>(axis));
-  return reduce(x, axes, true, Reduction::mean, "global_avg_pool");
+  return reduce(x, axes, true, reduction, op);
 }
 
-Value Graph::global_max_pool(Value x) {
-  const size_t rank = checked_type(x, "global_max_pool").shape.size();
-  SOLDER_REQUIRE(rank >= 3, shape_mismatch, next_name("global_max_pool"), ": x must be [N, C, ...], not ",
-                 to_string(type(x).shape));
-  std::vector<int> axes;
-  for (size_t axis = 2; axis < rank; ++axis) axes.push_back(static_cast<int>(axis));
-  return reduce(x, axes, true, Reduction::max, "global_max_pool");
+Value Graph::global_avg_pool(Value x) { return global_pool(x, Reduction::mean, "global_avg_pool"); }
+Value Graph::global_max_pool(Value x) { return global_pool(x, Reduction::max, "global_max_pool"); }
+
+void Graph::require_affine(Value weight, Value bias, const TensorType& expected, const char* op) const {
+  for (const Value value : {weight, bias})
+    SOLDER_REQUIRE(checked_type(value, op) == expected, shape_mismatch, next_name(op),
+                   ": weight and bias must be ", to_string(expected), "; one is ", to_string(type(value)));
 }
 
 // (x - mean) / sqrt(variance + eps) in float32, with mean and variance of x over the axes.
@@ -98,10 +98,8 @@ Value Graph::layer_norm(Value x, Value weight, Value bias, int num_axes, float e
   const int rank = static_cast<int>(x_type.shape.size());
   SOLDER_REQUIRE(num_axes >= 1 && num_axes <= rank, invalid_argument, name, ": ", num_axes, " axes of ",
                  to_string(x_type.shape));
-  const TensorType expected{Shape(x_type.shape.end() - num_axes, x_type.shape.end()), x_type.dtype};
-  for (const Value value : {weight, bias})
-    SOLDER_REQUIRE(checked_type(value, "layer_norm") == expected, shape_mismatch, name,
-                   ": weight and bias must be ", to_string(expected), "; one is ", to_string(type(value)));
+  require_affine(weight, bias, {{x_type.shape.end() - num_axes, x_type.shape.end()}, x_type.dtype},
+                 "layer_norm");
   std::vector<int> axes;
   for (int axis = rank - num_axes; axis < rank; ++axis) axes.push_back(axis);
   const Value scaled = mul(normalized(x, axes, eps), cast(weight, DType::float32));
@@ -115,13 +113,9 @@ Value Graph::group_norm(Value x, Value weight, Value bias, int64_t groups, float
   const Shape& s = x_type.shape;
   SOLDER_REQUIRE(s.size() >= 2 && groups > 0 && s[1] % groups == 0, shape_mismatch, name,
                  ": x must be [N, C, ...] with C a multiple of ", groups, " groups, not ", to_string(s));
-  for (const Value value : {weight, bias})
-    SOLDER_REQUIRE(checked_type(value, "group_norm") == (TensorType{{s[1]}, x_type.dtype}), shape_mismatch,
-                   name, ": weight and bias must be ", to_string(TensorType{{s[1]}, x_type.dtype}),
-                   "; one is ", to_string(type(value)));
+  require_affine(weight, bias, {{s[1]}, x_type.dtype}, "group_norm");
   const Shape channel = channel_shape(s);
-  int64_t group_elems = s[1] / groups;
-  for (size_t axis = 2; axis < s.size(); ++axis) group_elems *= s[axis];
+  const int64_t group_elems = s[1] / groups * num_elements({s.begin() + 2, s.end()});
   const Value grouped = normalized(reshape_to(x, {s[0], groups, group_elems}, "group_norm"), {2}, eps);
   const Value scaled = mul(reshape_to(grouped, s, "group_norm"),
                            reshape_to(cast(weight, DType::float32), channel, "group_norm"));
@@ -138,8 +132,7 @@ Value Graph::lrn(Value x, int64_t size, float alpha, float beta, float bias) {
   if (num_elements(s) == 0) return x;
   const Value wide = cast(x, DType::float32);
   // A mean over channels that counts what lies outside as zeros is a pool along them.
-  int64_t plane = 1;
-  for (size_t axis = 2; axis < s.size(); ++axis) plane *= s[axis];
+  const int64_t plane = num_elements({s.begin() + 2, s.end()});
   const Value rows = reshape_to(square(wide), {s[0], 1, s[1], plane}, "lrn");
   const Value means =
       avg_pool2d(rows, {.kernel = {size, 1}, .stride = 1, .padding = {size / 2, 0, (size - 1) / 2, 0}});

@@ -2,7 +2,6 @@
 
 #include <concepts>
 #include <cstdint>
-#include <span>
 #include <string>
 #include <unordered_set>
 #include <utility>
@@ -248,7 +247,9 @@ class Graph {
   Value pool2d(Value x, const Pool2dOptions& options, Reduction reduction, const char* op);
   Value reduce(Value x, const std::vector<int>& axes, bool keep_dims, Reduction reduction, const char* op);
   Value softmax_node(Value x, int axis, bool log, const char* op);
+  Value global_pool(Value x, Reduction reduction, const char* op);
   Value normalized(Value x, const std::vector<int>& axes, float eps);
+  void require_affine(Value weight, Value bias, const TensorType& expected, const char* op) const;
   Value matmul_node(Value a, Value b, bool transpose_b, const char* op);
   Value biased_conv2d(Value x, Value w, Value bias, const Conv2dOptions& options);
   Value biased_conv_transpose2d(Value x, Value w, Value bias, const ConvTranspose2dOptions& options);
