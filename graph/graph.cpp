@@ -62,9 +62,9 @@ Value Graph::add_node(Node node) {
 void Graph::output(const std::string& name, Value value, Layout layout) {
   const TensorType type = checked_type(value, "output");
   require_layout(type.shape, layout, str("output \"", name, "\""));
-  if (nodes_[static_cast<size_t>(value.node)].layout == layout) return append_output(name, value);
+  if (maker(value).layout == layout) return append_output(name, value);
   const AllOrNothing guard(this);
-  Node copy = copy_of(value, type.shape, type.dtype, nodes_[static_cast<size_t>(value.node)].name + "_copy");
+  Node copy = copy_of(value, type.shape, type.dtype, maker(value).name + "_copy");
   copy.layout = layout;
   append_output(name, append(std::move(copy)));
 }
@@ -94,7 +94,7 @@ bool PadAttributes::operator==(const PadAttributes& other) const {
 std::string dump(const Graph& graph) {
   std::string text;
   const auto show = [&](Value value) {
-    const Node& node = graph.nodes()[static_cast<size_t>(value.node)];
+    const Node& node = graph.maker(value);
     return value.output == 0 ? node.name : str(node.name, ":", value.output);
   };
   for (const Node& node : graph.nodes()) {

@@ -229,6 +229,9 @@ class Graph {
   const std::vector<Node>& nodes() const { return nodes_; }
   const std::vector<std::pair<std::string, Value>>& outputs() const { return outputs_; }
 
+  /// For passes: the node that made `value`, which is of this graph.
+  const Node& maker(Value value) const { return nodes_[static_cast<size_t>(value.node)]; }
+
   /// For passes: appends a finished node (its arguments are not checked; verify() does that).
   Value append(Node node);
   /// For passes: output() of a value that lies as it should.

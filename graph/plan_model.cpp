@@ -78,7 +78,7 @@ PlanRequest request_of(const ModelData& model, int index, const Constants* const
     return from.base == to.base && from.offset_elems == to.offset_elems + offset_elems;
   };
   request.weight = [&model, &node, constants](size_t input) {
-    const Node& source = model.graph.nodes()[static_cast<size_t>(node.inputs[input].node)];
+    const Node& source = model.graph.maker(node.inputs[input]);
     const bool is_known = source.kind == NodeKind::parameter && num_elements(source.outputs[0].shape) > 0;
     return is_known ? weights_of(*model.core, source.name, constants) : ConvWeights();
   };
@@ -134,7 +134,7 @@ std::string key_of(const ModelData& model, size_t index) {
   std::string key = model.runs[index]->constants.key;
   const Node& node = model.graph.nodes()[index];
   for (size_t input = 0; !key.empty() && input < node.num_own_inputs(); ++input) {
-    const Node& source = model.graph.nodes()[static_cast<size_t>(node.inputs[input].node)];
+    const Node& source = model.graph.maker(node.inputs[input]);
     if (source.kind == NodeKind::parameter) key += str(" of ", source.name);
   }
   return key;

@@ -23,7 +23,7 @@ class Copier {
       renumbered_.push_back(result_.append(std::move(mine)).node);
     }
     for (const auto& [name, value] : graph_.outputs()) {
-      const bool is_view = node_def(graph_.nodes()[static_cast<size_t>(value.node)].kind).view != nullptr;
+      const bool is_view = node_def(graph_.maker(value).kind).view != nullptr;
       const bool lies_otherwise = is_view && !is_dense(at(views_, renumbered(value)).view);
       result_.append_output(name, usable(value, is_parameter(value) || lies_otherwise));
     }
@@ -37,7 +37,7 @@ class Copier {
   // Whether the value's memory is a parameter's, by itself or through views.
   bool is_parameter(Value value) const {
     const Value base = at(views_, renumbered(value)).base;
-    return result_.nodes()[static_cast<size_t>(base.node)].kind == NodeKind::parameter;
+    return result_.maker(base).kind == NodeKind::parameter;
   }
 
   // The value in the result, or a copy of it, made once.
@@ -46,8 +46,7 @@ class Copier {
     const auto [copy, is_new] = copies_.try_emplace({value.node, value.output});
     if (is_new) {
       const TensorType& type = graph_.type(value);
-      Node node = copy_of(renumbered(value), type.shape, type.dtype,
-                          graph_.nodes()[static_cast<size_t>(value.node)].name + "_copy");
+      Node node = copy_of(renumbered(value), type.shape, type.dtype, graph_.maker(value).name + "_copy");
       append_views(node, &views_);
       copy->second = result_.append(std::move(node)).node;
     }

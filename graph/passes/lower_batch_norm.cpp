@@ -46,12 +46,10 @@ class Lowering {
     std::vector<float> weights;
   };
 
-  const Node& node_of(Value value) const { return graph_.nodes()[static_cast<size_t>(value.node)]; }
-
   // The values of a parameter, in double; nothing if it is none.
   std::optional<std::vector<double>> values_of(Value value) const {
-    if (node_of(value).kind != NodeKind::parameter) return {};
-    const Tensor tensor = constants_.at(node_of(value).name).to(Device::cpu()).to(DType::float32);
+    if (graph_.maker(value).kind != NodeKind::parameter) return {};
+    const Tensor tensor = constants_.at(graph_.maker(value).name).to(Device::cpu()).to(DType::float32);
     const std::span<const float> floats = tensor.floats();
     return std::vector<double>(floats.begin(), floats.end());
   }
@@ -79,15 +77,15 @@ class Lowering {
     Value x = norm.inputs[0];
     if (uses_[static_cast<size_t>(x.node)] != 1 || norm.outputs[0].dtype != DType::float32) return;
     size_t bias_node = 0;
-    if (const std::optional<Value> summand = bias_of(node_of(x))) {
+    if (const std::optional<Value> summand = bias_of(graph_.maker(x))) {
       const auto bias = values_of(*summand);
       if (!bias) return;
       for (size_t c = 0; c < bias->size(); ++c) affine->shift[c] += (*bias)[c] * affine->scale[c];
       bias_node = static_cast<size_t>(x.node);
-      x = node_of(x).inputs[0];
+      x = graph_.maker(x).inputs[0];
       if (uses_[static_cast<size_t>(x.node)] != 1) return;
     }
-    const Node& sum = node_of(x);
+    const Node& sum = graph_.maker(x);
     const bool is_conv = sum.kind == NodeKind::conv2d;
     if (!is_conv && !(sum.kind == NodeKind::matmul && sum.outputs[0].shape.size() == 2)) return;
     const auto weights = values_of(sum.inputs[1]);
@@ -123,7 +121,7 @@ class Lowering {
     if (node.kind == NodeKind::batch_norm) return lower(node, graph_.nodes()[i]);
     if (fold.norm == nullptr) return result_.append(std::move(node));
     if (node.kind == NodeKind::elementwise) return node.inputs[0];  // its bias has gone into the shift
-    const std::string w = node_of(graph_.nodes()[i].inputs[1]).name;
+    const std::string w = graph_.maker(graph_.nodes()[i].inputs[1]).name;
     node.inputs[1] = constants_.append_to(
         result_, w + " folded", Tensor::from(graph_.type(graph_.nodes()[i].inputs[1]).shape, fold.weights));
     const Value sum = result_.append(std::move(node));

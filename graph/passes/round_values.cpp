@@ -68,8 +68,6 @@ class Rounder {
   }
 
  private:
-  const Node& node_of(Value value) const { return graph_.nodes()[static_cast<size_t>(value.node)]; }
-
   // Whether the node is a sum that widen() has made of 16-bit tensors.
   static bool is_declared(const Node& node) {
     const auto is_narrow = node_def(node.kind).is_narrow;
@@ -84,7 +82,7 @@ class Rounder {
     bool reads_one = false;
     for (const Value& input : node.inputs) {
       const bool is_one = is_statistic_[static_cast<size_t>(input.node)];
-      if (!is_one && node_of(input).kind != NodeKind::parameter) return false;
+      if (!is_one && graph_.maker(input).kind != NodeKind::parameter) return false;
       reads_one = reads_one || is_one;
     }
     return reads_one;
@@ -175,7 +173,7 @@ class Rounder {
     const auto [made, is_new] = copies_.try_emplace({value.node, value.output, dtype});
     if (is_new)
       made->second = result_.append(
-          copy_of(value, type.shape, dtype, str(node_of(original).name, " ", to_string(dtype))));
+          copy_of(value, type.shape, dtype, str(graph_.maker(original).name, " ", to_string(dtype))));
     return made->second;
   }
 
@@ -183,7 +181,7 @@ class Rounder {
   // that read it.
   Value factor(const Node& node, size_t input) {
     const Value original = node.inputs[input];
-    const bool is_weights = input == 1 && node_of(original).kind == NodeKind::parameter;
+    const bool is_weights = input == 1 && graph_.maker(original).kind == NodeKind::parameter;
     if (is_weights || at(is_rounded_, original) || is_statistic_[static_cast<size_t>(original.node)])
       return at(moved_, original);
     return stored_as(original, dtype_);

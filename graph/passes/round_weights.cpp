@@ -50,7 +50,7 @@ Graph round_weights(const Graph& graph, Math math, Constants* constants) {
     for (Value& input : mine.inputs) input.node = moved[static_cast<size_t>(input.node)];
     const NodeDef& def = node_def(node.kind);
     if (def.is_narrow != nullptr && !def.is_narrow(mine.attributes)) {
-      const Node& weights = graph.nodes()[static_cast<size_t>(node.inputs[1].node)];
+      const Node& weights = graph.maker(node.inputs[1]);
       const size_t axis = def.channel_axis(node, graph.type(node.inputs[1]).shape.size());
       const auto [entry, is_new] = made.try_emplace({node.inputs[1].node, axis}, mine.inputs[1].node);
       if (is_new && weights.kind == NodeKind::parameter) {

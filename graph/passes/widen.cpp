@@ -19,13 +19,13 @@ Graph widen(const Graph& graph, bool folds, Constants* constants) {
   std::vector<Value> moved;   // by node: its first output in the result
   std::map<int, Value> wide;  // by parameter of the result: the same in float32
   const auto is_narrow_parameter = [&](Value value) {
-    const Node& maker = result.nodes()[static_cast<size_t>(value.node)];
+    const Node& maker = result.maker(value);
     return maker.kind == NodeKind::parameter && maker.outputs[0].dtype != DType::float32;
   };
   const auto widened = [&](Value parameter) {
     const auto [known, is_new] = wide.try_emplace(parameter.node);
     if (!is_new) return known->second;
-    const std::string name = result.nodes()[static_cast<size_t>(parameter.node)].name;
+    const std::string name = result.maker(parameter).name;
     return known->second =
                constants->append_to(result, name, constants->at(name).to(Device::cpu()).to(DType::float32));
   };
