@@ -256,8 +256,8 @@ class Graph {
   Value matmul_node(Value a, Value b, bool transpose_b, const char* op);
   Value biased_conv2d(Value x, Value w, Value bias, const Conv2dOptions& options);
   Value biased_conv_transpose2d(Value x, Value w, Value bias, const ConvTranspose2dOptions& options);
-  Value elementwise(Op op, std::vector<Value> inputs, std::vector<Shape> operand_shapes, Arg a, Arg b,
-                    float p, float q, DType dtype);
+  Value elementwise(Op op, std::vector<Value> inputs, std::vector<Shape> operand_shapes, DType dtype, Arg a,
+                    Arg b, float p = 0, float q = 0);
 
   std::vector<Node> nodes_;
   std::vector<uint64_t> stamps_;  // of nodes_

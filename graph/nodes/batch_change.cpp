@@ -7,10 +7,6 @@
 namespace solder {
 namespace {
 
-int64_t product(const Shape& shape, size_t num_axes) {
-  return num_elements(Shape(shape.begin(), shape.begin() + static_cast<std::ptrdiff_t>(num_axes)));
-}
-
 // The axis of `shape` in which the batch lies whose images are `begin` of each other: see follow_batch(), and the number
 // of elements before that axis. `tail` is what followed the batch. shape.size(): there is none.
 size_t batch_axis(const Shape& shape, int64_t begin, int64_t batch, const Shape& tail, int64_t* first) {
@@ -45,14 +41,11 @@ Shape follow_batch(const Node& node, size_t input, Shape shape, BatchChange* cha
   const int64_t outer = change->outer = change->outers[input];
   if (shape == before) return after;
   const std::string asked = to_string(shape);
-  const size_t axis = static_cast<size_t>(std::ranges::mismatch(before, after).in1 - before.begin());
-  const int64_t begin = product(before, axis) * outer;
+  const auto axis = std::ranges::mismatch(before, after).in1;
+  const int64_t begin = num_elements({before.begin(), axis}) * outer;
   int64_t first = 1;
   const size_t at =
-      begin == 0
-          ? shape.size()
-          : batch_axis(shape, begin, change->from,
-                       Shape(before.begin() + static_cast<std::ptrdiff_t>(axis) + 1, before.end()), &first);
+      begin == 0 ? shape.size() : batch_axis(shape, begin, change->from, {axis + 1, before.end()}, &first);
   if (at == shape.size() || __builtin_mul_overflow(shape[at] / change->from, change->to, &shape[at]) ||
       num_elements(shape) != num_elements(after))
     fail_fixed(node, str("of ", to_string(before), ", which becomes ", to_string(after), ", no axis of ",

@@ -53,7 +53,7 @@ class ConcatRun final : public NodeRun {
       }
       start += input.shape[axis_];
     }
-    set_words(request.inputs.size());
+    plan.path = copies_.empty() ? "in place" : str(copies_.size(), " of ", request.inputs.size(), " copied");
   }
 
   void prepare(const Context& context, ElementwiseKernels& kernels, void*) override {
@@ -76,10 +76,6 @@ class ConcatRun final : public NodeRun {
     int64_t start;
     ElementwisePass pass;
   };
-
-  void set_words(size_t num_inputs) {
-    plan.path = copies_.empty() ? "in place" : str(copies_.size(), " of ", num_inputs, " copied");
-  }
 
   size_t axis_;
   std::vector<Copy> copies_;

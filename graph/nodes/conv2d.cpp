@@ -248,8 +248,8 @@ Value Graph::biased_conv2d(Value x, Value w, Value bias, const Conv2dOptions& op
     return squeeze(biased_conv2d(unsqueeze(x, {2}), unsqueeze(w, {2}), bias, of_one_row(options)), {2});
   const Value y = conv2d(x, w, options);
   const Shape result = type(y).shape;
-  return elementwise(Op::add, {y, bias}, {result, channel_shape(result)}, Arg::operand(0), Arg::operand(1), 0,
-                     0, w_type.dtype);
+  return elementwise(Op::add, {y, bias}, {result, channel_shape(result)}, w_type.dtype, Arg::operand(0),
+                     Arg::operand(1));
 }
 
 }  // namespace solder

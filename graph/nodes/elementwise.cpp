@@ -91,8 +91,8 @@ constexpr NodeDef kElementwiseNode{.kind = NodeKind::elementwise,
                                      return std::make_unique<ElementwiseRun>(request);
                                    }};
 
-Value Graph::elementwise(Op op, std::vector<Value> inputs, std::vector<Shape> operand_shapes, Arg a, Arg b,
-                         float p, float q, DType dtype) {
+Value Graph::elementwise(Op op, std::vector<Value> inputs, std::vector<Shape> operand_shapes, DType dtype,
+                         Arg a, Arg b, float p, float q) {
   SOLDER_REQUIRE(b.kind == Arg::Kind::none ? is_unary(op) : is_binary(op), invalid_argument, to_string(op),
                  is_unary(op)    ? " takes one argument"
                  : is_binary(op) ? " takes two arguments"
@@ -115,25 +115,25 @@ Value Graph::unary(Op op, Value x, float p, float q) {
   SOLDER_REQUIRE(op != Op::clip || p <= q, invalid_argument, next_name(to_string(op)), ": low ", p,
                  " must not be above high ", q);
   const TensorType& type = checked_type(x, to_string(op));
-  return elementwise(op, {x}, {type.shape}, Arg::operand(0), {}, p, q, type.dtype);
+  return elementwise(op, {x}, {type.shape}, type.dtype, Arg::operand(0), {}, p, q);
 }
 
 Value Graph::binary(Op op, Value a, Value b) {
   const TensorType &at = checked_type(a, to_string(op)), &bt = checked_type(b, to_string(op));
   SOLDER_REQUIRE(at.dtype == bt.dtype, invalid_argument, next_name(to_string(op)), ": ", to_string(at),
                  " and ", to_string(bt), " differ in dtype: cast one of them");
-  if (a == b) return elementwise(op, {a}, {at.shape}, Arg::operand(0), Arg::operand(0), 0, 0, at.dtype);
-  return elementwise(op, {a, b}, {at.shape, bt.shape}, Arg::operand(0), Arg::operand(1), 0, 0, at.dtype);
+  if (a == b) return elementwise(op, {a}, {at.shape}, at.dtype, Arg::operand(0), Arg::operand(0));
+  return elementwise(op, {a, b}, {at.shape, bt.shape}, at.dtype, Arg::operand(0), Arg::operand(1));
 }
 
 Value Graph::binary(Op op, Value a, float b) {
   const TensorType& type = checked_type(a, to_string(op));
-  return elementwise(op, {a}, {type.shape}, Arg::operand(0), Arg::immediate(b), 0, 0, type.dtype);
+  return elementwise(op, {a}, {type.shape}, type.dtype, Arg::operand(0), Arg::immediate(b));
 }
 
 Value Graph::binary(Op op, float a, Value b) {
   const TensorType& type = checked_type(b, to_string(op));
-  return elementwise(op, {b}, {type.shape}, Arg::immediate(a), Arg::operand(0), 0, 0, type.dtype);
+  return elementwise(op, {b}, {type.shape}, type.dtype, Arg::immediate(a), Arg::operand(0));
 }
 
 Value Graph::where(Value condition, Value a, Value b) {

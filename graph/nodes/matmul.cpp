@@ -38,15 +38,9 @@ std::vector<TensorType> infer(const Node& node, std::span<const TensorType> inpu
 // One product for each matrix of A, or one for all its rows where there is one B.
 GemmShape gemm_shape(const Shape& a, const Shape& b, bool transpose_b) {
   const int64_t k = a.back(), n = transpose_b ? b[0] : b.back();
-  int64_t m = 1, count = 1;
-  if (b.size() == 2) {
-    for (size_t i = 0; i + 1 < a.size(); ++i) m *= a[i];
-  } else {
-    m = a[a.size() - 2];
-    for (size_t i = 0; i + 2 < a.size(); ++i) count *= a[i];
-  }
-  GemmShape gemm = packed_gemm(m, n, k, transpose_b);
-  gemm.count = count;
+  if (b.size() == 2) return packed_gemm(num_elements({a.begin(), a.end() - 1}), n, k, transpose_b);
+  GemmShape gemm = packed_gemm(a[a.size() - 2], n, k, transpose_b);
+  gemm.count = num_elements({a.begin(), a.end() - 2});
   return gemm;
 }
 
