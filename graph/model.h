@@ -8,8 +8,8 @@
 #include "graph/plan.h"
 #include "graph/profile.h"
 #include "ops/math_mode.h"
-#include "runtime/safetensors.h"
 #include "runtime/tensor.h"
+#include "runtime/tensor_map.h"
 #include "runtime/visibility.h"
 
 namespace SOLDER_PUBLIC solder {

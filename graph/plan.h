@@ -18,8 +18,8 @@ struct NodePlan {
 
 /// Where a value lives: bytes from the start of the arena, or nowhere.
 struct Placement {
-  int64_t offset_bytes = -1;  ///< -1: a parameter (in the Model's weights), a view of one, or an empty tensor
-  int64_t size_bytes = 0;     ///< of a view: 0
+  int64_t offset_bytes = -1;  ///< -1: a parameter (in the Model's weights), part of another value, or empty
+  int64_t size_bytes = 0;     ///< of part of another value, such as a view: 0
   int first_node = 0;         ///< live from the start of this node ...
   int last_node = 0;          ///< ... to the end of this one
 };

@@ -21,10 +21,9 @@ struct TimeSpan {
 struct NodeProfile {
   std::string name;
   NodeKind kind = NodeKind::elementwise;
-  std::string path;  ///< what ran, in words
-  Shape shape;       ///< of its first result
-  int64_t bytes =
-      0;  ///< what it has to move: every tensor it takes read once, every one it makes written once
+  std::string path;   ///< what ran, in words
+  Shape shape;        ///< of its first result
+  int64_t bytes = 0;  ///< to move: every tensor that it takes read once, every one that it makes written once
   int64_t flops = 0;  ///< two a multiply-add of convolutions and matrix products; functions are not counted
   std::vector<TimeSpan> spans;  ///< one a run
 

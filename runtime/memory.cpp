@@ -61,8 +61,7 @@ void copy(void* to, Device to_device, const void* from, Device from_device, int6
   }
 #if SOLDER_WITH_CUDA
   SOLDER_CUDA(cudaSetDevice(to_device.is_cuda() ? to_device.index : from_device.index));
-  const Stream
-      stream;  // its own: the default stream would wait for work that has nothing to do with this copy
+  const Stream stream;  // the default one would wait for work that has nothing to do with this copy
   SOLDER_CUDA(cudaMemcpyAsync(to, from, num_bytes, cudaMemcpyDefault, stream.get()));
   SOLDER_CUDA(cudaStreamSynchronize(stream.get()));
 #else

@@ -20,8 +20,7 @@ static_assert(std::endian::native == std::endian::little,
               "both formats are read and written without byte swaps");
 
 constexpr std::string_view kMagic = "\x93NUMPY";
-constexpr int64_t kMaxHeaderBytes =
-    65535;  // what version 1.0 can express; a header of 64 axes takes under 2 KiB
+constexpr int64_t kMaxHeaderBytes = 65535;  // of version 1.0; a header of 64 axes takes under 2 KiB
 
 // | magic 6 | major 1 | minor 1 | header length 2 (version 1) or 4 | header: a Python dict | data |
 struct Header {
@@ -74,8 +73,7 @@ Header parse_header(TextReader& text, const std::string& path) {
   text.expect("{");
   while (!text.consume("}")) {
     const std::string_view key = text.python_string();
-    size_t idx = 0;
-    while (idx < kKeys.size() && kKeys[idx] != key) ++idx;
+    const size_t idx = std::ranges::find(kKeys, key) - kKeys.begin();
     SOLDER_REQUIRE(idx < kKeys.size(), io, path, ": the header has an unknown key ", quote_name(key),
                    "; descr, fortran_order and shape belong there");
     SOLDER_REQUIRE(!seen[idx], io, path, ": the header has ", key, " twice");

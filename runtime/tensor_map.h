@@ -1,8 +1,8 @@
 #pragma once
 
-#include <initializer_list>
 #include <map>
 #include <string>
+#include <utility>
 
 #include "runtime/tensor.h"
 #include "runtime/visibility.h"

@@ -2,7 +2,6 @@
 
 #include "graph/lower.h"
 #include "graph/value_view.h"
-#include "runtime/check.h"
 #include "runtime/divide.h"
 
 namespace solder {

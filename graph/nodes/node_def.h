@@ -27,13 +27,12 @@ struct BatchChange;
 /// What a node's plan depends on. Views have no addresses yet.
 struct PlanRequest {
   const Node& node;
-  std::vector<TensorView>
-      inputs;  ///< of node.inputs; operands under the shapes in which the region reads them
+  std::vector<TensorView> inputs;  ///< operands under the shapes in which the region reads them
   std::vector<TensorView> outputs;
   std::vector<int64_t>
       offsets;  ///< of inputs, then outputs: elements from a multiple of 256 bytes to the first
-  std::function<ConvWeights(size_t input)>
-      weight;                          ///< one of node.inputs, which holds values; false unless a parameter
+  /// The weights that an input is; false unless that is a parameter with elements.
+  std::function<ConvWeights(size_t input)> weight;
   const DeviceInfo* device = nullptr;  ///< null: the CPU
   Math math = Math::fp32;
   std::string conv;             ///< CompileOptions::conv
@@ -52,8 +51,8 @@ struct BoundNode {
 
 /// What a node reads on its device besides its inputs, at a multiple of 256 bytes.
 struct NodeConstants {
-  std::string
-      key;  ///< says what they are, but for which parameters the node has; nodes share them by it. Empty: none
+  /// Says what they are, but for which parameters the node has; nodes share them by it. Empty: none.
+  std::string key;
   std::function<std::vector<std::byte>()> make;
 };
 /// By what they are.

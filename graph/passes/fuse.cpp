@@ -200,11 +200,11 @@ class Fuser {
     std::vector<TensorView> views;
     for (size_t i = 0; i < node.operands().size(); ++i) {
       const Value value = node.operands()[i];
-      const auto& of_node =
-          views_[static_cast<size_t>(value.node)];  // a view stays what it was; the rest is dense
       const Shape& shape = node.epilogue.operand_shapes[i];
       TensorView view = dense_view(nullptr, DType::float32, shape);
-      if (node_def(nodes_[static_cast<size_t>(value.node)].kind).view) view_as(of_node[0].view, shape, &view);
+      // A view stays what it was; the rest is dense.
+      if (node_def(nodes_[static_cast<size_t>(value.node)].kind).view)
+        view_as(at(views_, value).view, shape, &view);
       views.push_back(std::move(view));
     }
     return views;
