@@ -7,23 +7,19 @@
 
 namespace solder {
 
+void Cublas::Destroy::operator()(cublasHandle_t handle) const noexcept {
+  const std::lock_guard lock(capture_mutex());
+  cublasDestroy(handle);
+}
+
 Cublas::Cublas(cudaStream_t stream, void* workspace, int64_t workspace_bytes) {
   if (workspace_bytes == 0) return;
   const std::lock_guard lock(capture_mutex());
-  SOLDER_CUBLAS(cublasCreate(&handle_));
-  try {
-    SOLDER_CUBLAS(cublasSetStream(handle_, stream));  // resets the workspace: before setting it
-    SOLDER_CUBLAS(cublasSetWorkspace(handle_, workspace, workspace_bytes));
-  } catch (...) {
-    cublasDestroy(handle_);
-    throw;
-  }
-}
-
-Cublas::~Cublas() {
-  if (handle_ == nullptr) return;
-  const std::lock_guard lock(capture_mutex());
-  cublasDestroy(handle_);
+  cublasHandle_t handle = nullptr;
+  SOLDER_CUBLAS(cublasCreate(&handle));
+  handle_.reset(handle);
+  SOLDER_CUBLAS(cublasSetStream(handle, stream));  // resets the workspace: before setting it
+  SOLDER_CUBLAS(cublasSetWorkspace(handle, workspace, workspace_bytes));
 }
 
 }  // namespace solder

@@ -1,7 +1,7 @@
 #pragma once
 
 #include <cstdint>
-#include <utility>
+#include <memory>
 
 typedef struct CUstream_st* cudaStream_t;
 typedef struct cublasContext* cublasHandle_t;
@@ -14,17 +14,14 @@ class Cublas {
  public:
   Cublas() = default;
   Cublas(cudaStream_t stream, void* workspace, int64_t workspace_bytes);
-  Cublas(Cublas&& other) noexcept : handle_(std::exchange(other.handle_, nullptr)) {}
-  Cublas& operator=(Cublas&& other) noexcept {
-    std::swap(handle_, other.handle_);
-    return *this;
-  }
-  ~Cublas();
 
-  cublasHandle_t get() const { return handle_; }
+  cublasHandle_t get() const { return handle_.get(); }
 
  private:
-  cublasHandle_t handle_ = nullptr;
+  struct Destroy {
+    void operator()(cublasHandle_t handle) const noexcept;
+  };
+  std::unique_ptr<cublasContext, Destroy> handle_;
 };
 
 }  // namespace solder

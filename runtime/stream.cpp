@@ -14,10 +14,13 @@ Stream::~Stream() {
   if (stream_ != nullptr && !is_borrowed_) cudaStreamDestroy(stream_);
 }
 
-Event::Event() { SOLDER_CUDA(cudaEventCreate(&event_)); }
+void DestroyHandle::operator()(cudaEvent_t event) const noexcept { cudaEventDestroy(event); }
+void DestroyHandle::operator()(cudaGraphExec_t exec) const noexcept { cudaGraphExecDestroy(exec); }
 
-Event::~Event() {
-  if (event_ != nullptr) cudaEventDestroy(event_);
+Event::Event() {
+  cudaEvent_t event = nullptr;
+  SOLDER_CUDA(cudaEventCreate(&event));
+  event_.reset(event);
 }
 
 void Event::record(cudaStream_t stream) const {
@@ -25,23 +28,19 @@ void Event::record(cudaStream_t stream) const {
   SOLDER_CUDA(cudaStreamIsCapturing(stream, &status));
   // Without the flag a captured mark would only order the graph's nodes, and keep no time.
   const bool captured = status == cudaStreamCaptureStatusActive;
-  SOLDER_CUDA(
-      cudaEventRecordWithFlags(event_, stream, captured ? cudaEventRecordExternal : cudaEventRecordDefault));
+  SOLDER_CUDA(cudaEventRecordWithFlags(event_.get(), stream,
+                                       captured ? cudaEventRecordExternal : cudaEventRecordDefault));
 }
 
 double Event::ms_since(const Event& start) const {
   float ms = 0;
-  SOLDER_CUDA(cudaEventElapsedTime(&ms, start.event_, event_));
+  SOLDER_CUDA(cudaEventElapsedTime(&ms, start.event_.get(), event_.get()));
   return ms;
 }
 
 std::mutex& capture_mutex() {
   static std::mutex mutex;
   return mutex;
-}
-
-CapturedGraph::~CapturedGraph() {
-  if (exec_ != nullptr) cudaGraphExecDestroy(exec_);
 }
 
 void CapturedGraph::begin(cudaStream_t stream) {
@@ -56,8 +55,7 @@ void CapturedGraph::end(cudaStream_t stream) {
   const cudaError_t status = cudaGraphInstantiate(&exec, graph, 0);
   cudaGraphDestroy(graph);
   if (status != cudaSuccess) fail_cuda(status, "cudaGraphInstantiate", __FILE__, __LINE__);
-  if (exec_ != nullptr) cudaGraphExecDestroy(exec_);
-  exec_ = exec;
+  exec_.reset(exec);
 }
 
 void CapturedGraph::abandon(cudaStream_t stream) noexcept {
@@ -67,6 +65,6 @@ void CapturedGraph::abandon(cudaStream_t stream) noexcept {
   cudaGetLastError();
 }
 
-void CapturedGraph::launch(cudaStream_t stream) const { SOLDER_CUDA(cudaGraphLaunch(exec_, stream)); }
+void CapturedGraph::launch(cudaStream_t stream) const { SOLDER_CUDA(cudaGraphLaunch(exec_.get(), stream)); }
 
 }  // namespace solder

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <memory>
 #include <mutex>
 #include <utility>
 
@@ -32,16 +33,16 @@ class Stream {
   bool is_borrowed_ = false;
 };
 
+/// Destroys a handle that a std::unique_ptr owns.
+struct DestroyHandle {
+  void operator()(cudaEvent_t event) const noexcept;
+  void operator()(cudaGraphExec_t exec) const noexcept;
+};
+
 /// A CUDA event that keeps time. Move-only.
 class Event {
  public:
   Event();
-  Event(Event&& other) noexcept : event_(std::exchange(other.event_, nullptr)) {}
-  Event& operator=(Event&& other) noexcept {
-    std::swap(event_, other.event_);
-    return *this;
-  }
-  ~Event();
 
   /// Enqueues a mark. While `stream` is being captured the mark becomes part of the graph: every replay sets
   /// it anew.
@@ -51,27 +52,19 @@ class Event {
   double ms_since(const Event& start) const;
 
  private:
-  cudaEvent_t event_ = nullptr;
+  std::unique_ptr<CUevent_st, DestroyHandle> event_;
 };
 
 /// Held while a thread records a graph, and while one makes or destroys a cuBLAS handle, which waits for the
 /// whole device. That breaks every recording on the device, in each capture mode (llama.cpp's pull request
 /// 14288 has met the same), and on an H100 with driver 580.159 cuCtxSynchronize then ends the process with a
-/// segmentation fault. Allocations, copies, and libraries loaded or unloaded do no harm. The one global of
-/// the library: what it guards is the process's.
+/// segmentation fault. Allocations, copies, and libraries loaded or unloaded do no harm. A global, as what it
+/// guards is the process's.
 std::mutex& capture_mutex();
 
 /// An instantiated CUDA graph. Move-only; empty until capture().
 class CapturedGraph {
  public:
-  CapturedGraph() = default;
-  CapturedGraph(CapturedGraph&& other) noexcept : exec_(std::exchange(other.exec_, nullptr)) {}
-  CapturedGraph& operator=(CapturedGraph&& other) noexcept {
-    std::swap(exec_, other.exec_);
-    return *this;
-  }
-  ~CapturedGraph();
-
   /// Records what `enqueue` puts on `stream` instead of running it. When that fails, the stream is usable
   /// again and the exception goes on.
   template <class Enqueue>
@@ -97,7 +90,7 @@ class CapturedGraph {
   void end(cudaStream_t stream);
   void abandon(cudaStream_t stream) noexcept;
 
-  cudaGraphExec_t exec_ = nullptr;
+  std::unique_ptr<CUgraphExec_st, DestroyHandle> exec_;
 };
 
 }  // namespace solder
