@@ -1,7 +1,6 @@
 #include "graph/graph.h"
 
 #include <atomic>
-#include <bit>
 
 #include "graph/all_or_nothing.h"
 #include "graph/nodes/node_def.h"
@@ -84,11 +83,6 @@ Value Graph::name(Value value, const std::string& node_name) {
                  "\" is known by its name and keeps it");
   node.name = node_name;
   return value;
-}
-
-bool PadAttributes::operator==(const PadAttributes& other) const {
-  return before == other.before && after == other.after && interior == other.interior && mode == other.mode &&
-         std::bit_cast<uint32_t>(value) == std::bit_cast<uint32_t>(other.value);
 }
 
 std::string dump(const Graph& graph) {

@@ -102,6 +102,11 @@ constexpr NodeDef kPadNode{.kind = NodeKind::pad,
                            .selects = selects,
                            .plan = plan};
 
+bool PadAttributes::operator==(const PadAttributes& other) const {
+  return before == other.before && after == other.after && interior == other.interior && mode == other.mode &&
+         std::bit_cast<uint32_t>(value) == std::bit_cast<uint32_t>(other.value);
+}
+
 Value Graph::pad(Value x, std::vector<int64_t> before, std::vector<int64_t> after, PadMode mode,
                  float value) {
   checked_type(x, "pad");
