@@ -33,7 +33,7 @@ struct NodeProfile {
 /// What Session::profile() measures.
 struct Profile {
   std::vector<NodeProfile> nodes;  ///< those that run something, in order
-  /// Read plus written by a device copy of 512 MiB, measured in the same call; 0 on the CPU.
+  /// Read plus written by a device copy of 512 MiB, measured in the same call; 0 on the CPU, or without memory for it.
   double copy_bytes_per_s = 0;
   /// What the tensor cores could do (see peak_flops_per_s); 0 when unknown.
   double peak_flops_per_s = 0;

@@ -102,9 +102,7 @@ constexpr NodeDef kConcatNode{
             if (change->changes(*node, i, axis_of(*node))) change->outer = 0;
           follow_together(node, rank, static_cast<int>(axis_of(*node)), change);
         },
-    .plan = [](const PlanRequest& request) -> std::unique_ptr<NodeRun> {
-      return std::make_unique<ConcatRun>(request);
-    }};
+    .plan = planned<ConcatRun>};
 
 Value Graph::concat(const std::vector<Value>& values, int axis) {
   const std::string name = next_name("concat");

@@ -218,9 +218,7 @@ constexpr NodeDef kConv2dNode{
     .attributes = attributes,
     .is_narrow = [](Attributes& a) -> bool& { return std::get<Conv2dAttributes>(a).is_narrow; },
     .channel_axis = [](const Node&, size_t) -> size_t { return 0; },
-    .plan = [](const PlanRequest& request) -> std::unique_ptr<NodeRun> {
-      return std::make_unique<Conv2dRun>(request);
-    },
+    .plan = planned<Conv2dRun>,
     .flops = [](const Node& node,
                 std::span<const TensorType> inputs) { return 2 * conv_shape(node, inputs).num_macs(); }};
 

@@ -87,9 +87,7 @@ constexpr NodeDef kElementwiseNode{.kind = NodeKind::elementwise,
                                    .stores = Strides::any,
                                    .infer = infer,
                                    .rebatch = rebatch,
-                                   .plan = [](const PlanRequest& request) -> std::unique_ptr<NodeRun> {
-                                     return std::make_unique<ElementwiseRun>(request);
-                                   }};
+                                   .plan = planned<ElementwiseRun>};
 
 Value Graph::elementwise(Op op, std::vector<Value> inputs, std::vector<Shape> operand_shapes, DType dtype,
                          Arg a, Arg b, float p, float q) {

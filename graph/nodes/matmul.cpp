@@ -111,9 +111,7 @@ constexpr NodeDef kMatmulNode{
           if (change->before[1].shape.size() == rank)
             follow_together(node, static_cast<int>(rank) - 2, -1, change);
         },
-    .plan = [](const PlanRequest& request) -> std::unique_ptr<NodeRun> {
-      return std::make_unique<MatmulRun>(request);
-    },
+    .plan = planned<MatmulRun>,
     .flops =
         [](const Node& node, std::span<const TensorType> inputs) {
           const GemmShape gemm = gemm_shape(inputs[0].shape, inputs[1].shape, transposes_b(node));

@@ -92,6 +92,12 @@ enum class Strides : uint8_t {
 };
 bool allows(Strides strides, const TensorView& view);
 
+/// The plan() of a kind that runs as `Run` says.
+template <class Run>
+std::unique_ptr<NodeRun> planned(const PlanRequest& request) {
+  return std::make_unique<Run>(request);
+}
+
 /// How a kind runs that needs neither constants nor scratch: `bind`, in these words.
 std::unique_ptr<NodeRun> bound_by(std::string words,
                                   std::function<Launch(const BoundNode& node, const Context* context)> bind);

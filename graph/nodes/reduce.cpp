@@ -90,9 +90,7 @@ constexpr NodeDef kReduceNode{
         [](Node* node, BatchChange* change) {
           for (const int axis : attributes_of(*node).axes) require_own_axis(*node, axis, *change);
         },
-    .plan = [](const PlanRequest& request) -> std::unique_ptr<NodeRun> {
-      return std::make_unique<ReduceRun>(request);
-    }};
+    .plan = planned<ReduceRun>};
 
 Value Graph::reduce(Value x, const std::vector<int>& axes, bool keep_dims, Reduction reduction,
                     const char* op) {

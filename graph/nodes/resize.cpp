@@ -195,9 +195,7 @@ constexpr NodeDef kResizeNode{
     .infer = infer,
     .attributes = attributes,
     .selects = [](const Node& node) { return attributes_of(node).mode == ResizeMode::nearest; },
-    .plan = [](const PlanRequest& request) -> std::unique_ptr<NodeRun> {
-      return std::make_unique<ResizeRun>(request);
-    }};
+    .plan = planned<ResizeRun>};
 
 Value Graph::resize(Value x, const ResizeOptions& options) {
   const std::string name = next_name("resize");
