@@ -39,7 +39,6 @@ class Lowering {
     for (const Arg& output : region_.outputs) {
       if (output.kind == Arg::Kind::operand && output != start_) load(output), store_outputs_of(output);
     }
-    program_.num_slots = slots_used_;
     if (!fits_) return {};
     return program_;
   }
@@ -128,7 +127,7 @@ class Lowering {
     }
     *free_slot = value;
     const int slot = static_cast<int>(free_slot - slots_.begin());
-    slots_used_ = std::max(slots_used_, slot + 1);
+    program_.num_slots = std::max(program_.num_slots, slot + 1);
     push({.op = Op::store_slot, .index = static_cast<uint8_t>(slot)});
   }
 
@@ -158,7 +157,6 @@ class Lowering {
   std::vector<int> uses_;  // uses ahead, by expression
   int start_uses_ = 0;
   std::array<Arg, kMaxSlots> slots_{};
-  int slots_used_ = 0;
   Arg acc_;
   Program program_;
   bool fits_ = true;

@@ -45,12 +45,9 @@ double peak_flops_per_s(const DeviceInfo& device, double clock_hz, Math math) {
 
 NodeProfile describe_work(const Graph& graph, const Node& node, const std::string& path) {
   NodeProfile work{.name = node.name, .kind = node.kind, .path = path, .shape = node.outputs[0].shape};
-  for (size_t i = 0; i < node.inputs.size(); ++i) {
-    const auto first = node.inputs.begin();
-    if (std::find(first, first + static_cast<std::ptrdiff_t>(i), node.inputs[i]) !=
-        first + static_cast<std::ptrdiff_t>(i))
-      continue;  // one tensor read in two ways
-    const TensorType& type = graph.type(node.inputs[i]);
+  for (auto input = node.inputs.begin(); input != node.inputs.end(); ++input) {
+    if (std::find(node.inputs.begin(), input, *input) != input) continue;  // one tensor read in two ways
+    const TensorType& type = graph.type(*input);
     work.bytes += num_bytes(type.shape, type.dtype);
   }
   for (const TensorType& type : node.outputs) work.bytes += num_bytes(type.shape, type.dtype);

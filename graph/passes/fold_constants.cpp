@@ -37,7 +37,7 @@ class Folder {
   }
 
  private:
-  // What is as large as this may grow: an expanded parameter stays a view of it.
+  // What folds is no larger than this, or than twice its largest input: an expanded parameter stays a view of it.
   static constexpr int64_t kSmallBytes = int64_t{64} << 10;
 
   void find() {
