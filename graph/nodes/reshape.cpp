@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "graph/nodes/batch_change.h"
 #include "graph/nodes/node_def.h"
 #include "runtime/check.h"
@@ -83,29 +85,20 @@ Value Graph::squeeze(Value x, std::vector<int> axes) {
   const bool all = axes.empty();
   axes = checked_axes(axes, rank, name);
   Shape shape;
-  for (size_t axis = 0, next = 0; axis < x_shape.size(); ++axis) {
-    const bool named = next < axes.size() && axes[next] == static_cast<int>(axis);
-    if (named) {
-      ++next;
-      SOLDER_REQUIRE(all || x_shape[axis] == 1, shape_mismatch, name, ": axis ", axis, " of ",
-                     to_string(x_shape), " is ", x_shape[axis], ", not 1");
-    }
-    if (!named || x_shape[axis] != 1) shape.push_back(x_shape[axis]);
+  for (size_t axis = 0; axis < x_shape.size(); ++axis) {
+    const bool is_named = std::ranges::binary_search(axes, static_cast<int>(axis));
+    SOLDER_REQUIRE(all || !is_named || x_shape[axis] == 1, shape_mismatch, name, ": axis ", axis, " of ",
+                   to_string(x_shape), " is ", x_shape[axis], ", not 1");
+    if (!is_named || x_shape[axis] != 1) shape.push_back(x_shape[axis]);
   }
   return reshape_to(x, std::move(shape), "squeeze");
 }
 
 Value Graph::unsqueeze(Value x, const std::vector<int>& axes) {
-  const Shape x_shape = checked_type(x, "unsqueeze").shape;
-  const size_t rank = x_shape.size() + axes.size();
-  const std::vector<int> places =
-      axes.empty() ? axes : checked_axes(axes, static_cast<int>(rank), next_name("unsqueeze"));
-  Shape shape;
-  for (size_t axis = 0, next = 0, from = 0; axis < rank; ++axis) {
-    const bool is_new = next < places.size() && places[next] == static_cast<int>(axis);
-    next += is_new;
-    shape.push_back(is_new ? 1 : x_shape[from++]);
-  }
+  Shape shape = checked_type(x, "unsqueeze").shape;
+  const int rank = static_cast<int>(shape.size() + axes.size());
+  const std::vector<int> places = axes.empty() ? axes : checked_axes(axes, rank, next_name("unsqueeze"));
+  for (const int place : places) shape.insert(shape.begin() + place, 1);
   return reshape_to(x, std::move(shape), "unsqueeze");
 }
 

@@ -101,20 +101,17 @@ std::vector<Value> Graph::split(Value x, int axis, const std::vector<int64_t>& s
   const std::string name = next_name("split");
   const Shape shape = checked_type(x, "split").shape;
   axis = checked_axis(axis, static_cast<int>(shape.size()), name);
-  int64_t rest = shape[static_cast<size_t>(axis)];
-  for (const int64_t size : sizes) {
-    SOLDER_REQUIRE(size >= 0 && size <= rest, invalid_argument, name, ": sizes ", to_string(Shape(sizes)),
-                   " do not add up to axis ", axis, " of ", to_string(shape));
-    rest -= size;
-  }
-  SOLDER_REQUIRE(rest == 0, invalid_argument, name, ": sizes ", to_string(Shape(sizes)), " leave ", rest,
-                 " of axis ", axis, " of ", to_string(shape));
+  const int64_t extent = shape[static_cast<size_t>(axis)];
   std::vector<Value> parts;
   int64_t start = 0;
   for (const int64_t size : sizes) {
+    SOLDER_REQUIRE(size >= 0 && size <= extent - start, invalid_argument, name, ": sizes ",
+                   to_string(Shape(sizes)), " do not add up to axis ", axis, " of ", to_string(shape));
     parts.push_back(slice(x, axis, start, start + size));
     start += size;
   }
+  SOLDER_REQUIRE(start == extent, invalid_argument, name, ": sizes ", to_string(Shape(sizes)), " leave ",
+                 extent - start, " of axis ", axis, " of ", to_string(shape));
   return parts;
 }
 

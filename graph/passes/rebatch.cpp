@@ -17,11 +17,9 @@ Graph follow(const Graph& graph, int64_t from, int64_t to, std::vector<Value>* m
     Node mine = node;
     for (Value& input : mine.inputs) input = {(*moved)[static_cast<size_t>(input.node)].node, input.output};
     BatchChange change{&result, from, to, input_types(graph, node), {}};
-    for (size_t i = node.inputs.size(); i-- > 0;) {
-      change.outers.push_back(outers[static_cast<size_t>(node.inputs[i].node)]);
-      if (change.after(mine, i) != change.before[i].shape) change.outer = change.outers.back();
-    }
-    std::ranges::reverse(change.outers);
+    for (const Value& input : node.inputs) change.outers.push_back(outers[static_cast<size_t>(input.node)]);
+    for (size_t i = node.inputs.size(); i-- > 0;)
+      if (change.after(mine, i) != change.before[i].shape) change.outer = change.outers[i];
     if (const auto rebatch = node_def(node.kind).rebatch) rebatch(&mine, &change);
     moved->push_back(result.add_node(std::move(mine)));
     outers.push_back(change.outer);
