@@ -4,10 +4,13 @@
 
 namespace solder {
 
-Buffer::Buffer(int64_t num_bytes, cudaStream_t stream, const char* what)
-    : num_bytes_(num_bytes), stream_(stream) {
+void Buffer::Free::operator()(void* data) const noexcept { cudaFreeAsync(data, stream); }
+
+Buffer::Buffer(int64_t num_bytes, cudaStream_t stream, const char* what) : num_bytes_(num_bytes) {
   if (num_bytes == 0) return;
-  const cudaError_t status = cudaMallocAsync(&data_, num_bytes, stream);
+  void* data = nullptr;
+  const cudaError_t status = cudaMallocAsync(&data, num_bytes, stream);
+  data_ = {data, {stream}};
   if (status == cudaSuccess) return;
   if (status != cudaErrorMemoryAllocation) fail_cuda(status, "cudaMallocAsync", __FILE__, __LINE__);
   cudaGetLastError();  // not sticky: the next call must not see it
@@ -15,10 +18,6 @@ Buffer::Buffer(int64_t num_bytes, cudaStream_t stream, const char* what)
   cudaMemGetInfo(&free_bytes, &total_bytes);
   fail(ErrorKind::out_of_memory, str(what, " needs ", num_bytes, " bytes of device memory; ", free_bytes,
                                      " of ", total_bytes, " bytes are free"));
-}
-
-Buffer::~Buffer() {
-  if (data_ != nullptr) cudaFreeAsync(data_, stream_);
 }
 
 }  // namespace solder

@@ -4,18 +4,18 @@
 
 namespace solder {
 
-Stream::Stream() { SOLDER_CUDA(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking)); }
-
-Stream::Stream(cudaStream_t borrowed) : stream_(borrowed), is_borrowed_(borrowed != nullptr) {
-  if (borrowed == nullptr) *this = Stream();
-}
-
-Stream::~Stream() {
-  if (stream_ != nullptr && !is_borrowed_) cudaStreamDestroy(stream_);
-}
-
+void DestroyHandle::operator()(cudaStream_t stream) const noexcept { cudaStreamDestroy(stream); }
 void DestroyHandle::operator()(cudaEvent_t event) const noexcept { cudaEventDestroy(event); }
 void DestroyHandle::operator()(cudaGraphExec_t exec) const noexcept { cudaGraphExecDestroy(exec); }
+
+Stream::Stream() {
+  SOLDER_CUDA(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking));
+  owned_.reset(stream_);
+}
+
+Stream::Stream(cudaStream_t borrowed) : stream_(borrowed) {
+  if (borrowed == nullptr) *this = Stream();
+}
 
 Event::Event() {
   cudaEvent_t event = nullptr;

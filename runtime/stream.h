@@ -2,13 +2,19 @@
 
 #include <memory>
 #include <mutex>
-#include <utility>
 
 typedef struct CUstream_st* cudaStream_t;
 typedef struct CUgraphExec_st* cudaGraphExec_t;
 typedef struct CUevent_st* cudaEvent_t;
 
 namespace solder {
+
+/// Destroys a handle that a std::unique_ptr owns.
+struct DestroyHandle {
+  void operator()(cudaStream_t stream) const noexcept;
+  void operator()(cudaEvent_t event) const noexcept;
+  void operator()(cudaGraphExec_t exec) const noexcept;
+};
 
 /// A CUDA stream. Move-only.
 class Stream {
@@ -17,26 +23,12 @@ class Stream {
   Stream();
   /// One that someone else keeps alive and destroys; null: a new one.
   explicit Stream(cudaStream_t borrowed);
-  Stream(Stream&& other) noexcept
-      : stream_(std::exchange(other.stream_, nullptr)), is_borrowed_(other.is_borrowed_) {}
-  Stream& operator=(Stream&& other) noexcept {
-    std::swap(stream_, other.stream_);
-    std::swap(is_borrowed_, other.is_borrowed_);
-    return *this;
-  }
-  ~Stream();
 
   cudaStream_t get() const { return stream_; }
 
  private:
   cudaStream_t stream_ = nullptr;
-  bool is_borrowed_ = false;
-};
-
-/// Destroys a handle that a std::unique_ptr owns.
-struct DestroyHandle {
-  void operator()(cudaEvent_t event) const noexcept;
-  void operator()(cudaGraphExec_t exec) const noexcept;
+  std::unique_ptr<CUstream_st, DestroyHandle> owned_;  // the same, unless it is borrowed
 };
 
 /// A CUDA event that keeps time. Move-only.
