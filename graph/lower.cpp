@@ -120,7 +120,7 @@ class Lowering {
       // x op x reads the accumulator and a source, so it needs the slot too.
       if (uses == 1 && (expr.a == value || expr.b == value)) return;
     }
-    const auto free_slot = std::find(slots_.begin(), slots_.end(), Arg{});
+    const auto free_slot = std::ranges::find(slots_, Arg{});
     if (free_slot == slots_.end()) {
       fits_ = false;
       return;

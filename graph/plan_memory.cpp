@@ -1,6 +1,7 @@
 #include "graph/plan_memory.h"
 
 #include <algorithm>
+#include <functional>
 
 #include "runtime/check.h"
 #include "runtime/divide.h"
@@ -67,8 +68,7 @@ class Offsets {
   size_t bucket_of(int node) const { return static_cast<size_t>(node / bucket_nodes_); }
 
   int64_t lowest_gap(int64_t size_bytes) {
-    std::sort(near_.begin(), near_.end(),
-              [](const Block* a, const Block* b) { return a->offset_bytes < b->offset_bytes; });
+    std::ranges::sort(near_, {}, &Block::offset_bytes);
     int64_t offset = 0;
     for (const Block* other : near_) {
       if (offset + size_bytes <= other->offset_bytes) break;
@@ -161,7 +161,7 @@ class Planner {
       const Value value = node(i).inputs[input];
       const int block = at(block_of_, value);
       if (block < 0 || blocks_[static_cast<size_t>(block)].is_pinned) continue;
-      if (std::find(taken.begin(), taken.end(), block) != taken.end()) continue;
+      if (std::ranges::find(taken, block) != taken.end()) continue;
       if (may_take_over(i, value, output)) return block;
     }
     return -1;
@@ -187,8 +187,7 @@ class Planner {
   void place_blocks() {
     std::vector<Block*> order;
     for (Block& block : blocks_) order.push_back(&block);
-    std::stable_sort(order.begin(), order.end(),
-                     [](const Block* a, const Block* b) { return a->size_bytes > b->size_bytes; });
+    std::ranges::stable_sort(order, std::ranges::greater(), &Block::size_bytes);
     // Pinned blocks meet everything: at the bottom, side by side, they leave no gaps.
     int64_t bottom_bytes = 0;
     Offsets offsets(num_nodes_);

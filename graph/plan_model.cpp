@@ -29,7 +29,7 @@ void log_plans(const ModelData& model) {
     known += str(", ", def->name);
   }
   const auto is_in = [](const std::vector<std::string_view>& list, std::string_view topic) {
-    return std::find(list.begin(), list.end(), topic) != list.end();
+    return std::ranges::find(list, topic) != list.end();
   };
   for (std::string_view rest = value; !rest.empty();) {
     const size_t comma = std::min(rest.find(','), rest.size());

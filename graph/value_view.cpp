@@ -220,7 +220,7 @@ ValueViews value_views(const Graph& graph, bool expects_copies) {
 
 ValueViews placed_value_views(const Graph& graph) {
   const auto is_concat = [](const Node& node) { return node.kind == NodeKind::concat; };
-  if (std::none_of(graph.nodes().begin(), graph.nodes().end(), is_concat)) return value_views(graph);
+  if (std::ranges::none_of(graph.nodes(), is_concat)) return value_views(graph);
   return Placer(graph).run();
 }
 

@@ -32,8 +32,8 @@ std::vector<int> checked_axes(std::vector<int> axes, int rank, const std::string
     std::iota(axes.begin(), axes.end(), 0);
   }
   for (int& axis : axes) axis = checked_axis(axis, rank, node);
-  std::sort(axes.begin(), axes.end());
-  const auto twice = std::adjacent_find(axes.begin(), axes.end());
+  std::ranges::sort(axes);
+  const auto twice = std::ranges::adjacent_find(axes);
   SOLDER_REQUIRE(twice == axes.end(), invalid_argument, node, ": axis ", *twice, " is named twice");
   return axes;
 }

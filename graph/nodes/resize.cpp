@@ -136,7 +136,7 @@ class ResizeRun final : public NodeRun {
     resize_.row_repeats = equal_rows(taps);
     const std::vector<ResizeTap> columns = Axis{x[3], y[3], options.scale.w}.taps(options);
     taps.insert(taps.end(), columns.begin(), columns.end());
-    resize_.is_blended = std::any_of(taps.begin(), taps.end(), [](ResizeTap tap) { return tap.weight != 0; });
+    resize_.is_blended = std::ranges::any_of(taps, [](ResizeTap tap) { return tap.weight != 0; });
     constants = constants_of(std::as_bytes(std::span(taps)));
   }
 

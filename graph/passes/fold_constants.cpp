@@ -18,7 +18,7 @@ class Folder {
 
   Graph run() {
     find();
-    if (std::none_of(folds_.begin(), folds_.end(), [](bool folds) { return folds; })) return graph_;
+    if (std::ranges::none_of(folds_, [](bool folds) { return folds; })) return graph_;
     const TensorMap values = evaluate();
     Graph result;
     std::vector<int> renumbered;

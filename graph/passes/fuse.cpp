@@ -57,7 +57,7 @@ class Fuser {
     // region reads exists before it, and elementwise producers must not hide it.
     std::vector<size_t> producers;
     for (const Value& input : nodes_[consumer].inputs) producers.push_back(static_cast<size_t>(input.node));
-    std::sort(producers.begin(), producers.end(), [&](size_t a, size_t b) { return place_[a] > place_[b]; });
+    std::ranges::sort(producers, [&](size_t a, size_t b) { return place_[a] > place_[b]; });
     producers.erase(std::unique(producers.begin(), producers.end()), producers.end());
     for (const bool elementwise : {true, false}) {
       for (const size_t producer : producers) {
@@ -226,7 +226,7 @@ class Fuser {
       const size_t node = order_[place];
       if (!alive_[node]) continue;
       std::vector<Value>& inputs = nodes_[node].inputs;
-      const bool is_behind = std::any_of(inputs.begin(), inputs.end(), follows);
+      const bool is_behind = std::ranges::any_of(inputs, follows);
       if (is_behind) follows_[node] = search_;
       (is_behind ? behind : before).push_back(node);
     }

@@ -16,7 +16,7 @@ struct Affine {
   std::vector<double> scale, shift;
   bool is_finite() const {
     const auto finite = [](double v) { return std::isfinite(static_cast<float>(v)); };
-    return std::all_of(scale.begin(), scale.end(), finite) && std::all_of(shift.begin(), shift.end(), finite);
+    return std::ranges::all_of(scale, finite) && std::ranges::all_of(shift, finite);
   }
 };
 
@@ -96,8 +96,7 @@ class Lowering {
     Fold fold{&norm, std::move(*affine), {}};
     for (size_t i = 0; i < weights->size(); ++i)
       fold.weights.push_back(static_cast<float>((*weights)[i] * fold.affine.scale[i / row % channels]));
-    if (!std::all_of(fold.weights.begin(), fold.weights.end(), [](float w) { return std::isfinite(w); }))
-      return;
+    if (!std::ranges::all_of(fold.weights, [](float w) { return std::isfinite(w); })) return;
     if (bias_node != 0) folded_into_[bias_node] = Fold{&norm, {}, {}};
     folded_into_[static_cast<size_t>(x.node)] = std::move(fold);
     folded_.insert(&norm);
@@ -180,7 +179,7 @@ class Lowering {
 
 Graph lower_batch_norm(const Graph& graph, bool fold, Constants* constants) {
   const auto is_norm = [](const Node& node) { return node.kind == NodeKind::batch_norm; };
-  if (std::none_of(graph.nodes().begin(), graph.nodes().end(), is_norm)) return graph;
+  if (std::ranges::none_of(graph.nodes(), is_norm)) return graph;
   return Lowering(graph, fold, constants).run();
 }
 

@@ -118,7 +118,7 @@ class Rounder {
     const NodeDef& def = node_def(node.kind);
     const bool keeps = is_view_or_copy(node) || (def.selects != nullptr && def.selects(node));
     const auto is_rounded = [&](const Value& input) { return at(is_rounded_, input); };
-    const bool keeps_rounded = keeps && std::all_of(node.inputs.begin(), node.inputs.end(), is_rounded);
+    const bool keeps_rounded = keeps && std::ranges::all_of(node.inputs, is_rounded);
     std::vector<bool> is_due(node.outputs.size());
     for (size_t o = 0; o < node.outputs.size(); ++o) {
       is_due[o] = !is_declared(node) && !is_statistic_[i] && !node.is_given() && !is_view(node) &&
@@ -151,7 +151,7 @@ class Rounder {
     const Node& node = graph_.nodes()[i];
     const NodeDef& def = node_def(node.kind);
     const auto is_stored = [&](const Value& input) { return type_of(input) == dtype_; };
-    const bool are_stored = std::all_of(node.inputs.begin(), node.inputs.end(), is_stored);
+    const bool are_stored = std::ranges::all_of(node.inputs, is_stored);
     const bool selects = def.selects != nullptr && def.selects(node);
     if (def.keeps_float32 != nullptr) {
       def.keeps_float32(mine->attributes) = are_stored;
