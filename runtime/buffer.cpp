@@ -6,7 +6,7 @@ namespace solder {
 
 void Buffer::Free::operator()(void* data) const noexcept { cudaFreeAsync(data, stream); }
 
-Buffer::Buffer(int64_t num_bytes, cudaStream_t stream, const char* what) : num_bytes_(num_bytes) {
+Buffer::Buffer(int64_t num_bytes, cudaStream_t stream, const char* what) {
   if (num_bytes == 0) return;
   void* data = nullptr;
   const cudaError_t status = cudaMallocAsync(&data, num_bytes, stream);

@@ -16,7 +16,6 @@ class Buffer {
   Buffer(int64_t num_bytes, cudaStream_t stream, const char* what);
 
   void* data() const { return data_.get(); }
-  int64_t num_bytes() const { return num_bytes_; }
 
  private:
   struct Free {
@@ -25,7 +24,6 @@ class Buffer {
   };
 
   std::unique_ptr<void, Free> data_;
-  int64_t num_bytes_ = 0;
 };
 
 }  // namespace solder

@@ -32,7 +32,6 @@ class Context {
   const DeviceInfo& info() const { return info_; }
   cudaStream_t stream() const { return stream_.get(); }
   cublasHandle_t cublas() const { return cublas_.get(); }
-  int64_t workspace_bytes() const { return cublas_workspace_.num_bytes(); }
 
   /// Whether kernels of this build, those made at run time too, hold the instructions here that wait for the one
   /// before: only Hopper runs code built for Hopper, others may run what was built for an older architecture.
