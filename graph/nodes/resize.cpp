@@ -53,12 +53,8 @@ struct Axis {
     };
     switch (coordinates) {
       case ResizeCoordinates::half_pixel: return half_pixel();
-      case ResizeCoordinates::half_pixel_symmetric: {
-        const double length = scale * static_cast<double>(in);  // that the result would have
-        const double offset =
-            is_exact ? 0 : static_cast<double>(in) / 2 * (1 - static_cast<double>(out) / length);
-        return offset + half_pixel();
-      }
+      case ResizeCoordinates::half_pixel_symmetric:  // as far from the middle of x as i is from the result's
+        return is_exact ? half_pixel() : ratio(2 * i + 1 - out, 2) / scale + ratio(in - 1, 2);
       case ResizeCoordinates::pytorch_half_pixel: return out > 1 ? half_pixel() : 0;
       case ResizeCoordinates::align_corners: return out > 1 ? ratio(i * (in - 1), out - 1) : 0;
       case ResizeCoordinates::asymmetric:

@@ -152,6 +152,25 @@ TEST_CASE("resize: a neighbour of weight 0 does not count, NaN spreads as far as
   }
 }
 
+TEST_CASE("resize: half_pixel_symmetric meets the middle exactly, whatever the scale") {
+  const Tensor x = Tensor::from({1, 1, 1, 5}, {0, 1, 2, 3, INFINITY});
+  constexpr double kTiny = 5e-324;  // by which the ends lie infinitely far outside
+  for (const ResizeMode mode : {ResizeMode::nearest, ResizeMode::bilinear}) {
+    for (const auto& [columns, scale, expected] :
+         {std::tuple{1, 1.0 / 3, Tensor::from({1, 1, 1, 1}, {2})},
+          {3, kTiny, Tensor::from({1, 1, 1, 3}, {0, 2, INFINITY})}}) {
+      const ResizeOptions options{.size = {1, columns},
+                                  .scale = {1, scale},
+                                  .mode = mode,
+                                  .coordinates = ResizeCoordinates::half_pixel_symmetric};
+      for (const Device device : devices())
+        CHECK(same_bits(
+            run_lying([&](Graph& g, Value v) { return g.resize(v, options); }, x, Lies::dense, device),
+            expected));
+    }
+  }
+}
+
 TEST_CASE("resize: the same bits on any number of threads, of large images") {
   const Tensor x = uniform({2, 5, 65, 130}, 3);
   for (const ResizeOptions& options :
