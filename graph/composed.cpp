@@ -23,9 +23,10 @@ Value Graph::tile(Value x, std::vector<int64_t> repeats) {
     if (repeats[axis] == 1) continue;
     const auto here = shape.begin() + static_cast<int64_t>(axis);
     const int64_t outer = num_elements({shape.begin(), here}), inner = num_elements({here, shape.end()});
-    x = expand(reshape_to(x, {outer, 1, inner}, "tile"), {outer, repeats[axis], inner});
     SOLDER_REQUIRE(!__builtin_mul_overflow(shape[axis], repeats[axis], &shape[axis]), invalid_argument, name,
                    ": axis ", axis, " has more than 2^63 elements");
+    require_size({shape, type(x).dtype}, name);
+    x = expand(reshape_to(x, {outer, 1, inner}, "tile"), {outer, repeats[axis], inner});
     x = reshape_to(x, shape, "tile");
   }
   return x;
@@ -127,8 +128,8 @@ Value Graph::lrn(Value x, int64_t size, float alpha, float beta, float bias) {
   const std::string name = next_name("lrn");
   const TensorType x_type = checked_type(x, "lrn");
   const Shape& s = x_type.shape;
-  SOLDER_REQUIRE(s.size() >= 2 && size >= 1, shape_mismatch, name,
-                 ": x must be [N, C, ...] and size positive, not ", to_string(s), " and ", size);
+  SOLDER_REQUIRE(s.size() >= 2 && size >= 1 && size < (int64_t{1} << 31), shape_mismatch, name,
+                 ": x must be [N, C, ...] and size from 1 to 2^31 - 1, not ", to_string(s), " and ", size);
   if (num_elements(s) == 0) return x;
   const Value wide = cast(x, DType::float32);
   // A mean over channels that counts what lies outside as zeros is a pool along them.
@@ -145,8 +146,10 @@ Value Graph::conv_transpose2d(Value x, Value w, const ConvTranspose2dOptions& op
   const std::string name = next_name("conv_transpose2d");
   const Shape xs = checked_type(x, "conv_transpose2d").shape, ws = checked_type(w, "conv_transpose2d").shape;
   const auto& [stride, padding, extra, dilation, groups] = options;
-  SOLDER_REQUIRE(xs.size() == 4 && ws.size() == 4 && groups > 0 && xs[1] == ws[0] && xs[1] % groups == 0,
-                 shape_mismatch, name, ": x must be [N, C, H, W] and w [C, K / groups, R, S] with groups ",
+  SOLDER_REQUIRE(xs.size() == 4 && ws.size() == 4 && groups > 0 && xs[1] == ws[0] && xs[1] % groups == 0 &&
+                     xs[2] > 0 && xs[3] > 0,
+                 shape_mismatch, name,
+                 ": x must be [N, C, H, W], H and W at least 1, and w [C, K / groups, R, S] with groups ",
                  groups, ", not ", to_string(xs), " and ", to_string(ws));
   SOLDER_REQUIRE(stride.h > 0 && stride.w > 0 && dilation.h > 0 && dilation.w > 0, invalid_argument, name,
                  ": stride and dilation must be positive");

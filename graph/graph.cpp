@@ -54,7 +54,8 @@ Value Graph::add_node(Node node) {
   require_form(node);
   const std::vector<TensorType> inputs = input_types(*this, node);
   if (const auto infer = node_def(node.kind).infer) node.outputs = infer(node, inputs);
-  for (const TensorType& type : node.outputs) num_bytes(type.shape, type.dtype);
+  for (const TensorType& type : node.outputs)
+    require_size(type, node.is_given() ? str(to_string(node.kind), " \"", node.name, "\"") : node.name);
   return append(std::move(node));
 }
 

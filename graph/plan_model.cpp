@@ -95,12 +95,18 @@ void plan_nodes(const Constants* constants, ModelData& model) {
   }
   for (int i = 0; i < static_cast<int>(model.graph.nodes().size()); ++i) {
     model.runs.emplace_back();
-    const auto plan = node_def(model.graph.nodes()[static_cast<size_t>(i)].kind).plan;
+    const Node& node = model.graph.nodes()[static_cast<size_t>(i)];
+    const auto plan = node_def(node.kind).plan;
     if (plan == nullptr) continue;
     PlanRequest request = request_of(model, i, constants);
     request.device = options.device.is_cuda() ? &info : nullptr;
     request.workspace_bytes = options.workspace_bytes - cublas_bytes;
-    model.runs.back() = plan(request);
+    try {
+      model.runs.back() = plan(request);
+    } catch (const Error& error) {  // of what knows no node
+      if (std::string_view(error.message()).starts_with(node.name)) throw;
+      fail(error.kind(), str(node.name, ": ", error.message()));
+    }
     if (model.runs.back()->uses_cublas) model.cublas_workspace_bytes = cublas_bytes;
   }
 }

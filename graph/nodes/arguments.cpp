@@ -50,6 +50,12 @@ void require_same_dtype(const Node& node, std::span<const TensorType> inputs, bo
                  to_string(inputs[0]), " and ", to_string(inputs[1]), " differ in dtype: cast one of them");
 }
 
+void require_size(const TensorType& type, const std::string& what) try {
+  num_bytes(type.shape, type.dtype);
+} catch (const Error& error) {
+  fail(error.kind(), str(what, ": ", error.message()));
+}
+
 void require_layout(const Shape& shape, Layout layout, const std::string& what) {
   SOLDER_REQUIRE(layout <= Layout::channels_last, invalid_argument, what, ": may lie ",
                  to_string(Layout::nchw), " or ", to_string(Layout::channels_last));

@@ -25,7 +25,7 @@ std::vector<TensorType> infer(const Node& node, std::span<const TensorType>) {
   std::vector<TensorType> results = node.outputs;
   for (TensorType& result : results) {
     result.shape = shape;
-    num_bytes(shape, result.dtype);
+    require_size(result, node.name);
   }
   return results;
 }

@@ -31,7 +31,7 @@ std::vector<TensorType> infer(const Node& node, std::span<const TensorType> inpu
                    "each other");
     result.shape[rank - 1] = b.shape[b_rank - 1];
   }
-  num_bytes(result.shape, DType::float32);  // as which it is computed
+  require_size({result.shape, DType::float32}, node.name);  // as which it is computed
   return {result};
 }
 

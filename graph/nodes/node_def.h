@@ -178,6 +178,9 @@ void require_bias(const TensorType& w, const TensorType& bias, const std::string
 /// Error(invalid_argument) unless what the node multiplies is of one dtype; 16-bit values may be stored as any.
 void require_same_dtype(const Node& node, std::span<const TensorType> inputs, bool is_narrow);
 
+/// Error(invalid_argument) naming `what` where an extent is negative or the bytes are more than 2^63 - 1.
+void require_size(const TensorType& type, const std::string& what);
+
 /// Error(invalid_argument) naming `what` unless tensors of this shape that are given, or given out, may lie so.
 void require_layout(const Shape& shape, Layout layout, const std::string& what);
 

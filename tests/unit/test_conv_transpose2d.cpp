@@ -74,6 +74,12 @@ TEST_CASE("conv_transpose2d: refused where it means nothing") {
               odd = g.parameter("odd", {3, 2, 3, 3});
   CHECK_ERROR(g.conv_transpose2d(x, odd), shape_mismatch, "conv_transpose2d_3", "[1, 4, 5, 5]",
               "[3, 2, 3, 3]");
+  for (const Shape& empty : {Shape{1, 4, 0, 5}, Shape{1, 4, 5, 0}}) {  // (0 - 1) * stride is no extent
+    Graph other;
+    const Value none = other.input("x", empty), filter = other.input("w", {4, 2, 3, 3});
+    CHECK_ERROR(other.conv_transpose2d(none, filter, {.stride = 2}), shape_mismatch, "conv_transpose2d_2",
+                "H and W at least 1");
+  }
   CHECK_ERROR(g.conv_transpose2d(x, w, {.stride = 0}), invalid_argument, "stride");
   CHECK_ERROR(g.conv_transpose2d(x, w, {.groups = 3}), shape_mismatch, "groups 3");
   CHECK_ERROR(g.conv_transpose2d(x, w, {.padding = 9}), shape_mismatch, "no extent");

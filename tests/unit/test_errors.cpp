@@ -120,6 +120,40 @@ TEST_CASE("errors: shapes and dtypes that do not fit are refused by every kind o
   CHECK(dump(g).find("output second = two:1") != std::string::npos);
 }
 
+TEST_CASE("errors: a tensor that no memory could hold is refused by name") {
+  constexpr int64_t kHuge = int64_t{1} << 62;
+  Graph g;
+  const Value one = g.input("one", {1, 1}), row = g.input("row", {1, kHuge / 4}),
+              column = g.input("column", {8, 1}), image = g.input("image", {1, 1, 2, 2});
+  const Graph before = g;
+  CHECK_ERROR(g.input("x", {2, -1}), invalid_argument, "input \"x\"", "[2, -1]", "negative");
+  CHECK_ERROR(g.parameter("w", {kHuge, 4}), invalid_argument, "parameter \"w\"", "2^63 - 1");
+  CHECK_ERROR(g.expand(one, {kHuge, 4}), invalid_argument, "expand_4", "[4611686018427387904, 4]");
+  CHECK_ERROR(g.expand(one, {-1, 1, 1}), invalid_argument, "expand_4", "[-1, 1, 1]");
+  CHECK_ERROR(g.tile(one, {kHuge, 4}), invalid_argument, "tile_", "2^63 - 1");
+  CHECK_ERROR(g.pad(one, {0, kHuge}, {0, 0}), invalid_argument, "pad_4", "2^63 - 1");
+  CHECK_ERROR(g.add(row, column), invalid_argument, "add_4", "[8, 1152921504606846976]");
+  CHECK_ERROR(g.matmul(column, row), invalid_argument, "matmul_4", "[8, 1152921504606846976]");
+  CHECK_ERROR(
+      g.conv_transpose2d(image, image, {.stride = (int64_t{1} << 31) - 1, .padding = 1 - (int64_t{1} << 31)}),
+      invalid_argument, "conv_transpose2d_4", "2^63 - 1");
+  CHECK(g == before);
+}
+
+TEST_CASE("errors: more axes than a kernel walks are refused by the node's name") {
+  using Make = Value (*)(Graph&, Value);
+  for (const Make make : {Make([](Graph&g, Value x) { return g.mish(x); }),
+                          Make([](Graph&g, Value x) { return g.softmax(x, 1); }), Make([](Graph&g, Value x) {
+                            return g.sum(x, {0, 2, 4, 6, 8, 10, 12});
+                          }),
+                          Make([](Graph&g, Value x) { return g.gather(x, 7, {1}); })}) {
+    Graph g;
+    const Value x = g.input("x", Shape(14, 2));
+    g.output("y", g.name(make(g, g.permute(x, {13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0})), "mine"));
+    CHECK_ERROR(compile(g, {}, {.device = Device::cpu()}), unsupported, "mine: ", "axes", "at most 6");
+  }
+}
+
 TEST_CASE("errors: texts are in the classic locale, whatever the program's is") {
   const file_testing::GroupingLocale locale;
   CHECK(str(1234567, " ", -7654321, " ", 0.5, " ", 1e6f) == "1234567 -7654321 0.5 1e+06");
