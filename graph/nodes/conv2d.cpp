@@ -122,8 +122,8 @@ class Conv2dRun final : public NodeRun {
       const ImagePart images{num_images_, 0, images_at_a_time_};
       part.inputs = images.inputs(request.inputs);
       part.outputs = images.outputs(request.outputs);
-      // What is in the way may be the epilogue alone.
-      if (!is_plain) {
+      // What is in the way may be the epilogue alone, unless w is a value that lies in 16 bits: no family takes it so.
+      if (!is_plain && part.inputs[1].dtype == DType::float32) {
         op_ = FloatOp::of_pixels(part);
         problem = op_problem(part);
         conv_ = plan_conv(problem, request.device, request.conv);

@@ -177,14 +177,13 @@ class Rounder {
     return made->second;
   }
 
-  // What a convolution or matmul multiplies: weights are rounded, the rest is as it is stored; rounded once for all
-  // that read it.
+  // What a convolution or matmul multiplies: weights are rounded, statistics are float32, the rest is as it is stored;
+  // rounded once for all that read it.
   Value factor(const Node& node, size_t input) {
     const Value original = node.inputs[input];
     const bool is_weights = input == 1 && graph_.maker(original).kind == NodeKind::parameter;
-    if (is_weights || at(is_rounded_, original) || is_statistic_[static_cast<size_t>(original.node)])
-      return at(moved_, original);
-    return stored_as(original, dtype_);
+    if (is_weights || at(is_rounded_, original)) return at(moved_, original);
+    return stored_as(original, is_statistic_[static_cast<size_t>(original.node)] ? DType::float32 : dtype_);
   }
 
   const Graph& graph_;

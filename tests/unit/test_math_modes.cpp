@@ -347,3 +347,28 @@ TEST_CASE("math modes: a chain as long as a program can hold keeps room for its 
         CHECK(std::abs(y.floats()[i] - exact.floats()[i]) < 4 * std::ldexp(1, -mode.significand_bits));
     }
 }
+
+TEST_CASE(
+    "math modes: statistics times weights given at run time, or declared in 16 bits, are whole numbers "
+    "still") {
+  const Tensor x = Tensor::from({1, 2, 1, 2}, {1, 2, -3, 5}),
+               w = Tensor::from({3, 2, 1, 1}, {1, 2, -1, 1, 2, -2}),
+               v = Tensor::from({2, 3}, {1, 0, -1, 1, 2, 1});
+  for (const Mode& mode : kModes) {
+    Graph g;
+    const Value sums = g.sum(g.input("x", x.shape()), {3}, true);
+    const Value images = g.conv2d(sums, g.input("w", w.shape()));  // stored in 16 bits, one pixel each
+    g.output("y", g.linear(g.flatten(g.relu(images)), g.parameter("v", v.shape())));
+    const Value narrow = g.sum(g.input("narrow", x.shape(), mode.dtype), {2, 3});
+    g.output("z", g.linear(g.cast(narrow, DType::float32), g.parameter("u", {1, 2})));
+    const TensorMap weights{{"v", v}, {"u", Tensor::from({1, 2}, {2, -1})}},
+        inputs{{"x", x}, {"w", w}, {"narrow", x.to(mode.dtype)}};
+    for (const Device device : devices()) {
+      for (const bool fuse : {true, false}) {
+        const TensorMap got = run_with(g, weights, inputs, mode.math, device, fuse);
+        CHECK(same_bits(got.at("y"), Tensor::from({1, 2}, {5, 9})));
+        CHECK(same_bits(got.at("z"), Tensor::from({1, 1}, {4})));
+      }
+    }
+  }
+}
