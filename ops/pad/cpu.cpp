@@ -41,11 +41,10 @@ void pad_row(const Pad& pad, const Bits* x, Bits* y) {
   const int64_t begin = std::clamp<int64_t>(axis.before, 0, axis.to);
   const int64_t end = std::clamp<int64_t>(axis.before + axis.from, begin, axis.to);
   pad_places(0, begin);
-  const Bits* from = x + (begin - axis.before) * axis.x_stride;
-  if (axis.x_stride == 1 && axis.y_stride == 1)
-    std::copy_n(from, end - begin, y + begin);
+  if (axis.x_stride == 1 && axis.y_stride == 1 && begin < end)
+    std::copy_n(x + (begin - axis.before), end - begin, y + begin);
   else
-    for (int64_t j = begin; j < end; ++j) y[j * axis.y_stride] = from[(j - begin) * axis.x_stride];
+    for (int64_t j = begin; j < end; ++j) y[j * axis.y_stride] = x[(j - axis.before) * axis.x_stride];
   pad_places(end, axis.to);
 }
 

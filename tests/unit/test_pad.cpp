@@ -102,6 +102,22 @@ TEST_CASE("pad: between elementwise neighbours") {
   }
 }
 
+TEST_CASE("pad: crops of more than memory could hold leave what the other side has made") {
+  constexpr int64_t kFar = INT64_MAX - 2;  // UBSan sees addresses that overflow
+  const Tensor x = Tensor::from({1, 2}, {3, 4});
+  for (const PadMode mode : {PadMode::constant, PadMode::edge}) {
+    const bool is_edge = mode == PadMode::edge;
+    const auto cropped = [&](int64_t before) {
+      return [=](Graph& g, Value v) { return g.pad(v, {0, before}, {0, -before}, mode, 7); };
+    };
+    for (const Device device : devices()) {
+      const float low = is_edge ? 3 : 7, high = is_edge ? 4 : 7;
+      CHECK(same_bits(run_lying(cropped(kFar), x, Lies::dense, device), Tensor::from({1, 2}, {low, low})));
+      CHECK(same_bits(run_lying(cropped(-kFar), x, Lies::dense, device), Tensor::from({1, 2}, {high, high})));
+    }
+  }
+}
+
 TEST_CASE("pad: refused where it means nothing") {
   Graph g;
   const Value x = g.input("x", {2, 5}), empty = g.input("empty", {2, 0}), scalar = g.input("scalar", {});
