@@ -95,7 +95,7 @@ class Rounder {
     Node mine = node;
     for (Value& input : mine.inputs) input = at(moved_, input);
     if (def.is_narrow != nullptr && !is_declared(node)) {
-      for (size_t input : {0, 1}) mine.inputs[input] = factor(node, input);
+      for (size_t input : {0, 1}) mine.inputs[input] = factor(i, input);
       def.is_narrow(mine.attributes) = !is_statistic_[i];
     }
     const std::vector<bool> is_due = find_due(i);
@@ -177,13 +177,14 @@ class Rounder {
     return made->second;
   }
 
-  // What a convolution or matmul multiplies: weights are rounded, statistics are float32, the rest is as it is stored;
-  // rounded once for all that read it.
-  Value factor(const Node& node, size_t input) {
-    const Value original = node.inputs[input];
+  // What the convolution or matmul `i` multiplies: weights are rounded; statistics are float32, and so is what is beside
+  // them where the product is one; the rest is as it is stored, rounded once for all that read it.
+  Value factor(size_t i, size_t input) {
+    const Value original = graph_.nodes()[i].inputs[input];
     const bool is_weights = input == 1 && graph_.maker(original).kind == NodeKind::parameter;
     if (is_weights || at(is_rounded_, original)) return at(moved_, original);
-    return stored_as(original, is_statistic_[static_cast<size_t>(original.node)] ? DType::float32 : dtype_);
+    const bool is_wide = is_statistic_[i] || is_statistic_[static_cast<size_t>(original.node)];
+    return stored_as(original, is_wide ? DType::float32 : dtype_);
   }
 
   const Graph& graph_;

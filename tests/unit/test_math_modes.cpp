@@ -361,13 +361,16 @@ TEST_CASE(
     g.output("y", g.linear(g.flatten(g.relu(images)), g.parameter("v", v.shape())));
     const Value narrow = g.sum(g.input("narrow", x.shape(), mode.dtype), {2, 3});
     g.output("z", g.linear(g.cast(narrow, DType::float32), g.parameter("u", {1, 2})));
-    const TensorMap weights{{"v", v}, {"u", Tensor::from({1, 2}, {2, -1})}},
-        inputs{{"x", x}, {"w", w}, {"narrow", x.to(mode.dtype)}};
+    const Value filters = g.mean(g.input("filters", {1, 2, 1, 2}), {3}, true);
+    g.output("p", g.conv2d(g.parameter("image", x.shape()), filters));
+    const TensorMap weights{{"v", v}, {"u", Tensor::from({1, 2}, {2, -1})}, {"image", x}},
+        inputs{{"x", x}, {"w", w}, {"narrow", x.to(mode.dtype)}, {"filters", x}};
     for (const Device device : devices()) {
       for (const bool fuse : {true, false}) {
         const TensorMap got = run_with(g, weights, inputs, mode.math, device, fuse);
         CHECK(same_bits(got.at("y"), Tensor::from({1, 2}, {5, 9})));
         CHECK(same_bits(got.at("z"), Tensor::from({1, 1}, {4})));
+        CHECK(same_bits(got.at("p"), Tensor::from({1, 1, 1, 2}, {-1.5f, 8})));
       }
     }
   }
