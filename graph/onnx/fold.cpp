@@ -61,7 +61,8 @@ template <class Reals, class Integers>
 void zip(OnnxCall& call, Reals reals, Integers integers, bool gives_truth = false) {
   const OnnxConstant a = call.constant(0), b = call.constant(1);
   OnnxConstant result{.type = gives_truth ? OnnxType::boolean : a.type};
-  SOLDER_REQUIRE(a.is_real() == b.is_real(), io, "of ", to_string(a.type), " and ", to_string(b.type));
+  if (a.is_real() != b.is_real())  // as in powers
+    throw OnnxNotFolded(ErrorKind::unsupported, str("of ", to_string(a.type), " and ", to_string(b.type)));
   SOLDER_REQUIRE(broadcast(a.shape, b.shape, &result.shape), shape_mismatch, to_string(a.shape), " and ",
                  to_string(b.shape), " do not broadcast");
   require_foldable(result.shape, result.type);
@@ -121,7 +122,7 @@ void power(OnnxCall& call) {
 
 template <bool is_max>
 void extreme(OnnxCall& call) {
-  ONNX_REQUIRE(call.num_inputs() <= 2, "of more than two known tensors");
+  if (call.num_inputs() > 2) throw OnnxNotFolded(ErrorKind::unsupported, "of more than two known tensors");
   if (call.num_inputs() == 1) return call.give(call.item(0));
   zip(
       call,
@@ -273,6 +274,7 @@ constexpr OnnxFold kRows[] = {
     {"Sqrt", real_map<sqrt_of>},
     {"Sub", sub},
     {"Where", where},
+    {"Xor", compare<std::not_equal_to>},
 };
 
 }  // namespace

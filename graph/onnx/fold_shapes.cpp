@@ -167,14 +167,16 @@ void tile(OnnxCall& call) {
   call.give(std::move(x));
 }
 
-// Over all axes or one, of integers: products and sums of extents.
+// Over one axis: products and sums of extents.
 template <bool is_product>
 void reduce(OnnxCall& call) {
   const OnnxConstant x = call.constant(0);
   const bool keeps = call.integer("keepdims", 1) != 0;
-  call.only("noop_with_empty_axes", 0);
   const auto axes = call.list(1, "axes");
-  ONNX_REQUIRE(x.shape.size() <= 1, "of a known tensor ", to_string(x.shape));
+  if ((!axes || axes->empty()) && call.integer("noop_with_empty_axes", 0) != 0)
+    return call.give(call.item(0));
+  if (x.shape.size() > 1)
+    throw OnnxNotFolded(ErrorKind::unsupported, str("of a known tensor ", to_string(x.shape)));
   if (axes) as_axes(*axes, call.rank(0));
   OnnxConstant result{.type = x.type, .shape = Shape(keeps ? x.shape.size() : 0, 1)};
   uint64_t whole = is_product;

@@ -111,7 +111,7 @@ void OnnxImport::call_row(const OnnxNode& node, const OnnxRow& row) {
     is_small = is_small && (!call.has(i) || num_elements(call.shape(i)) <= kMostFoldedElems);
   if (is_small) try {
       fold->import(call);
-    } catch (const OnnxTooLarge&) {
+    } catch (const OnnxNotFolded&) {
       is_small = false;
     }
   if (!is_small) row.import(call);

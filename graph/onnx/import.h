@@ -138,8 +138,8 @@ class OnnxCall {
 
 inline constexpr int64_t kMostFoldedElems = 1 << 16;  ///< of a tensor worked out at import
 
-/// What the folder throws of a larger result: the graph computes that, where it has the operator.
-struct OnnxTooLarge : Error {
+/// What the folder throws of what it leaves alone: the graph computes that, where it has the operator.
+struct OnnxNotFolded : Error {
   using Error::Error;
 };
 /// Of floats there are fewer: shape arithmetic is done on few of them, and what has many is weights.

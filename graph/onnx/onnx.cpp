@@ -48,8 +48,8 @@ std::vector<std::string_view> words_at(std::string_view words, int64_t opset) {
 void require_foldable(const Shape& shape, OnnxType type) {
   constexpr int64_t kMostReals = 1 << 12;
   if (num_elements(shape) > (is_real(type) ? kMostReals : kMostFoldedElems))
-    throw OnnxTooLarge(ErrorKind::unsupported, str("a known tensor of ", to_string(shape),
-                                                   " is larger than what is worked out at import"));
+    throw OnnxNotFolded(ErrorKind::unsupported, str("a known tensor of ", to_string(shape),
+                                                    " is larger than what is worked out at import"));
 }
 
 OnnxNet import_onnx(const std::string& path, const OnnxOptions& options) try {

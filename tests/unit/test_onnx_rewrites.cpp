@@ -53,9 +53,36 @@ TEST_CASE("onnx import: an If whose condition is known, and one whose is not") {
         tensor("condition", {}, kBool).text(9, std::string(1, static_cast<char>(condition)))};
     CHECK(run_net(parse(file), {{"x", x}}).floats()[0] == (condition != 0 ? 0 : 3));
   }
+  file.initializers = {tensor("true", {}, kBool).text(9, "\1")};
+  file.nodes.insert(file.nodes.begin(), node("Xor", {"true", "true"}, {"condition"}));
+  CHECK(run_net(parse(file), {{"x", x}}).floats()[0] == 3);
+  file.nodes.erase(file.nodes.begin());
   file.initializers.clear();
   file.inputs.push_back(value_info("condition", {}, kBool));
   CHECK_ERROR(parse(file), unsupported, "condition");
+}
+
+TEST_CASE("onnx import: known tensors that are not worked out are computed in the graph") {
+  const auto plus = [](const Message& known) {  // of [2]
+    File file = one_node(node("Add", {"x", "known"}, {"y"}), {2});
+    file.nodes.insert(file.nodes.begin(), known);
+    file.initializers = {float_tensor("rows", {2, 2}, {1, 2, 3, 4}),
+                         float_tensor("row", {2}, {5, 6}),
+                         float_tensor("other", {1}, {5.5f}),
+                         int_tensor("three", {}, {3}),
+                         int_tensor("first", {1}, {0}),
+                         int_tensor("none", {0}, {})};
+    const Tensor y = run_net(parse(file), {{"x", Tensor::from({2}, {0.5f, 0.25f})}});
+    return std::vector<float>{y.floats()[0], y.floats()[1]};
+  };
+  CHECK(plus(node("Pow", {"row", "three"}, {"known"})) == std::vector<float>{125.5f, 216.25f});
+  CHECK(plus(node("Max", {"row", "other", "row"}, {"known"})) == std::vector<float>{6, 6.25f});
+  CHECK(plus(node("ReduceSum", {"rows", "first"}, {"known"}, {{"keepdims", 0}})) ==
+        std::vector<float>{4.5f, 6.25f});
+  CHECK(plus(node("ReduceProd", {"rows"}, {"known"}, {{"axes", std::vector<int64_t>{1}}, {"keepdims", 0}})) ==
+        std::vector<float>{2.5f, 12.25f});
+  CHECK(plus(node("ReduceSum", {"row", "none"}, {"known"}, {{"noop_with_empty_axes", 1}})) ==
+        std::vector<float>{5.5f, 6.25f});
 }
 
 TEST_CASE("onnx import: shape arithmetic of an exporter") {
