@@ -1,6 +1,7 @@
 // Attention, as products of matrices and a softmax.
 
 #include <cmath>
+#include <optional>
 
 #include "graph/onnx/import.h"
 #include "runtime/check.h"
@@ -41,14 +42,18 @@ void attention(OnnxCall& call) {
   k = repeated_heads(call, k, shape[1] / keys[1]), v = repeated_heads(call, v, shape[1] / keys[1]);
   const float scale = call.real("scale", 1 / std::sqrt(static_cast<float>(shape[3])));
   Value scores = graph.mul(graph.matmul(q, graph.permute(k, {0, 1, 3, 2})), scale);
+  // A query that no key is shown to makes 0, where its softmax is NaN.
+  std::optional<Value> sees;
   if (call.has(3)) {
     const DType dtype = graph.type(q).dtype;
-    const Value mask = call.value(3, dtype);
-    scores = call.type(3) == OnnxType::boolean
-                 ? graph.where(mask, scores, call.import().filled(call.label(), {1}, dtype, -INFINITY))
-                 : graph.add(scores, mask);
+    const Value mask = call.value(3, dtype), most = graph.reduce_max(mask, {-1}, true);
+    const bool is_truth = call.type(3) == OnnxType::boolean;
+    scores = is_truth ? graph.where(mask, scores, call.import().filled(call.label(), {1}, dtype, -INFINITY))
+                      : graph.add(scores, mask);
+    sees = is_truth ? most : graph.greater(most, -INFINITY);
   }
-  const Value y = graph.matmul(graph.softmax(scores), v);
+  Value y = graph.matmul(graph.softmax(scores), v);
+  if (sees) y = graph.binary(Op::keep_if, y, *sees);
   if (call.rank(0) == 4) return call.give(y);
   const int64_t size = graph.type(v).shape[3];
   call.give(call.reshape(graph.permute(y, {0, 2, 1, 3}), {shape[0], shape[2], shape[1] * size}));

@@ -144,6 +144,12 @@ void OnnxCall::give_truth(Value value) {
   give(OnnxItem{.type = OnnxType::boolean, .shape = graph().type(value).shape, .value = value});
 }
 
+void OnnxCall::give_moved(Value value, size_t output, size_t i) {
+  const TensorType moved = graph().type(value);
+  const OnnxType from = type(i) == OnnxType::boolean ? OnnxType::boolean : onnx_type(moved.dtype);
+  give(OnnxItem{.type = from, .shape = moved.shape, .value = value}, output);
+}
+
 void OnnxCall::give(OnnxConstant constant, size_t output) {
   import_.charge(constant.size());
   OnnxItem item{.type = constant.type, .shape = constant.shape};

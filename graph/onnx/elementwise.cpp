@@ -188,7 +188,7 @@ void logical_not(OnnxCall& call) { call.give_truth(call.graph().sub(1.0f, call.v
 
 void where(OnnxCall& call) {
   const DType dtype = common_dtype(call, 1);
-  call.give(call.graph().where(call.value(0, dtype), call.value(1, dtype), call.value(2, dtype)));
+  call.give_moved(call.graph().where(call.value(0, dtype), call.value(1, dtype), call.value(2, dtype)), 0, 1);
 }
 
 void cast_to(OnnxCall& call, OnnxType to) {

@@ -115,6 +115,8 @@ class OnnxCall {
 
   void give(Value value, size_t output = 0);
   void give_truth(Value value);  ///< 1 or 0
+  /// What holds elements of input i, moved: truth values stay what they are.
+  void give_moved(Value value, size_t output = 0, size_t i = 0);
   void give(OnnxConstant constant, size_t output = 0);
   void give(OnnxItem item, size_t output = 0);
   /// Input i with the same elements under another shape, known or not.

@@ -49,7 +49,7 @@ void gather_nd(OnnxCall& call) {
   Shape shape = places.leading;
   shape.insert(shape.end(), places.slice.begin(), places.slice.end());
   const Value rows = as_rows(call, 0, places.num_rows, places.slice);
-  call.give(call.reshape(call.graph().gather(rows, 0, places.rows), shape));
+  call.give_moved(call.reshape(call.graph().gather(rows, 0, places.rows), shape));
 }
 
 // Rows of x or, behind them, of the updates; of several for one place the last stands.
@@ -69,7 +69,7 @@ void scatter_nd(OnnxCall& call) {
       call.graph().concat({as_rows(call, 0, places.num_rows, places.slice),
                            as_rows(call, 2, static_cast<int64_t>(places.rows.size()), places.slice)},
                           0);
-  call.give(call.reshape(call.graph().gather(both, 0, from), call.shape(0)));
+  call.give_moved(call.reshape(call.graph().gather(both, 0, from), call.shape(0)));
 }
 
 constexpr OnnxRow kRows[] = {

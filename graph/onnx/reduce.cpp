@@ -65,7 +65,7 @@ void reduce(OnnxCall& call) {
   const bool keeps = call.integer("keepdims", 1) != 0;
   std::vector<int> axes = as_axes(call.list(1, "axes").value_or(std::vector<int64_t>{}), call.rank(0));
   if (axes.empty() && call.integer("noop_with_empty_axes", 0) == 0) axes = axes_from(0, call.rank(0));
-  call.give(over_axes(call.graph(), kind, call.value(0), axes, keeps));
+  call.give_moved(over_axes(call.graph(), kind, call.value(0), axes, keeps));
 }
 
 // along(x, axis); before opset 13 over all axes from this one on, as one.

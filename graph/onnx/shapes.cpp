@@ -83,41 +83,41 @@ void expand(OnnxCall& call) {
   SOLDER_REQUIRE(broadcast(call.shape(0), wanted, &shape), shape_mismatch, to_string(call.shape(0)),
                  " does not broadcast to ", to_string(wanted));
   if (shape == call.shape(0)) return call.give(call.item(0));
-  call.give(call.graph().expand(call.value(0), shape));
+  call.give_moved(call.graph().expand(call.value(0), shape));
 }
 
-void tile(OnnxCall& call) { call.give(call.graph().tile(call.value(0), call.integers_at(1))); }
+void tile(OnnxCall& call) { call.give_moved(call.graph().tile(call.value(0), call.integers_at(1))); }
 
-void transpose(OnnxCall& call) { call.give(call.graph().permute(call.value(0), permutation(call))); }
+void transpose(OnnxCall& call) { call.give_moved(call.graph().permute(call.value(0), permutation(call))); }
 
 void concat(OnnxCall& call) {
   std::vector<Value> values;
   for (size_t i = 0; i < call.num_inputs(); ++i) values.push_back(call.value(i));
   SOLDER_REQUIRE(!values.empty(), io, "it has no inputs");
   const int axis = as_axis(call.integer("axis"), call.rank(0));
-  call.give(values.size() == 1 ? values[0] : call.graph().concat(values, axis));
+  call.give_moved(values.size() == 1 ? values[0] : call.graph().concat(values, axis));
 }
 
 void split(OnnxCall& call) {
   const int axis = as_axis(call.integer("axis", 0), call.rank(0));
   const std::vector<int64_t> sizes = split_sizes(call, axis);
   const std::vector<Value> parts = call.graph().split(call.value(0), axis, sizes);
-  for (size_t i = 0; i < parts.size(); ++i) call.give(parts[i], i);
+  for (size_t i = 0; i < parts.size(); ++i) call.give_moved(parts[i], i);
 }
 
 void slice(OnnxCall& call) {
   Value x = call.value(0);
   for (const OnnxSlice& each : slices_of(call))
     x = call.graph().slice(x, each.axis, each.start, each.stop, each.step);
-  call.give(x);
+  call.give_moved(x);
 }
 
 void gather(OnnxCall& call) {
   const auto [axis, indices, shape] = gather_of(call);
   const Value x = call.value(0);  // of which one index is a view
-  call.give(call.reshape(indices.size() == 1 ? call.graph().slice(x, axis, indices[0], indices[0] + 1)
-                                             : call.graph().gather(x, axis, indices),
-                         shape));
+  call.give_moved(call.reshape(indices.size() == 1 ? call.graph().slice(x, axis, indices[0], indices[0] + 1)
+                                                   : call.graph().gather(x, axis, indices),
+                               shape));
 }
 
 // Each axis goes round as often as asked for.
@@ -156,8 +156,8 @@ void pad(OnnxCall& call) {
   const auto is_zero = [](int64_t count) { return count == 0; };
   if (std::ranges::all_of(before, is_zero) && std::ranges::all_of(after, is_zero))
     return call.give(call.item(0));
-  call.give(mode ? call.graph().pad(call.value(0), before, after, *mode, static_cast<float>(*value))
-                 : wrapped(call, before, after));
+  call.give_moved(mode ? call.graph().pad(call.value(0), before, after, *mode, static_cast<float>(*value))
+                       : wrapped(call, before, after));
 }
 
 void depth_to_space(OnnxCall& call) {

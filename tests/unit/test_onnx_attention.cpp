@@ -109,6 +109,57 @@ TEST_CASE("onnx attention: masks that are added, and masks of truth values") {
   check_attention(shapes, {}, scale, kHeads, kBool);
 }
 
+TEST_CASE("onnx attention: a query that no key is shown to makes 0, and NaN stays NaN") {
+  for (const int type : {kBool, kFloat}) {
+    File file = attention_file({{1, 1, 3, 1}, {1, 1, 2, 1}, {1, 1, 2, 1}, {3, 2}}, {}, type);
+    file.initializers = {type == kBool
+                             ? tensor("mask", {3, 2}, kBool).text(9, std::string{1, 0, 0, 0, 1, 1})
+                             : float_tensor("mask", {3, 2}, {0, -INFINITY, -INFINITY, -INFINITY, 0, 0})};
+    const OnnxNet net = parse(file);
+    const Tensor y = compile(net.graph, net.weights, {.device = Device::cpu()})
+                         .session()
+                         .run({{"q", Tensor::from({1, 1, 3, 1}, {1, 1, NAN})},
+                               {"k", Tensor::from({1, 1, 2, 1}, {2, 3})},
+                               {"v", Tensor::from({1, 1, 2, 1}, {5, 7})}})
+                         .at("y");
+    CHECK(y.floats()[0] == 5);
+    CHECK(y.floats()[1] == 0);
+    CHECK(std::isnan(y.floats()[2]));
+  }
+}
+
+TEST_CASE("onnx attention: truth values that were moved mask as truth values") {
+  const auto mask = [](const std::string& op, const std::vector<std::string>& more = {},
+                       const std::vector<Attribute>& attributes = {}) {
+    std::vector<std::string> inputs = {"truth"};
+    inputs.insert(inputs.end(), more.begin(), more.end());
+    return node(op, inputs, {"mask"}, attributes);
+  };
+  for (const Message& moving :
+       {mask("Expand", {"sizes"}), mask("Tile", {"ones"}),
+        mask("Transpose", {}, {{"perm", std::vector<int64_t>{0, 1}}}), mask("Slice", {"zeros", "ends"}),
+        mask("Split", {"one"}), mask("Gather", {"both"}, {{"axis", 1}}), mask("GatherND", {"places"}),
+        mask("Concat", {}, {{"axis", 0}}), mask("Where", {"truth", "truth"})}) {
+    File file = attention_file({{1, 1, 1, 1}, {1, 1, 2, 1}, {1, 1, 2, 1}}, {}, kFloat);
+    file.inputs.push_back(value_info("x", {1, 2}));
+    file.initializers = {float_tensor("c", {}, {0}),      int_tensor("sizes", {2}, {1, 2}),
+                         int_tensor("ones", {2}, {1, 1}), int_tensor("zeros", {2}, {0, 0}),
+                         int_tensor("ends", {2}, {1, 2}), int_tensor("one", {1}, {1}),
+                         int_tensor("both", {2}, {0, 1}), int_tensor("places", {1, 1}, {0})};
+    file.nodes = {node("Greater", {"x", "c"}, {"truth"}), moving,
+                  node("Attention", {"q", "k", "v", "mask"}, {"y"})};
+    const OnnxNet net = parse(file);
+    const Tensor y = compile(net.graph, net.weights, {.device = Device::cpu()})
+                         .session()
+                         .run({{"q", Tensor::from({1, 1, 1, 1}, {1})},
+                               {"k", Tensor::from({1, 1, 2, 1}, {2, 3})},
+                               {"v", Tensor::from({1, 1, 2, 1}, {5, 7})},
+                               {"x", Tensor::from({1, 2}, {1, -1})}})
+                         .at("y");
+    CHECK(y.floats()[0] == 5);
+  }
+}
+
 TEST_CASE("onnx attention: what is refused") {
   const Shape x = {1, 2, 3, 4};
   CHECK_ERROR(parse(attention_file({x, x, x}, {{"is_causal", 1}}, kFloat)), unsupported, "is_causal = 1");
