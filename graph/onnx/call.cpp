@@ -35,6 +35,10 @@ OnnxItem& OnnxCall::item(size_t i) {
 Value OnnxCall::value(size_t i) { return import_.value_of(item(i)); }
 Value OnnxCall::value(size_t i, DType dtype) { return graph().cast(value(i), dtype); }
 
+Value OnnxCall::value_beside(size_t i, size_t j) {
+  return type(i) == OnnxType::boolean ? value(i, graph().type(value(j)).dtype) : value(i);
+}
+
 Value OnnxCall::number(size_t i, DType dtype) {
   if (!item(i).is_known() || is_real(type(i))) return value(i, dtype);
   constant(i);  // reads it

@@ -80,8 +80,9 @@ class OnnxCall {
 
   /// In the graph: constants become parameters. Error(unsupported) on integers.
   Value value(size_t i);
-  Value value(size_t i, DType dtype);   ///< the same, cast
-  Value number(size_t i, DType dtype);  ///< the same; known integers are rounded to `dtype`
+  Value value(size_t i, DType dtype);      ///< the same, cast
+  Value number(size_t i, DType dtype);     ///< the same; known integers are rounded to `dtype`
+  Value value_beside(size_t i, size_t j);  ///< truth values, which are of any float type, in that of input j
   /// Known at import; Error(unsupported) where it is not.
   const OnnxConstant& constant(size_t i);
   std::vector<int64_t> integers_at(size_t i);

@@ -40,7 +40,7 @@ Places places_of(OnnxCall& call) {
 }
 
 Value as_rows(OnnxCall& call, size_t i, int64_t num_rows, const Shape& slice) {
-  return call.reshape(call.value(i), {num_rows, num_elements(slice)});
+  return call.reshape(call.value_beside(i, 0), {num_rows, num_elements(slice)});
 }
 
 void gather_nd(OnnxCall& call) {

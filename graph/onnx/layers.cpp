@@ -140,10 +140,14 @@ DType dtype_at(OnnxCall& call, size_t i) { return call.graph().type(call.value(i
 void batch_norm(OnnxCall& call) {
   call.only("spatial", 1);
   Graph& graph = call.graph();
-  const DType dtype = dtype_at(call, 0);
-  const Value x = call.value(0);
+  // A 16-bit x often has float32 statistics, which may not fit its type, nor may the squares of x itself.
+  const bool trains = call.integer("training_mode", 0) != 0;
+  DType dtype = trains ? DType::float32 : dtype_at(call, 0);
+  for (size_t i = 1; i < 5; ++i)
+    if (dtype_at(call, i) != dtype) dtype = DType::float32;
+  const Value x = call.value(0, dtype);
   Value mean = call.value(3, dtype), variance = call.value(4, dtype);
-  if (call.integer("training_mode", 0) != 0) {
+  if (trains) {
     SOLDER_REQUIRE(call.rank(0) >= 2, shape_mismatch, "of ", to_string(call.shape(0)));
     std::vector<int> axes(call.shape(0).size() - 1);
     std::iota(axes.begin(), axes.end(), 1);
@@ -154,11 +158,13 @@ void batch_norm(OnnxCall& call) {
     };
     const Value centred = graph.sub(x, graph.mean(x, axes, true));
     const Value own_mean = graph.mean(x, axes), own_variance = graph.mean(graph.square(centred), axes);
-    call.give(mixed(mean, own_mean), 1), call.give(mixed(variance, own_variance), 2);
+    call.give(graph.cast(mixed(mean, own_mean), dtype_at(call, 3)), 1);
+    call.give(graph.cast(mixed(variance, own_variance), dtype_at(call, 4)), 2);
     mean = own_mean, variance = own_variance;
   }
-  call.give(graph.batch_norm(x, call.value(1, dtype), call.value(2, dtype), mean, variance,
-                             call.real("epsilon", 1e-5f)));
+  const Value y = graph.batch_norm(x, call.value(1, dtype), call.value(2, dtype), mean, variance,
+                                   call.real("epsilon", 1e-5f));
+  call.give(graph.cast(y, dtype_at(call, 0)));
 }
 
 void instance_norm(OnnxCall& call) {
@@ -223,9 +229,9 @@ void mean_variance_norm(OnnxCall& call) {
   const std::vector<int64_t> given =
       call.has_attribute("axes") ? call.integers("axes") : std::vector<int64_t>{0, 2, 3};
   const std::vector<int> axes = as_axes(given, call.rank(0));
-  const Value x = call.value(0), centered = graph.sub(x, graph.mean(x, axes, true));
+  const Value x = call.value(0, DType::float32), centered = graph.sub(x, graph.mean(x, axes, true));
   const Value deviation = graph.sqrt(graph.mean(graph.square(centered), axes, true));
-  call.give(graph.div(centered, graph.add(deviation, 1e-9f)));
+  call.give(graph.cast(graph.div(centered, graph.add(deviation, 1e-9f)), dtype_at(call, 0)));
 }
 
 void lrn(OnnxCall& call) {

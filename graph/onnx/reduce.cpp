@@ -46,18 +46,21 @@ Value reduced(Graph& graph, Kind kind, Value x, const std::vector<int>& axes, bo
     case Kind::prod: break;
     default: return graph.sum(x, axes, keeps);
   }
-  const DType dtype = graph.type(x).dtype;
-  x = graph.cast(x, DType::float32);
   for (const int axis : axes) x = product(graph, x, axis);
-  return graph.cast(keeps ? x : graph.squeeze(x, axes), dtype);
+  return keeps ? x : graph.squeeze(x, axes);
 }
 
 // Without axes nothing is reduced; what comes before and after is done.
 Value over_axes(Graph& graph, Kind kind, Value x, const std::vector<int>& axes, bool keeps) {
+  // Squares, products and logarithms may leave the range of 16 bits on the way.
+  const bool is_plain = kind == Kind::mean || kind == Kind::sum || kind == Kind::max || kind == Kind::min;
+  const DType dtype = graph.type(x).dtype;
+  if (!is_plain) x = graph.cast(x, DType::float32);
   if (kind == Kind::l1) x = graph.abs(x);
   if (kind == Kind::l2 || kind == Kind::sum_square) x = graph.square(x);
   if (!axes.empty()) x = reduced(graph, kind, x, axes, keeps);
-  return kind == Kind::l2 ? graph.sqrt(x) : kind == Kind::log_sum ? graph.log(x) : x;
+  x = kind == Kind::l2 ? graph.sqrt(x) : kind == Kind::log_sum ? graph.log(x) : x;
+  return graph.cast(x, dtype);
 }
 
 template <Kind kind>
@@ -92,10 +95,11 @@ void lp_norm(OnnxCall& call) {
   Graph& graph = call.graph();
   const int64_t p = call.integer("p", 2);
   ONNX_REQUIRE(p == 1 || p == 2, "p = ", p);
-  const Value x = call.value(0);
+  const Value x = call.value(0, DType::float32);
   const std::vector<int> axes = as_axes({call.integer("axis", -1)}, call.rank(0));
   const Value norm = over_axes(graph, p == 1 ? Kind::l1 : Kind::l2, x, axes, true);
-  call.give(graph.binary(Op::keep_if, graph.div(x, norm), norm));
+  const Value y = graph.binary(Op::keep_if, graph.div(x, norm), norm);
+  call.give(graph.cast(y, graph.type(call.value(0)).dtype));
 }
 
 // 1 at the first of the largest elements of each row and 0 elsewhere; rows as Softmax has them.

@@ -92,7 +92,7 @@ void transpose(OnnxCall& call) { call.give_moved(call.graph().permute(call.value
 
 void concat(OnnxCall& call) {
   std::vector<Value> values;
-  for (size_t i = 0; i < call.num_inputs(); ++i) values.push_back(call.value(i));
+  for (size_t i = 0; i < call.num_inputs(); ++i) values.push_back(call.value_beside(i, 0));
   SOLDER_REQUIRE(!values.empty(), io, "it has no inputs");
   const int axis = as_axis(call.integer("axis"), call.rank(0));
   call.give_moved(values.size() == 1 ? values[0] : call.graph().concat(values, axis));

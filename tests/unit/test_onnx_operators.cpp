@@ -87,6 +87,51 @@ TEST_CASE("onnx operators: norms of rows") {
   check_near(run_file(rms, x), {3 / std::sqrt(13.0), -40 / std::sqrt(13.0), 0, 0});
 }
 
+TEST_CASE("onnx operators: what leaves the range of float16 on the way") {
+  const auto run = [](const Message& the_node, const std::vector<float>& x,
+                      const std::vector<Message>& float_tensors = {}) {
+    File file{.nodes = {the_node},
+              .inputs = {value_info("x", {1, 1, std::ssize(x)}, kFloat16)},
+              .outputs = {value_info("y", {}, kFloat16)},
+              .initializers = float_tensors};
+    const Tensor half = Tensor::from({1, 1, std::ssize(x)}, x).to(DType::float16);
+    const OnnxNet net = parse_onnx(file_testing::as_bytes(file.bytes()));
+    const Tensor y =
+        compile(net.graph, net.weights, {.device = Device::cpu()}).session().run({{"x", half}}).at("y");
+    CHECK(y.dtype() == DType::float16);
+    const Tensor wide = y.to(DType::float32);
+    return std::vector<float>(wide.floats().begin(), wide.floats().end());
+  };
+  CHECK(run(node("ReduceL2", {"x"}, {"y"}), {300, 400}) == std::vector<float>{500});
+  CHECK(run(node("LpNormalization", {"x"}, {"y"}), {512, 0}) == std::vector<float>{1, 0});
+  CHECK(run(node("MeanVarianceNormalization", {"x"}, {"y"}, {{"axes", std::vector<int64_t>{2}}}),
+            {-1000, 1000}) == std::vector<float>{-1, 1});
+  const std::vector<Message> statistics = {float_tensor("scale", {1}, {1}), float_tensor("bias", {1}, {0}),
+                                           float_tensor("mean", {1}, {0}),
+                                           float_tensor("variance", {1}, {1e6f})};
+  const std::vector<std::string> inputs = {"x", "scale", "bias", "mean", "variance"};
+  CHECK(run(node("BatchNormalization", inputs, {"y"}), {2000, -3000}, statistics) ==
+        std::vector<float>{2, -3});
+  CHECK(run(node("BatchNormalization", inputs, {"y"}, {{"training_mode", 1}}), {2000, -2000}, statistics) ==
+        std::vector<float>{1, -1});
+}
+
+TEST_CASE("onnx operators: truth values of float16 tensors beside others") {
+  File file{.nodes = {node("Less", {"x", "x"}, {"less"}),
+                      node("Concat", {"truths", "less"}, {"all"}, {{"axis", 0}}),
+                      node("ScatterND", {"all", "place", "less"}, {"some"}),
+                      node("Cast", {"some"}, {"y"}, {{"to", 1}})},
+            .inputs = {value_info("x", {1}, kFloat16)},
+            .outputs = {value_info("y", {3})},
+            .initializers = {tensor("truths", {2}, kBool).text(9, std::string{1, 1}),
+                             int_tensor("place", {1, 1}, {0})}};
+  const OnnxNet net = parse_onnx(file_testing::as_bytes(file.bytes()));
+  const Tensor x = Tensor::from({1}, {3}).to(DType::float16);
+  const Tensor y =
+      compile(net.graph, net.weights, {.device = Device::cpu()}).session().run({{"x", x}}).at("y");
+  CHECK(std::vector<float>(y.floats().begin(), y.floats().end()) == std::vector<float>{0, 1, 0});
+}
+
 TEST_CASE("onnx operators: Resize by cubic convolution, with and without what lies outside") {
   const std::vector<float> x = {1, -2, 4, 8};
   const auto keys = [](double t, double a) {
