@@ -37,7 +37,7 @@ void OnnxImport::add_initializers(const OnnxGraph& graph) {
       item.stored = std::make_shared<const OnnxTensor>(file_.read_tensor(message, name));
       item.type = item.stored->type;
       item.shape = item.stored->shape;
-      scopes_.back().emplace(name, std::move(item));
+      define(name, std::move(item));
     } catch (const Error& error) {
       if (error.kind() != ErrorKind::unsupported) throw;
       add_problem("(initializer)", error.what(), error.kind(), name);

@@ -13,6 +13,8 @@ OnnxItem* OnnxImport::find(const std::string& name) {
 }
 
 void OnnxImport::define(const std::string& name, OnnxItem item) {
+  // A branch that has ended may have had a result of this name that its row did not give.
+  broken_.erase(name), absent_.erase(name);
   const bool is_new = scopes_.back().emplace(name, std::move(item)).second;
   SOLDER_REQUIRE(is_new, io, quote_name(name), " is made twice");
 }

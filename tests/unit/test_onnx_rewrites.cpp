@@ -62,6 +62,27 @@ TEST_CASE("onnx import: an If whose condition is known, and one whose is not") {
   CHECK_ERROR(parse(file), unsupported, "condition");
 }
 
+TEST_CASE("onnx import: names of a branch mean nothing behind it") {
+  const auto branch = [](const std::vector<Message>& nodes, const std::vector<Message>& initializers) {
+    const File file{.nodes = nodes, .outputs = {value_info("b", {})}, .initializers = initializers};
+    return std::vector<Attribute>{Attribute::graph("then_branch", file.graph()),
+                                  Attribute::graph("else_branch", file.graph())};
+  };
+  // "m" is a result that solder does not make, then a weight, then what a node makes.
+  File file{
+      .nodes = {node("If", {"true"}, {"first"},
+                     branch(
+                         {node("MaxPool", {"x"}, {"b", "m"}, {{"kernel_shape", std::vector<int64_t>{2, 2}}})},
+                         {})),
+                node("If", {"true"}, {"second"},
+                     branch({node("Mul", {"first", "m"}, {"b"})}, {float_tensor("m", {1}, {3})})),
+                node("Neg", {"second"}, {"m"}), node("Identity", {"m"}, {"y"})},
+      .inputs = {value_info("x", {1, 1, 2, 2})},
+      .outputs = {value_info("y", {})},
+      .initializers = {tensor("true", {}, kBool).text(9, "\1")}};
+  CHECK(run_net(parse(file), {{"x", Tensor::from({1, 1, 2, 2}, {1, 2, 3, 4})}}).floats()[0] == -12);
+}
+
 TEST_CASE("onnx import: known tensors that are not worked out are computed in the graph") {
   const auto plus = [](const Message& known) {  // of [2]
     File file = one_node(node("Add", {"x", "known"}, {"y"}), {2});
