@@ -74,6 +74,7 @@ TEST_CASE("choose_rows_config: the headline fills the card, and what it does not
   refused([](ConvShape& s) { s.R = s.S = 5; }, "shared memory");
   refused([](ConvShape& s) { s.dil_w = 5; }, "wide");
   refused([](ConvShape& s) { s.N = 0; }, "empty");
+  refused([](ConvShape& s) { s.H = 0, s.pad_top = 9; }, "empty");  // nothing to take a sample of
 
   // fp32: the two blocks of a cluster share 64 output channels.
   const auto split = choose_rows_config(headline(), Math::fp32, h100());

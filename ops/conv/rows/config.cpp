@@ -52,7 +52,7 @@ std::optional<RowsConfig> choose_rows_config(const ConvShape& s, Math math, cons
   const int parts = config.num_parts();
   config.share_channels = static_cast<int>(ceil_div(s.C, 16 * parts) * 8 * parts);
   if (config.share_channels / 4 > kRowsMaxPlanes) return refuse("more than 64 input channels");
-  if (s.N <= 0 || s.P() <= 0 || s.Q() <= 0 || s.K <= 0) return refuse("empty");
+  if (s.N == 0 || s.H == 0 || s.W == 0) return refuse("an empty tensor");
   if (s.H > kMaxInt / 2 || s.W > kMaxInt / 2 || s.K > kMaxInt / 2 || std::abs(s.pad_top) > kMaxInt / 4 ||
       std::abs(s.pad_left) > kMaxInt / 4 || s.P() * s.Q() > kMaxInt / 16) {
     return refuse("extents beyond 32 bits");
