@@ -49,7 +49,8 @@ ConvProblem problem_of(const ConvShape& shape, Math math, std::span<const float>
 }  // namespace
 
 TEST_CASE("choose_rows_config: the headline fills the card, and what it does not cover it says") {
-  const auto config = choose_rows_config(headline(), Math::tf32, h100());
+  std::string why;
+  const auto config = choose_rows_config(headline(), Math::tf32, h100(), &why);
   REQUIRE(config.has_value());
   CHECK(config->num_blocks() == kNumSms);
   CHECK(config->num_strips == 1);
@@ -58,10 +59,9 @@ TEST_CASE("choose_rows_config: the headline fills the card, and what it does not
   CHECK(config->efficiency > 0.98);
   CHECK(config->efficiency <= 1.0);
 
-  const auto refused = [](auto change, const char* word) {
+  const auto refused = [&](auto change, const char* word) {
     ConvShape shape = headline();
     change(shape);
-    std::string why;
     CAPTURE(word);
     CHECK_FALSE(choose_rows_config(shape, Math::tf32, h100(), &why).has_value());
     CHECK(why.find(word) != std::string::npos);
@@ -77,7 +77,7 @@ TEST_CASE("choose_rows_config: the headline fills the card, and what it does not
   refused([](ConvShape& s) { s.H = 0, s.pad_top = 9; }, "empty");  // nothing to take a sample of
 
   // fp32: the two blocks of a cluster share 64 output channels.
-  const auto split = choose_rows_config(headline(), Math::fp32, h100());
+  const auto split = choose_rows_config(headline(), Math::fp32, h100(), &why);
   REQUIRE(split.has_value());
   CHECK(split->num_k_blocks == 2);
   CHECK(split->num_blocks() == kNumSms);
@@ -86,7 +86,7 @@ TEST_CASE("choose_rows_config: the headline fills the card, and what it does not
 
   ConvShape wide = headline();
   wide.W = 1000;
-  const auto strips = choose_rows_config(wide, Math::tf32, h100());
+  const auto strips = choose_rows_config(wide, Math::tf32, h100(), &why);
   REQUIRE(strips.has_value());
   CHECK(strips->num_strips * strips->strip_cols >= wide.Q());
   CHECK(strips->strip_cols <= kRowsTileCols);

@@ -3,6 +3,7 @@
 #include <cstdlib>
 #include <utility>
 
+#include "ops/conv/choose.h"
 #include "ops/conv/mma/mma.h"
 #include "runtime/check.h"
 #include "runtime/divide.h"
@@ -12,15 +13,9 @@ namespace {
 
 constexpr int64_t kVector = 8;  // channels of 16 bytes
 
-std::nullopt_t refuse(std::string* why_not, const char* reason) {
-  *why_not = reason;
-  return std::nullopt;
-}
-
 // Why the kernel does not cover the shape; null where it does.
 const char* why_unsupported(const ConvShape& s, const MmaInput& x) {
-  if (s.groups != 1) return "groups";  // of a few channels each, which would leave most of a tile empty
-  if (s.N < 1 || s.K < 1 || s.C < 1 || s.P() < 1 || s.Q() < 1 || s.H < 1 || s.W < 1) return "an empty tensor";
+  if (const char* why = why_not_fused(s)) return why;
   constexpr int64_t kMost = int64_t{1} << 31;
   if (s.N * s.gemm_n() >= kMost - 4096 || s.K >= kMost - 4096) return "2^31 or more pixels";
   if (s.N * x.image >= kMost || x.part >= kMost) return "2^31 or more vectors of x";
@@ -81,8 +76,6 @@ int fit_slots(const SmemLimits& limits, int weight_slots, MmaConfig* c) {
                          : std::clamp(limits.per_sm / (c->smem_bytes + 1024), 1, tile.blocks_per_sm);
   return c->blocks_per_sm;
 }
-
-double both(double a, double b) { return std::pow(std::pow(a, 4) + std::pow(b, 4), 0.25); }
 
 // Microseconds on an H200 with as many multiprocessors: families are compared by one clock, whose rates relate to each
 // other on other GPUs much as on this one. Constants fitted to 189 times of 40 networks' layers, tiles and splits, 14

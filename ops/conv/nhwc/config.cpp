@@ -1,7 +1,6 @@
 #include <algorithm>
-#include <cmath>
-#include <cstdlib>
 
+#include "ops/conv/choose.h"
 #include "ops/conv/nhwc/nhwc.h"
 #include "runtime/check.h"
 #include "runtime/divide.h"
@@ -13,15 +12,9 @@ constexpr int64_t kSmemBytes = 227 << 10;  // a block may take
 constexpr int64_t kSmemOfSm = 228 << 10;   // with 1 KiB reserved for each block
 constexpr int kAlignment = 1024;           // of a swizzled slot
 
-std::nullopt_t refuse(std::string* why_not, const char* reason) {
-  *why_not = reason;
-  return std::nullopt;
-}
-
 // Why the kernel does not cover the shape; null where it does. Limits of the copy engine: CUDA driver API, tensor maps.
 const char* why_unsupported(const ConvShape& s, const PixelStrides& x) {
-  if (s.groups != 1) return "groups";
-  if (s.N < 1 || s.K < 1 || s.C < 1 || s.P() < 1 || s.Q() < 1 || s.H < 1 || s.W < 1) return "an empty tensor";
+  if (const char* why = why_not_fused(s)) return why;
   if (x.pixel % 8 != 0 || x.row % 8 != 0 || x.image % 8 != 0)
     return "pixels of x do not begin at 16-byte lines";
   constexpr int64_t kMost = int64_t{1} << 31;
@@ -150,9 +143,6 @@ bool plan_smem(int64_t num_tiles_of_block, const NhwcWork& work, NhwcConfig* c) 
       static_cast<int>(kAlignment + fixed + c->x_slots * c->x_slot_bytes + c->weight_slots * weight_bytes);
   return true;
 }
-
-// Larger than either by as much as they hinder each other.
-double both(double a, double b) { return std::pow(std::pow(a, 4) + std::pow(b, 4), 0.25); }
 
 // Microseconds, from what each multiprocessor has to do: tensor cores, rings filled from L2, epilogues, one tile behind
 // the other or overlapped; and memory. Constants fitted to 2,700 times of two networks' layers at batch 1, 16 and 64 on

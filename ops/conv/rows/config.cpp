@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "ops/conv/choose.h"
 #include "runtime/check.h"
 #include "runtime/divide.h"
 
@@ -40,35 +41,31 @@ std::string to_string(const RowsConfig& c) {
 
 std::optional<RowsConfig> choose_rows_config(const ConvShape& s, Math math, const DeviceInfo& device,
                                              std::string* why_not) {
-  const auto refuse = [&](const std::string& reason) -> std::optional<RowsConfig> {
-    if (why_not) *why_not = reason;
-    return std::nullopt;
-  };
   constexpr int64_t kMaxInt = std::numeric_limits<int32_t>::max();
-  if (s.groups != 1) return refuse("groups");
-  if (s.stride_h != 1 || s.stride_w != 1) return refuse("stride");
+  if (const char* why = why_not_fused(s)) return refuse(why_not, why);
+  if (s.stride_h != 1 || s.stride_w != 1) return refuse(why_not, "stride");
   RowsConfig config;
   config.math = math;
   const int parts = config.num_parts();
   config.share_channels = static_cast<int>(ceil_div(s.C, 16 * parts) * 8 * parts);
-  if (config.share_channels / 4 > kRowsMaxPlanes) return refuse("more than 64 input channels");
-  if (s.N == 0 || s.H == 0 || s.W == 0) return refuse("an empty tensor");
+  if (config.share_channels / 4 > kRowsMaxPlanes) return refuse(why_not, "more than 64 input channels");
   if (s.H > kMaxInt / 2 || s.W > kMaxInt / 2 || s.K > kMaxInt / 2 || std::abs(s.pad_top) > kMaxInt / 4 ||
       std::abs(s.pad_left) > kMaxInt / 4 || s.P() * s.Q() > kMaxInt / 16) {
-    return refuse("extents beyond 32 bits");
+    return refuse(why_not, "extents beyond 32 bits");
   }
-  if (s.Q() % 2 != 0) return refuse("an odd number of output columns");
-  if (s.K % 8 != 0) return refuse("output channels not in eights");
+  if (s.Q() % 2 != 0) return refuse(why_not, "an odd number of output columns");
+  if (s.K % 8 != 0) return refuse(why_not, "output channels not in eights");
   // Slots hold a row of outputs and the columns that its filter reaches beyond it.
   const int64_t reach = (s.S - 1) * s.dil_w;
   const int64_t span = (s.R - 1) * s.dil_h + 1;  // input rows from a filter's first to its last
   const int padding = rows_slot_cols(parts) - kRowsTileCols;
-  if (reach > padding) return refuse("filter too wide");
-  if (span >= kRowsMaxSlots) return refuse("filter too tall");
+  if (reach > padding) return refuse(why_not, "filter too wide");
+  if (span >= kRowsMaxSlots) return refuse(why_not, "filter too tall");
 
   const int max_clusters = device.num_sms / 2;
   config.num_k_blocks = static_cast<int>(ceil_div(s.K, config.cluster_channels()));
-  if (config.num_k_blocks > max_clusters) return refuse("more blocks of output channels than clusters");
+  if (config.num_k_blocks > max_clusters)
+    return refuse(why_not, "more blocks of output channels than clusters");
   // One strip if its input columns (the image's own) fit the 256 that a block loads; strips have no static
   // padding.
   if (s.Q() <= kRowsTileCols && s.pad_left >= 0 && s.W <= kRowsTileCols && s.pad_left <= padding) {
@@ -82,14 +79,14 @@ std::optional<RowsConfig> choose_rows_config(const ConvShape& s, Math math, cons
     config.num_strips = static_cast<int>(ceil_div(s.Q(), config.strip_cols));
   }
   const int64_t num_units = s.N * config.num_strips * s.P();
-  if (num_units > kMaxInt) return refuse("more than 2^31 rows");
+  if (num_units > kMaxInt) return refuse(why_not, "more than 2^31 rows");
 
   const int num_taps = static_cast<int>(s.R * s.S);
   for (int slots = kRowsMaxSlots; slots > span && config.num_slots == 0; --slots) {
     const RowsSmem smem = rows_smem(num_taps, config.share_channels, parts, slots);
     if (smem.total <= device.smem_per_block_bytes) config.num_slots = slots, config.smem_bytes = smem.total;
   }
-  if (config.num_slots == 0) return refuse("weights and ring do not fit shared memory");
+  if (config.num_slots == 0) return refuse(why_not, "weights and ring do not fit shared memory");
 
   config.clusters_per_k_block =
       static_cast<int>(std::min<int64_t>(max_clusters / config.num_k_blocks, num_units));

@@ -41,12 +41,12 @@ struct RowsConfig {
 
 std::string to_string(const RowsConfig& config);
 
-/// The config for `shape` on `device`; nullopt, with the reason in `why_not` if given, when this kernel does
+/// The config for `shape` on `device`; nullopt, with the reason in words, when this kernel does
 /// not cover the shape. It covers stride 1, groups 1, output channels in eights, any padding, dilations whose
 /// rows fit the ring, and filters whose weights fit shared memory beside the ring (3x3 up to 64 input
 /// channels, 5x5 to 32, 7x7 to 16). `efficiency` tells whether another kernel would do better.
 std::optional<RowsConfig> choose_rows_config(const ConvShape& shape, Math math, const DeviceInfo& device,
-                                             std::string* why_not = nullptr);
+                                             std::string* why_not);
 
 /// Packed weights: float16 [K / cluster_channels()][block of the cluster][R*S][channels / 8][part][64][8],
 /// each output channel scaled by a power of two, then the exponents, int32 [K], K and C padded with zeros as

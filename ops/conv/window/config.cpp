@@ -5,6 +5,7 @@
 #include <numeric>
 #include <utility>
 
+#include "ops/conv/choose.h"
 #include "ops/conv/range/range.h"
 #include "runtime/check.h"
 #include "runtime/divide.h"
@@ -25,11 +26,6 @@ int64_t shared_padding(int64_t extent, int64_t outputs, int64_t stride, int64_t 
   while (leading < halo && leading * stride + reach < pad) ++leading;
   while (trailing < halo && (outputs + halo - 1 - trailing) * stride - pad >= extent) ++trailing;
   return std::min(leading, trailing);
-}
-
-std::nullopt_t refuse(std::string* why_not, const std::string& reason) {
-  *why_not = reason;
-  return std::nullopt;
 }
 
 // Fills everything that does not depend on tile and strips.
@@ -199,8 +195,7 @@ void predict(const ConvShape& s, int num_sms, WindowConfig* c) {
 
 // Why the kernel does not cover the shape; null where it does.
 const char* why_unsupported(const ConvShape& s) {
-  if (s.groups != 1) return "groups";
-  if (s.N < 1 || s.K < 1 || s.C < 1 || s.P() < 1 || s.Q() < 1 || s.H < 1 || s.W < 1) return "an empty tensor";
+  if (const char* why = why_not_fused(s)) return why;
   constexpr int64_t kMaxExtent = 1 << 20;
   for (const int64_t extent : {s.C, s.H, s.W, s.K, s.P(), s.Q(), s.R, s.S, s.stride_h, s.stride_w, s.dil_h,
                                s.dil_w, std::abs(s.pad_top), std::abs(s.pad_left)}) {
