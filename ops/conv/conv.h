@@ -35,6 +35,12 @@ struct ConvShape {
   constexpr int64_t gemm_k() const { return C / groups * R * S; }
   constexpr int64_t gemm_n() const { return P() * Q(); }
 
+  /// Whether x is its own matrix of columns.
+  constexpr bool is_pointwise() const {
+    return R == 1 && S == 1 && stride_h == 1 && stride_w == 1 && pad_top == 0 && pad_left == 0 &&
+           pad_bottom == 0 && pad_right == 0;
+  }
+
   /// Multiply-adds of the whole batch.
   constexpr int64_t num_macs() const { return N * K * gemm_n() * gemm_k(); }
 
@@ -53,11 +59,11 @@ struct ConvStrides {
 /// Of float32 values by their bits, without the sign: infinity, and above it NaN.
 inline constexpr uint32_t kNonFiniteBits = 0x7f800000u;
 
-/// "x [N,C,H,W] w [K,C/g,R,S] stride 2 pad 1,1,1,1 dil 1 groups 1": for errors and logs.
+/// "x [1, 3, 9, 9], w [4, 3, 3, 3], stride 2x2, ...": for errors and logs.
 std::string to_string(const ConvShape& shape);
 
 /// Refuses what has no meaning, naming `node`: extents or groups that do not divide, stride or dilation <= 0,
-/// a kernel larger than the padded input, sizes whose products pass 2^62.
+/// a kernel larger than the padded input, 2^63 bytes of a tensor. Then y has rows and columns; x need not.
 void validate(const ConvShape& shape, const std::string& node);
 
 }  // namespace solder

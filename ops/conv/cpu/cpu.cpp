@@ -85,9 +85,7 @@ void conv_cpu(const ConvShape& shape, const ConvStrides& strides, const float* x
   if (const std::optional<TapTiles> tiles = plan_tap_tiles(shape))
     return conv_taps(*tiles, strides, x, w, y, pool, level);
   ConvShape s = shape;
-  const bool is_product = s.R == 1 && s.S == 1 && s.stride_h == 1 && s.stride_w == 1 && s.pad_top == 0 &&
-                          s.pad_left == 0 && s.pad_bottom == 0 && s.pad_right == 0;
-  if (is_product) s.W *= s.H, s.H = 1;  // of pixels, whatever their row
+  if (s.is_pointwise()) s.W *= s.H, s.H = 1;  // of pixels, whatever their row
   multiply_panels({.count = s.N * s.groups,
                    .m = s.gemm_m(),
                    .n = s.gemm_n(),

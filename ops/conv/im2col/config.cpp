@@ -120,10 +120,8 @@ std::string to_string(const Im2colConfig& c) {
 std::optional<Im2colConfig> choose_im2col_config(const ConvShape& s, Math math, int64_t workspace_bytes,
                                                  const DeviceInfo& device, bool knows_weights,
                                                  std::string* why_not) {
-  Im2colConfig config{.math = math};
-  const bool no_padding = s.pad_top == 0 && s.pad_left == 0 && s.pad_bottom == 0 && s.pad_right == 0;
-  config.is_pointwise = s.R == 1 && s.S == 1 && s.stride_h == 1 && s.stride_w == 1 && no_padding;
-  if (config.is_pointwise || s.N == 0 || s.gemm_n() == 0) return config;
+  Im2colConfig config{.math = math, .is_pointwise = s.is_pointwise()};
+  if (config.is_pointwise || s.N == 0) return config;
   // What packed weights depend on does not depend on the batch: models of several sizes share them. The ways behind
   // the first may fit less memory.
   const bool is_half = knows_weights && math == Math::tf32, shares_rows = is_half && can_share_rows(s);
@@ -139,7 +137,7 @@ std::optional<Im2colConfig> choose_im2col_config(const ConvShape& s, Math math, 
 
 // Rates of an H200.
 double predict_im2col_us(const ConvShape& s, const Im2colConfig& c, const DeviceInfo& device) {
-  if (s.N == 0 || s.gemm_n() == 0) return 0;
+  if (s.N == 0) return 0;
   // Tiles take turns on the multiprocessors.
   const double tile_us = static_cast<double>(s.gemm_k()) * 2 * kTile * kTile /
                          (c.is_half              ? 3.4e6

@@ -32,7 +32,7 @@ struct Im2colPlan final : ConvPlan {
   }
 
   void enqueue(const Context* context, const ConvTensors& t) const override {
-    if (shape.N == 0 || shape.gemm_n() == 0) return;
+    if (shape.N == 0) return;
     if (config.is_pointwise) return multiply_x(*context, t);
     auto* memory = static_cast<std::byte*>(t.scratch);
     const auto take = [&](int64_t num_bytes) {

@@ -26,9 +26,7 @@ const char* why_unsupported(const ConvShape& s, const PixelStrides& x) {
 
 // Whether x is one run of pixels, of which each makes an output.
 bool is_flat(const ConvShape& s, const PixelStrides& x) {
-  const bool is_one_to_one = s.R == 1 && s.S == 1 && s.stride_h == 1 && s.stride_w == 1 && s.pad_top == 0 &&
-                             s.pad_left == 0 && s.P() == s.H && s.Q() == s.W;
-  return is_one_to_one && (s.H == 1 || x.row == s.W * x.pixel) &&
+  return s.is_pointwise() && (s.H == 1 || x.row == s.W * x.pixel) &&
          (s.N == 1 || x.image == s.H * s.W * x.pixel);
 }
 
