@@ -18,7 +18,6 @@ KernelShape kernel_shape(const ConvShape& s) {
 
 bool weight_exponents(const ConvProblem& problem, std::vector<int32_t>* exponents, std::string* why_not) {
   if (!problem.weights) return *why_not = "the weights are not a parameter of the graph", false;
-  if (problem.shape.N == 0) return *why_not = "the batch is empty", false;
   if (problem.math == Math::fp32 && problem.shape.gemm_k() < 16)
     return *why_not = "fewer than 16 terms, which fp32's bound is too tight for", false;
   for (const uint32_t max_bits : problem.weights.largest()) {
@@ -29,8 +28,9 @@ bool weight_exponents(const ConvProblem& problem, std::vector<int32_t>* exponent
   return true;
 }
 
-bool fit_float32(std::span<const int32_t> exponents) {
-  return std::ranges::all_of(exponents, [](int32_t e) { return e >= 14 - 60 && e <= 14 + 100; });
+bool fit_float32(std::span<const int32_t> exponents, std::string* why_not) {
+  if (std::ranges::all_of(exponents, [](int32_t e) { return e >= 14 - 60 && e <= 14 + 100; })) return true;
+  return *why_not = "an output channel's largest weight lies outside [2^-100, 2^60]", false;
 }
 
 }  // namespace solder

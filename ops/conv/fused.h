@@ -20,12 +20,12 @@ struct KernelShape {
 KernelShape kernel_shape(const ConvShape& shape);
 
 /// The exponents [K] that put the largest weight of each output channel into [2^14, 2^15). False, with the
-/// reason, when there is nothing to compute, fp32's bound needs more terms, or the weights are not known or
-/// not finite.
+/// reason, when fp32's bound needs more terms, or the weights are not known or not finite.
 bool weight_exponents(const ConvProblem& problem, std::vector<int32_t>* exponents, std::string* why_not);
 
-/// Whether neither a sum nor its scaling leaves float32: every channel's largest weight is within [2^-100, 2^60].
-bool fit_float32(std::span<const int32_t> exponents);
+/// Whether neither a sum nor its scaling leaves float32: every channel's largest weight is within [2^-100, 2^60]. False
+/// with the reason.
+bool fit_float32(std::span<const int32_t> exponents, std::string* why_not);
 
 /// A plan made of a config, for which the family has pack_weights, packing_of and conv_scratch_bytes.
 template <class Config>

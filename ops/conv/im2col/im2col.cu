@@ -127,7 +127,7 @@ std::unique_ptr<ConvPlan> make_im2col_conv(const ConvProblem& problem, const Dev
   auto plan = std::make_unique<Im2colPlan>();
   std::string why_float;
   const bool knows_weights =
-      weight_exponents(problem, &plan->exponents, &why_float) && fit_float32(plan->exponents);
+      weight_exponents(problem, &plan->exponents, &why_float) && fit_float32(plan->exponents, &why_float);
   const auto config = choose_im2col_config(problem.shape, problem.math, problem.workspace_bytes, *device,
                                            knows_weights, why_not);
   if (!config) return nullptr;

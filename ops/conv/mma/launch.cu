@@ -116,9 +116,8 @@ std::unique_ptr<ConvPlan> make_planes(const ConvProblem& problem, const DeviceIn
   auto plan = std::make_unique<MmaPlan>();
   const ConvShape& s = plan->shape;
   plan->shape = problem.shape;
-  if (!weight_exponents(problem, &plan->exponents, why_not)) return nullptr;
-  if (!fit_float32(plan->exponents))
-    return *why_not = "an output channel's largest weight lies outside [2^-100, 2^60]", nullptr;
+  if (!weight_exponents(problem, &plan->exponents, why_not) || !fit_float32(plan->exponents, why_not))
+    return nullptr;
   plan->strides = problem.strides();
   plan->math = problem.math;
   plan->num_images = s.N;

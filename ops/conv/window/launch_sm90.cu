@@ -67,8 +67,7 @@ std::unique_ptr<ConvPlan> make_window(const ConvProblem& problem, const DeviceIn
                                            problem.workspace_bytes, why_not);
   auto plan = std::make_unique<WindowPlan>();
   if (!config || !plan->init(problem, *config, why_not)) return nullptr;
-  if (!fit_float32(plan->exponents))
-    return *why_not = "an output channel's largest weight lies outside [2^-100, 2^60]", nullptr;
+  if (!fit_float32(plan->exponents, why_not)) return nullptr;
   return plan;
 }
 
