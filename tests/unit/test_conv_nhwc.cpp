@@ -143,7 +143,8 @@ TEST_CASE("conv_nhwc: packed weights are the weights, in the order in which slot
               float& value = w.floats()[static_cast<size_t>(k * s.gemm_k() + i)];
               value = round_to(dtype, std::ldexp(value, static_cast<int>(k % 40) - 24));
             }
-          const std::vector<std::byte> packed = pack_nhwc_weights(s, *c, dtype, w.floats().data());
+          const std::vector<int32_t> exponents = pixel_exponents(s, dtype, w.floats().data());
+          const std::vector<std::byte> packed = pack_nhwc_weights(s, *c, dtype, w.floats().data(), exponents);
           REQUIRE(static_cast<int64_t>(packed.size()) == packed_nhwc_bytes(*c));
           int64_t num_wrong = 0;
           for (int64_t k = 0; k < s.K; ++k)

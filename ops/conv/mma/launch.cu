@@ -157,13 +157,7 @@ struct MmaPixelPlan final : PixelPlan {
   MmaConfig config;
 
   std::vector<std::byte> pack_weights(const float* w) const override {
-    const ConvShape& s = call.shape;
-    std::vector<int32_t> exponents(static_cast<size_t>(s.K));
-    if (call.dtype == DType::float16)
-      for (int64_t k = 0; k < s.K; ++k)
-        exponents[static_cast<size_t>(k)] =
-            float16_exponent({w + k * s.gemm_k(), static_cast<size_t>(s.gemm_k())});
-    return pack_mma_weights(s, config, call.dtype, w, exponents);
+    return pack_mma_weights(call.shape, config, call.dtype, w, pixel_exponents(call.shape, call.dtype, w));
   }
 
   void enqueue_call(const Context& context, const PixelCall& bound) const override {

@@ -48,9 +48,6 @@ std::vector<std::byte> pack_mma_weights(const ConvShape& s, const MmaConfig& c, 
   auto* const steps =
       reinterpret_cast<uint16_t*>(packed.data() + round_up(c.padded_channels() * 4, int64_t{256}));
   const int64_t num_parts = c.shape().num_parts, part_elems = c.padded_channels() * kStep;
-  const auto round = [&](float value) {
-    return dtype == DType::float16 ? float16_from_float(value) : bfloat16_from_float(value);
-  };
   for (int64_t step = 0; step < c.num_steps(); ++step) {
     const auto [first, r, tap_s] = term_of(s, c, step);
     for (int64_t k = 0; k < s.K; ++k) {
@@ -64,8 +61,8 @@ std::vector<std::byte> pack_mma_weights(const ConvShape& s, const MmaConfig& c, 
         const int64_t pair =
             c.is_planes ? second_term * 2 + second_channel : second_channel * 2 + second_term;
         uint16_t* const at = group + lane * 8 + pair * 2 + column % 2;
-        *at = round(value);
-        if (num_parts == 2) at[part_elems] = round(value - float_from_float16(*at));
+        store_from_float(at, dtype, 0, value);
+        if (num_parts == 2) store_from_float(at, dtype, part_elems, value - float_from_float16(*at));
       }
     }
   }

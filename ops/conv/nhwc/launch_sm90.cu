@@ -127,7 +127,7 @@ struct NhwcPlan final : PixelPlan {
   NhwcConfig config;
 
   std::vector<std::byte> pack_weights(const float* w) const override {
-    return pack_nhwc_weights(call.shape, config, call.dtype, w);
+    return pack_nhwc_weights(call.shape, config, call.dtype, w, pixel_exponents(call.shape, call.dtype, w));
   }
 
   void enqueue_call(const Context& context, const PixelCall& bound) const override {

@@ -128,11 +128,11 @@ std::optional<NhwcConfig> make_nhwc_config(const ConvShape& shape, const PixelSt
 /// Bytes of the packed weights: scales, then slots.
 int64_t packed_nhwc_bytes(const NhwcConfig& config);
 
-/// Packs w [K,C,R,S], values that `dtype` has times a power of two a channel: for each output channel, up to whole
-/// tiles, the float32 by which its sums are multiplied; then the slots in the order in which a tile takes them,
-/// [tile of channels][slot][channel][slot_channels], swizzled as wgmma reads them.
+/// Packs w [K,C,R,S]: for each output channel, up to whole tiles, the float32 2^-exponent by which its sums are multiplied;
+/// then the slots in the order in which a tile takes them, [tile of channels][slot][channel][slot_channels], swizzled as
+/// wgmma reads them. A weight is w * 2^exponent of its channel, rounded to `dtype`.
 std::vector<std::byte> pack_nhwc_weights(const ConvShape& shape, const NhwcConfig& config, DType dtype,
-                                         const float* w);
+                                         const float* w, std::span<const int32_t> exponents);
 
 /// What of the config pack_nhwc_weights depends on.
 std::string packing_of(const NhwcConfig& config, DType dtype);

@@ -32,15 +32,11 @@ int64_t packed_nhwc_bytes(const NhwcConfig& config) {
 }
 
 std::vector<std::byte> pack_nhwc_weights(const ConvShape& shape, const NhwcConfig& config, DType dtype,
-                                         const float* w) {
+                                         const float* w, std::span<const int32_t> exponents) {
   const int64_t tile = config.shape().channels, terms = shape.gemm_k(), filter = shape.R * shape.S;
   std::vector<std::byte> packed(static_cast<size_t>(packed_nhwc_bytes(config)));
-  std::vector<int> exponents(static_cast<size_t>(shape.K));
   for (int64_t k = 0; k < shape.K; ++k) {
-    const bool is_half = dtype == DType::float16;
-    const int exponent = is_half ? float16_exponent({w + k * terms, static_cast<size_t>(terms)}) : 0;
-    exponents[static_cast<size_t>(k)] = exponent;
-    const float scale = std::ldexp(1.0f, -exponent);
+    const float scale = std::ldexp(1.0f, -exponents[static_cast<size_t>(k)]);
     std::memcpy(packed.data() + k * 4, &scale, 4);
   }
   auto* const slots =
@@ -57,7 +53,7 @@ std::vector<std::byte> pack_nhwc_weights(const ConvShape& shape, const NhwcConfi
                                        exponents[static_cast<size_t>(k)]);
         // 16-byte units, swizzled over 8 rows: over their pairs where a row is 64 bytes.
         const int64_t at = ((i / 8) ^ (row % 8 * config.slot_channels / 64)) * 8 + i % 8;
-        to[at] = dtype == DType::float16 ? float16_from_float(value) : bfloat16_from_float(value);
+        store_from_float(to, dtype, at, value);
       }
     }
   }

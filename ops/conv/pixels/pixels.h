@@ -90,9 +90,10 @@ struct PixelPlan : ConvPlan {
   virtual void enqueue_call(const Context& context, const PixelCall& bound) const = 0;
 };
 
-/// The power of two that brings the largest of an output channel's weights into [2^15, 2^16): values of 11 bits stay
-/// finite, and none that float16 has, at any scale of the channel, is lost.
-int float16_exponent(std::span<const float> weights);
+/// The exponents [K] by which weights w [K,C/groups,R,S] are scaled before they are rounded to `dtype`. float16: the largest
+/// of each output channel lies in [2^15, 2^16) then: values of 11 bits stay finite, and none that float16 has, at any scale
+/// of the channel, is lost. bfloat16: 0.
+std::vector<int32_t> pixel_exponents(const ConvShape& shape, DType dtype, const float* w);
 
 /// x' of is_stem(), dense, from x of the same type in any strides (elements; N,C,H,W).
 void lay_out_stem_cuda(const Context& context, const ConvShape& shape, const int64_t (&x_strides)[4],

@@ -1,4 +1,4 @@
-// The layout of a first convolution, on the host's side.
+// The layout of a first convolution, on the host's side, and the scales of 16-bit weights.
 
 #include <algorithm>
 #include <cmath>
@@ -43,11 +43,16 @@ std::vector<float> stem_weights(const ConvShape& s, std::span<const float> w) {
   return result;
 }
 
-int float16_exponent(std::span<const float> weights) {
-  float largest = 0;
-  for (const float w : weights)
-    if (std::isfinite(w)) largest = std::max(largest, std::abs(w));
-  return largest > 0 ? std::min(15 - std::ilogb(largest), 149) : 0;
+std::vector<int32_t> pixel_exponents(const ConvShape& s, DType dtype, const float* w) {
+  std::vector<int32_t> exponents(static_cast<size_t>(s.K));
+  if (dtype != DType::float16) return exponents;
+  for (int32_t& exponent : exponents) {
+    float largest = 0;
+    for (const float* const end = w + s.gemm_k(); w < end; ++w)
+      if (std::isfinite(*w)) largest = std::max(largest, std::abs(*w));
+    if (largest > 0) exponent = std::min(15 - std::ilogb(largest), 149);
+  }
+  return exponents;
 }
 
 }  // namespace solder
