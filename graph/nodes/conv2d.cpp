@@ -139,7 +139,10 @@ class Conv2dRun final : public NodeRun {
     plan.workspace_bytes = conv_->scratch_bytes + (op_ ? op_->scratch_bytes() : 0);
     set_words();
     uses_cublas = conv_->uses_cublas;
-    constants = {conv_->packing, [conv = conv_, problem] { return conv->pack(problem); }};
+    constants = {conv_->packing, [conv = conv_, values = problem.weights.values] {
+                   const Tensor weights = values();
+                   return conv->pack(weights.floats());
+                 }};
   }
 
   void prepare(const Context& context, ElementwiseKernels& kernels, void*) override {

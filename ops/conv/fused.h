@@ -49,9 +49,8 @@ struct FusedPlan : ConvPlan {
     return true;
   }
 
-  std::vector<std::byte> pack(const ConvProblem& problem) const override {
-    const Tensor weights = problem.weights.values();
-    return pack_weights(shape, config, weights.floats().data(), exponents);
+  std::vector<std::byte> pack(std::span<const float> weights) const override {
+    return pack_weights(shape, config, weights.data(), exponents);
   }
 };
 

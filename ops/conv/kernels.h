@@ -82,8 +82,8 @@ class ConvPlan {
  public:
   virtual ~ConvPlan() = default;
 
-  /// The weights as the kernel reads them: ConvTensors::packed.
-  virtual std::vector<std::byte> pack(const ConvProblem& /*problem*/) const { return {}; }
+  /// The problem's weights as the kernel reads them: ConvTensors::packed.
+  virtual std::vector<std::byte> pack(std::span<const float> /*weights*/) const { return {}; }
 
   /// Enqueues on the context's stream (null: runs on the CPU).
   virtual void enqueue(const Context* context, const ConvTensors& tensors) const = 0;

@@ -101,7 +101,7 @@ Run run_family(const Context& context, const ConvShape& s, DType dtype, const Te
   const auto plan = plan_conv(problem, &context.info(), family);
   REQUIRE(plan != nullptr);
   const Device device = context.device();
-  const std::vector<std::byte> weights = plan->pack(problem);
+  const std::vector<std::byte> weights = plan->pack(w.floats());
   Tensor packed = Tensor::empty({static_cast<int64_t>(weights.size() + 3) / 4});
   std::copy(weights.begin(), weights.end(), static_cast<std::byte*>(packed.data()));
   const Tensor on_device[] = {spread(x, x_lies, kNan).to(device), packed.to(device), bias.to(device),
@@ -180,7 +180,7 @@ TEST_CASE("conv_pixels: depthwise convolutions are direct ones of pixels, on eve
         CHECK(plan->words.starts_with("direct, "));
         CHECK(plan->runs_epilogue);
         CHECK(plan->scratch_bytes == 0);
-        const std::vector<std::byte> packed = plan->pack(problem);
+        const std::vector<std::byte> packed = plan->pack(w.floats());
         const auto* const values = reinterpret_cast<const float*>(packed.data());
         const int64_t taps = s.R * s.S, row = round_up(s.K, 8);
         REQUIRE(static_cast<int64_t>(packed.size()) == taps * row * 4);

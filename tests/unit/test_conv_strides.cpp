@@ -117,8 +117,7 @@ Tensor run_plan(const ConvPlan& plan, Device device, const Context* context, con
   float* const residual =
       place(spread(data.residual.floats(), y_elems, gaps.first_residual, gaps.residual, NAN));
   t.operands = {place(data.b.floats()), residual + gaps.first_residual};
-  const std::vector<std::byte> weights =
-      plan.pack({.shape = s, .weights = known_weights(data.w.floats(), s.K)});
+  const std::vector<std::byte> weights = plan.pack(data.w.floats());
   const Tensor packed = Tensor::empty({static_cast<int64_t>(weights.size() / 4)});
   std::copy(weights.begin(), weights.end(), static_cast<std::byte*>(packed.data()));
   memory.push_back(packed.to(device));

@@ -25,10 +25,9 @@ struct Im2colPlan final : ConvPlan {
   ConvEpilogue epilogue;
   std::vector<int32_t> exponents;  // of the weights, where columns are float16
 
-  std::vector<std::byte> pack(const ConvProblem& problem) const override {
+  std::vector<std::byte> pack(std::span<const float> weights) const override {
     if (!config.is_half) return {};
-    const Tensor weights = problem.weights.values();
-    return pack_weights(shape, config, weights.floats().data(), exponents);
+    return pack_weights(shape, config, weights.data(), exponents);
   }
 
   void enqueue(const Context* context, const ConvTensors& t) const override {

@@ -69,10 +69,9 @@ struct MmaPlan final : ConvPlan {
   int64_t range_bytes() const { return round_up(conv_range_bytes(num_images), 256); }
   int64_t x_bytes() const { return round_up(packed_mma_input_bytes(inner, config.x, num_parts()), 256); }
 
-  std::vector<std::byte> pack(const ConvProblem& problem) const override {
-    const Tensor w = problem.weights.values();
-    if (inner == shape) return pack_mma_weights(shape, config, DType::float16, w.floats().data(), exponents);
-    return pack_mma_weights(inner, config, DType::float16, fold_weights(shape, w.floats()).data(), exponents);
+  std::vector<std::byte> pack(std::span<const float> weights) const override {
+    if (inner == shape) return pack_mma_weights(shape, config, DType::float16, weights.data(), exponents);
+    return pack_mma_weights(inner, config, DType::float16, fold_weights(shape, weights).data(), exponents);
   }
 
   // Guess; pack, repair of what was packed, kernel, for some images after the others; strict repair.

@@ -83,7 +83,7 @@ struct PixelPlan : ConvPlan {
   bool has_residual() const { return epilogue.residual_operand >= 0; }
   bool has_scale() const { return epilogue.scale_operand >= 0; }
 
-  std::vector<std::byte> pack(const ConvProblem& problem) const override;
+  std::vector<std::byte> pack(std::span<const float> weights) const override;
   void enqueue(const Context* context, const ConvTensors& tensors) const override;
 
   virtual std::vector<std::byte> pack_weights(const float* w) const = 0;  ///< of call.shape

@@ -96,10 +96,9 @@ bool PixelPlan::init(const ConvProblem& problem, std::string* why_not, bool take
   return true;
 }
 
-std::vector<std::byte> PixelPlan::pack(const ConvProblem& problem) const {
-  const Tensor weights = problem.weights.values();
-  if (!lays_out) return pack_weights(weights.floats().data());
-  return pack_weights(stem_weights(whole, weights.floats()).data());
+std::vector<std::byte> PixelPlan::pack(std::span<const float> weights) const {
+  if (!lays_out) return pack_weights(weights.data());
+  return pack_weights(stem_weights(whole, weights).data());
 }
 
 void PixelPlan::enqueue(const Context* context, const ConvTensors& t) const {
