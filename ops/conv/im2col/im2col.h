@@ -24,7 +24,6 @@ struct Im2colConfig {
   bool shares_rows = false;
   int64_t rows_per_gemm = 1;  ///< output rows of a call, where shared
   int64_t width = 0;          ///< pixels of a GEMM, of one row or of any images; a multiple of 8
-  bool operator==(const Im2colConfig&) const = default;
 
   int64_t elem_bytes() const { return is_half ? 2 : 4; }
 };

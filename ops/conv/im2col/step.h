@@ -18,8 +18,6 @@ struct Im2colChunk {
   int64_t num_pixels = 0;            ///< of a row, those that are pixels of y
   int64_t num_rows = 0;              ///< 0: there is no chunk
   int64_t width = 0;                 ///< num_pixels and what fills it up to a multiple of 8
-
-  bool operator==(const Im2colChunk&) const = default;
 };
 
 /// Everything on the device. Either chunk may be none.

@@ -89,7 +89,6 @@ struct NhwcConfig {
   int64_t num_tiles() const { return tiles_pixels * tiles_channels; }
   constexpr int num_slots() const { return num_steps / steps_per_slot; }  ///< of x, a tile
   int64_t num_weight_slots() const { return int64_t{num_steps} * rows_per_step; }
-  bool operator==(const NhwcConfig&) const = default;
 };
 
 /// Shared memory in front of the rings: barriers, then per-channel scales and biases, then what results pass through.

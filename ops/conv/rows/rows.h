@@ -36,7 +36,6 @@ struct RowsConfig {
   /// Input channels that a block multiplies: all, with fp32 the half that it converts.
   constexpr int block_in_channels() const { return math == Math::fp32 ? share_channels : 2 * share_channels; }
   int num_blocks() const { return 2 * num_k_blocks * clusters_per_k_block; }
-  bool operator==(const RowsConfig&) const = default;
 };
 
 std::string to_string(const RowsConfig& config);

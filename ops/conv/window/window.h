@@ -20,7 +20,6 @@ struct WindowTile {
   int positions = 256;  ///< of one warpgroup: the n of its wgmma
   bool split_k = true;  ///< the two warpgroups share positions and split 128 output channels; otherwise
                         ///< they share 64 output channels and split positions
-  bool operator==(const WindowTile&) const = default;
 
   int block_k() const { return split_k ? 128 : 64; }
   int block_positions() const { return split_k ? positions : 2 * positions; }
@@ -92,7 +91,6 @@ struct WindowConfig {
 
   int64_t num_tiles() const { return int64_t{tiles_k} * tiles_positions; }
   constexpr int num_planes() const { return phases_h * phases_w; }
-  bool operator==(const WindowConfig&) const = default;
 };
 
 /// Shared memory in front of the windows: kWindowFixedBytes, then raw floats and the position table of
