@@ -21,7 +21,17 @@ struct GemmShape {
 };
 
 /// A plain GEMM of packed matrices.
-GemmShape packed_gemm(int64_t m, int64_t n, int64_t k, bool transpose_b = false);
+constexpr GemmShape packed_gemm(int64_t m, int64_t n, int64_t k, bool transpose_b = false) {
+  return {.m = m,
+          .n = n,
+          .k = k,
+          .transpose_b = transpose_b,
+          .ld_b = transpose_b ? k : n,
+          .ld_c = n,
+          .stride_a = m * k,
+          .stride_b = k * n,
+          .stride_c = m * n};
+}
 
 /// On the CPU, in float32, on the pool's threads (null: the calling one). Each element is summed in order of
 /// k, in chains of 64 (multiply_panels), with one rounding a term where the processor has FMA and two elsewhere: bits

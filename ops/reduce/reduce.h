@@ -55,7 +55,7 @@ struct ReducePass {
 template <class Run>
 void for_passes(const Reduce& reduce, const void* x, void* y, void* scratch, const Run& run) {
   ReducePass pass{.rows = reduce.rows, .x_dtype = reduce.x_dtype, .x = x};
-  pass.is_max = reduce.reduction == Reduction::max || reduce.reduction == Reduction::min;
+  pass.is_max = is_extreme(reduce.reduction);
   pass.negates_x = reduce.reduction == Reduction::min;
   while (pass.rows.row_elems > kReduceChunk) {
     pass.num_chunks = (pass.rows.row_elems + kReduceChunk - 1) / kReduceChunk;
