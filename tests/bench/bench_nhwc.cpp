@@ -146,7 +146,7 @@ class Bench {
     cudaGraph_t graph;
     cudaGraphExec_t exec;
     SOLDER_CUDA(cudaStreamBeginCapture(context_.stream(), cudaStreamCaptureModeThreadLocal));
-    for (int i = 0; i < kLaunches; ++i) conv_nhwc_cuda(context_, call, config);
+    for (int i = 0; i < kLaunches; ++i) conv_nhwc(context_, call, config);
     SOLDER_CUDA(cudaStreamEndCapture(context_.stream(), &graph));
     SOLDER_CUDA(cudaGraphInstantiate(&exec, graph, 0));
     const double ms = bench::median_ms(

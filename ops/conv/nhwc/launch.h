@@ -6,6 +6,6 @@
 namespace solder {
 
 /// y = epilogue(conv(x, w)), enqueued.
-void conv_nhwc_cuda(const Context& context, const PixelCall& call, const NhwcConfig& config);
+void conv_nhwc(const Context& context, const PixelCall& call, const NhwcConfig& config);
 
 }  // namespace solder

@@ -105,7 +105,7 @@ Params make_params(const PixelCall& call, const NhwcConfig& c) {
 
 }  // namespace
 
-void conv_nhwc_cuda(const Context& context, const PixelCall& call, const NhwcConfig& c) {
+void conv_nhwc(const Context& context, const PixelCall& call, const NhwcConfig& c) {
   const bool is_plain = call.activation == ConvChain::bias || call.activation == ConvChain::relu;
   const bool is_mish = call.activation == ConvChain::mish || call.activation == ConvChain::double_mish;
   const auto select = is_plain  ? nhwc::select_kernel<ConvChain::relu>
@@ -131,7 +131,7 @@ struct NhwcPlan final : PixelPlan {
   }
 
   void enqueue_call(const Context& context, const PixelCall& bound) const override {
-    conv_nhwc_cuda(context, bound, config);
+    conv_nhwc(context, bound, config);
   }
 };
 

@@ -95,8 +95,8 @@ struct PixelPlan : ConvPlan {
 /// of the channel, is lost. bfloat16: 0.
 std::vector<int32_t> pixel_exponents(const ConvShape& shape, DType dtype, const float* w);
 
-/// x' of is_stem(), dense, from x of the same type in any strides (elements; N,C,H,W).
-void lay_out_stem_cuda(const Context& context, const ConvShape& shape, const int64_t (&x_strides)[4],
-                       const void* x, void* blocks);
+/// Enqueues x' of is_stem(), dense, from x of the same type in any strides (elements; N,C,H,W).
+void lay_out_stem(const Context& context, const ConvShape& shape, const int64_t (&x_strides)[4],
+                  const void* x, void* blocks);
 
 }  // namespace solder

@@ -116,7 +116,7 @@ void PixelPlan::enqueue(const Context* context, const ConvTensors& t) const {
   mine.x = t.scratch;
   for (int64_t first = 0; first < num_images; first += call.shape.N) {
     const auto* const x = static_cast<const uint16_t*>(t.x) + first * x_strides[0];
-    lay_out_stem_cuda(*context, whole, x_strides, x, t.scratch);
+    lay_out_stem(*context, whole, x_strides, x, t.scratch);
     enqueue_call(*context, mine);
     for (PixelSurface* surface : {&mine.y, &mine.residual})
       if (surface->data != nullptr)

@@ -62,8 +62,8 @@ __global__ void __launch_bounds__(kThreads) stem_kernel(const __grid_constant__ 
 
 }  // namespace
 
-void lay_out_stem_cuda(const Context& context, const ConvShape& s, const int64_t (&x_strides)[4],
-                       const void* x, void* blocks) {
+void lay_out_stem(const Context& context, const ConvShape& s, const int64_t (&x_strides)[4], const void* x,
+                  void* blocks) {
   const auto narrow = [](int64_t value) { return static_cast<int>(value); };
   const auto divisor = [](int64_t value) { return FastDivisor(static_cast<uint32_t>(value)); };
   const PixelStrides strides = stem_strides(s);
