@@ -92,9 +92,8 @@ class ConvPlan {
   int64_t scratch_bytes = 0;  ///< memory while it runs
   std::string packing;        ///< all that pack() depends on besides the weights; empty: it makes nothing
   bool uses_cublas = false;
-  bool runs_epilogue =
-      false;                ///< otherwise the node adds an elementwise pass over y where there is an epilogue
-  double predicted_us = 0;  ///< of the whole node, that pass included: comparable between families
+  bool runs_epilogue = false;  ///< otherwise the node adds an elementwise pass over y where it has one
+  double predicted_us = 0;     ///< of the whole node, that pass included: comparable between families
 };
 
 /// Plans the problem for `device` (null: the CPU); null, with the reason, where the family does not cover it.

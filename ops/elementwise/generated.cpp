@@ -1,6 +1,5 @@
 #include "ops/elementwise/generated.h"
 
-#include <algorithm>
 #include <bit>
 #include <cmath>
 

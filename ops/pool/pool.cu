@@ -12,7 +12,6 @@
 // kVec elements in x and y.
 
 #include <bit>
-#include <cstdlib>
 #include <limits>
 #include <type_traits>
 

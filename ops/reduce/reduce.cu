@@ -13,7 +13,6 @@
 
 #include <algorithm>
 #include <bit>
-#include <cstdlib>
 #include <limits>
 
 #include "ops/ptx/follow.cuh"

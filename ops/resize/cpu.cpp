@@ -1,5 +1,3 @@
-#include <algorithm>
-
 #include "ops/resize/resize.h"
 #include "runtime/divide.h"
 #include "runtime/parallel.h"

@@ -2,7 +2,6 @@
 // The convolutions that unit tests, GPU tests and benchmarks run: one list, and a sample of real networks'
 // shapes.
 
-#include <algorithm>
 #include <array>
 #include <set>
 #include <string>

@@ -2,7 +2,6 @@
 // a GPU: test_conv.cpp, test_conv_fused.cpp, and for 16-bit values test_conv_pixels.cpp, where it is one of the families.
 
 #include <algorithm>
-#include <cmath>
 #include <set>
 
 #include "ops/conv/mma/mma.h"

@@ -2,7 +2,6 @@
 // The pass before conv_mma_kernel.
 
 #include "ops/conv/mma/mma.h"
-#include "ops/conv/pixels/pixels.h"
 #include "ops/conv/range/range.h"
 #include "ops/math_mode.h"
 

@@ -52,8 +52,8 @@ struct MmaInput {
 struct MmaConfig {
   int tile = 0;  ///< index into kMmaTiles
   MmaInput x;
-  bool is_planes =
-      false;  ///< x is packed, y float32 in planes: channels are rows of the product; otherwise columns
+  /// x is packed, y float32 in planes: channels are rows of the product; otherwise columns.
+  bool is_planes = false;
   // The terms of a sum: blocks of channels, outermost, filter rows, filter columns. A stage of the ring has one block
   // of channels of one filter row; of all its columns, which are then read out of one copy of the pixels (shared), or
   // of one column.
@@ -104,7 +104,7 @@ std::vector<float> fold_weights(const ConvShape& shape, std::span<const float> w
 MmaInput packed_mma_input(const ConvShape& shape, int num_parts);
 int64_t packed_mma_input_bytes(const ConvShape& shape, const MmaInput& x, int num_parts);
 
-/// "tile 128x128, 6 stages of 3 units, ...": for logs.
+/// "tile 128x128, 98 tiles of 6 stages of 3 units, ...": for logs.
 std::string to_string(const MmaConfig& config);
 
 /// Shared memory of a multiprocessor in bytes, of which each block takes 1 KiB more than it asks for, and the most a

@@ -2,7 +2,6 @@
 
 #include <cudaTypedefs.h>
 
-#include <algorithm>
 #include <array>
 
 #include "ops/conv/kernels.h"

@@ -106,7 +106,7 @@ constexpr int nhwc_staging_bytes(const NhwcTile& tile, int split, int stagings) 
   return tile.num_groups * 4 * stagings * nhwc_pass_bytes(nhwc_staged_channels(tile));
 }
 
-/// "tile 128x128 im2col, split 2, ...": for logs.
+/// "tile 128x128 im2col, 98 tiles of 9 steps, ...": for logs.
 std::string to_string(const NhwcConfig& config);
 
 /// What an epilogue does that takes time.

@@ -3,7 +3,6 @@
 // first convolution, and what a call of any of them is.
 
 #include <cstdint>
-#include <memory>
 #include <span>
 #include <string>
 #include <vector>

@@ -2,11 +2,10 @@
 // The range guard of the fused convolutions. They multiply float16 operands, which are as fine as TF32's but
 // lack float32's range, so every image of x is scaled by a power of two, 2^exponent, while it is converted:
 //
-//   conv_range_guess  reads a small fixed sample of each image and places the exponent low in the legal
-//   window; the fused kernel  converts with that exponent and notes the image's true maximum of |x| on the
-//   way; the repair        redoes what range_status finds: `rescale` images by the fused kernel again, with
-//   the
-//                     exponent that is now known exactly, `strict` ones (NaN, infinity, below 2^-120) by
+//   conv_range_guess  reads a small fixed sample of each image and places the exponent low in the legal window;
+//   the fused kernel  converts with that exponent and notes the image's true maximum of |x| on the way;
+//   the repair        redoes what range_status finds: `rescale` images by the fused kernel again, with the exponent
+//                     that is now known exactly, `strict` ones (NaN, infinity, too small for any exponent) by
 //                     conv_strict, in plain float32. Its launches exit at once where no image needs them.
 //
 // Everything is a function of x alone, so results repeat bit for bit.

@@ -102,7 +102,7 @@ constexpr int window_fixed_bytes(const WindowConfig& c) {
          (turns * kWindowProducers * kWindowTableBytes + 127) / 128 * 128;
 }
 
-/// "tile 128x256, chunk 64, 1 strip of 56 (pitch 57), ...": for logs.
+/// "tile 128x256k, 98 tiles, 1 chunks of 64 channels, ...": for logs.
 std::string to_string(const WindowConfig& config);
 
 /// Steps of 16 terms that one stage of the weight ring holds, 8 KiB.
