@@ -41,6 +41,13 @@ inline ConvOutput conv_oracle(const ConvShape& s, std::span<const float> x, std:
   return out;
 }
 
+/// Of element `at` of y [N,K,P,Q].
+inline ConvOutput conv_oracle(const ConvShape& s, std::span<const float> x, std::span<const float> w,
+                              int64_t at) {
+  const int64_t channel = at / s.gemm_n(), pixel = at % s.gemm_n();
+  return conv_oracle(s, x, w, channel / s.K, channel % s.K, pixel / s.Q(), pixel % s.Q());
+}
+
 /// The contract's bound on a convolution's error (see Math) and float32's own floor; `largest` is max|x| over the
 /// image, or 0 for the bound without it.
 inline double conv_bound(Math math, const ConvShape& s, const ConvOutput& exact, double largest) {
@@ -67,9 +74,8 @@ inline double worst_conv_error(Math math, const ConvShape& s, std::span<const fl
   for (int64_t i = 0; i < std::min(max_outputs, total); ++i) {
     int64_t at = total <= max_outputs ? i : static_cast<int64_t>(engine() % static_cast<uint64_t>(total));
     if (total > max_outputs && i < 2) at = i * (total - 1);
-    const int64_t q = at % s.Q(), p = at / s.Q() % s.P(), k = at / s.gemm_n() % s.K,
-                  n = at / s.gemm_n() / s.K;
-    const ConvOutput exact = conv_oracle(s, x, w, n, k, p, q);
+    const int64_t k = at / s.gemm_n() % s.K, n = at / s.gemm_n() / s.K;
+    const ConvOutput exact = conv_oracle(s, x, w, at);
     const double value = exact.value + (bias.empty() ? 0.0 : bias[static_cast<size_t>(k)]);
     const double got = y[static_cast<size_t>(at)];
     if (!std::isfinite(value)) {

@@ -220,9 +220,8 @@ GPU_TEST_CASE("conv_pixels: within one rounding of the exact result, and nothing
           for (int64_t i = 0; i < count; ++i) {
             const int64_t at =
                 total == count ? i : static_cast<int64_t>(engine() % static_cast<uint64_t>(total));
-            const int64_t q = at % s.Q(), p = at / s.Q() % s.P(), k = at / s.gemm_n() % s.K,
-                          n = at / s.gemm_n() / s.K;
-            const ConvOutput exact = conv_oracle(s, x.floats(), w.floats(), n, k, p, q);
+            const int64_t k = at / s.gemm_n() % s.K;
+            const ConvOutput exact = conv_oracle(s, x.floats(), w.floats(), at);
             const double before = exact.value + double{bias.floats()[static_cast<size_t>(k)]} +
                                   double{residual.floats()[static_cast<size_t>(at)]};
             const double value = std::max(before, 0.0);
@@ -274,9 +273,8 @@ GPU_TEST_CASE("conv_pixels: a scale and a shift behind the residual") {
         const double rounding = dtype == DType::float16 ? 0x1p-11 : 0x1p-8;
         double worst = 0;
         for (int64_t at = 0; at < run.y.num_elems(); at += 1 + run.y.num_elems() / 4000) {
-          const int64_t q = at % s.Q(), p = at / s.Q() % s.P(), k = at / s.gemm_n() % s.K,
-                        n = at / s.gemm_n() / s.K;
-          const ConvOutput exact = conv_oracle(s, x.floats(), w.floats(), n, k, p, q);
+          const int64_t k = at / s.gemm_n() % s.K;
+          const ConvOutput exact = conv_oracle(s, x.floats(), w.floats(), at);
           const double scale = affine.scale.floats()[static_cast<size_t>(k)];
           double value = (exact.value + double{bias.floats()[static_cast<size_t>(k)]} +
                           double{residual.floats()[static_cast<size_t>(at)]}) *
@@ -319,9 +317,8 @@ GPU_TEST_CASE("conv_pixels: sums of small integers are exact, and the same 100 t
         INFO(run.words);
         int64_t num_wrong = 0;
         for (int64_t at = 0; at < run.y.num_elems(); ++at) {
-          const int64_t q = at % s.Q(), p = at / s.Q() % s.P(), k = at / s.gemm_n() % s.K,
-                        n = at / s.gemm_n() / s.K;
-          const double value = conv_oracle(s, x.floats(), w.floats(), n, k, p, q).value +
+          const int64_t k = at / s.gemm_n() % s.K;
+          const double value = conv_oracle(s, x.floats(), w.floats(), at).value +
                                double{bias.floats()[static_cast<size_t>(k)]} +
                                double{residual.floats()[static_cast<size_t>(at)]};
           num_wrong += run.y.floats()[static_cast<size_t>(at)] != value;
@@ -357,9 +354,8 @@ GPU_TEST_CASE("conv_pixels: infinity, NaN and overflow stay where they belong") 
           int64_t num_wrong = 0;
           std::string first;
           for (int64_t at = 0; at < run.y.num_elems(); ++at) {
-            const int64_t q = at % s.Q(), p = at / s.Q() % s.P(), k = at / s.gemm_n() % s.K,
-                          n = at / s.gemm_n() / s.K;
-            double value = conv_oracle(s, x.floats(), w.floats(), n, k, p, q).value +
+            const int64_t k = at / s.gemm_n() % s.K;
+            double value = conv_oracle(s, x.floats(), w.floats(), at).value +
                            double{bias.floats()[static_cast<size_t>(k)]} +
                            double{residual.floats()[static_cast<size_t>(at)]};
             if (activation == Op::relu) value = value <= 0 ? 0 : value;
