@@ -124,17 +124,8 @@ bool plan_smem(int64_t num_tiles_of_block, const NhwcWork& work, NhwcConfig* c) 
   left -= c->x_slots * c->x_slot_bytes + c->weight_slots * weight_bytes;
   while (left < 0 && c->weight_slots > 2 && !tile.takes_turns) --c->weight_slots, left += weight_bytes;
   if (left < 0) return false;
-  // Both rings reach equally far ahead, as long as they grow.
-  const int steps_of_x = c->rows_per_step * c->steps_per_slot;
-  while (true) {
-    const bool fits_x = left >= c->x_slot_bytes && c->x_slots < most_x;
-    const bool fits_weights = left >= weight_bytes && c->weight_slots < most_weights;
-    if (!fits_x && !fits_weights) break;
-    const bool is_x_short = c->x_slots * steps_of_x <= c->weight_slots;
-    const bool takes_x = fits_x && (is_x_short || !fits_weights);
-    ++(takes_x ? c->x_slots : c->weight_slots);
-    left -= takes_x ? c->x_slot_bytes : weight_bytes;
-  }
+  grow_rings(left, {&c->x_slots, most_x, c->x_slot_bytes, c->rows_per_step * c->steps_per_slot},
+             {&c->weight_slots, most_weights, weight_bytes, 1});
   c->is_linear =
       !tile.takes_turns && num_tiles_of_block == 1 && c->x_slots >= slots && c->weight_slots >= weights;
   c->smem_bytes =

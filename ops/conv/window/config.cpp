@@ -99,23 +99,15 @@ bool plan_converted_stages(int64_t fixed, int64_t stage, int min_weights, Window
   return false;
 }
 
-// Where x is packed nothing needs L1: both rings grow until they reach equally far ahead. False when
-// `min_windows` and `min_weights` do not fit.
+// Where x is packed nothing needs L1. False when `min_windows` and `min_weights` do not fit.
 bool plan_packed_stages(int64_t fixed, int64_t stage, int min_windows, int min_weights, WindowConfig* c) {
-  int64_t left = kSmemBudgets[2] - fixed - min_windows * stage - min_weights * kWeightStage;
+  const int64_t left = kSmemBudgets[2] - fixed - min_windows * stage - min_weights * kWeightStage;
   if (left < 0) return false;
   c->window_stages = min_windows;
   c->weight_stages = min_weights;
-  while (true) {
-    const bool fits_window = left >= stage && c->window_stages < kMaxWindowStages;
-    const bool fits_weights = left >= kWeightStage && c->weight_stages < kMaxWindowWeightStages;
-    if (!fits_window && !fits_weights) return true;
-    const bool is_window_short =
-        c->window_stages * c->chunk_steps <= c->weight_stages * weight_stage_steps(c->math);
-    const bool takes_window = fits_window && (is_window_short || !fits_weights);
-    ++(takes_window ? c->window_stages : c->weight_stages);
-    left -= takes_window ? stage : kWeightStage;
-  }
+  grow_rings(left, {&c->window_stages, kMaxWindowStages, stage, c->chunk_steps},
+             {&c->weight_stages, kMaxWindowWeightStages, kWeightStage, weight_stage_steps(c->math)});
+  return true;
 }
 
 // Chunks and stages that fit into shared memory for the tile; false when none do.
