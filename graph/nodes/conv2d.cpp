@@ -159,7 +159,6 @@ class Conv2dRun final : public NodeRun {
                           .scratch = of.scratch,
                           .pool = of.pool};
       for (const TensorView& operand : of.inputs.subspan(2)) tensors.operands.push_back(operand.data);
-      for (const TensorView& output : of.outputs.subspan(1)) tensors.more_outputs.push_back(output.data);
       return [conv = conv_, tensors, context] { conv->enqueue(context, tensors); };
     };
     if (!op_) return bind_conv(node);

@@ -46,7 +46,7 @@ struct ConvProblem {
   Math math = Math::fp32;
   ConvView x;                          ///< [N,C,H,W]
   ConvView y;                          ///< [N,K,P,Q]: the epilogue's output 0
-  std::vector<ConvView> more_outputs;  ///< [N,K,P,Q] each: its outputs behind that
+  std::vector<ConvView> more_outputs;  ///< [N,K,P,Q] each: its outputs behind that, which no family stores
   Program epilogue;                    ///< elementwise work on the result, from which it starts
   std::vector<ConvView> operands;      ///< the epilogue's
   ConvWeights weights;                 ///< false when not known before the run
@@ -64,14 +64,13 @@ struct ConvProblem {
 
 /// Memory of one call, on the plan's device; tensors lie as the problem says.
 struct ConvTensors {
-  const void* x = nullptr;          ///< [N,C,H,W]
-  const float* w = nullptr;         ///< [K,C/groups,R,S], dense
-  const void* packed = nullptr;     ///< ConvPlan::pack(), 256-byte aligned
-  std::vector<void*> operands;      ///< the epilogue's
-  void* y = nullptr;                ///< [N,K,P,Q]; like more_outputs it overlaps neither x nor an operand
-  std::vector<void*> more_outputs;  ///< [N,K,P,Q] each
-  void* scratch = nullptr;          ///< ConvPlan::scratch_bytes, 256-byte aligned
-  ThreadPool* pool = nullptr;       ///< on the CPU: its threads; null is the calling one
+  const void* x = nullptr;       ///< [N,C,H,W]
+  const float* w = nullptr;      ///< [K,C/groups,R,S], dense
+  const void* packed = nullptr;  ///< ConvPlan::pack(), 256-byte aligned
+  std::vector<void*> operands;   ///< the epilogue's
+  void* y = nullptr;             ///< [N,K,P,Q]; overlaps neither x nor an operand
+  void* scratch = nullptr;       ///< ConvPlan::scratch_bytes, 256-byte aligned
+  ThreadPool* pool = nullptr;    ///< on the CPU: its threads; null is the calling one
 
   const float* x_floats() const { return static_cast<const float*>(x); }
   float* y_floats() const { return static_cast<float*>(y); }
