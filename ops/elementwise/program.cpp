@@ -88,8 +88,7 @@ ElementwiseArgs bind_elementwise(std::span<const TensorView> operands, std::span
                  kMaxOutputs, " outputs");
   const Shape& shape = outputs[0].shape;
   const int64_t num_elems = num_elements(shape);
-  const size_t num_tensors = operands.size() + outputs.size();
-  std::vector<Shape> strides(num_tensors);  // of the operands, then of the outputs
+  std::vector<Shape> strides(operands.size() + outputs.size());  // of the operands, then of the outputs
   for (size_t i = 0; i < outputs.size(); ++i) {
     const TensorView& output = outputs[i];
     bool is_free = output.shape == shape;  // each element has a place of its own, as far as one axis can tell
@@ -113,14 +112,14 @@ ElementwiseArgs bind_elementwise(std::span<const TensorView> operands, std::span
   args.num_operands = static_cast<int>(operands.size());
   args.num_outputs = static_cast<int>(outputs.size());
   args.rank = static_cast<int>(axes.size());
-  for (size_t i = 0; i < num_tensors; ++i) {
-    const bool is_operand = i < operands.size();
-    const TensorView& view = is_operand ? operands[i] : outputs[i - operands.size()];
-    Operand& bound = is_operand ? args.operands[i] : args.outputs[i - operands.size()];
-    bound = {view.data, view.dtype, {}};
+  const auto bind = [&](const TensorView& view, size_t tensor) {
+    Operand bound{view.data, view.dtype, {}};
     for (size_t inner = 0; inner < axes.size(); ++inner)
-      bound.strides[axes.size() - 1 - inner] = axes[inner].strides[i];
-  }
+      bound.strides[axes.size() - 1 - inner] = axes[inner].strides[tensor];
+    return bound;
+  };
+  for (size_t i = 0; i < operands.size(); ++i) args.operands[i] = bind(operands[i], i);
+  for (size_t i = 0; i < outputs.size(); ++i) args.outputs[i] = bind(outputs[i], operands.size() + i);
   for (size_t inner = 0; inner < axes.size(); ++inner)
     args.dims[axes.size() - 1 - inner] = axes[inner].extent;
   return args;

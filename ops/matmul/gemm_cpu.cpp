@@ -1,3 +1,5 @@
+#include <utility>
+
 #include "ops/matmul/gemm.h"
 #include "ops/matmul/panel_cpu.h"
 #include "ops/matmul/transpose_cpu.h"
@@ -52,18 +54,11 @@ void gemm_cpu(const GemmShape& shape, const float* a, const float* b, float* c, 
               CpuLevel level) {
   // One row of A: it becomes the panel, and B's rows are read as they lie instead of being turned.
   if (shape.m == 1 && shape.transpose_b) {
-    const GemmShape turned{.m = shape.n,
-                           .n = 1,
-                           .k = shape.k,
-                           .transpose_b = true,
-                           .ld_b = shape.k,
-                           .ld_c = 1,
-                           .count = shape.count,
-                           .stride_a = shape.stride_b,
-                           .stride_b = shape.stride_a,
-                           .stride_c = shape.stride_c};
+    GemmShape turned = shape;
+    turned.ld_b = shape.k;
+    std::swap(turned.stride_a, turned.stride_b);
     return multiply_panels(
-        {.count = turned.count, .m = turned.m, .n = 1, .k = turned.k, .ld_a = shape.ld_b, .ld_c = 1},
+        {.count = shape.count, .m = shape.n, .n = 1, .k = shape.k, .ld_a = shape.ld_b, .ld_c = 1},
         Operands{turned, b, a, c}, pool, level);
   }
   multiply_panels(
