@@ -166,6 +166,9 @@ Value Graph::conv_transpose2d(Value x, Value w, const ConvTranspose2dOptions& op
                     .after = {0, 0, reach_h - padding.bottom + extra.h, reach_w - padding.right + extra.w},
                     .interior = {0, 0, stride.h - 1, stride.w - 1}};
   const Value wide = add_node(std::move(spread));
+  const Shape seen = type(wide).shape;
+  SOLDER_REQUIRE(seen[2] > reach_h && seen[3] > reach_w, shape_mismatch, name,
+                 ": the padding leaves nothing of x ", to_string(xs), " by w ", to_string(ws));
   const int64_t c = ws[0] / groups, k = ws[1];
   Value filters = reshape_to(w, {groups, c, k, ws[2], ws[3]}, "conv_transpose2d");
   filters = slice(slice(filters, 3, -1, INT64_MIN, -1), 4, -1, INT64_MIN, -1);

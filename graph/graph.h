@@ -211,7 +211,8 @@ class Graph {
   Value equal(float a, Value b) { return binary(Op::equal, a, b); }
   Value not_equal(Value a, float b) { return binary(Op::not_equal, a, b); }
   Value not_equal(float a, Value b) { return binary(Op::not_equal, a, b); }
-  /// a where condition is not 0 (NaN is not), b elsewhere, bit for bit; all of one dtype, broadcast.
+  /// a where condition is not 0 (NaN is not), b elsewhere, bit for bit (but 16-bit NaNs become quiet ones); all of one
+  /// dtype, broadcast.
   Value where(Value condition, Value a, Value b);
 
   /// The same by op, for programs that make graphs. Error(invalid_argument) when `op` has another arity or needs

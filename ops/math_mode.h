@@ -27,9 +27,9 @@ namespace SOLDER_PUBLIC solder {
 /// What a node stores is then within u |y| + T 2^-24 sum|x w| of y computed exactly from its stored inputs and rounded
 /// weights, u = 2^-11 (fp16) or 2^-8 (bf16), plus its elementwise functions' bounds. Which values lie between nodes
 /// depends on the graph and CompileOptions::fuse alone. Sums, means and extremes over axes stay float32, and so does
-/// what is computed from such statistics and from parameters alone, until it meets another value. In fp16 weights are
-/// scaled by a power of two for each output channel: none overflows, and only what is below 2^-39 of the largest there
-/// may become 0. Values beyond 65504 become infinite, as in PyTorch. Graph inputs and outputs stay float32; what is
+/// what is computed from such statistics and from parameters alone, until it meets another value. In fp16 weights that
+/// are parameters, or what compile() makes of parameters before it runs (not with `.fuse = false`), are scaled by a power
+/// of two for each output channel: none overflows, and only what is below 2^-39 of the largest there may become 0. Values beyond 65504 become infinite, as in PyTorch. Graph inputs and outputs stay float32; what is
 /// only given out is not rounded.
 enum class Math { fp32, tf32, fp16, bf16 };
 

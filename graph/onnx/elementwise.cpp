@@ -1,6 +1,7 @@
 // Rows of elementwise operators.
 
 #include <cmath>
+#include <limits>
 #include <optional>
 
 #include "graph/onnx/import.h"
@@ -92,7 +93,9 @@ void variadic(OnnxCall& call) {
 
 void clip(OnnxCall& call) {
   Graph& graph = call.graph();
-  std::optional<double> low = call.real("min", -INFINITY), high = call.real("max", INFINITY);
+  // Attributes are finite where they are not given: infinities become that.
+  const float most = call.opset() < 11 ? std::numeric_limits<float>::max() : INFINITY;
+  std::optional<double> low = call.real("min", -most), high = call.real("max", most);
   if (call.has(1)) low = call.scalar(1, 1);
   if (call.has(2)) high = call.scalar(2, 1);
   Value x = call.value(0);

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <limits>
 
 #include "graph/onnx/arguments.h"
 #include "runtime/check.h"
@@ -170,18 +171,22 @@ void logical_not(OnnxCall& call) {
 
 void clip(OnnxCall& call) {
   OnnxConstant x = call.constant(0);
-  const auto limit = [&](size_t i, const char* name, auto limited) {
-    OnnxConstant bound{.type = x.type, .reals = {call.real(name, NAN)}};
+  // Attributes are of floats, and finite where they are not given.
+  const bool has_attributes = call.opset() < 11;
+  ONNX_REQUIRE(!has_attributes || x.is_real(), "of ", to_string(x.type));
+  constexpr float kMost = std::numeric_limits<float>::max();
+  const auto limit = [&](size_t i, const char* name, float most, auto limited) {
+    OnnxConstant bound{.type = x.type, .reals = {call.real(name, most)}};
     if (call.has(i)) bound = call.constant(i);
     SOLDER_REQUIRE(bound.type == x.type && bound.size() == 1, io, "of ", to_string(x.type), " by ",
                    to_string(bound.type), " ", to_string(bound.shape));
     for (double& each : x.reals) each = limited(each, bound.reals[0]);
     for (int64_t& each : x.ints) each = limited(each, bound.ints[0]);
   };
-  if (call.has(1) || call.has_attribute("min"))
-    limit(1, "min", [](auto each, auto low) { return each < low ? low : each; });
-  if (call.has(2) || call.has_attribute("max"))
-    limit(2, "max", [](auto each, auto high) { return each > high ? high : each; });
+  if (call.has(1) || has_attributes)
+    limit(1, "min", -kMost, [](auto each, auto low) { return each < low ? low : each; });
+  if (call.has(2) || has_attributes)
+    limit(2, "max", kMost, [](auto each, auto high) { return each > high ? high : each; });
   call.give(std::move(x));
 }
 

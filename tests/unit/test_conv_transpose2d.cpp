@@ -83,4 +83,7 @@ TEST_CASE("conv_transpose2d: refused where it means nothing") {
   CHECK_ERROR(g.conv_transpose2d(x, w, {.stride = 0}), invalid_argument, "stride");
   CHECK_ERROR(g.conv_transpose2d(x, w, {.groups = 3}), shape_mismatch, "groups 3");
   CHECK_ERROR(g.conv_transpose2d(x, w, {.padding = 9}), shape_mismatch, "no extent");
+  const Value small = g.input("small", {1, 4, 1, 5}), tall = g.parameter("tall", {4, 3, 2, 1});
+  CHECK_ERROR(g.conv_transpose2d(small, tall, {.padding = {1, 0}}), shape_mismatch,
+              "leaves nothing of x [1, 4, 1, 5]", "w [4, 3, 2, 1]");
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "graph/solder.h"
 #include "tests/support/file_testing.h"
@@ -68,6 +69,12 @@ TEST_CASE("onnx operators: infinities, thresholds, remainders") {
   CHECK(run_one("IsInf", x, {{"detect_negative", 0}}) == std::vector<float>{0, 0, 0, 1, 0});
   CHECK(run_one("IsInf", x, {{"detect_positive", 0}}) == std::vector<float>{1, 0, 0, 0, 0});
   CHECK(run_one("IsInf", x, {{"detect_positive", 0}, {"detect_negative", 0}}) == std::vector<float>(5));
+  // Clip's bounds were attributes, finite by default.
+  constexpr float kMost = std::numeric_limits<float>::max();
+  const Tensor ends = Tensor::from({3}, {-INFINITY, 2, INFINITY});
+  CHECK(run_one("Clip", ends, {}, 10) == std::vector<float>{-kMost, 2, kMost});
+  CHECK(run_one("Clip", ends, {{"max", 1.0f}}, 7) == std::vector<float>{-kMost, 1, 1});
+  CHECK(run_one("Clip", ends, {}, 11) == std::vector<float>{-INFINITY, 2, INFINITY});
   CHECK(run_one("Shrink", Tensor::from({4}, {-2, -1, 1, 3}), {{"lambd", 1.5f}, {"bias", 0.5f}}) ==
         std::vector<float>{-1.5f, 0, 0, 2.5f});
   File mod = one_node(node("Mod", {"x", "b"}, {"y"}, {{"fmod", 1}}), {4});
