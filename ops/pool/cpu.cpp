@@ -30,13 +30,8 @@ Taps taps_within(const PoolAxis& axis, int64_t start, int64_t end) {
 
 // Places of window `start` that the mean is over.
 int64_t count_along(const PoolAxis& axis, int64_t start, int64_t extent, bool count_padding) {
-  if (!count_padding) {
-    const Taps taps = taps_within(axis, start, extent);
-    return std::max<int64_t>(taps.last - taps.first, 0);
-  }
-  return start < extent + axis.after
-             ? std::min(ceil_div(extent + axis.after - start, axis.dilation), axis.size)
-             : 0;
+  const Taps taps = taps_within(axis, start, count_padding ? extent + axis.after : extent);
+  return std::max<int64_t>(count_padding ? taps.last : taps.last - taps.first, 0);
 }
 
 // Windows along a row that are worked on at a time: tap by tap, so that the loop over them has no branches.

@@ -13,12 +13,6 @@ namespace {
 // Units that are worked on at a time where neighbouring rows lie next to each other.
 constexpr int kTile = 16;
 
-template <bool kIsMax>
-float take(float acc, float value) {
-  if constexpr (kIsMax) return value > acc || value != value ? value : acc;
-  return acc + value;
-}
-
 // The place of an element of a row, walked in row-major order.
 class Walk {
  public:

@@ -43,11 +43,6 @@ template <bool kIsMax>
 __device__ constexpr float start() {
   return kIsMax ? -std::numeric_limits<float>::infinity() : 0.0f;
 }
-template <bool kIsMax>
-__device__ float take(float acc, float value) {
-  if (!kIsMax) return acc + value;
-  return value > acc || value != value ? value : acc;
-}
 
 // A unit: where its row lies, and its elements [begin, begin + count) of it.
 template <class Index>

@@ -15,6 +15,13 @@ inline constexpr int64_t kReduceChunk = 2048;
 /// Partial results of a chunk, each of so many neighbours at a time.
 inline constexpr int kReducePartials = 8, kReduceNeighbours = 4;
 
+/// The largest or the sum of `value` and what came before it; NaN once there was one.
+template <bool kIsMax>
+constexpr float take(float acc, float value) {
+  if constexpr (kIsMax) return value > acc || value != value ? value : acc;
+  return acc + value;
+}
+
 /// y = reduction of each row of x; `rows` are those of x and of y read under x's shape (see repeated_over), dtypes x
 /// and y. The order is the same on the CPU and the GPU, however x and y lie: of a chunk of a row, in float32,
 ///   partial j = ((0 + x[4j]) + x[4j+1]) + ... + x[4j+3] + x[4j+32] + ..., j < 8

@@ -5,8 +5,6 @@
 namespace solder {
 namespace {
 
-float blend(float a, float b, float weight) { return a * (1 - weight) + b * weight; }
-
 // Element `column` of the row of x at `offset`.
 float blended_at(const TensorView& x, int64_t offset, ResizeTap column) {
   offset += column.index * x.strides[3];

@@ -38,8 +38,6 @@ struct Tile {
   static constexpr bool kAreChannels = kAreChannels_;
 };
 
-__device__ float blend(float a, float b, float weight) { return a * (1 - weight) + b * weight; }
-
 // Of a row of x, what `column` shows in kVec channels.
 template <int kVec, class T>
 __device__ Elements<float, kVec> blended_at(const T* row, int64_t stride, ResizeTap column) {

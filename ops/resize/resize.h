@@ -16,6 +16,8 @@ struct ResizeTap {
   float weight = 0;
 };
 
+constexpr float blend(float a, float b, float weight) { return a * (1 - weight) + b * weight; }
+
 /// A resize of x [N,C,H,W] -> y [N,C,P,Q], views of one dtype and any strides.
 struct Resize {
   bool is_blended = false;  ///< some weight is not 0; otherwise elements are copied bit for bit
