@@ -192,7 +192,7 @@ class Graph {
   Value max(Value a, float b) { return binary(Op::max, a, b); }
   Value max(float a, Value b) { return binary(Op::max, a, b); }
 
-  /// Comparisons, of the same: 1 where it holds and 0 elsewhere, in the operands' dtype; with NaN only not_equal holds.
+  /// Comparisons likewise: 1 where it holds and 0 elsewhere, in the operands' dtype; with NaN only not_equal holds.
   Value less(Value a, Value b) { return binary(Op::less, a, b); }
   Value less_equal(Value a, Value b) { return binary(Op::less_equal, a, b); }
   Value greater(Value a, Value b) { return binary(Op::less, b, a); }

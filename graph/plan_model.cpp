@@ -104,7 +104,7 @@ void plan_nodes(const Constants* constants, ModelData& model) {
     try {
       model.runs.back() = plan(request);
     } catch (const Error& error) {  // of what knows no node
-      if (std::string_view(error.message()).starts_with(node.name)) throw;
+      if (std::string_view(error.message()).starts_with(node.name + ":")) throw;
       fail(error.kind(), str(node.name, ": ", error.message()));
     }
     if (model.runs.back()->uses_cublas) model.cublas_workspace_bytes = cublas_bytes;

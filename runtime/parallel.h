@@ -45,7 +45,7 @@ class ThreadPool {
   const void* context_ = nullptr;
   int64_t count_ = 0;
   std::atomic<bool> stopping_ = false;
-  bool spins_ = false;
+  bool spins_ = false;  // each thread has a processor
   std::vector<std::thread> workers_;
 };
 

@@ -1,7 +1,6 @@
 // Rows of elementwise operators.
 
 #include <cmath>
-#include <limits>
 #include <optional>
 
 #include "graph/onnx/import.h"
@@ -94,7 +93,7 @@ void variadic(OnnxCall& call) {
 void clip(OnnxCall& call) {
   Graph& graph = call.graph();
   // Attributes are finite where they are not given: infinities become that.
-  const float most = call.opset() < 11 ? std::numeric_limits<float>::max() : INFINITY;
+  const float most = call.opset() < 11 ? kMostFloat : INFINITY;
   std::optional<double> low = call.real("min", -most), high = call.real("max", most);
   if (call.has(1)) low = call.scalar(1, 1);
   if (call.has(2)) high = call.scalar(2, 1);

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
-#include <limits>
 
 #include "graph/onnx/arguments.h"
 #include "runtime/check.h"
@@ -174,7 +173,6 @@ void clip(OnnxCall& call) {
   // Attributes are of floats, and finite where they are not given.
   const bool has_attributes = call.opset() < 11;
   ONNX_REQUIRE(!has_attributes || x.is_real(), "of ", to_string(x.type));
-  constexpr float kMost = std::numeric_limits<float>::max();
   const auto limit = [&](size_t i, const char* name, float most, auto limited) {
     OnnxConstant bound{.type = x.type, .reals = {call.real(name, most)}};
     if (call.has(i)) bound = call.constant(i);
@@ -184,9 +182,9 @@ void clip(OnnxCall& call) {
     for (int64_t& each : x.ints) each = limited(each, bound.ints[0]);
   };
   if (call.has(1) || has_attributes)
-    limit(1, "min", -kMost, [](auto each, auto low) { return each < low ? low : each; });
+    limit(1, "min", -kMostFloat, [](auto each, auto low) { return each < low ? low : each; });
   if (call.has(2) || has_attributes)
-    limit(2, "max", kMost, [](auto each, auto high) { return each > high ? high : each; });
+    limit(2, "max", kMostFloat, [](auto each, auto high) { return each > high ? high : each; });
   call.give(std::move(x));
 }
 

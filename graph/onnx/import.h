@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <initializer_list>
+#include <limits>
 #include <map>
 #include <memory>
 #include <optional>
@@ -138,6 +139,8 @@ class OnnxCall {
   std::vector<std::string_view> input_names_;
   size_t num_nodes_;
 };
+
+inline constexpr float kMostFloat = std::numeric_limits<float>::max();
 
 inline constexpr int64_t kMostFoldedElems = 1 << 16;  ///< of a tensor worked out at import
 

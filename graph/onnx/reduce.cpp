@@ -1,7 +1,6 @@
 // Rows of operators over whole axes.
 
 #include <functional>
-#include <limits>
 #include <numeric>
 #include <optional>
 
@@ -31,8 +30,7 @@ Value product(Graph& graph, Value x, int axis) {
 
 // log(sum(e^x)) from the largest x on, so that nothing overflows; an infinite one is not subtracted.
 Value log_sum_exp(Graph& graph, Value x, const std::vector<int>& axes, bool keeps) {
-  constexpr float kLargest = std::numeric_limits<float>::max();
-  const Value most = graph.clip(graph.reduce_max(x, axes, true), -kLargest, kLargest);
+  const Value most = graph.clip(graph.reduce_max(x, axes, true), -kMostFloat, kMostFloat);
   const Value rest = graph.add(graph.log(graph.sum(graph.exp(graph.sub(x, most)), axes, true)), most);
   return keeps ? rest : graph.squeeze(rest, axes);
 }
