@@ -133,7 +133,7 @@ else
   say = @$(eval DONE += x)printf '[%3d/%d] %s\n' $(words $(DONE)) $(NUM_STEPS) '$(1)' &&
 endif
 
-.PHONY: all ocr run test models networks triton triton-test bench bench-gpus bench-networks bench-onnx accuracy pictures headers layers format format-check sanitize faults tsan asan soak fuzz coverage tidy install loc help clean
+.PHONY: all ocr run test models networks triton triton-test benches bench bench-gpus bench-networks bench-onnx accuracy pictures headers layers format format-check sanitize faults tsan asan soak fuzz coverage tidy install loc help clean
 .DELETE_ON_ERROR:
 
 all: $(LINKED) $(EXAMPLES) $(CLI)  ## the library, the examples and solder-run (default)
@@ -173,6 +173,8 @@ bench-networks: $(CLI)  ## whole networks in every mode beside PyTorch and torch
 
 bench-onnx: $(CLI)  ## ONNX models beside onnx2torch on the GPU and onnxruntime on the CPU, and how soon a first result is there (make models; needs these, and torch)
 	@python3 tests/bench/onnx_peers.py $(BENCH_ARGS) $(MODELS) $(CLI)
+
+benches: $(BENCHES)  ## builds the benchmarks, which CI cannot run
 
 bench: $(BENCHES)  ## timings, on a GPU each as a ratio to a floor or a peer in the same run; BENCH_ARGS: bench_conv's options
 	@for bench in $(filter-out %/bench_conv,$(BENCHES)); do $$bench || exit 1; done

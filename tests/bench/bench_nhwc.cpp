@@ -138,7 +138,8 @@ class Bench {
  private:
   double time_us(PixelCall call, const NhwcConfig& config, const Tensor& w) {
     const std::vector<std::byte> packed =
-        pack_nhwc_weights(call.shape, config, DType::float16, w.floats().data());
+        pack_nhwc_weights(call.shape, config, DType::float16, w.floats().data(),
+                          pixel_exponents(call.shape, DType::float16, w.floats().data()));
     const auto weights = allocate(context_.device(), static_cast<int64_t>(packed.size()));
     copy(weights.get(), context_.device(), packed.data(), Device::cpu(), static_cast<int64_t>(packed.size()));
     call.packed = weights.get();
