@@ -121,7 +121,9 @@ class Bench {
           if (!is_right) std::printf("WRONG: %s: %s\n", to_string(s).c_str(), to_string(*c).c_str());
           num_wrong_ += !is_right;
           if (us < best_us) best_us = us, best = to_string(*c);
-          if (*c == *chosen) chosen_us = us;
+          const bool is_chosen =
+              c->tile == chosen->tile && c->fetch == chosen->fetch && c->split == chosen->split;
+          if (is_chosen) chosen_us = us;
           csv_ << to_string(s) << ";" << static_cast<int>(layer.activation) << ";" << layer.has_residual
                << ";" << layer.count << ";" << tile << ";" << static_cast<int>(fetch) << ";" << split << ";"
                << c->predicted_us << ";" << us << ";" << to_string(*c) << "\n";
