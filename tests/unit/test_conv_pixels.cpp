@@ -197,6 +197,35 @@ TEST_CASE("conv_pixels: depthwise convolutions are direct ones of pixels, on eve
       }
 }
 
+TEST_CASE("conv_pixels: a residual is a run of pixels, or no kernel's") {
+  DeviceInfo device;
+  device.cc_major = 8, device.num_sms = 100;
+  const auto plans = [&](const ConvShape& s, const ConvView& residual) {
+    const Tensor w = uniform(weight_shape(s), 1);
+    const Pixels lies{DType::float16, round_up(s.C, 8), 0};
+    ConvProblem problem = problem_of(s, view_of({s.N, s.C, s.H, s.W}, lies),
+                                     view_of({s.N, s.K, s.P(), s.Q()}, lies), w, Op::relu);
+    problem.operands[1] = residual;
+    return plan_conv(problem, &device, "") != nullptr;
+  };
+  // Parts of wider pixels: a column, one pixel an image, one pixel.
+  for (const Shape& x : {Shape{2, 40, 13, 1}, Shape{2, 40, 1, 1}, Shape{1, 40, 1, 1}, Shape{2, 40, 1, 13}}) {
+    const ConvShape s = make_shape({x[0], x[1], x[2], x[3]}, {40, 1, 1});
+    CHECK(plans(s, view_of(x, {DType::float16, 56, 8})));
+  }
+  // Backward in rows and columns pixels are one stride apart too, but not forward.
+  const ConvShape s = make_shape({1, 64, 16, 16}, {64, 3, 3}, {.padding = 1});
+  ConvView flipped = view_of({1, 64, 16, 16}, {DType::float16, 64, 0});
+  CHECK(plans(s, flipped));
+  flipped.strides[2] = -flipped.strides[2], flipped.strides[3] = -flipped.strides[3];
+  flipped.offset_elems = (16 * 16 - 1) * 64;
+  CHECK(!plans(s, flipped));
+  const ConvShape column = make_shape({1, 64, 16, 1}, {64, 1, 1});
+  flipped = view_of({1, 64, 16, 1}, {DType::float16, 64, 0});
+  flipped.strides[2] = -flipped.strides[2], flipped.offset_elems = (16 - 1) * 64;
+  CHECK(!plans(column, flipped));
+}
+
 GPU_TEST_CASE("conv_pixels: within one rounding of the exact result, and nothing else is written") {
   const Context context(Device::cuda(0));
   uint64_t seed = 1;

@@ -20,17 +20,18 @@ bool has_pixels(const ConvView& view, PixelStrides* strides) {
     return shape[axis] == 1 ? inner : view.strides[axis];
   };
   if (view.dtype == DType::float32 || stride(1, 1) != 1 || view.offset_elems % kVector != 0) return false;
-  // Of an axis of extent 1 any stride will do.
-  const int64_t pixel = stride(3, round_up(shape[1], kVector)), row = stride(2, shape[3] * pixel);
+  // Of an axis of extent 1 any stride will do: that of the next axis that has more, so that what can be a run is one.
+  const int64_t pixel = stride(3, stride(2, stride(0, round_up(shape[1], kVector)))),
+                row = stride(2, shape[3] * pixel);
   *strides = {pixel, row, stride(0, shape[2] * row)};
   return pixel % kVector == 0 && strides->row % kVector == 0 && strides->image % kVector == 0;
 }
 
-// Whether, besides, all pixels of all images are one stride apart, and their vectors can be counted in 32 bits.
+// Whether, besides, all pixels of all images are one stride apart, forward, and their vectors can be counted in 32 bits.
 bool is_run_of_pixels(const ConvView& view) {
   PixelStrides strides;
   const Shape& shape = view.shape;
-  return has_pixels(view, &strides) && strides.row == shape[3] * strides.pixel &&
+  return has_pixels(view, &strides) && strides.pixel >= 0 && strides.row == shape[3] * strides.pixel &&
          strides.image == shape[2] * strides.row && shape[0] * strides.image / kVector < int64_t{1} << 32;
 }
 
