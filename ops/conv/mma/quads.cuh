@@ -39,7 +39,6 @@ template <class T, int kGroups>
 __device__ __forceinline__ void finish_quads(const Params& p, const ScaleSmem<T>& smem, const Place& block,
                                              int row, int column, int num_groups,
                                              const float (&sums)[kGroups][T::kPieces][4]) {
-  using Chain = EpilogueChain<ConvChain::any, T::kParts == 1>;
   constexpr int kRow = kRowSums<T>;
   const int plane = p.P * p.Q, pixel = block.pixel + column, left = p.num_pixels - pixel;
   const bool swapped = column / 8 % 2 != 0;  // see pixel_of_column
@@ -68,29 +67,29 @@ __device__ __forceinline__ void finish_quads(const Params& p, const ScaleSmem<T>
         for (int i = 0; i < kRow; ++i)
           values[half][i] = sm80::opaque_float(sums[known][i / 2][half * 2 + i % 2] * scales[half]);
     });
+    with_chain<T::kParts == 1>(p.activation, [&](auto chain) {
+      using Chain = decltype(chain);
 #pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const float bias = sm80::load_shared_one(smem.channels + (T::kChannels + row + half * 8) * 4);
+      for (int half = 0; half < 2; ++half) {
+        const float bias = sm80::load_shared_one(smem.channels + (T::kChannels + row + half * 8) * 4);
 #pragma unroll
-      for (int i = 0; i < kRow; i += 4) {
-        const float4 of_pixels = sm80::load_shared(smem.pixels + (column + i * 4) * 4);
-        float* const quad = values[half] + i;
-        const float before[4] = {quad[0], quad[1], quad[2], quad[3]};
-        quad[0] = scale_and_bias<Chain>(swapped ? before[2] : before[0], of_pixels.x, bias);
-        quad[1] = scale_and_bias<Chain>(swapped ? before[3] : before[1], of_pixels.y, bias);
-        quad[2] = scale_and_bias<Chain>(swapped ? before[0] : before[2], of_pixels.z, bias);
-        quad[3] = scale_and_bias<Chain>(swapped ? before[1] : before[3], of_pixels.w, bias);
+        for (int i = 0; i < kRow; i += 4) {
+          const float4 of_pixels = sm80::load_shared(smem.pixels + (column + i * 4) * 4);
+          float* const quad = values[half] + i;
+          const float before[4] = {quad[0], quad[1], quad[2], quad[3]};
+          quad[0] = scale_and_bias<Chain>(swapped ? before[2] : before[0], of_pixels.x, bias);
+          quad[1] = scale_and_bias<Chain>(swapped ? before[3] : before[1], of_pixels.y, bias);
+          quad[2] = scale_and_bias<Chain>(swapped ? before[0] : before[2], of_pixels.z, bias);
+          quad[3] = scale_and_bias<Chain>(swapped ? before[1] : before[3], of_pixels.w, bias);
+        }
+        run_activation<Chain>(epilogue, values[half]);
+#pragma unroll
+        for (int i = 0; i < kRow; i += 4)
+          sm80::store_quad_if(i * 4 < left, to + half * int64_t{8} * plane + quads[i / 4],
+                              reinterpret_cast<float(&)[4]>(values[half][i]));
       }
-    }
-    with_chain<Chain::kFast>(p.activation, [&](auto chain) {
-      run_activation<decltype(chain)>(epilogue, values[0]);
-      run_activation<decltype(chain)>(epilogue, values[1]);
     });
-#pragma unroll
-    for (int half = 0; half < 2; ++half, row += 8, to += int64_t{8} * plane)
-#pragma unroll
-      for (int i = 0; i < kRow; i += 4)
-        sm80::store_quad_if(i * 4 < left, to + quads[i / 4], reinterpret_cast<float(&)[4]>(values[half][i]));
+    row += 16, to += int64_t{16} * plane;
   }
 }
 
