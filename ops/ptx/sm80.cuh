@@ -50,6 +50,13 @@ inline __device__ void named_barrier_arrive(uint32_t id, uint32_t num_threads) {
 
 // ---- copies -----------------------------------------------------------------------------------------------
 
+/// Whether copies to shared memory run beside the code; otherwise they go through registers, at once.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+inline constexpr bool kHasAsyncCopies = false;
+#else
+inline constexpr bool kHasAsyncCopies = true;
+#endif
+
 /// Brings the line that holds `src` to the L2 cache: any alignment.
 inline __device__ void prefetch_l2(const void* src) {
   asm volatile("prefetch.global.L2 [%0];" ::"l"(src) : "memory");
@@ -129,6 +136,14 @@ inline __device__ void store_pair_if(bool condition, float* dst, float2 value) {
                : "memory");
 }
 
+/// One predicated store of 16 bytes.
+inline __device__ void store_quad_if(bool condition, float* dst, const float (&values)[4]) {
+  asm volatile(
+      "{ .reg .pred p; setp.ne.b32 p, %5, 0; @p st.global.v4.f32 [%0], {%1, %2, %3, %4}; }" ::"l"(dst),
+      "f"(values[0]), "f"(values[1]), "f"(values[2]), "f"(values[3]), "r"(static_cast<int>(condition))
+      : "memory");
+}
+
 /// One predicated store, of what leaves L2 before anything else: a convolution's output would push out
 /// the input that the next run reads again. Written as an `if`, the address arithmetic becomes a branch
 /// around it.
@@ -166,6 +181,13 @@ inline __device__ float4 load_shared(uint32_t src_smem) {
 /// One float to shared memory.
 inline __device__ void store_shared(uint32_t dst_smem, float value) {
   asm volatile("st.shared.f32 [%0], %1;" ::"r"(dst_smem), "f"(value) : "memory");
+}
+
+/// The same, predicated.
+inline __device__ void store_shared_if(bool condition, uint32_t dst_smem, float value) {
+  asm volatile("{ .reg .pred p; setp.ne.b32 p, %2, 0; @p st.shared.f32 [%0], %1; }" ::"r"(dst_smem),
+               "f"(value), "r"(static_cast<int>(condition))
+               : "memory");
 }
 
 /// Two words to and from shared memory, 8-byte aligned.

@@ -426,8 +426,8 @@ TEST_CASE("plan_conv on Hopper: what each shape of conv_shapes.csv runs on") {
   // What the kernels' times on an H100 were balanced for; a change of the models shows here.
   const std::map<std::string, int> expected{{"tf32 rows", 1}, {"tf32 window", 175}, {"tf32 packed", 337},
                                             {"tf32 mma", 5},  {"tf32 direct", 30},  {"tf32 im2col", 21},
-                                            {"fp32 rows", 5}, {"fp32 window", 201}, {"fp32 packed", 297},
-                                            {"fp32 mma", 12}, {"fp32 direct", 31},  {"fp32 im2col", 23}};
+                                            {"fp32 rows", 5}, {"fp32 window", 201}, {"fp32 packed", 298},
+                                            {"fp32 mma", 11}, {"fp32 direct", 31},  {"fp32 im2col", 23}};
   for (const auto& [name, count] : num_shapes) {
     CAPTURE(name);
     CHECK(count == (expected.count(name) == 1 ? expected.at(name) : 0));

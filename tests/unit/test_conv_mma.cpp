@@ -92,8 +92,9 @@ TEST_CASE("conv_mma: what is chosen fits every architecture since Turing") {
         CHECK(c->num_tiles() * tile.channels() * tile.pixels() >= s.K * s.N * s.gemm_n());
         CHECK(c->num_stages / c->split >= (c->split == 1 ? 1 : 2));
         // A stage is there when it is multiplied (see conv_mma_kernel).
-        CHECK((c->num_slots - 1) * c->stage_units >= c->weight_slots - 1);
-        slots.insert(c->num_slots * 10 + c->weight_slots);
+        CHECK((c->num_slots - 1) * c->stage_units >= kMmaWeightSlots - 1);
+        CHECK((c->num_tables - 1) * (c->num_stages / c->split) >= c->num_slots);
+        slots.insert(c->num_slots);
         CHECK(c->num_blocks_x >= 1);
         CHECK(c->num_blocks_x <= c->num_tiles());
         CHECK(c->predicted_us > 0);
@@ -101,7 +102,15 @@ TEST_CASE("conv_mma: what is chosen fits every architecture since Turing") {
   CHECK(num_configs > 1000);
   CHECK(tiles.size() == kNumMmaTiles);  // of none nobody would need the others
   CHECK(splits.size() > 2);
-  CHECK(slots == std::set<int>{33, 34, 44});
+  CHECK(slots == std::set<int>{2, 3});
+}
+
+TEST_CASE("conv_mma: two blocks of the headline's tile fit a multiprocessor of 100 KB") {
+  std::string why;
+  const ConvShape s = headline_case().shape;
+  const auto c = make_mma_config(s, packed_mma_input(s, 1), 0, 1, true, device_of(kLimits[2]), &why);
+  REQUIRE(c);
+  CHECK(c->blocks_per_sm == 2);
 }
 
 TEST_CASE("conv_mma: the positions of every tile fit its stages") {
@@ -124,8 +133,9 @@ TEST_CASE("conv_mma: the positions of every tile fit its stages") {
       }
       CHECK(most <= c->stage_positions);
       CHECK(most > 0);
-      CHECK(c->stage_bytes >= c->stage_positions * c->row_bytes() * num_parts);
-      CHECK(c->row_bytes() % 32 == 16);  // rows that follow each other begin in other banks
+      CHECK(c->stage_bytes >= c->stage_positions * kMmaRowBytes * num_parts);
+      CHECK(kMmaRowBytes % 32 == 16);           // rows that follow each other begin in other banks
+      CHECK(c->stage_positions * 8 % 16 == 0);  // scales lie behind tables of them
     }
   CHECK(num_shared > 100);
 }
@@ -154,7 +164,7 @@ TEST_CASE("conv_mma: every weight is packed once, where its lane multiplies it")
       const auto* const values =
           reinterpret_cast<const uint16_t*>(packed.data() + round_up(c->padded_channels() * 4, 256));
       const int64_t channels = c->padded_channels(), num_terms = c->num_steps() * 16;
-      const int64_t columns = c->is_shared ? 1 : s.S;
+      const int64_t columns = c->is_shared ? 1 : s.S, in_tile = c->shape().channels();
       double sum = 0, expected = 0;
       int64_t num_wrong = 0;
       for (int64_t k = 0; k < channels; ++k)
@@ -165,17 +175,17 @@ TEST_CASE("conv_mma: every weight is packed once, where its lane multiplies it")
           const int64_t place = is_planes ? k : k / 32 * 32 + k % 8 / 2 * 8 + (k % 32 / 8 * 2 + k % 2);
           const int64_t lane = place % 8 * 4 + term % 8 / 2, half = term / 8 % 2, eight = place / 8 % 2;
           const int64_t word = is_planes ? half * 2 + eight : eight * 2 + half;
+          const int64_t step = place / in_tile * (num_terms / 16) + term / 16;
           const int64_t at =
-              (term / 16 * num_parts * channels / 16 + place / 16) * 256 + lane * 8 + word * 2 + term % 2;
+              (step * num_parts * in_tile / 16 + place % in_tile / 16) * 256 + lane * 8 + word * 2 + term % 2;
           double value = load_as_float(values, DType::float16, at);
-          if (num_parts == 2) value += load_as_float(values, DType::float16, at + channels * 16);
+          if (num_parts == 2) value += load_as_float(values, DType::float16, at + in_tile * 16);
           value *= k < s.K ? scales[k] : 0;
           // Its tap and channel.
           const int64_t unit = term / 32 % c->stage_units, stage = term / 32 / c->stage_units;
           const int64_t block = stage / (s.R * columns), tap = stage % (s.R * columns);
           const int64_t r = tap / columns, col = c->is_shared ? unit : tap % columns;
-          const int64_t channel =
-              block * c->stage_vectors * 8 + (c->is_shared ? 0 : unit * kMmaUnitChannels) + term % 32;
+          const int64_t channel = block * kMmaUnitChannels + term % 32;
           const bool is_weight = k < s.K && channel < s.C && block < c->num_blocks;
           const float exact =
               is_weight ? w[static_cast<size_t>(((k * s.C + channel) * s.R + r) * s.S + col)] : 0;

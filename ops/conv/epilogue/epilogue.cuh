@@ -107,19 +107,23 @@ __device__ void run_activation(const ConvEpilogue& epilogue, float (&acc)[N]) {
     apply_unary(kOp, epilogue.slope, 0, acc);
 }
 
-/// The same, of an activation named at run time: one branch for all of acc.
+/// Calls what(chain) for an ahead-of-time chain of an activation that is named at run time.
+template <bool kFast, class What>
+__device__ __forceinline__ void with_chain(ConvChain activation, const What& what) {
+  switch (activation) {
+    case ConvChain::relu: return what(EpilogueChain<ConvChain::relu, kFast>());
+    case ConvChain::leaky_relu: return what(EpilogueChain<ConvChain::leaky_relu, kFast>());
+    case ConvChain::silu: return what(EpilogueChain<ConvChain::silu, kFast>());
+    case ConvChain::mish: return what(EpilogueChain<ConvChain::mish, kFast>());
+    case ConvChain::double_mish: return what(EpilogueChain<ConvChain::double_mish, kFast>());
+    default: return what(EpilogueChain<ConvChain::bias, kFast>());
+  }
+}
+
+/// acc = an activation named at run time: one branch for all of acc.
 template <bool kFast, int N>
 __device__ void run_any_activation(const ConvEpilogue& epilogue, float (&acc)[N]) {
-  switch (epilogue.activation) {
-    case ConvChain::relu: return run_activation<EpilogueChain<ConvChain::relu, kFast>>(epilogue, acc);
-    case ConvChain::leaky_relu:
-      return run_activation<EpilogueChain<ConvChain::leaky_relu, kFast>>(epilogue, acc);
-    case ConvChain::silu: return run_activation<EpilogueChain<ConvChain::silu, kFast>>(epilogue, acc);
-    case ConvChain::mish: return run_activation<EpilogueChain<ConvChain::mish, kFast>>(epilogue, acc);
-    case ConvChain::double_mish:
-      return run_activation<EpilogueChain<ConvChain::double_mish, kFast>>(epilogue, acc);
-    default: return;
-  }
+  with_chain<kFast>(epilogue.activation, [&](auto chain) { run_activation<decltype(chain)>(epilogue, acc); });
 }
 
 /// acc = what follows the bias; then acc remains to be stored.

@@ -19,6 +19,7 @@ const char* why_unsupported(const ConvShape& s, const MmaInput& x) {
   constexpr int64_t kMost = int64_t{1} << 31;
   if (s.N * s.gemm_n() >= kMost - 4096 || s.K >= kMost - 4096) return "2^31 or more pixels";
   if (s.N * x.image >= kMost || x.part >= kMost) return "2^31 or more vectors of x";
+  if (s.K * s.gemm_k() >= kMost) return "2^31 or more weights";
   if (s.R > kMostMmaTaps) return "a filter of more than 16 rows";
   if (std::max(s.H * s.W, s.gemm_n()) >= int64_t{1} << 30) return "a plane of 2^30 elements";
   // Rows and columns, those of padding too, are numbers of 31 bits.
@@ -36,45 +37,41 @@ int64_t most_positions(int64_t Q, int pixels, int64_t step, int64_t pitch, int64
   return (pixels - 1) * step + 1 + breaks * std::max<int64_t>(pitch - Q * step, 0) + halo;
 }
 
-// One copy of a filter row's pixels for all of its columns, or a copy for each: what loads less.
+// One copy of a filter row's pixels for all of its columns, or a copy for each: what loads less. Rows four pixels apart
+// would meet in a quarter of the banks.
 void plan_positions(const ConvShape& s, bool may_share, MmaConfig* c) {
   const int pixels = c->shape().pixels();
   const int64_t halo = (s.S - 1) * s.dil_w, pitch = (s.Q() - 1) * s.stride_w + 1 + halo;
   const int64_t shared = most_positions(s.Q(), pixels, s.stride_w, pitch, halo);
-  c->is_shared =
-      may_share && s.S > 1 && shared < s.S * pixels * 3 / 4 && s.N * s.P() * pitch < (int64_t{1} << 30);
+  c->is_shared = may_share && s.S > 1 && s.stride_w % 4 != 0 && shared < s.S * pixels * 3 / 4 &&
+                 s.N * s.P() * pitch < (int64_t{1} << 30);
   c->step = c->is_shared ? static_cast<int>(s.stride_w) : 1;
   c->pitch = static_cast<int>(c->is_shared ? pitch : s.Q());
   c->column_step = c->is_shared ? 1 : static_cast<int>(s.stride_w);
-  c->stage_positions = static_cast<int>(c->is_shared ? shared : pixels);
+  // Even, so that what lies behind tables of 8 bytes a position is on a 16-byte line.
+  c->stage_positions = static_cast<int>(round_up(c->is_shared ? shared : pixels, int64_t{2}));
 }
 
 // Stages of the sum, and of the ring.
-void plan_stages(const ConvShape& s, bool may_be_deep, MmaConfig* c) {
-  const MmaTile& tile = c->shape();
-  const int64_t vectors = ceil_div(s.C, kVector), rows = s.R * (c->is_shared ? 1 : s.S);
-  const bool is_deep = may_be_deep && !c->is_shared && vectors % 8 == 0 && vectors / 8 * rows >= 2;
-  c->stage_vectors = is_deep ? 8 : 4;
-  c->num_blocks = static_cast<int>(ceil_div(vectors, c->stage_vectors));
-  c->stage_units = static_cast<int>(c->is_shared ? s.S : c->stage_vectors / 4);
-  c->num_stages = static_cast<int>(c->num_blocks * rows);
-  c->unit_bytes = static_cast<int>(c->is_shared ? s.dil_w * c->row_bytes() : 64);
-  c->part_bytes = c->stage_positions * c->row_bytes();
-  c->stage_bytes = c->part_bytes * tile.num_parts;
+void plan_stages(const ConvShape& s, MmaConfig* c) {
+  c->num_blocks = static_cast<int>(ceil_div(s.C, int64_t{kMmaUnitChannels}));
+  c->stage_units = static_cast<int>(c->is_shared ? s.S : 1);
+  c->num_stages = static_cast<int>(c->num_blocks * s.R * (c->is_shared ? 1 : s.S));
+  c->unit_bytes = static_cast<int>(s.dil_w * kMmaRowBytes);
+  c->part_bytes = c->stage_positions * kMmaRowBytes;
+  c->stage_bytes = c->part_bytes * c->shape().num_parts;
 }
 
-// Slots of the rings. With four of weights, what is asked for after the barrier of a unit has to be there three units
-// later, with three two; a stage that is one unit then takes a fourth slot, too.
-int fit_slots(const SmemLimits& limits, int weight_slots, MmaConfig* c) {
+// Slots of the rings: what is asked for after the barrier of a unit is there two units later, before the barrier then.
+void plan_memory(const SmemLimits& limits, MmaConfig* c) {
   const MmaTile& tile = c->shape();
-  c->weight_slots = weight_slots;
-  c->num_slots = weight_slots == 4 && c->stage_units == 1 ? 4 : 3;
-  const int tables = c->num_slots * c->stage_positions * 8, scales = tile.channels() * 8 + tile.pixels() * 4;
-  c->smem_bytes = c->num_slots * c->stage_bytes + weight_slots * c->weight_bytes() + tables + 2 * scales;
+  c->num_slots = c->stage_units == 1 ? 3 : 2;
+  c->num_tables = 1 + static_cast<int>(ceil_div(c->num_slots, c->num_stages / c->split));
+  const int tables = c->num_tables * c->stage_positions * 8, scales = tile.channels() * 8 + tile.pixels() * 4;
+  c->smem_bytes = c->num_slots * c->stage_bytes + kMmaWeightSlots * c->weight_bytes() + tables + scales;
   c->blocks_per_sm = c->smem_bytes > limits.per_block
                          ? 0
                          : std::clamp(limits.per_sm / (c->smem_bytes + 1024), 1, tile.blocks_per_sm);
-  return c->blocks_per_sm;
 }
 
 // Microseconds on an H200 with as many multiprocessors: families are compared by one clock, whose rates relate to each
@@ -135,16 +132,15 @@ std::optional<MmaConfig> make_mma_config(const ConvShape& s, const MmaInput& x, 
   c.tile = tile, c.split = split, c.x = x, c.is_planes = is_planes;
   const MmaTile& shape = c.shape();
   const SmemLimits limits = smem_limits(device.cc_major, device.cc_minor);
-  for (const auto& [may_share, may_be_deep] : {std::pair(true, true), {false, true}, {false, false}}) {
+  for (const bool may_share : {true, false}) {
     plan_positions(s, may_share, &c);
-    plan_stages(s, may_be_deep, &c);
-    const int blocks_of_three = fit_slots(limits, 3, &c);
-    if (fit_slots(limits, 4, &c) < blocks_of_three) fit_slots(limits, 3, &c);
+    plan_stages(s, &c);
+    if (split > 1 && c.num_stages / split < 2) return refuse(why_not, "too few terms to be split");
+    plan_memory(limits, &c);
     if (c.blocks_per_sm > 0) break;
   }
   if (c.blocks_per_sm == 0) return refuse(why_not, "stages that do not fit into shared memory");
   if (!c.is_shared && s.S > kMostMmaTaps) return refuse(why_not, "a filter of more than 16 columns");
-  if (split > 1 && c.num_stages / split < 2) return refuse(why_not, "too few terms to be split");
   c.tiles_channels = ceil_div(s.K, shape.channels());
   c.tiles_pixels = ceil_div(s.N * s.gemm_n(), shape.pixels());
   if (c.num_tiles() * split >= int64_t{1} << 30) return refuse(why_not, "2^30 or more tiles");
@@ -187,7 +183,7 @@ std::string to_string(const MmaConfig& c) {
   return str("tile ", tile.channels(), "x", tile.pixels(), ", ", c.num_tiles(), " tiles of ", c.num_stages,
              " stages of ", c.stage_units, " units", c.is_shared ? " of one row" : "", ", ",
              c.split > 1 ? str("split ", c.split, ", ") : "", c.stage_positions, " positions, ",
-             c.num_blocks_x, " blocks, ", c.num_slots, "+", c.weight_slots, " slots, ", c.smem_bytes, " B");
+             c.num_blocks_x, " blocks, ", c.num_slots, " slots, ", c.smem_bytes, " B");
 }
 
 }  // namespace solder

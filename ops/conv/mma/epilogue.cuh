@@ -1,10 +1,7 @@
 #pragma once
 // What conv_mma_kernel does with its sums.
 
-#include <type_traits>
-
-#include "ops/conv/epilogue/epilogue.cuh"
-#include "ops/conv/mma/params.cuh"
+#include "ops/conv/mma/quads.cuh"
 #include "ops/conv/pixels/epilogue.cuh"
 #include "ops/ptx/follow.cuh"
 
@@ -33,18 +30,18 @@ struct Scales {
     }
   }
 
-  __device__ __forceinline__ void store(const ScaleSmem<T>& smem, int thread) const {
+  __device__ __forceinline__ void store_if(bool condition, const ScaleSmem<T>& smem, int thread) const {
 #pragma unroll
     for (int i = 0; i < kChannelTurns; ++i) {
       const int at = thread + i * T::kThreads;
-      if (at >= T::kChannels) continue;
-      sm80::store_shared(smem.channels + at * 4, scale[i]);
-      sm80::store_shared(smem.channels + (T::kChannels + at) * 4, bias[i]);
+      const bool is_channel = condition && at < T::kChannels;
+      sm80::store_shared_if(is_channel, smem.channels + at * 4, scale[i]);
+      sm80::store_shared_if(is_channel, smem.channels + (T::kChannels + at) * 4, bias[i]);
     }
 #pragma unroll
     for (int i = 0; i < kPixelTurns; ++i) {
       const int at = thread + i * T::kThreads;
-      if (at < T::kPixels) sm80::store_shared(smem.pixels + at * 4, pixel[i]);
+      sm80::store_shared_if(condition && at < T::kPixels, smem.pixels + at * 4, pixel[i]);
     }
   }
 };
@@ -66,10 +63,6 @@ __device__ __forceinline__ void store_partial(const Params& p, int part, int war
     for (int n = 0; n < T::kPieces; ++n)
       to[(g * T::kPieces + n) * 32] = make_float4(sums[g][n][0], sums[g][n][1], sums[g][n][2], sums[g][n][3]);
 }
-
-/// Of a row of a warp's tile, a thread holds two neighbours of each piece of 8 columns.
-template <class T>
-constexpr int kRowSums = T::kPieces * 2;
 
 /// This thread's columns in planes [N,K,P * Q]: pairs of pixels, 8 from one to the next.
 template <class T>
@@ -214,31 +207,25 @@ template <class T, int kGroups>
 __device__ __forceinline__ void finish_groups(const Params& p, const ScaleSmem<T>& smem, const Place& block,
                                               int warp, int lane, int first_group,
                                               const float (&sums)[kGroups][T::kPieces][4]) {
-  static_assert(2 * kGroups <= 8);
   const Place mine = warp_place<T>(warp);
   int row = first_group * 16 + lane / 4 + (T::kPlanes ? mine.channel : mine.pixel);
+  if constexpr (T::kPlanes) {
+    if (p.by_quads) {
+      const int left = p.K - block.channel - first_group * 16 - mine.channel;
+      finish_quads<T>(p, smem, block, row, mine.pixel + lane % 4 * 4, min(left / 16, kGroups), sums);
+      return;
+    }
+  }
   const int column = T::kPlanes ? mine.pixel + lane % 4 * 2 : mine.channel + lane % 4 * 8;
   const PlanePixels<T> pixels(p, T::kPlanes ? block.pixel + column : 0);
 #pragma unroll 1
   for (int half = 0; half < 2 * kGroups; ++half, row += 8) {
     float values[kRowSums<T>];
-    const auto take = [&](auto known) {
-      if constexpr (known < 2 * kGroups) {
+    with_constant<2 * kGroups>(half, [&](auto known) {
 #pragma unroll
-        for (int i = 0; i < kRowSums<T>; ++i)
-          values[i] = sm80::opaque_float(sums[known / 2][i / 2][known % 2 * 2 + i % 2]);
-      }
-    };
-    switch (half) {  // registers have no index
-      case 0: take(std::integral_constant<int, 0>()); break;
-      case 1: take(std::integral_constant<int, 1>()); break;
-      case 2: take(std::integral_constant<int, 2>()); break;
-      case 3: take(std::integral_constant<int, 3>()); break;
-      case 4: take(std::integral_constant<int, 4>()); break;
-      case 5: take(std::integral_constant<int, 5>()); break;
-      case 6: take(std::integral_constant<int, 6>()); break;
-      default: take(std::integral_constant<int, 7>()); break;
-    }
+      for (int i = 0; i < kRowSums<T>; ++i)
+        values[i] = sm80::opaque_float(sums[known / 2][i / 2][known % 2 * 2 + i % 2]);
+    });
     if constexpr (T::kPlanes)
       finish_channel<T>(p, smem, block, pixels, row, column, values);
     else

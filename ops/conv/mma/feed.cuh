@@ -45,150 +45,137 @@ __device__ void fill_table(const Params& p, uint32_t table, int tile, int thread
 /// A block of channels, filter row and (where columns are not shared) column.
 struct Stage {
   int block, r, s;
+  int offset;  ///< vectors of x, from the first stage on
 
-  __device__ Stage(const Params& p, int index) : block(0), r(0), s(0) {
-    if (index == 0) return;
-    const int columns = p.config.is_shared ? 1 : p.S, taps = p.R * columns;
-    block = index / taps;
-    r = (index - block * taps) / columns;
-    s = index - block * taps - r * columns;
+  static __device__ Stage at(const Params& p, int index) {
+    if (index == 0) return {0, 0, 0, 0};
+    const int taps = p.R * p.stage_columns, block = index / taps;
+    const int r = (index - block * taps) / p.stage_columns, s = index - block * taps - r * p.stage_columns;
+    const int row = p.next_row + p.stage_columns * p.next_column;
+    return {block, r, s, block * (p.next_block + p.R * row) + r * row + s * p.next_column};
   }
-  __device__ void step(const Params& p) {
-    if (!p.config.is_shared && ++s < p.S) return;
-    s = 0;
-    if (++r < p.R) return;
-    r = 0, ++block;
+  __device__ __forceinline__ void step(const Params& p) {
+    ++s, offset += p.next_column;
+    if (s == p.stage_columns) s = 0, ++r, offset += p.next_row;
+    if (r == p.R) r = 0, ++block, offset += p.next_block;
   }
 };
 
-/// Asks for a stage of x, whose positions have so many vectors.
-template <class T, int kStageVectors>
-__device__ __forceinline__ void load_stage(const Params& p, uint32_t to, uint32_t table, const Stage& stage,
-                                           int thread) {
-  constexpr int kRowBytes = kStageVectors * 16 + 16, kStep = T::kThreads / kStageVectors;
-  const MmaInput& x = p.config.x;
-  const int lane_vector = thread % kStageVectors, vector = stage.block * kStageVectors + lane_vector;
-  // Packed x has zeros behind its last channel; other tensors may have anything there.
-  const int num_bytes = vector >= p.num_vectors                      ? 0
-                        : !T::kPlanes && vector == p.num_vectors - 1 ? p.last_bytes
-                                                                     : 16;
-  const int tap = 1 << stage.r | 1 << (kMostMmaTaps + stage.s);
-  const int in_pixel =
-      x.block_vectors == 4 ? (vector >> 2) * static_cast<int>(x.block) + (vector & 3) : vector;
-  const uint4* const from = p.x + (in_pixel + stage.r * p.dil_h * static_cast<int>(x.row) +
-                                   stage.s * p.dil_w * static_cast<int>(x.column));
-  int position = thread / kStageVectors;
-  to += static_cast<uint32_t>(position * kRowBytes + lane_vector * 16);
-  table += static_cast<uint32_t>(position * 8);
-  const auto copy = [&](int2 entry, uint32_t dst) {
-    const bool is_inside = (entry.y & tap) == tap && num_bytes > 0;
-#pragma unroll
-    for (int part = 0; part < T::kParts; ++part) {
-      const uint4* const src = from + entry.x + part * x.part;
-      if constexpr (T::kPlanes)
-        sm80::copy_async_16_or_zeros(dst + part * p.config.part_bytes, src, is_inside);
-      else
-        sm80::copy_async_16(dst, src, is_inside ? num_bytes : 0);
-    }
-  };
-  // There are at least as many positions as pixels.
-  constexpr int kTurns = T::kPixels / kStep, kBatch = kTurns < 8 ? kTurns : 8;
-#pragma unroll
-  for (int first = 0; first < kTurns; first += kBatch) {
-    int2 entries[kBatch];
-#pragma unroll
-    for (int b = 0; b < kBatch; ++b)
-      entries[b] = sm80::load_shared_words(table + static_cast<uint32_t>((first + b) * kStep * 8));
-#pragma unroll
-    for (int b = 0; b < kBatch; ++b)
-      copy(entries[b], to + static_cast<uint32_t>((first + b) * kStep * kRowBytes));
-  }
-#pragma unroll 1
-  for (position += T::kPixels; position < p.config.stage_positions; position += kStep) {
-    table += static_cast<uint32_t>(kStep * 8), to += static_cast<uint32_t>(kStep * kRowBytes);
-    copy(sm80::load_shared_words(table + static_cast<uint32_t>((kTurns - 1) * kStep * 8)),
-         to + static_cast<uint32_t>((kTurns - 1) * kStep * kRowBytes));
-  }
-}
-
-/// What a block multiplies: of each of its tiles these stages, and the units that they have.
+/// What a block multiplies: of each of its tiles these stages.
 struct Terms {
-  int first_stage, num_stages, num_units;
+  int first_stage, num_stages;
 
   __device__ explicit Terms(const MmaConfig& c) {
     const int split = static_cast<int>(blockIdx.y);
     first_stage = static_cast<int>(int64_t{c.num_stages} * split / c.split);
     num_stages = static_cast<int>(int64_t{c.num_stages} * (split + 1) / c.split) - first_stage;
-    num_units = num_stages * c.stage_units;
   }
 };
 
-/// Asks for stages of x in the order in which they are multiplied, over all tiles of a block.
+/// Asks for stages of x in the order in which they are multiplied, over all tiles of a block; after the last tile for
+/// zeros. Selects in place of branches (see conv_mma_kernel).
 template <class T>
 struct PixelFeed {
+  /// Vectors of a position, positions that the block brings at once, and in how many turns those of all pixels.
+  static constexpr int kVectors = kMmaUnitChannels / 8, kStep = T::kThreads / kVectors,
+                       kTurns = T::kPixels / kStep;
+
   int tile, left, slot = 0, table = 0;
+  const Stage first;
   Stage stage;
 
   __device__ PixelFeed(const Params& p, const Terms& terms)
-      : tile(static_cast<int>(blockIdx.x)), left(terms.num_stages), stage(p, terms.first_stage) {}
+      : tile(static_cast<int>(blockIdx.x)),
+        left(terms.num_stages),
+        first(Stage::at(p, terms.first_stage)),
+        stage(first) {}
 
   __device__ __forceinline__ void operator()(const Params& p, const Smem<T>& smem, const Terms& terms,
                                              int thread) {
     const MmaConfig& c = p.config;
-    if (tile < static_cast<int>(c.num_tiles())) {
-      const uint32_t to = smem.ring + slot * c.stage_bytes,
-                     from = smem.tables + table * c.stage_positions * 8;
-      if (c.stage_vectors == 8)
-        load_stage<T, 8>(p, to, from, stage, thread);
-      else
-        load_stage<T, 4>(p, to, from, stage, thread);
+    const int position = thread / kVectors, vector = stage.block * kVectors + thread % kVectors;
+    // Packed x has zeros behind its last channel; other tensors may have anything there.
+    int num_bytes = !T::kPlanes && vector == p.num_vectors - 1 ? p.last_bytes : 16;
+    if (tile >= static_cast<int>(c.num_tiles()) || vector >= p.num_vectors) num_bytes = 0;
+    const int taps = 1 << stage.r | 1 << (kMostMmaTaps + stage.s);
+    const uint32_t offset = static_cast<uint32_t>(stage.offset + thread % kVectors);
+    const uint32_t to = smem.ring + slot * c.stage_bytes + position * kMmaRowBytes + thread % kVectors * 16;
+    const uint32_t from = smem.tables + (table * c.stage_positions + position) * 8;
+    const auto copy = [&](int2 entry, uint32_t dst, int bytes) {
+      const bool is_inside = (entry.y & taps) == taps && bytes > 0;
+      const uint4* const src = p.x + static_cast<int>(offset + static_cast<uint32_t>(entry.x));
+#pragma unroll
+      for (int part = 0; part < T::kParts; ++part) {
+        if constexpr (T::kPlanes)
+          sm80::copy_async_16_or_zeros(dst + part * c.part_bytes, src + part * c.x.part, is_inside);
+        else
+          sm80::copy_async_16(dst, src, is_inside ? bytes : 0);
+      }
+    };
+    // There are at least as many positions as pixels, and mostly a few more; scales lie behind the tables. Where there
+    // are none, zeros come to what a row has besides its channels.
+    int2 entries[kTurns + 1];
+#pragma unroll
+    for (int turn = 0; turn <= kTurns; ++turn)
+      entries[turn] = sm80::load_shared_words(from + turn * kStep * 8);
+#pragma unroll
+    for (int turn = 0; turn < kTurns; ++turn)
+      copy(entries[turn], to + turn * kStep * kMmaRowBytes, num_bytes);
+    const bool has_more = position + T::kPixels < c.stage_positions;
+    copy(entries[kTurns],
+         has_more ? to + T::kPixels * kMmaRowBytes : to + (kVectors - thread % kVectors) * 16,
+         has_more ? num_bytes : 0);
+    if (c.stage_positions > T::kPixels + kStep) {
+#pragma unroll 1
+      for (int more = T::kPixels + kStep; more + position < c.stage_positions; more += kStep)
+        copy(sm80::load_shared_words(from + more * 8), to + more * kMmaRowBytes, num_bytes);
     }
     slot = slot + 1 == c.num_slots ? 0 : slot + 1;
     stage.step(p);
-    if (--left > 0) return;
-    tile += static_cast<int>(gridDim.x), left = terms.num_stages;
-    table = table + 1 == c.num_slots ? 0 : table + 1;
-    stage = Stage(p, terms.first_stage);
+    const bool ends = --left == 0;
+    const int next_table = table + 1 == c.num_tables ? 0 : table + 1;
+    tile += ends ? static_cast<int>(gridDim.x) : 0;
+    left = ends ? terms.num_stages : left, table = ends ? next_table : table;
+    stage = {ends ? first.block : stage.block, ends ? first.r : stage.r, ends ? first.s : stage.s,
+             ends ? first.offset : stage.offset};
   }
 };
 
 /// Asks for units of weights likewise.
 template <class T>
 struct WeightFeed {
-  /// Vectors of a tile's channels in a step of 16 terms of one part, and how many of them a thread brings.
-  static constexpr int kVectors = T::kChannels * 2, kTurns = (kVectors + T::kThreads - 1) / T::kThreads;
+  static constexpr int kTurns = T::kUnitBytes / 16 / T::kThreads;
+  static_assert(kTurns * T::kThreads * 16 == T::kUnitBytes);
 
-  const uint4* next;  ///< this thread's first vector of the next unit
+  uint32_t first, next;  ///< this thread's first vector of a tile's first channels, of the next unit
   int tile, left, slot = 0;
+  int channels, step;  ///< the tile's, in tiles of channels; from there to those of this block's next tile
 
   __device__ WeightFeed(const Params& p, const Terms& terms, int thread)
-      : tile(static_cast<int>(blockIdx.x)) {
-    start(p, terms, thread);
-  }
-  __device__ static int part_vectors(const Params& p) {
-    return static_cast<int>(p.config.tiles_channels) * kVectors;
-  }
-  __device__ __forceinline__ void start(const Params& p, const Terms& terms, int thread) {
-    const int64_t unit_vectors = int64_t{part_vectors(p)} * T::kParts * 2;
-    next = p.weights + int64_t{terms.first_stage} * p.config.stage_units * unit_vectors +
-           place_of<T>(p, tile).channel * 2 + thread;
-    left = terms.num_units;
+      : tile(static_cast<int>(blockIdx.x)), left(terms.num_stages * p.config.stage_units) {
+    const int tiles = static_cast<int>(p.config.tiles_channels);
+    channels = tile % tiles, step = static_cast<int>(gridDim.x) % tiles;
+    first = static_cast<uint32_t>(terms.first_stage * p.config.stage_units * (T::kUnitBytes / 16) + thread);
+    next = first + static_cast<uint32_t>(channels) * p.weight_vectors;
   }
   __device__ __forceinline__ void operator()(const Params& p, const Smem<T>& smem, const Terms& terms,
                                              int thread) {
-    if (tile < static_cast<int>(p.config.num_tiles())) {
-      const uint32_t to = smem.weights + slot * T::kUnitBytes + thread * 16;
-#pragma unroll
-      for (int i = 0; i < 2 * T::kParts; ++i, next += part_vectors(p))
-#pragma unroll
-        for (int turn = 0; turn < kTurns; ++turn)
-          if ((turn + 1) * T::kThreads <= kVectors || turn * T::kThreads + thread < kVectors)
-            sm80::copy_async_16(to + (i * kVectors + turn * T::kThreads) * 16, next + turn * T::kThreads, 16);
-    }
-    slot = slot + 1 == p.config.weight_slots ? 0 : slot + 1;
-    if (--left > 0) return;
-    tile += static_cast<int>(gridDim.x);
-    start(p, terms, thread);
+    const bool is_tile = tile < static_cast<int>(p.config.num_tiles());
+    const uint32_t to = smem.weights + slot * T::kUnitBytes + thread * 16;
+    const uint4* const from = p.weights + next;
+    // Copies through registers, one after the other.
+    constexpr int kAtOnce = sm80::kHasAsyncCopies ? kTurns : 1;
+#pragma unroll kAtOnce
+    for (int turn = 0; turn < kTurns; ++turn)
+      sm80::copy_async_16_or_zeros(to + turn * T::kThreads * 16, from + turn * T::kThreads, is_tile);
+    slot = slot + 1 == kMmaWeightSlots ? 0 : slot + 1;
+    const bool ends = --left == 0;
+    const int tiles = static_cast<int>(p.config.tiles_channels);
+    channels += ends ? step : 0;
+    channels -= channels >= tiles ? tiles : 0;
+    next = ends ? first + static_cast<uint32_t>(channels) * p.weight_vectors : next + T::kUnitBytes / 16;
+    tile += ends ? static_cast<int>(gridDim.x) : 0;
+    left = ends ? terms.num_stages * p.config.stage_units : left;
   }
 };
 

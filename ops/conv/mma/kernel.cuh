@@ -12,16 +12,19 @@
 // of their own, of units.
 //
 //   x       -cp.async-> ring [num_slots] of stages ----ldmatrix--> registers -+
-//   weights -cp.async-> ring [weight_slots] of units -ld.shared-> registers + mma.sync -> sums -> epilogue -> y
+//   weights -cp.async-> ring [3] of units -ld.shared-> registers + mma.sync -> sums -> epilogue -> y
 //
-//   a unit:  step 0 | barrier: the next unit is there, the last one has been read | ask for more | step 1
+//   a unit:  step 0 | barrier: the next unit is there, this one has been read | step 1 | ask for more
 //
-// Fragments are loaded a step ahead, across the barrier too. What is asked for after the barrier of unit u takes the
-// slots of unit u - 1 and of its stage: weights weight_slots - 1 units on, and, where u is the first of its stage, the
-// stage num_slots - 1 on.
+// Fragments are loaded a step ahead, across the barrier too, before which a unit's last ones are in registers. So what
+// is asked for after the barrier takes the unit's own slots: weights three units on, and, after the last unit of a stage,
+// the stage num_slots on. A unit is one run of instructions without a branch, in which all that is not a product hides
+// among the products: of two warps a scheduler, one alone has to keep the tensor cores busy while the other is in its
+// epilogue.
 // Grid: blocks take turns at tiles, channels first, so that neighbours share x; y: parts of the terms, summed by
 // conv_mma_reduce_kernel in their order. What comes first of the next tile is loaded during the epilogue, which works on
-// the sums where they are: a thread has two neighbours of a plane, or, as packed weights order channels, eight of a pixel.
+// the sums where they are: a thread has two neighbours of a plane or, as pixels are ordered for quads, four, and, as packed
+// weights order channels, eight of a pixel.
 // Budget: kMmaTiles has registers and blocks; shared memory as MmaConfig::smem_bytes. Bound: tensor cores, of which
 // mma.sync reaches 65 percent on an H100 (648 TFLOP/s); the path to L1 and shared memory comes next.
 
@@ -103,44 +106,37 @@ __device__ __forceinline__ void flush(Sums<T>& part, Sums<T>& sums) {
       for (int e = 0; e < 4; ++e) sums[g][n][e] += part[g][n][e], part[g][n][e] = 0;
 }
 
-/// Where the rings are read, and how far on the next unit is.
+/// Where the rings are read.
 template <class T>
 struct Reader {
-  int unit = 0;  ///< of its stage
   int x_slot = 0, weight_slot = 0;
   uint32_t x, weights;  ///< of this unit
 
   __device__ Reader(const Smem<T>& smem, uint32_t lane_weights)
       : x(smem.ring), weights(smem.weights + lane_weights) {}
 
-  /// True where the next unit begins a stage.
-  __device__ __forceinline__ bool step(const Params& p, const Smem<T>& smem) {
+  /// Goes on to the next unit, which is another stage's where this one `ends` its.
+  __device__ __forceinline__ void step(const Params& p, const Smem<T>& smem, bool ends) {
     const MmaConfig& c = p.config;
     weights += T::kUnitBytes;
-    if (++weight_slot == c.weight_slots) weight_slot = 0, weights -= c.weight_slots * T::kUnitBytes;
+    if (++weight_slot == kMmaWeightSlots) weight_slot = 0, weights -= kMmaWeightSlots * T::kUnitBytes;
     x += c.unit_bytes;
-    if (++unit < c.stage_units) return false;
-    unit = 0;
-    x_slot = x_slot + 1 == c.num_slots ? 0 : x_slot + 1;
-    x = smem.ring + x_slot * c.stage_bytes;
-    return true;
+    if (ends) {
+      x_slot = x_slot + 1 == c.num_slots ? 0 : x_slot + 1;
+      x = smem.ring + x_slot * c.stage_bytes;
+    }
   }
 };
 
-/// Waits for the next unit and its stage: of what this thread has asked for, all but the last unit's, where that is
-/// not the next one.
-__device__ __forceinline__ void wait_for_unit(const MmaConfig& c) {
-  if (c.weight_slots == 4)
-    sm80::copy_async_wait<1>();
-  else
-    sm80::copy_async_wait<0>();
-}
+/// Waits for the next unit and its stage: of what this thread has asked for, all but the last unit's.
+__device__ __forceinline__ void wait_for_unit() { sm80::copy_async_wait<1>(); }
 
 template <class T>
 __global__ void __launch_bounds__(T::kThreads, T::kPerSm) conv_mma_kernel(const __grid_constant__ Params p) {
   extern __shared__ __align__(128) uint8_t smem_base[];
   const MmaConfig& c = p.config;
   const Smem<T> smem(p, smem_base);
+  const ScaleSmem<T> scale_smem(smem);
   const Terms terms(c);
   const int thread = static_cast<int>(sm80::opaque(threadIdx.x)), warp = thread / 32, lane = thread % 32;
   const int num_tiles = static_cast<int>(c.num_tiles()), step = static_cast<int>(gridDim.x);
@@ -148,40 +144,38 @@ __global__ void __launch_bounds__(T::kThreads, T::kPerSm) conv_mma_kernel(const 
 
   WeightFeed<T> weight_feed(p, terms, thread);
   PixelFeed<T> pixel_feed(p, terms);
-  for (int i = 0; i < c.num_slots - 1; ++i)
+  for (int i = 0; i < c.num_tables - 1; ++i)
     if (tile + i * step < num_tiles)
       fill_table<T>(p, smem.tables + i * c.stage_positions * 8, tile + i * step, thread);
   __syncthreads();
 #pragma unroll 1
-  for (int i = 0; i < c.weight_slots - 1; ++i) {
+  for (int i = 0; i < kMmaWeightSlots; ++i) {
     weight_feed(p, smem, terms, thread);
     if (i == 0) follow_previous();
-    if (i < c.num_slots - 1) pixel_feed(p, smem, terms, thread);
+    if (i < c.num_slots) pixel_feed(p, smem, terms, thread);
     sm80::copy_async_commit();
   }
-  wait_for_unit(c);
+  wait_for_unit();
   __syncthreads();
 
   Reader<T> reader(smem, warp_place<T>(warp).channel * 32 + lane * 16);
-  int free_table = c.num_slots - 1, parity = 0;
+  int free_table = c.num_tables - 1;
 #pragma unroll 1
   for (; tile < num_tiles; tile += step) {
-    if (const int after = tile + (c.num_slots - 1) * step; after < num_tiles)
+    if (const int after = tile + (c.num_tables - 1) * step; after < num_tiles)
       fill_table<T>(p, smem.tables + free_table * c.stage_positions * 8, after, thread);
-    free_table = free_table + 1 == c.num_slots ? 0 : free_table + 1;
+    free_table = free_table + 1 == c.num_tables ? 0 : free_table + 1;
     const Place block = place_of<T>(p, tile);
     const Scales<T> scales(p, block, thread);
-    const ScaleSmem<T> scale_smem(smem, parity);
-    parity ^= 1;
     uint32_t rows[T::kPixelGroups];  // of shared memory, that this lane gives ldmatrix
 #pragma unroll
     for (int j = 0; j < T::kPixelGroups; ++j) {
       // Matrices in the order of registers: rows of the product before terms, columns after them.
-      const int row = T::kPlanes ? lane / 16 * 8 + lane % 8 : lane % 16,
+      const int row = T::kPlanes ? pixel_of_column(p, lane / 16, lane % 8) : lane % 16,
                 second = T::kPlanes ? lane / 8 % 2 : lane / 16;
       const int pixel = block.pixel + warp_place<T>(warp).pixel + j * 16 + row;
       const uint32_t position = position_of(p, min(pixel, p.num_pixels - 1)) - position_of(p, block.pixel);
-      rows[j] = position * static_cast<uint32_t>(c.row_bytes()) + static_cast<uint32_t>(second * 16);
+      rows[j] = position * kMmaRowBytes + static_cast<uint32_t>(second * 16);
     }
     Sums<T> sums;
     clear<T>(sums);
@@ -195,45 +189,50 @@ __global__ void __launch_bounds__(T::kThreads, T::kPerSm) conv_mma_kernel(const 
 #pragma unroll
       for (int j = 0; j < T::kPixelGroups; ++j)
         sm80::load_matrices(reader.x + rows[j] + i * c.part_bytes, pixels[i][j]);
-#pragma unroll 1
-    for (int left = terms.num_units; left > 0; --left) {
+    const auto multiply_unit = [&](auto ends, int left) {
       Sums<T>& to = T::kParts == 2 ? part : sums;
       load_weights<T>(reader.weights + T::kParts * T::kStepBytes, weights[1]);
       multiply<T>(p, weights[0], pixels, reader.x + 32, rows, to);
-      const bool begins = reader.unit == 0;
-      wait_for_unit(c);
+      wait_for_unit();
       __syncthreads();
-      if (left == terms.num_units) scales.store(scale_smem, thread);
-      weight_feed(p, smem, terms, thread);
-      if (begins) pixel_feed(p, smem, terms, thread);
-      sm80::copy_async_commit();
-      const bool ends = reader.step(p, smem);
+      if constexpr (ends) scales.store_if(left == terms.num_stages, scale_smem, thread);
+      reader.step(p, smem, ends);
       // After a tile's last unit fragments are loaded in vain: loads under a condition come late.
       load_weights<T>(reader.weights, weights[0]);
       multiply<T>(p, weights[1], pixels, reader.x, rows, to);
+      weight_feed(p, smem, terms, thread);
+      if constexpr (ends) pixel_feed(p, smem, terms, thread);
+      sm80::copy_async_commit();
+    };
+#pragma unroll 1
+    for (int left = terms.num_stages; left > 0; --left) {
+#pragma unroll 1
+      for (int unit = 1; unit < c.stage_units; ++unit) multiply_unit(std::false_type(), left);
+      multiply_unit(std::true_type(), left);
       if constexpr (T::kParts == 2)
-        if (ends) flush<T>(part, sums);
+        if (c.stage_units > 1 || left % 2 == 1) flush<T>(part, sums);  // of 64 channels, where there are
     }
     if (c.split > 1) {
       store_partial<T>(p, tile * c.split + static_cast<int>(blockIdx.y), warp, lane, sums);
       continue;
     }
-    if (terms.num_units == 1) __syncthreads();  // scales were stored behind the only barrier
+    if (terms.num_stages == 1) __syncthreads();  // scales were stored behind the last barrier
     finish_groups<T, T::kGroups>(p, scale_smem, block, warp, lane, 0, sums);
   }
+  sm80::copy_async_wait<0>();
 }
 
 /// Sums the parts of tile blockIdx.x in their order, 16 rows of each warp's in a block, and finishes them. Bound: memory.
 template <class T>
 __global__ void __launch_bounds__(T::kThreads) conv_mma_reduce_kernel(const __grid_constant__ Params p) {
   extern __shared__ __align__(128) uint8_t smem_base[];
-  const ScaleSmem<T> smem(Smem<T>(p, smem_base), 0);
+  const ScaleSmem<T> smem(Smem<T>(p, smem_base));
   const int thread = static_cast<int>(threadIdx.x), warp = thread / 32, lane = thread % 32;
   const int tile = static_cast<int>(blockIdx.x), group = static_cast<int>(blockIdx.y);
   const Place block = place_of<T>(p, tile);
   follow_previous();
   const Scales<T> scales(p, block, thread);
-  scales.store(smem, thread);
+  scales.store_if(true, smem, thread);
   float sums[1][T::kPieces][4] = {};
 #pragma unroll 2
   for (int split = 0; split < p.config.split; ++split) {

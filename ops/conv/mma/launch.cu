@@ -22,6 +22,7 @@ Params make_params(const ConvShape& s, const MmaConfig& c, const void* packed) {
   p.scales = static_cast<const float*>(packed);
   p.weights = reinterpret_cast<const uint4*>(static_cast<const std::byte*>(packed) +
                                              round_up(c.padded_channels() * 4, int64_t{256}));
+  p.weight_vectors = static_cast<uint32_t>(c.num_steps() / 2 * c.weight_bytes() / 16);
   p.N = narrow(s.N), p.H = narrow(s.H), p.W = narrow(s.W), p.K = narrow(s.K), p.P = narrow(s.P()),
   p.Q = narrow(s.Q());
   p.R = narrow(s.R), p.S = narrow(s.S), p.stride_h = narrow(s.stride_h);
@@ -29,6 +30,11 @@ Params make_params(const ConvShape& s, const MmaConfig& c, const void* packed) {
   p.pad_left = narrow(s.pad_left);
   p.num_pixels = narrow(s.N * s.gemm_n());
   p.num_vectors = narrow(ceil_div(s.C, 8)), p.last_bytes = narrow((s.C - 1) % 8 + 1) * 2;
+  p.stage_columns = c.is_shared ? 1 : p.S;
+  p.next_column = narrow(c.is_shared ? 0 : s.dil_w * c.x.column);
+  p.next_row = narrow(s.dil_h * c.x.row) - p.stage_columns * p.next_column;
+  p.next_block =
+      narrow((c.x.block_vectors == 4 ? c.x.block : kMmaUnitChannels / 8) - s.R * s.dil_h * c.x.row);
   p.by_pixels = divisor(s.gemm_n()), p.by_q = divisor(s.Q()), p.by_p = divisor(s.P());
   p.by_pitch = divisor(c.pitch), p.by_channel_tiles = divisor(c.tiles_channels);
   return p;
@@ -62,8 +68,8 @@ struct MmaPlan final : ConvPlan {
   Math math = Math::fp32;
   MmaConfig config;
   ConvEpilogue epilogue;
-  bool by_pairs = false;
-  std::vector<int32_t> exponents;  // of the weights
+  bool by_pairs = false, by_quads = false;  // see Params
+  std::vector<int32_t> exponents;           // of the weights
 
   int num_parts() const { return math == Math::fp32 ? 2 : 1; }
   int64_t range_bytes() const { return round_up(conv_range_bytes(num_images), 256); }
@@ -87,7 +93,7 @@ struct MmaPlan final : ConvPlan {
     p.math = math;
     p.bias = bound.bias;
     p.y_image = strides.y, p.residual_image = bound.residual_image;
-    p.by_pairs = by_pairs;
+    p.by_pairs = by_pairs, p.by_quads = by_quads;
     p.activation = bound.activation, p.residual_at = bound.residual_at, p.slope = bound.slope;
     ConvShape all = shape;
     all.N = num_images;
@@ -104,9 +110,9 @@ struct MmaPlan final : ConvPlan {
   }
 };
 
-// Whether pixels 2 i and 2 i + 1 of a plane lie on 8 bytes.
-bool has_pairs(const ConvView& view, int64_t plane, int64_t image) {
-  return plane % 2 == 0 && image % 2 == 0 && view.offset_elems % 2 == 0;
+// Whether pixels n i to n i + n - 1 of a plane lie on n * 4 bytes.
+bool has_groups(int n, const ConvView& view, int64_t plane, int64_t image) {
+  return plane % n == 0 && image % n == 0 && view.offset_elems % n == 0;
 }
 
 std::unique_ptr<ConvPlan> make_planes(const ConvProblem& problem, const DeviceInfo& device,
@@ -136,12 +142,15 @@ std::unique_ptr<ConvPlan> make_planes(const ConvProblem& problem, const DeviceIn
   plan->config = *config;
   plan->runs_epilogue = plan_epilogue(problem, &plan->epilogue);
   // A tile's pixels lie less than 2^32 elements from its first.
-  plan->by_pairs = has_pairs(problem.y, s.gemm_n(), plan->strides.y) &&
-                   (config->shape().pixels() / s.gemm_n() + 1) * plan->strides.y < int64_t{1} << 32;
-  if (plan->epilogue.residual_operand >= 0)
-    plan->by_pairs =
-        plan->by_pairs && has_pairs(problem.operands[static_cast<size_t>(plan->epilogue.residual_operand)],
-                                    s.gemm_n(), plan->epilogue.residual_image);
+  const bool is_near = (config->shape().pixels() / s.gemm_n() + 1) * plan->strides.y < int64_t{1} << 32;
+  plan->by_pairs = is_near && has_groups(2, problem.y, s.gemm_n(), plan->strides.y);
+  plan->by_quads = is_near && has_groups(4, problem.y, s.gemm_n(), plan->strides.y) && s.K % 16 == 0;
+  if (plan->epilogue.residual_operand >= 0) {
+    plan->by_quads = false;
+    plan->by_pairs = plan->by_pairs &&
+                     has_groups(2, problem.operands[static_cast<size_t>(plan->epilogue.residual_operand)],
+                                s.gemm_n(), plan->epilogue.residual_image);
+  }
   plan->scratch_bytes = plan->range_bytes() + plan->x_bytes() + mma_partial_bytes(*config);
   const int64_t turns = plan->num_images / s.N;
   plan->words = str(plan->inner == s ? "" : "rows folded into channels, ",

@@ -39,7 +39,10 @@ constexpr int mma_registers(const MmaTile& tile) {
 
 /// Channels of one tap that are multiplied in one turn of the inner loop.
 inline constexpr int kMmaUnitChannels = 32;
-inline constexpr int kMostMmaTaps = 16;  ///< rows of a filter, and columns where they are not shared
+/// From one position to the next in shared memory.
+inline constexpr int kMmaRowBytes = kMmaUnitChannels * 2 + 16;
+inline constexpr int kMmaWeightSlots = 3;  ///< of the ring of weights, a unit each
+inline constexpr int kMostMmaTaps = 16;    ///< rows of a filter, and columns where they are not shared
 inline constexpr int kMaxMmaSplit = 16;
 
 /// How x lies that the kernel reads, in vectors of 8 channels: [part][image][block of channels][row][column][vector].
@@ -54,21 +57,20 @@ struct MmaConfig {
   MmaInput x;
   /// x is packed, y float32 in planes: channels are rows of the product; otherwise columns.
   bool is_planes = false;
-  // The terms of a sum: blocks of channels, outermost, filter rows, filter columns. A stage of the ring has one block
-  // of channels of one filter row; of all its columns, which are then read out of one copy of the pixels (shared), or
+  // The terms of a sum: blocks of kMmaUnitChannels channels, outermost, filter rows, filter columns. A stage of the ring
+  // has one block of one filter row; of all its columns, which are then read out of one copy of the pixels (shared), or
   // of one column.
   bool is_shared = false;
-  int stage_vectors = 0;  ///< of a pixel in a stage: 4 or 8
-  int num_blocks = 0;     ///< of channels
-  int num_stages = 0;     ///< of all terms
-  int stage_units = 0;    ///< of kMmaUnitChannels channels of one tap, in a stage
-  int unit_bytes = 0;     ///< of shared memory, from one unit to the next
+  int num_blocks = 0;   ///< of channels
+  int num_stages = 0;   ///< of all terms
+  int stage_units = 0;  ///< taps of a stage
+  int unit_bytes = 0;   ///< of shared memory, from one unit to the next
   // Positions: where pixels lie in a stage. Pixel q of an output row is at q * step, the next row `pitch` behind.
   int step = 1, pitch = 0;
   int column_step = 1;      ///< input columns from one position to the next
   int stage_positions = 0;  ///< the most that a tile has
-  int num_slots = 0;        ///< of the ring of x, a stage each: 3 or 4
-  int weight_slots = 0;     ///< of the ring of weights, a unit each: 4, or where memory is short 3
+  int num_slots = 0;        ///< of the ring of x, a stage each
+  int num_tables = 0;       ///< of positions: this tile's and those of the next that are asked for during it
   int part_bytes = 0, stage_bytes = 0, smem_bytes = 0;
   int64_t tiles_channels = 0, tiles_pixels = 0;
   int split = 1;            ///< blocks that share the terms of a tile
@@ -80,7 +82,6 @@ struct MmaConfig {
   constexpr int64_t num_tiles() const { return tiles_channels * tiles_pixels; }
   int64_t padded_channels() const { return tiles_channels * shape().channels(); }
   int64_t num_steps() const { return int64_t{num_stages} * stage_units * 2; }  ///< of 16 terms
-  constexpr int row_bytes() const { return stage_vectors * 16 + 16; }          ///< of a position
   /// Of a unit.
   constexpr int weight_bytes() const { return shape().channels() * kMmaUnitChannels * 2 * shape().num_parts; }
 };
@@ -131,10 +132,10 @@ int64_t mma_partial_bytes(const MmaConfig& config);
 int64_t packed_mma_bytes(const MmaConfig& config);
 
 /// Packs w [K,C,R,S]: for each output channel, up to whole tiles, the float32 2^-exponent by which its sums are
-/// multiplied; then, for each step of 16 terms, part and 16 output channels, the 16 bytes that each lane of a warp
-/// multiplies: of channels lane / 4 and, 8 on, of terms lane % 4 * 2, the next, and both 8 on; where channels are rows,
-/// both channels' two first terms come first, otherwise the first channel's terms (see sm80::multiply_add_half).
-/// A weight is w * 2^exponent of its channel, rounded to `dtype`.
+/// multiplied; then, for each tile of channels, step of 16 terms, part and 16 output channels, the 16 bytes that each
+/// lane of a warp multiplies: of channels lane / 4 and, 8 on, of terms lane % 4 * 2, the next, and both 8 on; where
+/// channels are rows, both channels' two first terms come first, otherwise the first channel's terms (see
+/// sm80::multiply_add_half). A weight is w * 2^exponent of its channel, rounded to `dtype`.
 std::vector<std::byte> pack_mma_weights(const ConvShape& shape, const MmaConfig& config, DType dtype,
                                         const float* w, std::span<const int32_t> exponents);
 

@@ -2,7 +2,8 @@
 //   x [N,C,H,W] float32 -> packed x, see MmaInput: float16 in vectors of 8 channels, one or two parts; where filter rows
 //   are folded into channels, of x' (see folded())
 // Grid: tiles of pixels and up to 64 channels, each of one image. A warp converts 8 channels of 64 pixels, whose runs it
-// reads whole; shared memory turns them around, so that vectors of a pixel are written side by side. Registers: 40.
+// reads whole, a thread two neighbours; shared memory turns them around, so that vectors of a pixel are written side by
+// side. Registers: 48.
 // Bound: memory, 4 bytes read and 2 (fp32: 4) written a value. The maxima of images are noted on the way. The repair is
 // the same kernel again over the images that the guessed exponent does not fit; it leaves at once where there are none.
 
@@ -33,6 +34,7 @@ struct PackParams {
   int warps_across;                    // warps of a block that have the same pixels
   int tiles_pixels;
   bool is_folded, is_repair;
+  bool by_pairs;  // pixels 2 i and 2 i + 1 of x lie on 8 bytes, as the channels of packed x do
   FastDivisor by_tiles, by_channels, by_w;
 };
 
@@ -46,6 +48,28 @@ __device__ __forceinline__ float load_value(const PackParams& p, const float* im
   if (h < 0 || h >= p.H) return 0.0f;
   return __ldg(image + (int64_t{channel - r * p.C} * p.H + h) * p.W + (pixel - row * p.W));
 }
+
+// values[turn][c] = channel `channel` + c of pixel `pixel` + turn * apart; of neighbours by pairs, where all are there.
+__device__ __forceinline__ void load_values(const PackParams& p, const float* image, int channel, int pixel,
+                                            int apart, float (&values)[2][kVector]) {
+  if (apart == 1) {
+    const float* const from = image + (int64_t{channel} * p.plane + pixel);
+#pragma unroll
+    for (int c = 0; c < kVector; ++c) {
+      const float2 pair = __ldg(reinterpret_cast<const float2*>(from + int64_t{c} * p.plane));
+      values[0][c] = pair.x, values[1][c] = pair.y;
+    }
+    return;
+  }
+#pragma unroll
+  for (int turn = 0; turn < 2; ++turn)
+#pragma unroll
+    for (int c = 0; c < kVector; ++c)
+      values[turn][c] = load_value(p, image, channel + c, pixel + turn * apart);
+}
+
+// Where in shared memory a pixel's vector is: neighbours' stores and whole pixels' loads meet all banks.
+__device__ __forceinline__ int place_of(int pixel) { return pixel ^ (pixel >> 3 & 1); }
 
 template <int kParts>
 __global__ void __launch_bounds__(kThreads) mma_pack_kernel(const __grid_constant__ PackParams p) {
@@ -70,22 +94,21 @@ __global__ void __launch_bounds__(kThreads) mma_pack_kernel(const __grid_constan
     if (p.is_repair && range_status(range, p.math) != RangeStatus::rescale) continue;
     const int exponent = p.is_repair ? exact_exponent(range.max_bits, p.math) : range.exponent;
     const float scale = power_of_two(exponent), *const image = p.x + n * p.x_image;
-    const int first_pixel = (at - n * p.tiles_pixels) * pixels, in_tile = warp / across * kWarpPixels + lane;
+    const int first_pixel = (at - n * p.tiles_pixels) * pixels;
+    const bool is_whole =
+        p.by_pairs && first_pixel + pixels <= p.plane && (first_vector + across) * kVector <= p.channels;
+    const int apart = is_whole ? 1 : 32, in_tile = warp / across * kWarpPixels + lane * (is_whole ? 2 : 1);
     uint32_t max_bits = 0;
     float values[2][kVector];
-#pragma unroll
-    for (int turn = 0; turn < 2; ++turn)
-#pragma unroll
-      for (int c = 0; c < kVector; ++c)
-        values[turn][c] =
-            load_value(p, image, (first_vector + mine) * kVector + c, first_pixel + in_tile + turn * 32);
+    load_values(p, image, (first_vector + mine) * kVector, first_pixel + in_tile, apart, values);
     __syncthreads();  // the last tile has been written
 #pragma unroll
     for (int turn = 0; turn < 2; ++turn) {
       uint4 parts[2];
       split_values<kParts>(values[turn], scale, parts);
 #pragma unroll
-      for (int part = 0; part < kParts; ++part) tile[part][mine * pitch + in_tile + turn * 32] = parts[part];
+      for (int part = 0; part < kParts; ++part)
+        tile[part][mine * pitch + place_of(in_tile + turn * apart)] = parts[part];
 #pragma unroll
       for (int c = 0; c < kVector; ++c)
         max_bits = max(max_bits, __float_as_uint(values[turn][c]) & 0x7fffffffu);
@@ -108,7 +131,7 @@ __global__ void __launch_bounds__(kThreads) mma_pack_kernel(const __grid_constan
           p.packed + (n * p.image_vectors + (int64_t{block} * p.plane + pixel) * p.block_vectors + in_block);
 #pragma unroll
       for (int part = 0; part < kParts; ++part)
-        to[part * p.part_vectors] = tile[part][i % across * pitch + q];
+        to[part * p.part_vectors] = tile[part][i % across * pitch + place_of(q)];
     }
   }
 }
@@ -133,6 +156,8 @@ void mma_pack_x(const Context& context, const ConvShape& s, const ConvStrides& s
   const int64_t pixels = kTileVectors / p.warps_across;
   p.tiles_pixels = narrow(ceil_div(p.plane, pixels));
   p.is_folded = is_folded;
+  p.by_pairs =
+      !is_folded && p.plane % 2 == 0 && strides.x % 2 == 0 && reinterpret_cast<uintptr_t>(x) % 8 == 0;
   p.by_tiles = divisor(p.tiles_pixels), p.by_channels = divisor(s.C), p.by_w = divisor(s.W);
   const auto kernel = math == Math::fp32 ? mma_pack_kernel<2> : mma_pack_kernel<1>;
   const int64_t num_tiles = int64_t{p.tiles_pixels} * s.N, across = ceil_div(p.vectors, p.warps_across);

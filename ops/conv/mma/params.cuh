@@ -12,7 +12,8 @@ namespace solder::mma {
 struct Params {
   MmaConfig config;
   const uint4* x;            ///< see MmaInput
-  const uint4* weights;      ///< steps of them, see pack_mma_weights
+  const uint4* weights;      ///< see pack_mma_weights
+  uint32_t weight_vectors;   ///< from one tile's channels to the next
   const float* scales;       ///< [K], up to whole tiles
   const float* bias;         ///< [K]; null: none
   const ImageRange* ranges;  ///< [N]; null: x has no exponents
@@ -24,6 +25,8 @@ struct Params {
   const float* residual_planes;
   int64_t y_image, residual_image;
   bool by_pairs;  ///< pixels 2 i and 2 i + 1 of a plane lie on 8 bytes, of the residual too
+  /// Pixels 4 i to 4 i + 3 of a plane of y lie on 16 bytes, K is whole groups of 16, and there is no residual.
+  bool by_quads;
   ConvChain activation;
   ResidualAt residual_at;
   float slope;
@@ -31,6 +34,9 @@ struct Params {
   int num_pixels;   ///< N P Q
   int num_vectors;  ///< of a pixel of x
   int last_bytes;   ///< of its last vector
+  /// Filter columns that have stages of their own, and vectors of x from a stage to that of the next column; to that of
+  /// the next row, of the next block, on top.
+  int stage_columns, next_column, next_row, next_block;
   FastDivisor by_pixels, by_q, by_p, by_pitch, by_channel_tiles;
 };
 
@@ -69,22 +75,27 @@ __device__ Place warp_place(int warp) {
   return {warp / T::kTile.warps_pixels * T::kWarpChannels, warp % T::kTile.warps_pixels * T::kWarpPixels};
 }
 
+/// Where pixels are columns of the product: which of 16 is column `column` of the first or second piece of 8. With quads
+/// a thread, which has two neighbouring columns of both pieces, gets four neighbours, and a piece's rows in shared memory
+/// still meet all banks.
+__device__ inline int pixel_of_column(const Params& p, int piece, int column) {
+  return p.by_quads ? column / 2 * 4 + (piece ^ column / 4) * 2 + column % 2 : piece * 8 + column;
+}
+
 /// Shared memory, as 32-bit addresses.
 template <class T>
 struct Smem {
-  static constexpr int kScaleBytes = T::kChannels * 8 + T::kPixels * 4;
-
   uint32_t ring;     ///< of x: stages
-  uint32_t weights;  ///< a ring of them: units, as pack_mma_weights has them for the channels of a tile
-  uint32_t scales;   ///< [2]: of even and odd tiles, see ScaleSmem
-  /// int2 [num_slots][stage_positions]: where positions of this and the next tiles lie in x.
+  uint32_t weights;  ///< a ring of kMmaWeightSlots units, see pack_mma_weights
+  /// int2 [num_tables][stage_positions]: where positions of this and the next tiles lie in x.
   uint32_t tables;
+  uint32_t scales;  ///< of this tile, see ScaleSmem
 
   // Opaque, as the compiler would work the first address out each time.
   __device__ Smem(const Params& p, const void* base) : ring(sm80::opaque(sm80::smem_address(base))) {
     weights = ring + p.config.num_slots * p.config.stage_bytes;
-    scales = weights + p.config.weight_slots * T::kUnitBytes;
-    tables = scales + 2 * kScaleBytes;
+    tables = weights + kMmaWeightSlots * T::kUnitBytes;
+    scales = tables + p.config.num_tables * p.config.stage_positions * 8;
   }
 };
 
@@ -94,8 +105,8 @@ struct ScaleSmem {
   uint32_t channels;  ///< [2][kChannels]: scales, biases
   uint32_t pixels;    ///< [kPixels]
 
-  __device__ ScaleSmem(const Smem<T>& smem, int parity)
-      : channels(smem.scales + parity * Smem<T>::kScaleBytes), pixels(channels + T::kChannels * 8) {}
+  __device__ explicit ScaleSmem(const Smem<T>& smem)
+      : channels(smem.scales), pixels(channels + T::kChannels * 8) {}
 };
 
 using Kernel = void (*)(Params);

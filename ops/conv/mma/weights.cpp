@@ -22,9 +22,9 @@ Term term_of(const ConvShape& shape, const MmaConfig& c, int64_t step) {
   const int64_t unit = step / 2 % c.stage_units, stage = step / 2 / c.stage_units;
   const int64_t columns = c.is_shared ? 1 : shape.S, block = stage / (shape.R * columns);
   const int64_t tap = stage % (shape.R * columns);
-  const int64_t channel = block * c.stage_vectors * 8 + step % 2 * kStep;
+  const int64_t channel = block * kMmaUnitChannels + step % 2 * kStep;
   if (c.is_shared) return {channel, tap, unit};
-  return {channel + unit * kMmaUnitChannels, tap / columns, tap % columns};
+  return {channel, tap / columns, tap % columns};
 }
 
 // Where channels are columns of the product: a thread holds two neighbours of each piece of 8 columns, and those of four
@@ -47,12 +47,14 @@ std::vector<std::byte> pack_mma_weights(const ConvShape& s, const MmaConfig& c, 
   }
   auto* const steps =
       reinterpret_cast<uint16_t*>(packed.data() + round_up(c.padded_channels() * 4, int64_t{256}));
-  const int64_t num_parts = c.shape().num_parts, part_elems = c.padded_channels() * kStep;
+  const int64_t num_parts = c.shape().num_parts, channels = c.shape().channels(),
+                part_elems = channels * kStep;
   for (int64_t step = 0; step < c.num_steps(); ++step) {
     const auto [first, r, tap_s] = term_of(s, c, step);
     for (int64_t k = 0; k < s.K; ++k) {
       const int64_t place = c.is_planes ? k : column_of_channel(k);
-      uint16_t* const group = steps + step * num_parts * part_elems + place / 16 * kLanes * 8;
+      uint16_t* const group = steps + (place / channels * c.num_steps() + step) * num_parts * part_elems +
+                              place % channels / 16 * kLanes * 8;
       for (int64_t column = 0; column < std::min(kStep, s.C - first); ++column) {
         const float value = std::ldexp(w[((k * s.C + first + column) * s.R + r) * s.S + tap_s],
                                        exponents[static_cast<size_t>(k)]);
@@ -70,8 +72,8 @@ std::vector<std::byte> pack_mma_weights(const ConvShape& s, const MmaConfig& c, 
 }
 
 std::string packing_of(const MmaConfig& c, DType dtype) {
-  return str("mma ", to_string(dtype), " ", c.shape().num_parts, " ", c.padded_channels(), " ",
-             c.stage_vectors, " ", c.stage_units, " ", c.num_stages, c.is_shared ? " shared" : "",
+  return str("mma ", to_string(dtype), " ", c.shape().num_parts, " ", c.padded_channels(), " in ",
+             c.shape().channels(), " ", c.stage_units, " ", c.num_stages, c.is_shared ? " shared" : "",
              c.is_planes ? " rows" : "");
 }
 
