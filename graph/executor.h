@@ -27,6 +27,9 @@ class Executor {
   virtual void upload(void* to, const Tensor& from) = 0;
   virtual void download(const Tensor& to, const void* from) = 0;
 
+  /// Enqueues zeros.
+  virtual void clear(void* to, int64_t num_bytes) = 0;
+
   /// Runs the launches in order; with `capture` (and where the device has it) as one recorded graph that
   /// later calls replay.
   virtual void execute(const std::vector<Launch>& launches, bool capture) = 0;

@@ -1,4 +1,5 @@
 #include <chrono>
+#include <cstring>
 
 #include "graph/executor.h"
 #include "runtime/float_environment.h"
@@ -20,6 +21,7 @@ class CpuExecutor final : public Executor {
   void download(const Tensor& to, const void* from) override {
     copy(to.data(), to.device(), from, Device::cpu(), to.num_bytes());
   }
+  void clear(void* to, int64_t num_bytes) override { std::memset(to, 0, static_cast<size_t>(num_bytes)); }
 
   void execute(const std::vector<Launch>& launches, bool) override {
     const DefaultFloatEnvironment environment;

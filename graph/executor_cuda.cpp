@@ -28,6 +28,10 @@ class CudaExecutor final : public Executor {
   void upload(void* to, const Tensor& from) override { copy_async(to, from.data(), from.num_bytes()); }
   void download(const Tensor& to, const void* from) override { copy_async(to.data(), from, to.num_bytes()); }
 
+  void clear(void* to, int64_t num_bytes) override {
+    SOLDER_CUDA(cudaMemsetAsync(to, 0, static_cast<size_t>(num_bytes), context_.stream()));
+  }
+
   void execute(const std::vector<Launch>& launches, bool capture) override {
     context_.activate();
     const auto enqueue = [&] {

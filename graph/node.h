@@ -9,6 +9,7 @@
 
 #include "graph/attributes.h"
 #include "graph/region.h"
+#include "ops/scaled.h"
 #include "runtime/dtype.h"
 #include "runtime/shape.h"
 #include "runtime/visibility.h"
@@ -49,7 +50,8 @@ struct Node {
   std::vector<TensorType> outputs;
   Attributes attributes;
   Epilogue epilogue;
-  Layout layout = Layout::nchw;  ///< of its outputs, unless they are views
+  Layout layout = Layout::nchw;        ///< of its outputs, unless they are views
+  std::vector<ScaledChannels> scaled;  ///< where its output is scaled, which compile() decides
 
   /// Given from outside, and known by its name.
   bool is_given() const { return kind == NodeKind::input || kind == NodeKind::parameter; }

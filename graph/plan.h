@@ -24,12 +24,13 @@ struct Placement {
   int last_node = 0;          ///< ... to the end of this one
 };
 
-/// A session's memory, known before anything is allocated. One arena holds the values, then the workspace.
+/// A session's memory, known before anything is allocated. One arena holds the values, then the workspace, then what little else there is.
 struct MemoryPlan {
   std::vector<std::vector<Placement>> values;  ///< [node][output]
   int64_t values_bytes = 0;                    ///< inputs, outputs and intermediates
   int64_t workspace_bytes = 0;                 ///< shared by all nodes; follows the values
-  int64_t arena_bytes() const { return values_bytes + workspace_bytes; }
+  int64_t ranges_bytes = 0;                    ///< the state of scaled values (Math::tf32); behind that
+  int64_t arena_bytes() const { return values_bytes + workspace_bytes + ranges_bytes; }
   std::string peak_node;  ///< the node at which most value bytes are live
 };
 

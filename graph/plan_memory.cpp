@@ -251,8 +251,9 @@ std::string dump(const Graph& graph, const MemoryPlan& plan) {
                   ", ", p.size_bytes, " B, nodes ", p.first_node, " to ", p.last_node, "\n");
     }
   }
-  return text + str("  values ", plan.values_bytes, " B + workspace ", plan.workspace_bytes, " B, peak at ",
-                    plan.peak_node, "\n");
+  return text + str("  values ", plan.values_bytes, " B + workspace ", plan.workspace_bytes, " B",
+                    plan.ranges_bytes > 0 ? str(" + ", plan.ranges_bytes, " B of exponents") : "",
+                    ", peak at ", plan.peak_node, "\n");
 }
 
 }  // namespace solder

@@ -60,6 +60,12 @@ ConvWeights weights_of(ModelCore& core, const std::string& name, const Constants
           }};
 }
 
+// Of a parameter with elements; false of any other node.
+ConvWeights weights_of(ModelCore& core, const Node& source, const Constants* constants) {
+  const bool is_known = source.kind == NodeKind::parameter && num_elements(source.outputs[0].shape) > 0;
+  return is_known ? weights_of(core, source.name, constants) : ConvWeights();
+}
+
 PlanRequest request_of(const ModelData& model, int index, const Constants* constants) {
   const Node& node = model.graph.nodes()[static_cast<size_t>(index)];
   PlanRequest request{.node = node, .conv = model.options().conv};
@@ -68,6 +74,7 @@ PlanRequest request_of(const ModelData& model, int index, const Constants* const
   for (size_t i = 0; i < node.inputs.size(); ++i) {
     request.inputs.push_back(model.input_view(node, i));
     request.offsets.push_back(model.view(node.inputs[i]).offset_elems);
+    request.scaled_inputs.push_back(model.graph.maker(node.inputs[i]).scaled);
   }
   for (int output = 0; output < static_cast<int>(node.outputs.size()); ++output) {
     request.outputs.push_back(model.view({index, output}).view);
@@ -78,11 +85,25 @@ PlanRequest request_of(const ModelData& model, int index, const Constants* const
     return from.base == to.base && from.offset_elems == to.offset_elems + offset_elems;
   };
   request.weight = [&model, &node, constants](size_t input) {
-    const Node& source = model.graph.maker(node.inputs[input]);
-    const bool is_known = source.kind == NodeKind::parameter && num_elements(source.outputs[0].shape) > 0;
-    return is_known ? weights_of(*model.core, source.name, constants) : ConvWeights();
+    return weights_of(*model.core, model.graph.maker(node.inputs[input]), constants);
   };
   return request;
+}
+
+// Of the workspace, on a GPU.
+int64_t cublas_bytes_of(const CompileOptions& options) {
+  return std::min(Context::kDefaultCublasWorkspaceBytes, options.workspace_bytes / 4);
+}
+
+Graph scaled(const Graph& graph, const Constants* constants, ModelCore& core) {
+  const CompileOptions& options = core.options;
+  if (!options.device.is_cuda() || options.math != Math::tf32) return graph;
+  const DeviceInfo info = device_info(options.device);
+  return scale_values(graph,
+                      {.device = &info,
+                       .conv = options.conv,
+                       .workspace_bytes = options.workspace_bytes - cublas_bytes_of(options),
+                       .weights = [&](const Node& source) { return weights_of(core, source, constants); }});
 }
 
 void plan_nodes(const Constants* constants, ModelData& model) {
@@ -91,7 +112,7 @@ void plan_nodes(const Constants* constants, ModelData& model) {
   int64_t cublas_bytes = 0;
   if (options.device.is_cuda()) {
     info = device_info(options.device);
-    cublas_bytes = std::min(Context::kDefaultCublasWorkspaceBytes, options.workspace_bytes / 4);
+    cublas_bytes = cublas_bytes_of(options);
   }
   for (int i = 0; i < static_cast<int>(model.graph.nodes().size()); ++i) {
     model.runs.emplace_back();
@@ -218,11 +239,13 @@ std::shared_ptr<const ModelData> plan_model(std::shared_ptr<ModelCore> core, con
   model->core = core;
   model->graph = core->options.fuse ? fuse(graph, core->options.math) : graph;
   model->graph = round_values(model->graph, core->options.math);
+  model->graph = scaled(model->graph, constants, *core);
   model->graph = add_copies(choose_layouts(model->graph));
   verify(model->graph);
   model->views = placed_value_views(model->graph);
   plan_nodes(constants, *model);
   model->memory = plan_memory(model->graph, model->views, model->runs);
+  model->memory.ranges_bytes = num_scaled_images(model->graph) * static_cast<int64_t>(sizeof(ImageRange));
 
   if (constants != nullptr) place_parameters(model->graph, *constants, *core);
   const std::vector<Node>& nodes = model->graph.nodes();

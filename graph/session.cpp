@@ -72,7 +72,10 @@ void require_type(const ModelData& model, const char* what, const std::string& n
 SessionData::SessionData(std::shared_ptr<const ModelData> of_model, void* stream)
     : model(std::move(of_model)), executor(make_executor(*model, stream)) {
   const std::string what = str("a session (peak at node ", model->memory.peak_node, ")");
-  arena = static_cast<char*>(executor->allocate_arena(model->memory.arena_bytes(), what.c_str()));
+  const MemoryPlan& memory = model->memory;
+  arena = static_cast<char*>(executor->allocate_arena(memory.arena_bytes(), what.c_str()));
+  auto* ranges = reinterpret_cast<ImageRange*>(arena + memory.values_bytes + memory.workspace_bytes);
+  bool is_cleared = false;
   for (size_t i = 0; i < model->runs.size(); ++i) {
     if (model->runs[i] == nullptr) continue;
     const Node& node = model->graph.nodes()[i];
@@ -86,10 +89,16 @@ SessionData::SessionData(std::shared_ptr<const ModelData> of_model, void* stream
     Launch launch = model->runs[i]->bind({.inputs = inputs,
                                           .outputs = outputs,
                                           .constants = model->weights[i],
-                                          .scratch = arena + model->memory.values_bytes,
+                                          .scratch = arena + memory.values_bytes,
+                                          .ranges = ranges,
                                           .pool = model->core->pool.get()},
                                          executor->context());
     if (!launch) continue;
+    if (!node.scaled.empty() && !is_cleared) {  // of all, before the first
+      const auto clear = [this, ranges] { executor->clear(ranges, model->memory.ranges_bytes); };
+      launch = in_order({clear, std::move(launch)});
+      is_cleared = true;
+    }
     launches.push_back(std::move(launch));
     launch_nodes.push_back(i);
   }

@@ -29,6 +29,16 @@ std::vector<TensorType> infer(const Node& node, std::span<const TensorType> inpu
   return {result};
 }
 
+std::vector<ScaledChannels> pass_scaled(const Node& node, std::span<const TensorType> inputs,
+                                        std::span<const std::vector<ScaledChannels>> parts) {
+  std::vector<ScaledChannels> result;
+  if (axis_of(node) != 1) return result;
+  int64_t start = 0;
+  for (size_t i = 0; i < inputs.size(); start += inputs[i++].shape[1])
+    for (const ScaledChannels& part : parts[i]) result.push_back({start + part.end, part.first});
+  return result;
+}
+
 // The part of `whole` that begins at `start` of the axis and has the input's shape.
 TensorView part_of(const TensorView& whole, size_t axis, int64_t start, const TensorView& input) {
   TensorView part = whole;
@@ -95,6 +105,7 @@ constexpr NodeDef kConcatNode{
     .infer = infer,
     .attributes = [](const Node& node) -> std::string { return str(" axis=", axis_of(node)); },
     .selects = [](const Node&) { return true; },
+    .passes_scaled = pass_scaled,
     .rebatch =
         [](Node* node, BatchChange* change) {
           const int rank = static_cast<int>(change->before[0].shape.size());

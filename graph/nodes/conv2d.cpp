@@ -75,16 +75,32 @@ ConvProblem problem_of(const PlanRequest& request, std::span<const TensorView> i
   ConvProblem problem{.node = node.name,
                       .shape = conv_shape(node, std::array{x, w}),
                       .math = is_narrow ? Math::tf32 : request.math,
-                      .x = {inputs[0], request.offsets[0]},
-                      .y = {outputs[0], request.offsets[request.inputs.size()]},
+                      .x = {inputs[0], request.offsets[0], request.scaled_inputs[0]},
+                      .y = {outputs[0], request.offsets[request.inputs.size()], node.scaled},
                       .epilogue = lower(node.epilogue.region, true, node.outputs),
                       .weights = request.weight(1),
                       .workspace_bytes = request.workspace_bytes};
   for (size_t i = 1; i < outputs.size(); ++i)
     problem.more_outputs.push_back({outputs[i], request.offsets[request.inputs.size() + i]});
   for (size_t i = 2; i < request.inputs.size(); ++i)
-    problem.operands.push_back({request.inputs[i], request.offsets[i]});
+    problem.operands.push_back({request.inputs[i], request.offsets[i], request.scaled_inputs[i]});
+  problem.largest_operand = [weight = request.weight](size_t operand) {
+    const ConvWeights values = weight(2 + operand);
+    return values ? std::ranges::max(values.largest()) : kNonFiniteBits;
+  };
   return problem;
+}
+
+bool takes_scaled(const PlanRequest& request) {
+  std::string why_not;
+  ConvProblem problem = problem_of(request, request.inputs, request.outputs);
+  const auto plan = plan_conv(problem, request.device, request.conv, &why_not);
+  if (plan == nullptr || !problem.x.scaled.empty()) return plan != nullptr;
+  // What has to be packed first may be slower so than as it is.
+  const auto make_plain = [](ConvView& view) { view = {dense_view(nullptr, DType::float32, view.shape)}; };
+  make_plain(problem.x), make_plain(problem.y);
+  for (ConvView& operand : problem.operands) make_plain(operand);
+  return plan->predicted_us <= plan_conv(problem, request.device, request.conv)->predicted_us;
 }
 
 // A node's tensors of `count` of its `of` images, from image `first` on. What all images share stays as it is.
@@ -116,6 +132,8 @@ class Conv2dRun final : public NodeRun {
     const bool is_plain = problem.has_plain_tensors();
     std::string why_not;
     if (!is_plain) conv_ = plan_conv(problem, request.device, request.conv, &why_not);
+    SOLDER_REQUIRE(conv_ != nullptr || !problem.is_scaled(), unsupported, request.node.name,
+                   ": no convolution takes scaled values: ", why_not);
     if (conv_ == nullptr) {
       PlanRequest part = request;
       images_at_a_time_ = is_plain ? num_images_ : images_at_a_time(problem);
@@ -157,6 +175,7 @@ class Conv2dRun final : public NodeRun {
                           .packed = of.constants,
                           .y = of.outputs[0].data,
                           .scratch = of.scratch,
+                          .ranges = of.ranges,
                           .pool = of.pool};
       for (const TensorView& operand : of.inputs.subspan(2)) tensors.operands.push_back(operand.data);
       return [conv = conv_, tensors, context] { conv->enqueue(context, tensors); };
@@ -220,6 +239,7 @@ constexpr NodeDef kConv2dNode{
     .attributes = attributes,
     .is_narrow = [](Attributes& a) -> bool& { return std::get<Conv2dAttributes>(a).is_narrow; },
     .channel_axis = [](const Node&, size_t) -> size_t { return 0; },
+    .takes_scaled = takes_scaled,
     .plan = planned<Conv2dRun>,
     .flops = [](const Node& node,
                 std::span<const TensorType> inputs) { return 2 * conv_shape(node, inputs).num_macs(); }};

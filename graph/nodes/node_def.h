@@ -33,6 +33,8 @@ struct PlanRequest {
       offsets;  ///< of inputs, then outputs: elements from a multiple of 256 bytes to the first
   /// The weights that an input is; false unless that is a parameter with elements.
   std::function<ConvWeights(size_t input)> weight;
+  /// Of inputs, where they are scaled; of the result: node.scaled.
+  std::vector<std::vector<ScaledChannels>> scaled_inputs;
   const DeviceInfo* device = nullptr;  ///< null: the CPU
   Math math = Math::fp32;
   std::string conv;             ///< CompileOptions::conv
@@ -46,7 +48,8 @@ struct BoundNode {
   std::span<const TensorView> inputs, outputs;
   const void* constants = nullptr;  ///< NodeConstants, on the device
   void* scratch = nullptr;
-  ThreadPool* pool = nullptr;  ///< on the CPU: shares its loops
+  ImageRange* ranges = nullptr;  ///< the session's, of scaled values
+  ThreadPool* pool = nullptr;    ///< on the CPU: shares its loops
 };
 
 /// What a node reads on its device besides its inputs, at a multiple of 256 bytes.
@@ -145,6 +148,13 @@ struct NodeDef {
   bool& (*keeps_float32)(Attributes& attributes) = nullptr;
   /// Whether every element of its result is, bit for bit, one of its inputs', 0 or infinite; null: not so. Views are.
   bool (*selects)(const Node& node) = nullptr;
+  /// Of kinds that pass on what they read, scaled as it is (ops/scaled.h): the parts of the result, from those of its
+  /// inputs and these' types; none where it cannot. Null: other kinds.
+  std::vector<ScaledChannels> (*passes_scaled)(const Node& node, std::span<const TensorType> inputs,
+                                               std::span<const std::vector<ScaledChannels>> parts) = nullptr;
+  /// Of kinds that read scaled values and make other ones of them, scaled or not: whether that is so as the request says,
+  /// whose weights alone are known. Null: other kinds.
+  bool (*takes_scaled)(const PlanRequest& request) = nullptr;
   /// What it says of shapes beside its inputs', for another batch size; throws where it can be of one alone. Null:
   /// that is nothing, or infer() says it all.
   void (*rebatch)(Node* node, BatchChange* change) = nullptr;

@@ -82,6 +82,8 @@ constexpr NodeDef kPool2dNode{
     .infer = infer,
     .attributes = attributes,
     .selects = [](const Node& node) { return is_extreme(attributes_of(node).reduction); },
+    .passes_scaled = [](const Node&, std::span<const TensorType>,
+                        std::span<const std::vector<ScaledChannels>> parts) { return parts[0]; },
     .plan = plan};
 
 Value Graph::pool2d(Value x, const Pool2dOptions& options, Reduction reduction, const char* op) {

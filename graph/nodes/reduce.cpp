@@ -48,6 +48,12 @@ Reduce reduce_of(const ReduceAttributes& attributes, const TensorView& x, const 
           .y_dtype = y.dtype};
 }
 
+// Each row is of one image, and all have one exponent.
+bool takes_scaled(const PlanRequest& request) {
+  const std::vector<int>& axes = attributes_of(request.node).axes;
+  return request.node.scaled.empty() && request.scaled_inputs[0].size() == 1 && !axes.empty() && axes[0] > 0;
+}
+
 class ReduceRun final : public NodeRun {
  public:
   explicit ReduceRun(const PlanRequest& request)
@@ -57,19 +63,24 @@ class ReduceRun final : public NodeRun {
                     : reduce_.rows.are_columns() ? "columns"
                                                  : "rows",
                     plan.workspace_bytes > 0 ? ", in chunks" : "");
+    if (request.scaled_inputs[0].empty()) return;
+    ranges_ = request.scaled_inputs[0][0].first, num_images_ = request.inputs[0].shape[0];
+    plan.path += ", scaled";
   }
 
   Launch bind(const BoundNode& node, const Context* context) const override {
-    return [reduce = reduce_, context, x = node.inputs[0].data, y = node.outputs[0].data,
-            scratch = node.scratch, pool = node.pool] {
-      if constexpr (kWithCuda)
-        if (context != nullptr) return reduce_cuda(*context, reduce, x, y, scratch);
-      reduce_cpu(reduce, x, y, scratch, pool);
-    };
+    return
+        [reduce = reduce_, context, x = node.inputs[0].data, y = node.outputs[0].data, scratch = node.scratch,
+         ranges = ranges_ < 0 ? nullptr : node.ranges + ranges_, num_images = num_images_, pool = node.pool] {
+          if constexpr (kWithCuda)
+            if (context != nullptr) return reduce_cuda(*context, reduce, x, y, scratch, {ranges, num_images});
+          reduce_cpu(reduce, x, y, scratch, pool);
+        };
   }
 
  private:
   Reduce reduce_;
+  int64_t ranges_ = -1, num_images_ = 0;  // of scaled x
 };
 
 }  // namespace
@@ -86,6 +97,7 @@ constexpr NodeDef kReduceNode{
     .attributes = attributes,
     .keeps_float32 = [](Attributes& a) -> bool& { return std::get<ReduceAttributes>(a).keeps_float32; },
     .selects = [](const Node& node) { return is_extreme(attributes_of(node).reduction); },
+    .takes_scaled = takes_scaled,
     .rebatch =
         [](Node* node, BatchChange* change) {
           for (const int axis : attributes_of(*node).axes) require_own_axis(*node, axis, *change);

@@ -3,6 +3,7 @@
 #include "graph/all_or_nothing.h"
 #include "graph/nodes/batch_change.h"
 #include "graph/nodes/node_def.h"
+#include "graph/value_view.h"
 #include "runtime/check.h"
 
 namespace solder {
@@ -45,6 +46,23 @@ bool view(const Node& node, const TensorView& input, TensorView* result, int64_t
   return true;
 }
 
+std::vector<ScaledChannels> pass_scaled(const Node& node, std::span<const TensorType>,
+                                        std::span<const std::vector<ScaledChannels>> parts) {
+  const SliceAttributes& slice = attributes_of(node);
+  std::vector<ScaledChannels> result = parts[0];
+  const bool begins_vector = slice.axis == 0 || slice.start % kPitchElems == 0;
+  if (slice.axis > 1 || slice.step != 1 || !begins_vector) return {};  // images and pixels stay in one run
+  const int64_t count = node.outputs[0].shape[static_cast<size_t>(slice.axis)];
+  if (slice.axis == 0) {
+    for (ScaledChannels& part : result) part.first += slice.start;
+    return result;
+  }
+  std::erase_if(result, [&](const ScaledChannels& part) { return part.end <= slice.start; });
+  for (ScaledChannels& part : result) part.end = std::min(part.end - slice.start, count);
+  while (result.size() > 1 && result[result.size() - 2].end == count) result.pop_back();
+  return result;
+}
+
 // All of a batch stays all of it, also backwards.
 void rebatch(Node* node, BatchChange* change) {
   SliceAttributes& slice = std::get<SliceAttributes>(node->attributes);
@@ -72,6 +90,7 @@ constexpr NodeDef kSliceNode{.kind = NodeKind::slice,
                              .infer = infer,
                              .attributes = attributes,
                              .view = view,
+                             .passes_scaled = pass_scaled,
                              .rebatch = rebatch};
 
 Value Graph::slice(Value x, int axis, int64_t start, int64_t stop, int64_t step) {

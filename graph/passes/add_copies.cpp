@@ -47,6 +47,7 @@ class Copier {
     if (is_new) {
       const TensorType& type = graph_.type(value);
       Node node = copy_of(renumbered(value), type.shape, type.dtype, graph_.maker(value).name + "_copy");
+      node.scaled = graph_.maker(value).scaled;
       append_views(node, &views_);
       copy->second = result_.append(std::move(node)).node;
     }

@@ -4,6 +4,7 @@
 
 #include "graph/graph.h"
 #include "graph/passes/constants.h"
+#include "ops/conv/kernels.h"
 #include "ops/math_mode.h"
 
 namespace solder {
@@ -52,6 +53,21 @@ Graph fuse(const Graph& graph, Math math = Math::fp32);
 /// value that a node hands to another, and what a convolution or matmul multiplies, is stored in the 16-bit type; but
 /// not statistics.
 Graph round_values(const Graph& graph, Math math);
+
+/// What scale_values() plans nodes by.
+struct ScaledPlanning {
+  const DeviceInfo* device = nullptr;  ///< a GPU
+  std::string conv;                    ///< CompileOptions::conv
+  int64_t workspace_bytes = 0;
+  std::function<ConvWeights(const Node& parameter)> weights;  ///< false of what is no parameter
+};
+
+/// What Math::tf32 says of values between convolutions: with such scaled (ops/scaled.h) that convolutions make, where all
+/// that reads them, through what passes them on as they are, can read them so. Near linear in nodes.
+Graph scale_values(const Graph& graph, const ScaledPlanning& planning);
+
+/// The entries of a session's ranges that such a graph names.
+int64_t num_scaled_images(const Graph& graph);
 
 /// With layouts for 16-bit tensors [N,C,H,W] between nodes: channels innermost, the pitch of pixels a multiple of 8, for
 /// what convolutions make, for what other kinds make of such where they can store it, and for what only convolutions

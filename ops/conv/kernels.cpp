@@ -28,14 +28,14 @@ namespace {
 #endif
 
 constexpr ConvFamily kFamilies[] = {
-    {"nhwc", true, SOLDER_SM90(make_nhwc_conv), true},     // Hopper: 16-bit values with channels innermost
-    {"rows", true, SOLDER_SM90(make_rows_conv)},           // Hopper: wide images, few input channels
-    {"window", true, SOLDER_SM90(make_window_conv)},       // Hopper: everything of one group
-    {"packed", true, SOLDER_SM90(make_packed_conv)},       // the same, on x converted before
-    {"mma", true, SOLDER_GPU(make_mma_conv), true},        // since Turing: everything of one group
-    {"direct", true, SOLDER_GPU(make_direct_conv), true},  // depthwise
-    {"im2col", true, SOLDER_GPU(make_im2col_conv)},        // everything, with cuBLAS
-    {"cpu", false, make_cpu_conv},                         // everything, without a GPU
+    {"nhwc", true, SOLDER_SM90(make_nhwc_conv), true, true},  // Hopper: 16-bit values with channels innermost
+    {"rows", true, SOLDER_SM90(make_rows_conv)},              // Hopper: wide images, few input channels
+    {"window", true, SOLDER_SM90(make_window_conv)},          // Hopper: everything of one group
+    {"packed", true, SOLDER_SM90(make_packed_conv)},          // the same, on x converted before
+    {"mma", true, SOLDER_GPU(make_mma_conv), true},           // since Turing: everything of one group
+    {"direct", true, SOLDER_GPU(make_direct_conv), true},     // depthwise
+    {"im2col", true, SOLDER_GPU(make_im2col_conv)},           // everything, with cuBLAS
+    {"cpu", false, make_cpu_conv},                            // everything, without a GPU
 };
 
 struct Attempt {
@@ -51,6 +51,7 @@ Attempt attempt(const ConvFamily& family, const ConvProblem& problem, const Devi
   if (family.make == nullptr) return {family.name, nullptr, why_not};
   if (!family.takes_pixels && !problem.has_plain_tensors())
     return {family.name, nullptr, "takes float32 tensors of dense images"};
+  if (!family.takes_scaled && problem.is_scaled()) return {family.name, nullptr, "takes no scaled values"};
   auto plan = family.make(problem, device, &why_not);
   return {family.name, std::move(plan), why_not};
 }

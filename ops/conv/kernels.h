@@ -13,7 +13,9 @@
 
 #include "ops/conv/conv.h"
 #include "ops/elementwise/program.h"
+#include "ops/image_range.h"
 #include "ops/math_mode.h"
+#include "ops/scaled.h"
 #include "runtime/device.h"
 #include "runtime/tensor.h"
 #include "runtime/tensor_view.h"
@@ -36,7 +38,8 @@ std::vector<uint32_t> largest_weights(std::span<const float> weights, int64_t nu
 
 /// How a tensor of a convolution lies, without an address.
 struct ConvView : TensorView {
-  int64_t offset_elems = 0;  ///< from a multiple of 256 bytes to its first element
+  int64_t offset_elems = 0;            ///< from a multiple of 256 bytes to its first element
+  std::vector<ScaledChannels> scaled;  ///< where it is scaled
 };
 
 /// What the choice depends on.
@@ -50,10 +53,15 @@ struct ConvProblem {
   Program epilogue;                    ///< elementwise work on the result, from which it starts
   std::vector<ConvView> operands;      ///< the epilogue's
   ConvWeights weights;                 ///< false when not known before the run
-  int64_t workspace_bytes = 0;         ///< bound on ConvPlan::scratch_bytes
+  /// The bits of the largest magnitude of an operand, kNonFiniteBits where that is not known before the run.
+  std::function<uint32_t(size_t operand)> largest_operand;
+  int64_t workspace_bytes = 0;  ///< bound on ConvPlan::scratch_bytes
 
   /// Whether x and y are float32 with dense images, and the epilogue has no other output.
   bool has_plain_tensors() const;
+
+  /// Whether x or y is scaled; the other is, too, or float32.
+  bool is_scaled() const { return !x.scaled.empty() || !y.scaled.empty(); }
 
   /// Of such; with one image dense, as nothing lies a stride away.
   ConvStrides strides() const;
@@ -70,6 +78,7 @@ struct ConvTensors {
   std::vector<void*> operands;   ///< the epilogue's
   void* y = nullptr;             ///< [N,K,P,Q]; overlaps neither x nor an operand
   void* scratch = nullptr;       ///< ConvPlan::scratch_bytes, 256-byte aligned
+  ImageRange* ranges = nullptr;  ///< the session's, of scaled tensors
   ThreadPool* pool = nullptr;    ///< on the CPU: its threads; null is the calling one
 
   const float* x_floats() const { return static_cast<const float*>(x); }
@@ -104,6 +113,7 @@ struct ConvFamily {
   bool on_gpu;
   MakeConvPlan* make;         ///< null: not in this build
   bool takes_pixels = false;  ///< asked, too, where tensors have 16 bits or their channels innermost
+  bool takes_scaled = false;  ///< and where they are scaled
 };
 
 /// All families, the most general ones last.

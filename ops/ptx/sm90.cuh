@@ -172,6 +172,27 @@ inline __device__ void store_matrices(uint32_t row_smem, const uint32_t (&bits)[
                : "memory");
 }
 
+/// Brings the line that holds `src` to the L1 cache: any alignment.
+inline __device__ void prefetch_l1(const void* src) {
+  asm volatile("prefetch.global.L1 [%0];" ::"l"(src) : "memory");
+}
+
+/// Atomic operations on a word of shared memory: it becomes the larger of both; one more, or after `last` 0; `value`. The
+/// last two return what was there.
+inline __device__ void shared_max(uint32_t at, uint32_t value) {
+  asm volatile("red.shared.max.u32 [%0], %1;" ::"r"(at), "r"(value) : "memory");
+}
+inline __device__ uint32_t shared_increment(uint32_t at, uint32_t last) {
+  uint32_t before;
+  asm volatile("atom.shared.inc.u32 %0, [%1], %2;" : "=r"(before) : "r"(at), "r"(last) : "memory");
+  return before;
+}
+inline __device__ uint32_t shared_exchange(uint32_t at, uint32_t value) {
+  uint32_t before;
+  asm volatile("atom.shared.exch.b32 %0, [%1], %2;" : "=r"(before) : "r"(at), "r"(value) : "memory");
+  return before;
+}
+
 /// Brings a piece of global memory to the L2 cache. Multiples of 16 bytes.
 inline __device__ void bulk_prefetch_l2(const void* src, uint32_t num_bytes) {
   asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(src), "r"(num_bytes) : "memory");

@@ -36,6 +36,8 @@ struct PassParams {
   int64_t y_step;    // from a unit's result to the next one's along the innermost outer axis
   DType y_dtype;
   float sign_x, sign_y, divisor;
+  const ImageRange* ranges;  // of scaled x, in the last pass; null: none
+  IndexDivisor<Index> by_image;
   void* y;
 };
 
@@ -65,8 +67,12 @@ __device__ Unit<Index> find_unit(const PassParams<Index>& params, Index idx) {
 }
 
 template <class Index>
-__device__ void store_result(const PassParams<Index>& params, int64_t offset, float acc) {
-  const float value = params.sign_y * acc / params.divisor;
+__device__ void store_result(const PassParams<Index>& params, Index unit, int64_t offset, float acc) {
+  float value = params.sign_y * acc / params.divisor;
+  if (params.ranges != nullptr) {
+    Index row;
+    value *= power_of_two(-params.ranges[params.by_image.divide(unit, &row)].exponent);
+  }
   if (params.y_dtype == DType::float32)
     static_cast<float*>(params.y)[offset] = value;
   else if (params.y_dtype == DType::float16)
@@ -144,7 +150,7 @@ __global__ void __launch_bounds__(kThreads)
 #pragma unroll
   for (int half = kReducePartials / 2; half > 0; half /= 2)
     acc[0] = take<kIsMax>(acc[0], __shfl_down_sync(0xffffffffu, acc[0], half, kReducePartials));
-  if (is_there && lane == 0) store_result(params, unit.y, acc[0]);
+  if (is_there && lane == 0) store_result(params, idx, unit.y, acc[0]);
 }
 
 template <bool kIsMax_, int kVec_>
@@ -181,7 +187,7 @@ __global__ void __launch_bounds__(kThreads)
     for (int half = kReducePartials / 2; half > 0; half /= 2)
 #pragma unroll
       for (int j = 0; j < half; ++j) partials[j] = take<kIsMax>(partials[j], partials[j + half]);
-    store_result(params, unit.y + v * params.y_step, partials[0]);
+    store_result(params, idx + static_cast<Index>(v), unit.y + v * params.y_step, partials[0]);
   }
 }
 
@@ -217,7 +223,7 @@ void launch_columns(const Context& context, const PassParams<Index>& params, con
 }
 
 template <class T, bool kIsMax, class Index>
-void launch_pass(const Context& context, const ReducePass& pass) {
+void launch_pass(const Context& context, const ReducePass& pass, const ScaledImages& images) {
   const PassParams<Index> params{
       .rows = RowParams<Index>(pass.rows),
       .by_rows = IndexDivisor<Index>(pass.rows.num_rows),
@@ -231,6 +237,8 @@ void launch_pass(const Context& context, const ReducePass& pass) {
       .sign_x = pass.negates_x ? -1.0f : 1.0f,
       .sign_y = pass.negates_y ? -1.0f : 1.0f,
       .divisor = pass.divisor,
+      .ranges = pass.num_chunks == 1 ? images.ranges : nullptr,
+      .by_image = IndexDivisor<Index>(images.ranges != nullptr ? pass.rows.num_rows / images.count : 1),
       .y = pass.y};
   const T* x = static_cast<const T*>(pass.x);
   if (pass.rows.are_columns()) {
@@ -246,25 +254,27 @@ void launch_pass(const Context& context, const ReducePass& pass) {
 }
 
 template <class T>
-void choose_kernel(const Context& context, const ReducePass& pass) {
+void choose_kernel(const Context& context, const ReducePass& pass, const ScaledImages& images) {
   constexpr int64_t kMost = std::numeric_limits<int32_t>::max() - kThreads;
   const bool is_short = pass.num_units() <= kMost && pass.rows.row_elems <= kMost;
   if (pass.is_max)
-    is_short ? launch_pass<T, true, uint32_t>(context, pass) : launch_pass<T, true, uint64_t>(context, pass);
+    is_short ? launch_pass<T, true, uint32_t>(context, pass, images)
+             : launch_pass<T, true, uint64_t>(context, pass, images);
   else
-    is_short ? launch_pass<T, false, uint32_t>(context, pass)
-             : launch_pass<T, false, uint64_t>(context, pass);
+    is_short ? launch_pass<T, false, uint32_t>(context, pass, images)
+             : launch_pass<T, false, uint64_t>(context, pass, images);
 }
 
 }  // namespace
 
-void reduce_cuda(const Context& context, const Reduce& reduce, const void* x, void* y, void* scratch) {
+void reduce_cuda(const Context& context, const Reduce& reduce, const void* x, void* y, void* scratch,
+                 const ScaledImages& images) {
   if (reduce.rows.num_rows == 0) return;
   for_passes(reduce, x, y, scratch, [&](const ReducePass& pass) {
     switch (pass.x_dtype) {
-      case DType::float32: return choose_kernel<float>(context, pass);
-      case DType::float16: return choose_kernel<__half>(context, pass);
-      case DType::bfloat16: return choose_kernel<__nv_bfloat16>(context, pass);
+      case DType::float32: return choose_kernel<float>(context, pass, images);
+      case DType::float16: return choose_kernel<__half>(context, pass, images);
+      case DType::bfloat16: return choose_kernel<__nv_bfloat16>(context, pass, images);
     }
   });
 }

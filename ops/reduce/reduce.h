@@ -2,6 +2,7 @@
 
 #include <cstdint>
 
+#include "ops/image_range.h"
 #include "ops/reduce/rows.h"
 #include "ops/reduction.h"
 
@@ -40,8 +41,14 @@ struct Reduce {
 };
 
 void reduce_cpu(const Reduce& reduce, const void* x, void* y, void* scratch, ThreadPool* pool);
+/// The images of scaled x, which is its outermost axis and stays one; null: x is not scaled.
+struct ScaledImages {
+  const ImageRange* ranges = nullptr;
+  int64_t count = 0;
+};
 /// Enqueues it.
-void reduce_cuda(const Context& context, const Reduce& reduce, const void* x, void* y, void* scratch);
+void reduce_cuda(const Context& context, const Reduce& reduce, const void* x, void* y, void* scratch,
+                 const ScaledImages& images = {});
 
 /// One pass of either: results of units, which are the chunks of all rows, unit = chunk * num_rows + row. The last
 /// one has a unit a row.

@@ -24,15 +24,14 @@ PixelStrides dense_pixels(const ConvShape& s) {
 // The weight of output channel k that a packed slot has for its `i`-th input channel.
 float packed_weight(const ConvShape& s, const NhwcConfig& c, DType dtype,
                     const std::vector<std::byte>& packed, int64_t k, int64_t slot, int64_t i) {
-  const int64_t tile = c.shape().channels, channels = c.tiles_channels * tile;
+  const int64_t tile = c.shape().channels;
   const auto* const scales = reinterpret_cast<const float*>(packed.data());
-  const auto* const slots =
-      reinterpret_cast<const uint16_t*>(packed.data() + round_up(channels * 4, int64_t{256}));
+  const auto* const slots = reinterpret_cast<const uint16_t*>(packed.data() + packed_nhwc_head_bytes(c));
   const int64_t row = k % tile;
   // As CUDA's documents have it: address bits 4 to 6 are swapped by bits 7 to 9, for 64-byte rows 4 and 5 by 7 and 8.
   const int64_t byte = row * c.row_bytes() + i * 2;
   const int64_t swizzled = byte ^ ((byte >> 7 & (c.row_bytes() == 128 ? 7 : 3)) << 4);
-  CHECK(channels >= s.K);
+  CHECK(c.tiles_channels * tile >= s.K);
   return scales[k] * load_as_float(slots + (k / tile * c.num_weight_slots() + slot) * tile * c.slot_channels,
                                    dtype, swizzled / 2);
 }

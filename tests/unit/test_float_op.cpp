@@ -62,6 +62,7 @@ std::vector<Tensor> run_node(Node node, const std::vector<Tensor>& tensors, std:
                             .outputs = outputs,
                             .offsets = std::vector<int64_t>(inputs.size() + outputs.size()),
                             .weight = [](size_t) { return ConvWeights(); },
+                            .scaled_inputs = std::vector<std::vector<ScaledChannels>>(inputs.size()),
                             .workspace_bytes = 1 << 20};
   const auto run = node_def(node.kind).plan(request);
   std::vector<Tensor> memory;

@@ -4,6 +4,7 @@
 
 #include "ops/conv/direct/launch.h"
 #include "ops/conv/direct/pixels.cuh"
+#include "ops/conv/pixels/plan.h"
 #include "runtime/launch.cuh"
 
 namespace solder {

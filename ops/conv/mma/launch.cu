@@ -5,6 +5,7 @@
 #include "ops/conv/fused.h"
 #include "ops/conv/mma/launch.h"
 #include "ops/conv/mma/params.cuh"
+#include "ops/conv/pixels/plan.h"
 #include "runtime/launch.cuh"
 
 namespace solder {
@@ -190,7 +191,7 @@ std::unique_ptr<ConvPlan> make_pixels(const ConvProblem& problem, const DeviceIn
   if (!plan->init(problem, why_not)) return nullptr;
   const PixelStrides& strides = plan->call.x_strides;
   MmaInput x{.image = strides.image / 8, .row = strides.row / 8, .column = strides.pixel / 8};
-  const int64_t scratch = round_up(plan->stem_bytes, 256);
+  const int64_t scratch = round_up(plan->copy_bytes, 256);
   const auto config =
       choose_mma_config(plan->call.shape, x, 1, false, problem.workspace_bytes - scratch, device, why_not);
   if (!config) return nullptr;

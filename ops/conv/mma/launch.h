@@ -9,9 +9,10 @@ namespace solder {
 
 class Context;
 
-/// Enqueues the conversion of x [N,C,H,W] to packed x, and its repair; ranges: after conv_range_guess. fp32 has two
-/// parts, tf32 one.
+/// Enqueues the conversion of x [N,C,H,W] to packed x, and its repair; ranges: after conv_range_guess, or where they are
+/// known the maxima, for which exponents are written. fp32 has two parts, tf32 one.
 void mma_pack_x(const Context& context, const ConvShape& shape, const ConvStrides& strides, Math math,
-                bool is_folded, const MmaInput& to, const float* x, ImageRange* ranges, void* packed);
+                bool is_folded, const MmaInput& to, const float* x, ImageRange* ranges, void* packed,
+                bool is_known = false);
 
 }  // namespace solder

@@ -6,6 +6,7 @@
 // side. Registers: 48.
 // Bound: memory, 4 bytes read and 2 (fp32: 4) written a value. The maxima of images are noted on the way. The repair is
 // the same kernel again over the images that the guessed exponent does not fit; it leaves at once where there are none.
+// Where the maxima are known before, exponents follow from them, and there is nothing to note or to repair.
 
 #include <algorithm>
 
@@ -33,7 +34,7 @@ struct PackParams {
   int vectors, block_vectors;          // of a pixel
   int warps_across;                    // warps of a block that have the same pixels
   int tiles_pixels;
-  bool is_folded, is_repair;
+  bool is_folded, is_repair, is_known;
   bool by_pairs;  // pixels 2 i and 2 i + 1 of x lie on 8 bytes, as the channels of packed x do
   FastDivisor by_tiles, by_channels, by_w;
 };
@@ -92,7 +93,8 @@ __global__ void __launch_bounds__(kThreads) mma_pack_kernel(const __grid_constan
     const int n = static_cast<int>(p.by_tiles.divide(static_cast<uint32_t>(at)));
     const ImageRange range = p.ranges[n];
     if (p.is_repair && range_status(range, p.math) != RangeStatus::rescale) continue;
-    const int exponent = p.is_repair ? exact_exponent(range.max_bits, p.math) : range.exponent;
+    const bool is_exact = p.is_repair || p.is_known;
+    const int exponent = is_exact ? exact_exponent(range.max_bits, p.math) : range.exponent;
     const float scale = power_of_two(exponent), *const image = p.x + n * p.x_image;
     const int first_pixel = (at - n * p.tiles_pixels) * pixels;
     const bool is_whole =
@@ -116,7 +118,8 @@ __global__ void __launch_bounds__(kThreads) mma_pack_kernel(const __grid_constan
     max_bits = largest_of_warp(max_bits);
     if (lane == 0) maxima[warp] = max_bits;
     __syncthreads();
-    if (!p.is_repair && threadIdx.x == 0) {
+    if (p.is_known && threadIdx.x == 0 && first_pixel == 0) p.ranges[n].exponent = exponent;
+    if (!is_exact && threadIdx.x == 0) {
 #pragma unroll
       for (int i = 1; i < kWarps; ++i) max_bits = max(max_bits, maxima[i]);
       if (max_bits != 0) atomicMax(&p.ranges[n].max_bits, max_bits);
@@ -139,7 +142,8 @@ __global__ void __launch_bounds__(kThreads) mma_pack_kernel(const __grid_constan
 }  // namespace
 
 void mma_pack_x(const Context& context, const ConvShape& s, const ConvStrides& strides, Math math,
-                bool is_folded, const MmaInput& to, const float* x, ImageRange* ranges, void* packed) {
+                bool is_folded, const MmaInput& to, const float* x, ImageRange* ranges, void* packed,
+                bool is_known) {
   const ConvShape f = is_folded ? folded(s) : s;
   const auto narrow = [](int64_t value) { return static_cast<int>(value); };
   const auto divisor = [](int64_t value) { return FastDivisor(static_cast<uint32_t>(value)); };
@@ -155,7 +159,7 @@ void mma_pack_x(const Context& context, const ConvShape& s, const ConvStrides& s
   while (p.warps_across > 1 && p.warps_across / 2 >= p.vectors) p.warps_across /= 2;
   const int64_t pixels = kTileVectors / p.warps_across;
   p.tiles_pixels = narrow(ceil_div(p.plane, pixels));
-  p.is_folded = is_folded;
+  p.is_folded = is_folded, p.is_known = is_known;
   p.by_pairs =
       !is_folded && p.plane % 2 == 0 && strides.x % 2 == 0 && reinterpret_cast<uintptr_t>(x) % 8 == 0;
   p.by_tiles = divisor(p.tiles_pixels), p.by_channels = divisor(s.C), p.by_w = divisor(s.W);
@@ -165,6 +169,7 @@ void mma_pack_x(const Context& context, const ConvShape& s, const ConvStrides& s
                     .block = dim3(kThreads),
                     .overlaps_previous = true};
   launch(context, "mma_pack_kernel", kernel, grid, p);
+  if (is_known) return;
   // Almost always there is nothing to redo: few blocks leave sooner than many.
   grid.grid.x = static_cast<unsigned>(std::clamp<int64_t>(context.info().num_sms * 2 / across, 1, num_tiles));
   p.is_repair = true;

@@ -23,13 +23,14 @@ __device__ uint32_t block_of_slot(const NhwcConfig& c, int block) {
   return (row * c.window_cols + (block - (of_rows << c.across_log2)) * 8) * kRow16;
 }
 
-/// acc = x times weights, over steps [first, end). All that changes in the loop is added to; a slot is given
+/// acc = x times weights, over steps [first, end), or acc += where it `accumulates`. All that changes in the loop is added to; a slot is given
 /// back once the group of products behind its own last one has been issued, as then its own are done. Once all have been,
 /// the warpgroups that wait at named barrier `next_turn` may follow, 0: none.
-template <class Tile, bool kIsBfloat16, bool kIsLinear>
+template <class Tile, Values kValues, bool kIsLinear>
 __device__ __forceinline__ void multiply(const Params& p, const Smem& smem, int group, int lane, int first,
-                                         int end, RingPlace* x, RingPlace* weights, int next_turn,
-                                         float (&acc)[Tile::kChannels / 2]) {
+                                         int end, bool accumulates, RingPlace* x, RingPlace* weights,
+                                         int next_turn, float (&acc)[Tile::kChannels / 2]) {
+  constexpr bool kIsBfloat16 = kValues == Values::bfloat16;
   constexpr uint32_t kWeight16 = Tile::kWeightBytes / 16, kEight16 = 8 * Tile::kRowBytes / 16;
   const uint32_t slot16 = p.config.x_slot_bytes / 16, weights_first16 = (smem.weights >> 4) + kLow;
   const uint32_t eight16 = Tile::kIsWindow ? p.eight16 : kEight16;
@@ -54,7 +55,7 @@ __device__ __forceinline__ void multiply(const Params& p, const Smem& smem, int 
       for (int k = 0; k < Tile::kRowBytes / 32; ++k)
         sm90::wgmma<kIsBfloat16>(acc, descriptor<Tile::kRowBytes>(eight16, x16 + r * p.down16 + 2 * k),
                                  descriptor<Tile::kRowBytes>(kEight16, weights16 + 2 * k),
-                                 i > first || r > 0 || k > 0);
+                                 accumulates || i > first || r > 0 || k > 0);
       sm90::wgmma_commit();
       if (!kIsLinear) {
         sm90::wgmma_wait<1>();
@@ -65,7 +66,8 @@ __device__ __forceinline__ void multiply(const Params& p, const Smem& smem, int 
         done_weights = weight_full + kToEmptyWeights;
       }
       weight_full += 8, weights16 += kWeight16;
-      if (!kIsLinear && ++weights->slot == p.config.weight_slots) {
+      ++weights->slot;
+      if (!kIsLinear && weights->slot == p.config.weight_slots) {
         weights->slot = 0;
         if (!Tile::kTakesTurns) weights->parity ^= 1;
         weight_full = smem.weight_full, weights16 = weights_first16;

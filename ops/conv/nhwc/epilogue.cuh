@@ -23,9 +23,10 @@ __device__ inline void start_channels(const Params& p, int first, int count, uin
     sm80::copy_async(at, p.scales + channel, true);
     const bool has_bias = p.bias != nullptr && channel < p.K;
     sm80::copy_async(at + 8, has_bias ? p.bias + channel : p.scales, has_bias);
-    if (p.scale == nullptr || channel >= p.K) continue;
-    sm80::copy_async(at + count * 8, p.scale + channel, true);
-    sm80::copy_async(at + count * 8 + 8, p.shift + channel, true);
+    if (p.scale == nullptr) continue;
+    const bool is_there = channel < p.K;
+    sm80::copy_async(at + count * 8, is_there ? p.scale + channel : p.scale, is_there);
+    sm80::copy_async(at + count * 8 + 8, is_there ? p.shift + channel : p.shift, is_there);
   }
   sm80::copy_async_commit();
 }

@@ -1,7 +1,7 @@
 #pragma once
 // The convolution over 16-bit values with channels innermost, for Hopper, as an implicit matrix product:
 //   y [N,K,P,Q] = epilogue(conv(x [N,C,H,W], w [K,C,R,S]))
-// of float16 or bfloat16 operands, with float32 sums and one rounding. Any filter, stride, padding and dilation that
+// of float16, bfloat16 or scaled operands (ops/scaled.h), with float32 sums and one rounding. Any filter, stride, padding and dilation that
 // the copy engine can gather, one group.
 //
 // Product. Rows are output pixels, columns output channels; terms go by chunks of 64 input channels (32, if there are no
@@ -35,9 +35,36 @@
 
 namespace solder::nhwc {
 
-template <class Tile, bool kIsBfloat16, ConvChain kChain>
+/// The products of tile `work`. Of scaled x each part has its own exponent, and sums are scaled on between two.
+template <class Tile, Values kValues, bool kIsLinear>
+__device__ __forceinline__ void multiply_parts(const Params& p, const Smem& smem, const Work& work, int warp,
+                                               int lane, int first, int end, RingPlace* x, RingPlace* weights,
+                                               int next_turn, float (&acc)[Tile::kChannels / 2]) {
+  const int group = warp / 4;
+  const auto multiply_steps = [&](int from, int to, int turn) {
+    multiply<Tile, kValues, kIsLinear>(p, smem, group, lane, from, to, from > first, x, weights, turn, acc);
+  };
+  if constexpr (kValues != Values::scaled) {
+    multiply_steps(first, end, next_turn);
+  } else {
+    int from = first;
+#pragma unroll 1
+    for (int part = 0;; ++part) {
+      const int to = min(end, p.part_steps[part]);
+      if (to > from) multiply_steps(from, to, to == end ? next_turn : 0), from = to;
+      if (part + 1 == p.scaling.num_parts) break;
+      if (from == first) continue;  // there are no sums yet
+      float factors[2];
+      for (int half : {0, 1})
+        factors[half] = factor_behind(p, image_of(p, pixel_of_sums<Tile>(p, work, warp, lane, half)), part);
+#pragma unroll
+      for (int i = 0; i < Tile::kChannels / 2; ++i) acc[i] *= factors[i / 2 % 2];
+    }
+  }
+}
+
+template <class Tile, Values kValues, ConvChain kChain>
 __device__ __forceinline__ void consume(const Params& p, const Smem& smem, int warp, int lane) {
-  constexpr DType kDtype = kIsBfloat16 ? DType::bfloat16 : DType::float16;
   const int group = warp / 4;
   int first, end;
   find_steps(p, &first, &end);
@@ -57,34 +84,36 @@ __device__ __forceinline__ void consume(const Params& p, const Smem& smem, int w
     const bool is_new = index == turn || !(has_all || Tile::kTakesTurns);
     if (is_new) start_channels(p, has_all ? 0 : work.channel, table, channels, warp % 4 * 32 + lane);
     if (p.config.split == 1) start_tile<Tile>(p, staging, work, warp, lane);
+    if constexpr (kValues == Values::scaled)
+      for (int half : {0, 1}) prefetch_ranges(p, pixel_of_sums<Tile>(p, work, warp, lane, half));
     float acc[Tile::kChannels / 2];
     if (Tile::kTakesTurns) {
       // Products go in the order of tiles: to a barrier a phase and the one before the last look the same.
       Work after;
       const bool is_last = !find_work<Tile>(p, index + 1, &after);
       if (index > 0) sm80::named_barrier_sync(kFirstTurn + turn, 256);
-      multiply<Tile, kIsBfloat16, false>(p, smem, group, lane, first, end, &x, &weights,
-                                         is_last ? 0 : next_turn, acc);
+      multiply_parts<Tile, kValues, false>(p, smem, work, warp, lane, first, end, &x, &weights,
+                                           is_last ? 0 : next_turn, acc);
       x.skip((kTurns - 1) * slots, p.config.x_slots);
     } else if (p.config.is_linear) {
-      multiply<Tile, kIsBfloat16, true>(p, smem, group, lane, first, end, &x, &weights, 0, acc);
+      multiply_parts<Tile, kValues, true>(p, smem, work, warp, lane, first, end, &x, &weights, 0, acc);
     } else {
-      multiply<Tile, kIsBfloat16, false>(p, smem, group, lane, first, end, &x, &weights, 0, acc);
+      multiply_parts<Tile, kValues, false>(p, smem, work, warp, lane, first, end, &x, &weights, 0, acc);
     }
     if (is_new) finish_channels(group);
     if constexpr (Tile::kCanSplit)
       if (p.config.split > 1)
-        return exchange_tile<Tile, kDtype, kChain>(p, smem, work, warp, lane, channels, acc);
-    store_tile<Tile, kDtype, kChain>(p, staging, work, warp, lane,
-                                     channels + (has_all ? work.channel * 8 : 0), acc);
+        return exchange_tile<Tile, kValues, kChain>(p, smem, work, warp, lane, channels, acc);
+    store_tile<Tile, kValues, kChain>(p, staging, smem.joined + group * kJoinedBytes, work, warp, lane,
+                                      channels + (has_all ? work.channel * 8 : 0), acc);
     if (!has_all && !Tile::kTakesTurns)
       sm80::named_barrier_sync(1 + group, 128);  // the scales and biases are free
   }
 }
 
-// A kernel for each type and each kind of chain (relu: or none), as small as they come: a launch of another kernel than
+// A kernel for each kind of values and of chain (relu: or none), as small as they come: a launch of another kernel than
 // the last one's waits for its instructions, and with both types in one the second one's lay 140 KB behind the first's.
-template <class Tile, bool kIsBfloat16, ConvChain kChain>
+template <class Tile, Values kValues, ConvChain kChain>
 __global__ void __launch_bounds__(Tile::kThreads, Tile::kPerSm)
     conv_nhwc_kernel(const __grid_constant__ Params p) {
   extern __shared__ __align__(1024) uint8_t smem_base[];
@@ -101,6 +130,8 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kPerSm)
     sm90::mbarrier_init(smem.parts, 1);
     if (p.config.split > 1) sm90::mbarrier_arrive_expect(smem.parts, Tile::kPixels * Tile::kChannels * 4);
   }
+  if (kValues == Values::scaled && thread < Tile::kGroups)
+    sm80::store_shared(smem.joined + thread * kJoinedBytes, make_int2(0, 0));
   sm90::mbarrier_init_fence();
   if (p.config.split > 1) {
     __syncwarp();
@@ -115,7 +146,7 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kPerSm)
   const int warp = __shfl_sync(0xffffffffu, thread / 32, 0);
   if (warp < Tile::kConsumerWarps) {
     if constexpr (Tile::kMovesRegisters) sm90::setmaxnreg_increase<Tile::kRegisters>();
-    consume<Tile, kIsBfloat16, kChain>(p, smem, warp, lane);
+    consume<Tile, kValues, kChain>(p, smem, warp, lane);
   } else {
     if constexpr (Tile::kMovesRegisters) sm90::setmaxnreg_decrease<40>();
     if (warp == Tile::kConsumerWarps && lane == 0) fetch_x<Tile>(p, smem);

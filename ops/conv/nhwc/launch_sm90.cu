@@ -6,6 +6,7 @@
 
 #include "ops/conv/kernels.h"
 #include "ops/conv/nhwc/params.cuh"
+#include "ops/conv/pixels/plan.h"
 #include "runtime/launch.cuh"
 
 namespace solder {
@@ -77,11 +78,15 @@ Params make_params(const PixelCall& call, const NhwcConfig& c) {
   p.x = tensor_map(call, c);
   p.config = c;
   p.scales = static_cast<const float*>(call.packed);
-  p.weights =
-      static_cast<const uint8_t*>(call.packed) + round_up(c.tiles_channels * c.shape().channels * 4, 256);
+  p.weight_bound = p.scales + c.tiles_channels * c.shape().channels;
+  p.weights = static_cast<const uint8_t*>(call.packed) + packed_nhwc_head_bytes(c);
   p.bias = call.bias, p.scale = call.scale, p.shift = call.shift;
   p.y = call.y, p.residual = call.residual;
   p.activation = call.activation, p.residual_at = call.residual_at, p.slope = call.slope;
+  p.scaling = call.scaling;
+  for (int part = 0; part < p.scaling.num_parts; ++part)
+    p.part_steps[part] =
+        static_cast<int>(ceil_div(p.scaling.x[part].end, c.slot_channels)) * (c.num_steps / c.num_chunks);
   p.is_early = c.is_linear;
   p.N = narrow(s.N), p.K = narrow(s.K), p.P = narrow(s.P()), p.Q = narrow(s.Q()), p.S = narrow(s.S);
   p.stride_h = narrow(s.stride_h), p.stride_w = narrow(s.stride_w);
@@ -107,10 +112,14 @@ Params make_params(const PixelCall& call, const NhwcConfig& c) {
 void conv_nhwc(const Context& context, const PixelCall& call, const NhwcConfig& c) {
   const bool is_plain = call.activation == ConvChain::bias || call.activation == ConvChain::relu;
   const bool is_mish = call.activation == ConvChain::mish || call.activation == ConvChain::double_mish;
-  const auto select = is_plain  ? nhwc::select_kernel<ConvChain::relu>
-                      : is_mish ? nhwc::select_kernel<ConvChain::mish>
-                                : nhwc::select_kernel<ConvChain::any>;
-  const Kernel kernel = select(c, call.dtype == DType::bfloat16);
+  const auto select = [&]<nhwc::Values kValues>() {
+    return is_plain  ? nhwc::select_kernel<kValues, ConvChain::relu>(c)
+           : is_mish ? nhwc::select_kernel<kValues, ConvChain::mish>(c)
+                     : nhwc::select_kernel<kValues, ConvChain::any>(c);
+  };
+  const Kernel kernel = call.scaling.num_parts > 0      ? select.operator()<nhwc::Values::scaled>()
+                        : call.dtype == DType::bfloat16 ? select.operator()<nhwc::Values::bfloat16>()
+                                                        : select.operator()<nhwc::Values::float16>();
   launch(context, "conv_nhwc_kernel", kernel,
          {.grid = dim3(static_cast<unsigned>(c.num_blocks)),
           .block = dim3(static_cast<unsigned>(nhwc_threads(c.shape()))),
@@ -126,7 +135,7 @@ struct NhwcPlan final : PixelPlan {
   NhwcConfig config;
 
   std::vector<std::byte> pack_weights(const float* w) const override {
-    return pack_nhwc_weights(call.shape, config, call.dtype, w, pixel_exponents(call.shape, call.dtype, w));
+    return pack_nhwc_weights(call.shape, config, call.dtype, w, exponents_of(w));
   }
 
   void enqueue_call(const Context& context, const PixelCall& bound) const override {
@@ -140,7 +149,7 @@ std::unique_ptr<ConvPlan> make_nhwc_conv(const ConvProblem& problem, const Devic
                                          std::string* why_not) {
   if (device->cc_major != 9) return *why_not = "needs a Hopper GPU (compute capability 9.0)", nullptr;
   auto plan = std::make_unique<NhwcPlan>();
-  if (!plan->init(problem, why_not, true)) return nullptr;
+  if (!plan->init(problem, why_not, true, true)) return nullptr;
   const NhwcWork work{plan->has_residual(), plan->epilogue.activation >= ConvChain::silu, plan->has_scale()};
   const auto config =
       choose_nhwc_config(plan->call.shape, plan->call.x_strides, work, device->num_sms, why_not);
@@ -148,7 +157,7 @@ std::unique_ptr<ConvPlan> make_nhwc_conv(const ConvProblem& problem, const Devic
   plan->config = *config;
   plan->words += to_string(*config);
   plan->packing += packing_of(*config, plan->call.dtype);
-  plan->predicted_us = config->predicted_us;
+  plan->predicted_us = config->predicted_us + plan->copy_us;
   return plan;
 }
 

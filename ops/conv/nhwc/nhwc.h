@@ -124,11 +124,12 @@ std::optional<NhwcConfig> make_nhwc_config(const ConvShape& shape, const PixelSt
                                            const NhwcWork& work, int num_sms, int tile, NhwcFetch fetch,
                                            int split, std::string* why_not);
 
-/// Bytes of the packed weights: scales, then slots.
+/// Bytes of the packed weights: a head, then slots.
 int64_t packed_nhwc_bytes(const NhwcConfig& config);
+int64_t packed_nhwc_head_bytes(const NhwcConfig& config);
 
-/// Packs w [K,C,R,S]: for each output channel, up to whole tiles, the float32 2^-exponent by which its sums are multiplied;
-/// then the slots in the order in which a tile takes them, [tile of channels][slot][channel][slot_channels], swizzled as
+/// Packs w [K,C,R,S]: for each output channel, up to whole tiles, the float32 2^-exponent by which its sums are multiplied,
+/// and behind these the largest sum of |w| of a channel; then the slots in the order in which a tile takes them, [tile of channels][slot][channel][slot_channels], swizzled as
 /// wgmma reads them. A weight is w * 2^exponent of its channel, rounded to `dtype`.
 std::vector<std::byte> pack_nhwc_weights(const ConvShape& shape, const NhwcConfig& config, DType dtype,
                                          const float* w, std::span<const int32_t> exponents);

@@ -23,7 +23,11 @@ struct Params {
   ConvChain activation;
   ResidualAt residual_at;
   float slope;
-  bool is_early;  ///< the next kernel may start at once; otherwise once x has been fetched
+  PixelScaling scaling;
+  int part_steps
+      [kMostScaledParts];     ///< of scaled x: the steps of a part's channels and of those before end here
+  const float* weight_bound;  ///< the largest sum of |w| of an output channel; of scaled values
+  bool is_early;              ///< the next kernel may start at once; otherwise once x has been fetched
   int N, K, P, Q, S;
   int stride_h, stride_w, dil_h, dil_w, pad_top, pad_left;
   FastDivisor by_channel_tiles, by_pixels, by_q, by_tile_rows, by_tile_cols, by_cols;
@@ -59,7 +63,8 @@ struct Tile {
 /// Shared memory, as 32-bit addresses.
 struct Smem {
   uint32_t x_full, x_empty, weight_full, weight_empty, parts;  // barriers
-  uint32_t channels;                                           // [group][table][table_channels], by pairs
+  uint32_t joined;    // [group], of scaled results: see join_largest()
+  uint32_t channels;  // [group][table][table_channels], by pairs
   uint32_t staging, x, weights;
 };
 
@@ -71,6 +76,7 @@ __device__ Smem carve(const Params& p, uint32_t base) {
   s.weight_full = s.x_empty + 8 * kMaxNhwcSlots;
   s.weight_empty = s.weight_full + 8 * kMaxNhwcWeightSlots;
   s.parts = s.weight_empty + 8 * kMaxNhwcWeightSlots;
+  s.joined = s.parts + 8;
   s.channels = base + kNhwcBarrierBytes;
   constexpr NhwcTile kTile = Tile::kTile;
   s.staging = s.channels + nhwc_channel_bytes(kTile, p.config.num_tables, p.config.table_channels);
@@ -158,10 +164,16 @@ __device__ inline void find_steps(const Params& p, int* first, int* end) {
   *end = (rank + 1) * p.config.num_steps / p.config.split;
 }
 
+/// What x and y hold; scaled: float16, y perhaps float32.
+enum class Values : uint8_t { float16, bfloat16, scaled };
+constexpr DType dtype_of(Values values) {
+  return values == Values::bfloat16 ? DType::bfloat16 : DType::float16;
+}
+
 using Kernel = void (*)(Params);
 
 /// The instance of a chain (relu, which is none, too; mish, which is once or twice; any) for a config.
-template <ConvChain kChain>
-Kernel select_kernel(const NhwcConfig& config, bool is_bfloat16);
+template <Values kValues, ConvChain kChain>
+Kernel select_kernel(const NhwcConfig& config);
 
 }  // namespace solder::nhwc

@@ -5,6 +5,7 @@
 // a cluster have split the terms, each sends its part of the sums to the block that finishes those pixels.
 
 #include "ops/conv/nhwc/epilogue.cuh"
+#include "ops/conv/nhwc/scaled.cuh"
 
 namespace solder::nhwc {
 
@@ -42,7 +43,8 @@ struct Pass {
   __device__ uint32_t matrix_smem(int lane) const { return staged + lane % 16 * kPitch + lane / 16 * 16; }
 };
 
-/// Asks for a pass' residual. Of its channels those behind the last are its padding, or another tensor's.
+/// Asks for a pass' residual, zeros behind the last vector of channels; what that has behind the last channel is its
+/// padding, or another tensor's.
 template <class Tile>
 __device__ __forceinline__ void start_residual(const Params& p, const Work& work, const Pass<Tile>& pass,
                                                int lane) {
@@ -50,9 +52,10 @@ __device__ __forceinline__ void start_residual(const Params& p, const Work& work
 #pragma unroll
   for (int turn = 0; turn < Pass<Tile>::kTurns; ++turn) {
     const int pixel = pass.pixel_at(p, work, pass.row_of(lane, turn));
-    if (pixel >= 0 && channel < p.K)
+    if (pixel >= 0)
       sm80::copy_async_16(pass.vector_smem(lane, turn),
-                          static_cast<const uint4*>(p.residual.data) + vector_of(p.residual, pixel, channel));
+                          static_cast<const uint4*>(p.residual.data) + vector_of(p.residual, pixel, channel),
+                          channel < p.K ? 16 : 0);
   }
   sm80::copy_async_commit();
 }
@@ -100,13 +103,51 @@ __device__ __forceinline__ void store_spread(const Params& p, const Work& work, 
   __syncwarp();
 }
 
-/// A whole tile of sums, each warp its own pixels; `channels`: the scales of its first channels. One piece of code for
-/// all passes: several would not fit the instruction cache.
-template <class Tile, DType kDtype, ConvChain kChain>
-__device__ __forceinline__ void store_tile(const Params& p, uint32_t staging, const Work& work, int warp,
-                                           int lane, uint32_t channels,
+/// The pixel of the first and (`half` 1) the second row whose sums this thread has.
+template <class Tile>
+__device__ int pixel_of_sums(const Params& p, const Work& work, int warp, int lane, int half) {
+  return pixel_of<Tile>(p, work, Tile::block_of(warp / 4) * 64 + warp % 4 * 16 + half * 8 + lane / 4);
+}
+
+/// Notes the largest results of a tile, `largest` of the two rows whose sums a thread has, and `results`, the scale of row
+/// lane % 16, of images that begin here.
+template <class Tile>
+__device__ __forceinline__ void note_tile(const Params& p, uint32_t joined, const Work& work, int warp,
+                                          int lane, float results, const PixelScale (&scales)[2],
+                                          const float (&largest)[2]) {
+  const int first_row = Tile::block_of(warp / 4) * 64;
+  const int pixel = pixel_of<Tile>(p, work, first_row + warp % 4 * 16 + lane % 16),
+            image = image_of(p, pixel);
+  if (work.channel == 0) note_exponent(p, pixel, image, results);
+  int images[2];
+  float values[2];
+  for (int half : {0, 1}) {
+    images[half] = __shfl_sync(0xffffffffu, image, lane / 4 + half * 8);
+    values[half] = images[half] < 0 ? 0 : largest[half] * inverse_of(scales[half].results);
+  }
+  // Two images in one thread are as rare as they are slow.
+  const bool are_two = images[0] != images[1] && images[0] >= 0 && images[1] >= 0;
+  if (are_two) add_maximum(p, images[1], __float_as_uint(values[1])), values[1] = 0;
+  join_largest(p, joined, lane, image_of(p, pixel_of<Tile>(p, work, first_row)),
+               images[0] >= 0 ? images[0] : images[1], fmaxf(values[0], values[1]));
+}
+
+/// A whole tile of sums, each warp its own pixels; `channels`: the scales of its first channels; `joined`: what its group
+/// has found. One piece of code for all passes: several would not fit the instruction cache.
+template <class Tile, Values kValues, ConvChain kChain>
+__device__ __forceinline__ void store_tile(const Params& p, uint32_t staging, uint32_t joined,
+                                           const Work& work, int warp, int lane, uint32_t channels,
                                            const float (&acc)[Tile::kChannels / 2]) {
-  constexpr int kValues = Tile::kStaged / 2, kMatrixBytes = 32;
+  constexpr DType kDtype = dtype_of(kValues);
+  constexpr bool kIsScaled = kValues == Values::scaled;
+  constexpr int kSums = Tile::kStaged / 2, kMatrixBytes = 32;
+  PixelScale of_row, scales[2];  // of row lane % 16, and of the two rows whose sums this thread has
+  float largest[2] = {};
+  if constexpr (kIsScaled) {
+    const int first_row = Tile::block_of(warp / 4) * 64 + warp % 4 * 16;
+    of_row = scale_of(p, pixel_of<Tile>(p, work, first_row + lane % 16));
+    for (int half : {0, 1}) scales[half] = scale_at(of_row, lane / 4 + half * 8);
+  }
 #pragma unroll 1
   for (int index = 0; index < Tile::kPasses; ++index) {
     const Pass<Tile> pass(p, work, staging, warp, lane, index);
@@ -116,63 +157,82 @@ __device__ __forceinline__ void store_tile(const Params& p, uint32_t staging, co
       if (index + 1 < Tile::kPasses)
         start_residual(p, work, Pass<Tile>(p, work, staging, warp, lane, index + 1), lane);
     }
-    float values[kValues];
+    float values[kSums];
 #pragma unroll
     for (int known = 0; known < Tile::kPasses; ++known) {
 #pragma unroll
-      for (int i = 0; i < kValues; ++i) {
+      for (int i = 0; i < kSums; ++i) {
         // Registers have no index.
-        values[i] = known == 0 || known == index ? acc[known * kValues + i] : values[i];
+        values[i] = known == 0 || known == index ? acc[known * kSums + i] : values[i];
       }
     }
-    const auto scale = [&](int index, float(&to)[kValues]) {
+    const auto scale = [&](int index, float(&to)[kSums]) {
       const uint32_t table = channels + index * p.config.table_channels * 8 +
                              (pass.channel + lane % 4 * 2) / 2 * kChannelPairBytes;
 #pragma unroll
-      for (int i = 0; i < kValues; i += 4) {
+      for (int i = 0; i < kSums; i += 4) {
         const float4 pair = sm80::load_shared(table + i / 4 * 4 * kChannelPairBytes);
-        to[i] = fmaf(to[i], pair.x, pair.z), to[i + 1] = fmaf(to[i + 1], pair.y, pair.w);
-        to[i + 2] = fmaf(to[i + 2], pair.x, pair.z), to[i + 3] = fmaf(to[i + 3], pair.y, pair.w);
+#pragma unroll
+        for (int row = 0; row < 2; ++row) {
+          float* const of = to + i + 2 * row;
+          const float sums = kIsScaled && index == 0 ? scales[row].sums : 1.0f;
+          of[0] = fmaf(of[0], pair.x * sums, pair.z), of[1] = fmaf(of[1], pair.y * sums, pair.w);
+        }
       }
     };
-    finish<kChain>(p, values, scale, [&](float(&to)[kValues]) {
+    finish<kChain>(p, values, scale, [&](float(&to)[kSums]) {
 #pragma unroll
-      for (int i = 0; i < kValues / 8; ++i) {
+      for (int i = 0; i < kSums / 8; ++i) {
         uint32_t pairs[4];
         sm80::load_matrices(pass.matrix_smem(lane) + i * kMatrixBytes, pairs);
-        add_pairs<kDtype>(pairs, i * 8, to);
+        add_pairs<kDtype>(pairs, i * 8, to, scales[0].residual, scales[1].residual);
       }
     });
+    if constexpr (kIsScaled) {
+#pragma unroll
+      for (int i = 0; i < kSums; ++i) values[i] *= scales[i / 2 % 2].results;
+    }
     if (!takes_vectors(p)) [[unlikely]] {
       store_spread<Tile, kDtype>(p, work, pass, lane, values);
       continue;
     }
     if (p.config.stagings == 1 && p.residual.data == nullptr)
       __syncwarp();  // the last pass' vectors have been read
+    uint32_t tops[2] = {};
 #pragma unroll
-    for (int i = 0; i < kValues / 8; ++i) {
+    for (int i = 0; i < kSums / 8; ++i) {
       uint32_t bits[4];
 #pragma unroll
-      for (int e = 0; e < 4; ++e)
+      for (int e = 0; e < 4; ++e) {
         bits[e] = pack_pair(kDtype, values[i * 8 + e * 2], values[i * 8 + e * 2 + 1]);
+        if constexpr (kIsScaled) tops[e % 2] = larger_halves(tops[e % 2], bits[e]);
+      }
       sm90::store_matrices(pass.matrix_smem(lane) + i * kMatrixBytes, bits);
     }
     __syncwarp();
+    if constexpr (kIsScaled) {
+#pragma unroll
+      for (int row = 0; row < 2; ++row) largest[row] = fmaxf(largest[row], finite_largest(tops[row]));
+    }
 #pragma unroll
     for (int turn = 0; turn < Pass<Tile>::kTurns; ++turn)
       store_vector(p, pass.pixel_at(p, work, pass.row_of(lane, turn)), work.channel + pass.channel_of(lane),
                    sm80::load_shared_bits(pass.vector_smem(lane, turn)));
   }
+  if constexpr (kIsScaled)
+    if (p.scaling.y != nullptr) note_tile<Tile>(p, joined, work, warp, lane, of_row.results, scales, largest);
 }
 
 // Split sums: where a row of `kColumns` floats has its columns: even groups of four in the first half, odd ones behind,
 // so that neither fragments nor vectors meet in a bank. Rows are kColumns + 8 floats apart, halves kColumns / 2 + 4.
 
 /// The same where the terms are split: row `row` of the tile is finished by block row * split / rows.
-template <class Tile, DType kDtype, ConvChain kChain>
+template <class Tile, Values kValues, ConvChain kChain>
 __device__ __forceinline__ void exchange_tile(const Params& p, const Smem& smem, const Work& work, int warp,
                                               int lane, uint32_t channels,
                                               const float (&acc)[Tile::kChannels / 2]) {
+  constexpr DType kDtype = dtype_of(kValues);
+  constexpr bool kIsScaled = kValues == Values::scaled;
   constexpr int kColumns = Tile::kChannels, kPitch = kColumns + 8, kVectors = kColumns / kVector;
   constexpr uint32_t kHalfBytes = (kColumns / 2 + 4) * 4;
   constexpr int kThreads = Tile::kConsumerWarps * 32, kItems = Tile::kPixels / 2 * kVectors / kThreads;
@@ -185,6 +245,7 @@ __device__ __forceinline__ void exchange_tile(const Params& p, const Smem& smem,
   for (int i = 0; i < kItems; ++i) {
     rows[i] = (thread + i * kThreads) / kVectors;
     pixels[i] = rows[i] < share ? pixel_of<Tile>(p, work, rank * share + rows[i]) : -1;
+    if constexpr (kIsScaled) prefetch_ranges(p, pixels[i]), residuals[i] = {};
     if (p.residual.data != nullptr && pixels[i] >= 0 && channel < p.K)
       residuals[i] = static_cast<const uint4*>(p.residual.data)[vector_of(p.residual, pixels[i], channel)];
   }
@@ -204,9 +265,13 @@ __device__ __forceinline__ void exchange_tile(const Params& p, const Smem& smem,
     sm90::store_async(to + j * 16, four, bar);
   }
   sm90::mbarrier_spin(smem.parts, 0);
+  int image = -1;  // of the last item, and the largest there
+  float largest = 0;
 #pragma unroll
   for (int i = 0; i < kItems; ++i) {
     if (pixels[i] < 0) continue;
+    PixelScale scales;
+    if constexpr (kIsScaled) scales = scale_of(p, pixels[i]);
     float values[kVector] = {};
 #pragma unroll 2
     for (int part = 0; part < split; ++part) {
@@ -221,22 +286,41 @@ __device__ __forceinline__ void exchange_tile(const Params& p, const Smem& smem,
 #pragma unroll
       for (int e = 0; e < kVector; e += 2) {
         const float4 pair = sm80::load_shared(table + e / 2 * kChannelPairBytes);
-        to[e] = fmaf(to[e], pair.x, pair.z), to[e + 1] = fmaf(to[e + 1], pair.y, pair.w);
+        const float sums = kIsScaled && index == 0 ? scales.sums : 1.0f;
+        to[e] = fmaf(to[e], pair.x * sums, pair.z), to[e + 1] = fmaf(to[e + 1], pair.y * sums, pair.w);
       }
     };
     finish<kChain>(p, values, scale, [&](float(&to)[kVector]) {
-      add_pairs<kDtype>({residuals[i].x, residuals[i].y, residuals[i].z, residuals[i].w}, 0, to);
+      add_pairs<kDtype>({residuals[i].x, residuals[i].y, residuals[i].z, residuals[i].w}, 0, to,
+                        scales.residual, scales.residual);
     });
+    if constexpr (kIsScaled) {
+#pragma unroll
+      for (float& value : values) value *= scales.results;
+    }
     if (takes_vectors(p)) [[likely]] {
-      store_vector(
-          p, pixels[i], channel,
-          make_uint4(pack_pair(kDtype, values[0], values[1]), pack_pair(kDtype, values[2], values[3]),
-                     pack_pair(kDtype, values[4], values[5]), pack_pair(kDtype, values[6], values[7])));
+      uint32_t bits[kVector / 2];
+#pragma unroll
+      for (int e = 0; e < kVector / 2; ++e) bits[e] = pack_pair(kDtype, values[2 * e], values[2 * e + 1]);
+      store_vector(p, pixels[i], channel, make_uint4(bits[0], bits[1], bits[2], bits[3]));
+      if constexpr (kIsScaled) {
+        const int mine = image_of(p, pixels[i]);
+        if (channel == 0) note_exponent(p, pixels[i], mine, scales.results);
+        uint32_t top = 0;
+#pragma unroll
+        for (const uint32_t pair : bits) top = larger_halves(top, pair);
+        if (mine != image) add_maximum(p, image, __float_as_uint(largest)), largest = 0;
+        image = mine;
+        largest = fmaxf(largest, finite_largest(top) * inverse_of(scales.results));
+      }
     } else {
 #pragma unroll
       for (int e = 0; e < kVector; ++e) store_value<kDtype>(p, pixels[i], channel + e, values[e]);
     }
   }
+  if constexpr (kIsScaled)
+    if (p.scaling.y != nullptr)
+      join_largest(p, smem.joined + warp / 4 * kJoinedBytes, lane, work.n, image, largest);
 }
 
 }  // namespace solder::nhwc

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
 #include "ops/conv/nhwc/nhwc.h"
 #include "runtime/check.h"
@@ -26,21 +25,28 @@ Term term_of(const ConvShape& shape, const NhwcConfig& config, int64_t weight_sl
 
 }  // namespace
 
+int64_t packed_nhwc_head_bytes(const NhwcConfig& config) {
+  return round_up((config.tiles_channels * config.shape().channels + 1) * 4, 256);
+}
+
 int64_t packed_nhwc_bytes(const NhwcConfig& config) {
   const int64_t channels = config.tiles_channels * config.shape().channels;
-  return round_up(channels * 4, 256) + channels * config.num_weight_slots() * config.row_bytes();
+  return packed_nhwc_head_bytes(config) + channels * config.num_weight_slots() * config.row_bytes();
 }
 
 std::vector<std::byte> pack_nhwc_weights(const ConvShape& shape, const NhwcConfig& config, DType dtype,
                                          const float* w, std::span<const int32_t> exponents) {
   const int64_t tile = config.shape().channels, terms = shape.gemm_k(), filter = shape.R * shape.S;
   std::vector<std::byte> packed(static_cast<size_t>(packed_nhwc_bytes(config)));
+  auto* const head = reinterpret_cast<float*>(packed.data());
+  float& bound = head[config.tiles_channels * tile];
   for (int64_t k = 0; k < shape.K; ++k) {
-    const float scale = std::ldexp(1.0f, -exponents[static_cast<size_t>(k)]);
-    std::memcpy(packed.data() + k * 4, &scale, 4);
+    head[k] = std::ldexp(1.0f, -exponents[static_cast<size_t>(k)]);
+    double sum = 0;
+    for (int64_t i = 0; i < terms; ++i) sum += std::abs(w[k * terms + i]);
+    bound = std::max(bound, static_cast<float>(sum));
   }
-  auto* const slots =
-      reinterpret_cast<uint16_t*>(packed.data() + round_up(config.tiles_channels * tile * 4, int64_t{256}));
+  auto* const slots = reinterpret_cast<uint16_t*>(packed.data() + packed_nhwc_head_bytes(config));
   const int64_t num_slots = config.num_weight_slots();
   for (int64_t k = 0; k < shape.K; ++k) {
     const int64_t row = k % tile;

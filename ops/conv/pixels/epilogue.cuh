@@ -9,13 +9,16 @@ namespace solder::pixels {
 
 constexpr int kVector = 8;
 
-/// values[first + i] += the i-th of four pairs.
+/// values[first + i] += the i-th of four pairs, even and odd pairs times powers of two.
 template <DType kDtype, int N>
-__device__ __forceinline__ void add_pairs(const uint32_t (&words)[4], int first, float (&values)[N]) {
+__device__ __forceinline__ void add_pairs(const uint32_t (&words)[4], int first, float (&values)[N],
+                                          float even_scale = 1, float odd_scale = 1) {
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
     const float2 pair = unpack_pair(kDtype, words[i]);
-    values[first + 2 * i] += pair.x, values[first + 2 * i + 1] += pair.y;
+    const float scale = i % 2 == 0 ? even_scale : odd_scale;
+    values[first + 2 * i] = fmaf(pair.x, scale, values[first + 2 * i]);
+    values[first + 2 * i + 1] = fmaf(pair.y, scale, values[first + 2 * i + 1]);
   }
 }
 

@@ -1,17 +1,19 @@
 #pragma once
 // What the families share that convolve 16-bit values with channels innermost: how such tensors lie, the layout of a
-// first convolution, and what a call of any of them is.
+// first convolution, and what a call of any of them is. plan.h has its plan.
 
 #include <cstdint>
 #include <span>
-#include <string>
 #include <vector>
 
+#include "ops/conv/conv.h"
 #include "ops/conv/epilogue/epilogue.h"
-#include "ops/conv/kernels.h"
+#include "ops/image_range.h"
 #include "runtime/dtype.h"
 
 namespace solder {
+
+class Context;
 
 /// How an image lies: 16-bit, channels innermost.
 struct PixelStrides {
@@ -50,6 +52,23 @@ struct PixelSurface {
   uint32_t pixel_vectors = 0;  ///< pixel / 8, where it is by vectors
 };
 
+inline constexpr int kMostScaledParts = 4;
+inline constexpr int kScaledPartChannels =
+    64;  ///< what the channels of a part are a multiple of, but for the last one's
+
+/// Of scaled values: where their exponents are, image by image, and bounds of what an epilogue does, from which y's follow.
+struct PixelScaling {
+  int num_parts = 0;  ///< of x; 0: values are not scaled
+  struct Part {
+    int end = 0;  ///< its channels, and those before
+    const ImageRange* ranges = nullptr;
+  } x[kMostScaledParts];
+  const ImageRange* residual = nullptr;
+  ImageRange* y = nullptr;               ///< null: y is float32
+  float bias = 0, scale = 1, shift = 0;  ///< the largest magnitudes
+  float gain = 1;                        ///< |activation(x)| <= gain |x|
+};
+
 /// One call: y = epilogue(conv(x, w)).
 struct PixelCall {
   ConvShape shape;
@@ -64,29 +83,7 @@ struct PixelCall {
   ConvChain activation = ConvChain::bias;
   ResidualAt residual_at = ResidualAt::none;
   float slope = 0;
-};
-
-/// A plan of such a family, which says how one call runs: of x, or of a stem's x', some images at a time.
-struct PixelPlan : ConvPlan {
-  PixelCall call;   ///< without addresses
-  ConvShape whole;  ///< the problem's, of a stem some images at a time
-  int64_t num_images = 0;
-  bool lays_out = false;  ///< x, anew, as a stem's
-  int64_t x_strides[4] = {};
-  int64_t stem_bytes = 0;  ///< of x', in scratch; the family's own follows
-  ConvEpilogue epilogue;
-
-  /// False, with the reason, where no kernel takes the problem's tensors or runs its epilogue; `takes_scale` as for
-  /// plan_epilogue.
-  bool init(const ConvProblem& problem, std::string* why_not, bool takes_scale = false);
-  bool has_residual() const { return epilogue.residual_operand >= 0; }
-  bool has_scale() const { return epilogue.scale_operand >= 0; }
-
-  std::vector<std::byte> pack(std::span<const float> weights) const override;
-  void enqueue(const Context* context, const ConvTensors& tensors) const override;
-
-  virtual std::vector<std::byte> pack_weights(const float* w) const = 0;  ///< of call.shape
-  virtual void enqueue_call(const Context& context, const PixelCall& bound) const = 0;
+  PixelScaling scaling;
 };
 
 /// The exponents [K] by which weights w [K,C/groups,R,S] are scaled before they are rounded to `dtype`. float16: the largest
@@ -94,8 +91,9 @@ struct PixelPlan : ConvPlan {
 /// of the channel, is lost. bfloat16: 0.
 std::vector<int32_t> pixel_exponents(const ConvShape& shape, DType dtype, const float* w);
 
-/// Enqueues x' of is_stem(), dense, from x of the same type in any strides (elements; N,C,H,W).
+/// Enqueues x' of is_stem(), dense, from x of the same type in any strides (elements; N,C,H,W). Given the maxima of images
+/// x is float32, x' scaled, and `ranges` gets the exponents.
 void lay_out_stem(const Context& context, const ConvShape& shape, const int64_t (&x_strides)[4],
-                  const void* x, void* blocks);
+                  const void* x, void* blocks, ImageRange* ranges = nullptr);
 
 }  // namespace solder

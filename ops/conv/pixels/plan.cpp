@@ -1,9 +1,14 @@
 // Whether a family that convolves 16-bit values with channels innermost takes a problem's tensors, and its calls.
 
 #include <algorithm>
+#include <bit>
+#include <cmath>
 #include <cstdlib>
 
-#include "ops/conv/pixels/pixels.h"
+#include "ops/conv/fused.h"
+#include "ops/conv/mma/launch.h"
+#include "ops/conv/pixels/plan.h"
+#include "ops/conv/range/range.h"
 #include "runtime/check.h"
 #include "runtime/divide.h"
 
@@ -11,7 +16,7 @@ namespace solder {
 namespace {
 
 constexpr int64_t kVector = 8;                        // channels of 16 bytes
-constexpr int64_t kMostStemBytes = int64_t{1} << 34;  // pixels are counted in 32 bits
+constexpr int64_t kMostCopyBytes = int64_t{1} << 34;  // pixels are counted in 32 bits
 
 // Whether channels lie side by side and pixels on 16-byte lines: their strides.
 bool has_pixels(const ConvView& view, PixelStrides* strides) {
@@ -50,30 +55,95 @@ bool find_surface(const ConvView& view, DType dtype, PixelSurface* surface) {
   return true;
 }
 
+// How mma_pack_x() lays pixels out, whose vectors lie side by side here.
+MmaInput packed_pixels(const ConvShape& s) {
+  const int64_t vectors = ceil_div(s.C, kVector);
+  return {.image = s.H * s.W * vectors, .row = s.W * vectors, .column = vectors, .block_vectors = vectors};
+}
+PixelStrides pixels_of(const MmaInput& x) { return {x.column * kVector, x.row * kVector, x.image * kVector}; }
+
+// The entry of a tensor of the session's ranges that has one exponent an image; -1: it is not scaled.
+int64_t ranges_of(const ConvView& view) { return view.scaled.empty() ? -1 : view.scaled[0].first; }
+
+// Why no kernel takes scaled values that lie so; null where one does.
+const char* why_not_scaled(const ConvProblem& problem) {
+  const std::vector<ScaledChannels>& parts = problem.x.scaled;
+  if (problem.shape.K % kVector != 0) return "channels of scaled results that fill no vector";
+  if (parts.size() > kMostScaledParts) return "too many parts of scaled values";
+  for (size_t i = 0; i + 1 < parts.size(); ++i)
+    if (parts[i].end % kScaledPartChannels != 0) return "parts of scaled values that end within a slot";
+  return problem.y.scaled.size() > 1 ? "a result of several scaled parts" : nullptr;
+}
+
 }  // namespace
 
-bool PixelPlan::init(const ConvProblem& problem, std::string* why_not, bool takes_scale) {
+bool PixelPlan::init_scaling(const ConvProblem& problem, std::string* why_not) {
+  if (const char* why = why_not_scaled(problem)) return *why_not = why, false;
+  if (!weight_exponents(problem, &exponents, why_not) || !fit_float32(exponents, why_not)) return false;
+  // Times a power of two of an image that is as large as any.
+  if (std::ranges::any_of(exponents, [](int32_t e) { return e < 14 - 26; }))
+    return *why_not = "weights above 2^26", false;
+  PixelScaling& scaling = call.scaling;
+  scaling.num_parts = 1;
+  x_ranges[0] = -1;
+  for (size_t i = 0; i < problem.x.scaled.size(); ++i) {
+    scaling.num_parts = static_cast<int>(i) + 1;
+    scaling.x[i].end = static_cast<int>(problem.x.scaled[i].end), x_ranges[i] = problem.x.scaled[i].first;
+  }
+  scaling.x[scaling.num_parts - 1].end = static_cast<int>(call.shape.C);  // of a stem's windows
+  y_ranges = ranges_of(problem.y);
+  if (y_ranges >= 0 && !call.y.by_vectors)
+    return *why_not = "scaled results that are no run of pixels", false;
+  if (has_residual())
+    residual_ranges = ranges_of(problem.operands[static_cast<size_t>(epilogue.residual_operand)]);
+  const auto largest = [&](int operand, float otherwise) {
+    return operand < 0 ? otherwise
+                       : std::bit_cast<float>(problem.largest_operand(static_cast<size_t>(operand)));
+  };
+  scaling.bias = largest(epilogue.bias_operand, 0);
+  scaling.scale = largest(epilogue.scale_operand, 1), scaling.shift = largest(epilogue.shift_operand, 0);
+  scaling.gain = call.activation == ConvChain::leaky_relu ? std::max(1.0f, std::abs(call.slope)) : 1.0f;
+  if (!std::isfinite(scaling.bias + scaling.scale + scaling.shift + scaling.gain))
+    return *why_not = "biases or scales that are not known or not finite", false;
+  return true;
+}
+
+// What is made of x in scratch, of as many images at a time as that has room for.
+bool PixelPlan::init_copy(const ConvProblem& problem, std::string* why_not) {
+  const ConvShape& shape = problem.shape;
+  call.x_strides = lays_out ? stem_strides(shape) : pixels_of(packed_pixels(shape));
+  const int64_t image_bytes = call.x_strides.image * 2,
+                limit = std::min(problem.workspace_bytes, kMostCopyBytes);
+  if (image_bytes > limit) return *why_not = "an image laid out anew does not fit into the workspace", false;
+  int64_t reach = 0;  // within an image
+  for (size_t axis = 1; axis < 4; ++axis)
+    reach += (problem.x.shape[axis] - 1) * std::abs(problem.x.strides[axis]);
+  if (reach >= int64_t{1} << 31) return *why_not = "elements of an image too far apart", false;
+  int64_t& images = whole.N;
+  while (shape.N % images != 0 || images * image_bytes > limit) --images;
+  call.shape = lays_out ? stem_windows(whole) : whole;
+  std::copy(problem.x.strides.begin(), problem.x.strides.end(), x_strides);
+  copy_bytes = round_up(images * image_bytes, 256);
+  scratch_bytes = copy_bytes + (problem.x.dtype == DType::float32 ? conv_range_bytes(images) : 0);
+  if (packs)  // a pass that finds maxima, one that packs, on an H200
+    copy_us = 4 + static_cast<double>(shape.N * shape.C * shape.H * shape.W) * (4 + 4 + 2) / 3.2e6;
+  return true;
+}
+
+bool PixelPlan::init(const ConvProblem& problem, std::string* why_not, bool takes_scale, bool takes_scaled) {
   const auto refuse = [&](const char* why) { return *why_not = why, false; };
   if (!problem.weights) return refuse("the weights are not a parameter of the graph");
-  call.dtype = problem.x.dtype;
+  const bool is_scaled = takes_scaled && problem.is_scaled();
+  const bool is_wide = problem.x.dtype == DType::float32;  // of scaled values a stem reads float32
+  call.dtype = is_scaled ? DType::float16 : problem.x.dtype;
   whole = call.shape = problem.shape;
   const ConvShape& shape = problem.shape;
   num_images = shape.N;
-  lays_out = problem.x.dtype != DType::float32 && shape.N > 0 && is_stem(shape);
-  if (lays_out) {
-    call.x_strides = stem_strides(shape);
-    const int64_t image_bytes = call.x_strides.image * 2,
-                  limit = std::min(problem.workspace_bytes, kMostStemBytes);
-    if (image_bytes > limit) return refuse("an image laid out anew does not fit into the workspace");
-    int64_t reach = 0;  // within an image
-    for (size_t axis = 1; axis < 4; ++axis)
-      reach += (problem.x.shape[axis] - 1) * std::abs(problem.x.strides[axis]);
-    if (reach >= int64_t{1} << 31) return refuse("elements of an image too far apart");
-    int64_t& images = whole.N;
-    while (shape.N % images != 0 || images * image_bytes > limit) --images;
-    call.shape = stem_windows(whole);
-    std::copy(problem.x.strides.begin(), problem.x.strides.end(), x_strides);
-    scratch_bytes = stem_bytes = images * image_bytes;
+  const bool is_readable = !is_wide || (is_scaled && has_dense_parts(problem.x));
+  lays_out = is_readable && shape.N > 0 && is_stem(shape);
+  packs = is_wide && is_readable && shape.N > 0 && !lays_out;
+  if (lays_out || packs) {
+    if (!init_copy(problem, why_not)) return false;
   } else if (!has_pixels(problem.x, &call.x_strides)) {
     return refuse("takes 16-bit values with channels innermost");
   }
@@ -81,7 +151,9 @@ bool PixelPlan::init(const ConvProblem& problem, std::string* why_not, bool take
   const bool is_whole = problem.more_outputs.empty() && find_surface(problem.y, call.dtype, &call.y);
   if (!is_whole) return refuse("stores one result, of pixels a stride apart");
   const auto takes_residual = [](const ConvProblem& of, const ConvView& operand) {
-    return operand.dtype == of.x.dtype && is_run_of_pixels(operand);
+    const bool is_same =
+        of.is_scaled() ? operand.scaled.size() == 1 : operand.dtype == of.x.dtype && operand.scaled.empty();
+    return is_same && is_run_of_pixels(operand);
   };
   if (!plan_epilogue(problem, &epilogue, takes_residual, takes_scale))
     return refuse("no kernel runs its epilogue");
@@ -91,10 +163,16 @@ bool PixelPlan::init(const ConvProblem& problem, std::string* why_not, bool take
                  &call.residual);
   for (PixelSurface* surface : {&call.y, &call.residual})
     surface->pixel_vectors = static_cast<uint32_t>(surface->pixel / kVector);
-  words = lays_out ? "x laid out in windows, " : "";
-  packing = lays_out ? "stem " : "";
+  if (is_scaled && !init_scaling(problem, why_not)) return false;
+  words =
+      str(is_scaled ? "scaled, " : "", lays_out ? "x laid out in windows, " : "", packs ? "x packed, " : "");
+  packing = str(is_scaled ? "scaled " : "", lays_out ? "stem " : "");
   runs_epilogue = true;
   return true;
+}
+
+std::vector<int32_t> PixelPlan::exponents_of(const float* w) const {
+  return exponents.empty() ? pixel_exponents(call.shape, call.dtype, w) : exponents;
 }
 
 std::vector<std::byte> PixelPlan::pack(std::span<const float> weights) const {
@@ -108,17 +186,34 @@ void PixelPlan::enqueue(const Context* context, const ConvTensors& t) const {
     return operand < 0 ? nullptr : t.operands[static_cast<size_t>(operand)];
   };
   mine.x = t.x, mine.packed = t.packed, mine.y.data = t.y;
-  mine.scratch = static_cast<std::byte*>(t.scratch) + round_up(stem_bytes, 256);
+  auto* const scratch = static_cast<std::byte*>(t.scratch);
+  auto* const own_ranges = reinterpret_cast<ImageRange*>(scratch + copy_bytes);  // of x that is float32
+  const bool is_wide = mine.scaling.num_parts > 0 && x_ranges[0] < 0;
+  mine.scratch = scratch + round_up(copy_bytes + (is_wide ? conv_range_bytes(call.shape.N) : 0), 256);
+  for (int part = 0; part < mine.scaling.num_parts; ++part)
+    mine.scaling.x[part].ranges = is_wide ? own_ranges : t.ranges + x_ranges[part];
+  if (residual_ranges >= 0) mine.scaling.residual = t.ranges + residual_ranges;
+  if (y_ranges >= 0) mine.scaling.y = t.ranges + y_ranges;
   mine.bias = static_cast<const float*>(address(epilogue.bias_operand));
   mine.scale = static_cast<const float*>(address(epilogue.scale_operand));
   mine.shift = static_cast<const float*>(address(epilogue.shift_operand));
   mine.residual.data = address(epilogue.residual_operand);
-  if (!lays_out) return enqueue_call(*context, mine);
+  if (!lays_out && !packs) return enqueue_call(*context, mine);
   mine.x = t.scratch;
   for (int64_t first = 0; first < num_images; first += call.shape.N) {
-    const auto* const x = static_cast<const uint16_t*>(t.x) + first * x_strides[0];
-    lay_out_stem(*context, whole, x_strides, x, t.scratch);
+    const void* const x = static_cast<const std::byte*>(t.x) + first * x_strides[0] * (is_wide ? 4 : 2);
+    if (is_wide)
+      conv_range_find(*context, whole, {x_strides[0], 0}, static_cast<const float*>(x), own_ranges, true);
+    if (packs)
+      mma_pack_x(*context, whole, {x_strides[0], 0}, Math::tf32, false, packed_pixels(whole),
+                 static_cast<const float*>(x), own_ranges, t.scratch, true);
+    else
+      lay_out_stem(*context, whole, x_strides, x, t.scratch, is_wide ? own_ranges : nullptr);
     enqueue_call(*context, mine);
+    for (int part = 0; !is_wide && part < mine.scaling.num_parts; ++part)
+      mine.scaling.x[part].ranges += call.shape.N;
+    if (mine.scaling.residual != nullptr) mine.scaling.residual += call.shape.N;
+    if (mine.scaling.y != nullptr) mine.scaling.y += call.shape.N;
     for (PixelSurface* surface : {&mine.y, &mine.residual})
       if (surface->data != nullptr)
         surface->data =

@@ -62,17 +62,21 @@ __global__ void __launch_bounds__(kGuessThreads)
   }
 }
 
-// The maxima of whole images: x [N, image_elems], images x_image apart -> ranges [N].max_bits, 0 before. Block (b, n):
+// The maxima of whole images, of what lies below `end` by its bits: x [N, image_elems], images x_image apart -> ranges
+// [N].max_bits, 0 before. Block (b, n):
 // every gridDim.x-th run of kGuessThreads vectors of image n. Bound by reading x.
 __global__ void __launch_bounds__(kGuessThreads)
-    conv_range_find_kernel(const float* x, int64_t x_image, int64_t image_elems, int64_t N,
+    conv_range_find_kernel(const float* x, int64_t x_image, int64_t image_elems, int64_t N, uint32_t end,
                            ImageRange* ranges) {
   follow_previous();
   __shared__ uint32_t block_max;
   for (int64_t n = blockIdx.y; n < N; n += gridDim.y) {
     const float* image = x + n * x_image;
     uint32_t max_bits = 0;
-    const auto see = [&](float value) { max_bits = max(max_bits, __float_as_uint(value) & 0x7fffffffu); };
+    const auto see = [&](float value) {
+      const uint32_t bits = __float_as_uint(value) & 0x7fffffffu;
+      max_bits = max(max_bits, bits < end ? bits : 0);
+    };
     const int64_t first = int64_t{blockIdx.x} * kGuessThreads + threadIdx.x,
                   step = int64_t{gridDim.x} * kGuessThreads;
     const bool is_aligned = reinterpret_cast<uintptr_t>(image) % sizeof(float4) == 0;
@@ -117,7 +121,7 @@ void conv_range_guess(const Context& context, const ConvShape& shape, const Conv
 }
 
 void conv_range_find(const Context& context, const ConvShape& shape, const ConvStrides& strides,
-                     const float* x, ImageRange* ranges) {
+                     const float* x, ImageRange* ranges, bool of_finite) {
   const int64_t image_elems = shape.C * shape.H * shape.W;
   SOLDER_CUDA(cudaMemsetAsync(ranges, 0, static_cast<size_t>(conv_range_bytes(shape.N)), context.stream()));
   if (image_elems == 0) return;
@@ -128,7 +132,7 @@ void conv_range_find(const Context& context, const ConvShape& shape, const ConvS
       context, "conv_range_find_kernel", conv_range_find_kernel,
       {.grid = dim3(static_cast<unsigned>(blocks), static_cast<unsigned>(std::min<int64_t>(shape.N, 65535))),
        .block = dim3(kGuessThreads)},
-      x, strides.x, image_elems, shape.N, ranges);
+      x, strides.x, image_elems, shape.N, of_finite ? kNonFiniteBits : ~0u, ranges);
 }
 
 void conv_strict(const Context& context, const ConvShape& shape, const ConvStrides& strides, Math math,

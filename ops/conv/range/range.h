@@ -10,22 +10,16 @@
 //
 // Everything is a function of x alone, so results repeat bit for bit.
 
-#include <bit>
 #include <cstdint>
 
 #include "ops/conv/conv.h"
 #include "ops/conv/epilogue/epilogue.h"
+#include "ops/image_range.h"
 #include "ops/math_mode.h"
 
 namespace solder {
 
 class Context;
-
-/// One image's state, in device memory: an array of N in scratch, written anew by each call.
-struct ImageRange {
-  int32_t exponent;   ///< x is multiplied by 2^exponent before it is rounded to float16
-  uint32_t max_bits;  ///< max over the image of the bits of |x|; NaN and infinity are >= kNonFiniteBits
-};
 
 enum class RangeStatus : int32_t { good, rescale, strict };
 
@@ -41,22 +35,6 @@ struct RangeWindow {
 
 constexpr RangeWindow range_window(Math math) {
   return math == Math::tf32 ? RangeWindow{-1, 3, 14} : RangeWindow{7, 7, 14};
-}
-
-/// floor(log2 |x|) of a finite normal x from its bits; -127 for zero and subnormals.
-constexpr int exponent_of_bits(uint32_t bits) { return static_cast<int>((bits & 0x7fffffffu) >> 23) - 127; }
-
-/// 2^exponent, a normal float.
-constexpr float power_of_two(int exponent) {
-  return std::bit_cast<float>(static_cast<uint32_t>(exponent + 127) << 23);
-}
-
-inline constexpr int kMaxRangeExponent = 126;  ///< 2^exponent and 2^-exponent are normal floats
-
-/// The exponent that puts a maximum of `max_bits` at `position`, or as near as kMaxRangeExponent allows.
-constexpr int range_exponent(uint32_t max_bits, int position) {
-  const int exponent = position - exponent_of_bits(max_bits);
-  return exponent > kMaxRangeExponent ? kMaxRangeExponent : exponent;
 }
 
 /// The exponent of a repair: the maximum is known, so it goes to the top of the window.
@@ -98,10 +76,10 @@ inline constexpr int kRangeSampleElems = 4096;
 void conv_range_guess(const Context& context, const ConvShape& shape, const ConvStrides& strides, Math math,
                       const float* x, ImageRange* ranges);
 
-/// Enqueues what needs no guess and no rescaling, a pass over x before the convolution: max_bits of the images. Their
-/// exponents are exact_exponent() then; what is stored is 0.
+/// Enqueues what needs no guess and no rescaling, a pass over x before the convolution: max_bits of the images, or of
+/// their finite elements. Their exponents are exact_exponent() then; what is stored is 0.
 void conv_range_find(const Context& context, const ConvShape& shape, const ConvStrides& strides,
-                     const float* x, ImageRange* ranges);
+                     const float* x, ImageRange* ranges, bool of_finite = false);
 
 /// Enqueues the redoing of the images whose status is `strict`: direct float32 convolution on CUDA cores, for
 /// every ConvShape (groups too) and every planned epilogue, at any speed. Exits at once where there are none.

@@ -1,0 +1,130 @@
+#pragma once
+// What conv_nhwc_kernel does about scaled values (ops/scaled.h): a pixel's sums, residual and results are multiplied by
+// powers of two of its image. Those of the results follow from a bound, those of x and the residual have been stored.
+
+#include "ops/conv/nhwc/params.cuh"
+#include "ops/conv/range/convert.cuh"
+#include "ops/elementwise/pair16.cuh"
+
+namespace solder::nhwc {
+
+/// What a pixel's sums, residual and results are multiplied by.
+struct PixelScale {
+  float sums = 1, residual = 1, results = 1;
+};
+
+inline __device__ int image_of(const Params& p, int pixel) {
+  return pixel < 0 ? -1 : static_cast<int>(p.by_pixels.divide(pixel));
+}
+
+/// Brings what scale_of() will read nearer.
+inline __device__ void prefetch_ranges(const Params& p, int pixel) {
+  if (pixel < 0) return;
+  const int image = image_of(p, pixel);
+#pragma unroll 1
+  for (int part = 0; part < p.scaling.num_parts; ++part) sm90::prefetch_l1(p.scaling.x[part].ranges + image);
+  if (p.scaling.residual != nullptr) sm90::prefetch_l1(p.scaling.residual + image);
+}
+
+/// From one part of x to the next: what sums are multiplied by, and the exponent that they have then. A part so much
+/// smaller than what came before that float32 could not hold the product is multiplied as if it were larger: by 2^-80 of
+/// the others at most, which is beyond what Math::tf32 promises.
+inline __device__ float next_part(int* exponent, int next) {
+  constexpr int kMostUp = 80;
+  next = min(next, *exponent + kMostUp);
+  const float factor = power_of_two(max(next - *exponent, -kMaxRangeExponent));
+  *exponent = next;
+  return factor;
+}
+
+/// What the sums of a pixel are multiplied by behind part `part` of x.
+inline __device__ float factor_behind(const Params& p, int image, int part) {
+  if (image < 0) return 1;
+  int exponent = p.scaling.x[0].ranges[image].exponent;
+  float factor = 1;
+#pragma unroll 1
+  for (int i = 0; i <= part; ++i) factor = next_part(&exponent, p.scaling.x[i + 1].ranges[image].exponent);
+  return factor;
+}
+
+/// The exponent of results is such that nothing which the epilogue can make of the sums reaches 2^15, but for what is rounded
+/// on the way, and float16 ends at 2^16.
+inline __device__ PixelScale scale_of(const Params& p, int pixel) {
+  PixelScale scale;
+  const int image = image_of(p, pixel);
+  if (image < 0) return scale;
+  const PixelScaling& s = p.scaling;
+  const ImageRange first = s.x[0].ranges[image];
+  int exponent = first.exponent;
+  uint32_t max_bits = first.max_bits;
+#pragma unroll 1
+  for (int part = 1; part < s.num_parts; ++part) {
+    const ImageRange next = s.x[part].ranges[image];
+    max_bits = max(max_bits, next.max_bits);
+    next_part(&exponent, next.exponent);
+  }
+  const ImageRange of_residual = s.residual != nullptr ? s.residual[image] : ImageRange{};
+  scale.sums = power_of_two(-exponent), scale.residual = power_of_two(-of_residual.exponent);
+  if (s.y == nullptr) return scale;
+  const float residual = __uint_as_float(of_residual.max_bits);
+  float bound = fmaf(__uint_as_float(max_bits), __ldg(p.weight_bound), s.bias);
+  if (p.residual_at == ResidualAt::before) bound += residual;
+  bound = fmaf(bound, s.scale, s.shift) * s.gain;
+  if (p.residual_at == ResidualAt::after) bound += residual;
+  scale.results = power_of_two(range_exponent(__float_as_uint(bound), kScaledTop));
+  return scale;
+}
+
+/// The scale of a row, of what lanes have for rows lane % 16.
+inline __device__ PixelScale scale_at(const PixelScale& mine, int row) {
+  return {__shfl_sync(0xffffffffu, mine.sums, row), __shfl_sync(0xffffffffu, mine.residual, row),
+          __shfl_sync(0xffffffffu, mine.results, row)};
+}
+
+/// Of a power of two.
+inline __device__ float inverse_of(float scale) {
+  return power_of_two(-exponent_of_bits(__float_as_uint(scale)));
+}
+
+/// Notes the scale of an image's results, where `pixel` is its first one.
+inline __device__ void note_exponent(const Params& p, int pixel, int image, float results) {
+  if (image >= 0 && pixel == image * p.P * p.Q)
+    p.scaling.y[image].exponent = exponent_of_bits(__float_as_uint(results));
+}
+
+/// Of pairs of float16, both halves: the larger of a and |b|.
+inline __device__ uint32_t larger_halves(uint32_t a, uint32_t b) {
+  const __half2 larger =
+      __hmax2(reinterpret_cast<const __half2&>(a), __habs2(reinterpret_cast<const __half2&>(b)));
+  return reinterpret_cast<const uint32_t&>(larger);
+}
+
+/// The largest finite magnitude that larger_halves() can have seen: where it has seen infinity, what float16 ends at.
+inline __device__ float finite_largest(uint32_t pair) {
+  const float2 halves = unpack_pair(DType::float16, pair);
+  return fminf(fmaxf(halves.x, halves.y), 65504.0f);
+}
+
+// The maxima of images are a line or two of memory for the whole batch, on which thousands of atomic operations would
+// queue. So the warps of a group join what they have found of a tile in shared memory: the bits of the largest, and how
+// many warps have been there. No warp is a tile ahead of its group's others, whose products are its own.
+constexpr uint32_t kJoinedBytes = 8;
+
+inline __device__ void add_maximum(const Params& p, int image, uint32_t bits) {
+  if (image >= 0 && bits != 0) atomicMax(&p.scaling.y[image].max_bits, bits);
+}
+
+/// By each warp of a group once a tile: the largest that each lane has found in `image`, -1: nothing. All lanes together,
+/// which mostly have the image of the group's first pixel.
+inline __device__ void join_largest(const Params& p, uint32_t joined, int lane, int first_image, int image,
+                                    float largest) {
+  uint32_t bits = image < 0 ? 0 : __float_as_uint(largest);
+  if (!__all_sync(0xffffffffu, image == first_image || image < 0)) add_maximum(p, image, bits), bits = 0;
+  bits = largest_of_warp(bits);
+  if (lane != 0) return;
+  sm90::shared_max(joined, bits);
+  if (sm90::shared_increment(joined + 4, 3) == 3)
+    add_maximum(p, first_image, sm90::shared_exchange(joined, 0));
+}
+
+}  // namespace solder::nhwc
