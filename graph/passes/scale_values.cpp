@@ -16,6 +16,12 @@ class Scaler {
       for (const Value& input : graph.nodes()[i].inputs) readers_[index_of(input)].push_back(i);
     }
     for (const auto& [name, value] : graph.outputs()) is_scaled_[index_of(value)] = false;
+    is_multiplied_.resize(is_scaled_.size());
+    for (size_t i = is_scaled_.size(); i-- > 0;) {
+      const NodeDef& def = node_def(node(i).kind);
+      if (makes_scaled(def) || (def.passes_scaled != nullptr && is_multiplied_[i]))
+        for (const Value& input : node(i).inputs) is_multiplied_[index_of(input)] = true;
+    }
     parts_ = all_parts();
   }
 
@@ -45,11 +51,12 @@ class Scaler {
   const Node& node(size_t i) const { return graph_.nodes()[i]; }
   bool reads_scaled(const Value& input) const { return is_scaled_[index_of(input)]; }
 
+  static bool makes_scaled(const NodeDef& def) { return def.takes_scaled != nullptr && def.takes_epilogue; }
+
   static bool may_be_scaled(const Node& node) {
     const NodeDef& def = node_def(node.kind);
-    return (def.passes_scaled != nullptr || (def.takes_scaled != nullptr && def.takes_epilogue)) &&
-           node.outputs.size() == 1 && node.outputs[0].dtype == DType::float32 &&
-           node.outputs[0].shape.size() == 4;
+    return (def.passes_scaled != nullptr || makes_scaled(def)) && node.outputs.size() == 1 &&
+           node.outputs[0].dtype == DType::float32 && node.outputs[0].shape.size() == 4;
   }
 
   // By node, of values that are scaled: an entry of the session's ranges for each image of what is made, and the entries
@@ -81,7 +88,8 @@ class Scaler {
     if (def.passes_scaled != nullptr)
       return is_scaled_[i] && !parts_[i].empty() &&
              std::ranges::all_of(node(i).inputs, [&](const Value& v) { return reads_scaled(v); });
-    if (def.takes_scaled == nullptr) return false;
+    // From float32 to what is not multiplied again nothing is gained.
+    if (def.takes_scaled == nullptr || (!reads && !is_multiplied_[i])) return false;
     const Node mine = as_planned(i);
     PlanRequest request{.node = mine, .device = planning_.device, .math = Math::tf32, .conv = planning_.conv};
     request.workspace_bytes = planning_.workspace_bytes;
@@ -136,6 +144,8 @@ class Scaler {
   const Graph& graph_;
   const ScaledPlanning& planning_;
   std::vector<bool> is_scaled_;  // by node: its output, as far as is known now
+  std::vector<bool>
+      is_multiplied_;  // likewise: whether a convolution reads it, by itself or through what passes it on
   std::vector<std::vector<size_t>> readers_;
   std::vector<std::vector<ScaledChannels>> parts_;  // by node
   std::vector<size_t> due_;                         // nodes to be looked at

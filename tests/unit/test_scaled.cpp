@@ -236,6 +236,11 @@ TEST_CASE("scaled: what others read stays float32") {
   CHECK(!names.contains("c2"));
   CHECK(!names.contains("c6"));
   CHECK(num_scaled_images(scaled) == 2 * static_cast<int64_t>(names.size()));
+  // Nor does what is no product's.
+  Network means;
+  const Value y = means.conv(means.graph.input("x", {2, 3, 32, 32}), 16, 3, 1);
+  means.graph.output("y", means.graph.mean(y, {2, 3}));
+  CHECK(scaled_nodes(scale_values(fuse(means.graph), planning)).empty());
   planning.conv = "window";
   CHECK(scaled_nodes(scale_values(fuse(g), planning)).empty());
 }
