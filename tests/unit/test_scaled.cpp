@@ -241,6 +241,12 @@ TEST_CASE("scaled: what others read stays float32") {
   const Value y = means.conv(means.graph.input("x", {2, 3, 32, 32}), 16, 3, 1);
   means.graph.output("y", means.graph.mean(y, {2, 3}));
   CHECK(scaled_nodes(scale_values(fuse(means.graph), planning)).empty());
+  // Nor what is made of 16-bit values that a graph declares.
+  Graph mixed;
+  const Value half = mixed.conv2d(mixed.input("x", {2, 8, 32, 32}, DType::float16),
+                                  mixed.parameter("w", {16, 8, 3, 3}, DType::float16));
+  mixed.output("y", mixed.conv2d(mixed.cast(half, DType::float32), mixed.parameter("v", {16, 16, 3, 3})));
+  CHECK(scaled_nodes(scale_values(fuse(mixed), planning)).empty());
   planning.conv = "window";
   CHECK(scaled_nodes(scale_values(fuse(g), planning)).empty());
 }

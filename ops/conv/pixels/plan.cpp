@@ -68,6 +68,7 @@ int64_t ranges_of(const ConvView& view) { return view.scaled.empty() ? -1 : view
 // Why no kernel takes scaled values that lie so; null where one does.
 const char* why_not_scaled(const ConvProblem& problem) {
   const std::vector<ScaledChannels>& parts = problem.x.scaled;
+  if (parts.empty() && problem.x.dtype != DType::float32) return "16-bit values that are not scaled";
   if (problem.shape.K % kVector != 0) return "channels of scaled results that fill no vector";
   if (parts.size() > kMostScaledParts) return "too many parts of scaled values";
   for (size_t i = 0; i + 1 < parts.size(); ++i)
