@@ -10,7 +10,11 @@ namespace {
 class Scaler {
  public:
   Scaler(const Graph& graph, const ScaledPlanning& planning)
-      : graph_(graph), planning_(planning), is_scaled_(graph.nodes().size()), readers_(is_scaled_.size()) {
+      : graph_(graph),
+        planning_(planning),
+        views_(value_views(graph, true)),
+        is_scaled_(graph.nodes().size()),
+        readers_(is_scaled_.size()) {
     for (size_t i = 0; i < is_scaled_.size(); ++i) {
       is_scaled_[i] = may_be_scaled(graph.nodes()[i]);
       for (const Value& input : graph.nodes()[i].inputs) readers_[index_of(input)].push_back(i);
@@ -97,14 +101,16 @@ class Scaler {
     const size_t num_own = mine.num_own_inputs();
     for (size_t input = 0; input < mine.inputs.size(); ++input) {
       const Value value = mine.inputs[input];
-      TensorView view = view_of(graph_.type(value), reads_scaled(value));
+      TensorView view = reads_scaled(value) ? scaled_view(value) : at(views_, value).view;
       if (input >= num_own && !view_as(view, mine.epilogue.operand_shapes[input - num_own], &view))
         return false;
       request.inputs.push_back(std::move(view));
       request.scaled_inputs.push_back(parts_of(value));
+      request.offsets.push_back(reads_scaled(value) ? 0 : at(views_, value).offset_elems);
     }
-    request.outputs.push_back(view_of(mine.outputs[0], is_scaled_[i]));
-    request.offsets.resize(mine.inputs.size() + 1);
+    const Value result{static_cast<int>(i), 0};
+    request.outputs.push_back(is_scaled_[i] ? scaled_view(result) : at(views_, result).view);
+    request.offsets.push_back(0);
     return def.takes_scaled(request);
   }
 
@@ -112,10 +118,9 @@ class Scaler {
     return reads_scaled(value) ? parts_[index_of(value)] : std::vector<ScaledChannels>();
   }
 
-  static TensorView view_of(TensorType type, bool is_scaled) {
-    if (!is_scaled) return own_view(type, Layout::nchw);
-    type.dtype = DType::float16;
-    return own_view(type, Layout::padded_channels_last);
+  // How a value lies that is scaled, or as good as that: slices and parts of a concat begin where vectors do.
+  TensorView scaled_view(Value value) const {
+    return own_view({graph_.type(value).shape, DType::float16}, Layout::padded_channels_last);
   }
 
   // The node as it is with what is scaled now, but for types that follow from its inputs'.
@@ -143,6 +148,7 @@ class Scaler {
 
   const Graph& graph_;
   const ScaledPlanning& planning_;
+  const ValueViews views_;       // of the graph as it is
   std::vector<bool> is_scaled_;  // by node: its output, as far as is known now
   std::vector<bool>
       is_multiplied_;  // likewise: whether a convolution reads it, by itself or through what passes it on

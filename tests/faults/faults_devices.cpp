@@ -2,6 +2,9 @@
 // where there is none that can be used.
 #include <cuda_runtime.h>
 
+#include <algorithm>
+
+#include "ops/conv/kernels.h"
 #include "tests/faults/shim.h"
 #include "tests/support/support.h"
 
@@ -59,6 +62,59 @@ TEST_CASE("faults: on every GPU since Turing the portable convolution is chosen 
       CHECK(launches(model, "conv_mma_kernel"));
     }
   shim::machine = {};
+}
+
+// Images that lie in one of several ways; then what passes scaled values on, and what cannot.
+Model scaled_model(int way, int64_t channels) {
+  Graph g;
+  TensorMap weights;
+  const auto conv = [&](Value x, int64_t out, int64_t kernel) {
+    const std::string name = "w" + std::to_string(weights.size());
+    weights[name] = uniform({out, g.type(x).shape[1], kernel, kernel}, weights.size() + 1);
+    return g.relu(g.conv2d(x, g.parameter(name, weights[name].shape()), {.padding = kernel / 2}));
+  };
+  Value x;
+  switch (way) {
+    case 0: x = g.input("x", {2, channels, 12, 14}); break;
+    case 1: x = g.input("x", {2, channels, 12, 14}, DType::float32, Layout::channels_last); break;
+    case 2: x = g.permute(g.input("x", {2, 12, 14, channels}), {0, 3, 1, 2}); break;
+    case 3: x = g.slice(g.input("x", {2, channels + 5, 12, 14}), 1, 2, channels + 2); break;
+    case 4: x = g.slice(g.input("x", {2, channels, 12, 28}), 3, 1, 28, 2); break;
+    default: x = g.cast(g.input("x", {2, channels, 12, 14}, DType::float16), DType::float32); break;
+  }
+  g.output("first", conv(conv(x, 64, 3), 24, 1));
+  // Slices that begin where vectors do, and not; a concat of parts with exponents of their own.
+  for (const auto& [axis, start] : {std::pair(1, 64), {1, 3}, {2, 1}, {0, 1}}) {
+    const Value y = conv(x, 128, 3);
+    const Value slice = g.slice(g.max_pool2d(y, {.kernel = 3, .stride = 1, .padding = 1}), axis, start,
+                                g.type(y).shape[static_cast<size_t>(axis)]);
+    g.output("mean" + std::to_string(axis) + std::to_string(start), g.mean(conv(slice, 24, 1), {2, 3}));
+  }
+  const Value left = conv(x, 64, 1), right = conv(x, 128, 3);
+  g.output("joined", conv(g.concat({left, g.add(conv(left, 64, 1), left), right}, 1), 12, 1));
+  return compile(g, weights, {.device = Device::cuda(0), .math = Math::tf32});
+}
+
+TEST_CASE("faults: tf32 on Hopper, however images lie that scaled values are made of") {
+  shim::machine = {};
+  const auto takes_scaled = [](const ConvFamily& family) { return family.takes_scaled && family.make; };
+  const bool has_family = std::ranges::any_of(conv_families(), takes_scaled);  // in this build
+  for (const int64_t channels : {3, 24})
+    for (int way = 0; way <= 5; ++way) {
+      const Model model = scaled_model(way, channels);
+      const std::string text = model.describe();
+      CAPTURE(text);
+      // Of images that are no dense planes nothing is made.
+      const bool is_dense = way == 0 || way == 3 || way == 5;
+      CHECK((text.find("nhwc, scaled") != std::string::npos) == (is_dense && has_family));
+      TensorMap given;
+      for (const Node& node : model.graph().nodes())
+        if (node.kind == NodeKind::input)
+          given[node.name] = Tensor::empty(node.outputs[0].shape, node.outputs[0].dtype);
+      Session session = model.session();
+      CHECK(session.run(given).size() == 6);
+      CHECK(session.output("joined").shape() == Shape{2, 12, 12, 14});
+    }
 }
 
 TEST_CASE("faults: no GPU, no driver, an old driver, no code for this GPU: each says what to do") {
