@@ -24,8 +24,8 @@ struct Params {
   ResidualAt residual_at;
   float slope;
   PixelScaling scaling;
-  int part_steps
-      [kMostScaledParts];     ///< of scaled x: the steps of a part's channels and of those before end here
+  /// Of scaled x: the steps of a part's channels and of those before end here.
+  int part_steps[kMostScaledParts];
   const float* weight_bound;  ///< the largest sum of |w| of an output channel; of scaled values
   bool is_early;              ///< the next kernel may start at once; otherwise once x has been fetched
   int N, K, P, Q, S;

@@ -1,8 +1,8 @@
 #pragma once
 // How the sums of conv_nhwc_kernel get to memory. Products leave wgmma as fragments: a thread has two neighbouring
 // channels of two pixels, 8 apart. Results are worked out there, packed, and cross a warp's shared memory, 64 channels at
-// a time, to be stored as vectors; the residual comes the same way, copied there while the products run. Where blocks of
-// a cluster have split the terms, each sends its part of the sums to the block that finishes those pixels.
+// a time, to be stored as vectors; the residual comes the same way, copied there while the products run.
+// exchange.cuh has what happens where blocks of a cluster have split the terms.
 
 #include "ops/conv/nhwc/epilogue.cuh"
 #include "ops/conv/nhwc/scaled.cuh"
@@ -221,106 +221,6 @@ __device__ __forceinline__ void store_tile(const Params& p, uint32_t staging, ui
   }
   if constexpr (kIsScaled)
     if (p.scaling.y != nullptr) note_tile<Tile>(p, joined, work, warp, lane, of_row.results, scales, largest);
-}
-
-// Split sums: where a row of `kColumns` floats has its columns: even groups of four in the first half, odd ones behind,
-// so that neither fragments nor vectors meet in a bank. Rows are kColumns + 8 floats apart, halves kColumns / 2 + 4.
-
-/// The same where the terms are split: row `row` of the tile is finished by block row * split / rows.
-template <class Tile, Values kValues, ConvChain kChain>
-__device__ __forceinline__ void exchange_tile(const Params& p, const Smem& smem, const Work& work, int warp,
-                                              int lane, uint32_t channels,
-                                              const float (&acc)[Tile::kChannels / 2]) {
-  constexpr DType kDtype = dtype_of(kValues);
-  constexpr bool kIsScaled = kValues == Values::scaled;
-  constexpr int kColumns = Tile::kChannels, kPitch = kColumns + 8, kVectors = kColumns / kVector;
-  constexpr uint32_t kHalfBytes = (kColumns / 2 + 4) * 4;
-  constexpr int kThreads = Tile::kConsumerWarps * 32, kItems = Tile::kPixels / 2 * kVectors / kThreads;
-  const int split = p.config.split, share = Tile::kPixels / split,
-            rank = static_cast<int>(sm90::cluster_rank());
-  const int thread = warp * 32 + lane, vector = thread % kVectors, channel = work.channel + vector * kVector;
-  int rows[kItems], pixels[kItems];
-  uint4 residuals[kItems];
-#pragma unroll
-  for (int i = 0; i < kItems; ++i) {
-    rows[i] = (thread + i * kThreads) / kVectors;
-    pixels[i] = rows[i] < share ? pixel_of<Tile>(p, work, rank * share + rows[i]) : -1;
-    if constexpr (kIsScaled) prefetch_ranges(p, pixels[i]), residuals[i] = {};
-    if (p.residual.data != nullptr && pixels[i] >= 0 && channel < p.K)
-      residuals[i] = static_cast<const uint4*>(p.residual.data)[vector_of(p.residual, pixels[i], channel)];
-  }
-  // Two lanes hold four neighbours of two rows; they swap, so that each has four of one.
-  const bool is_odd = lane % 2 == 1;
-  const int row = warp * 16 + lane / 4 + (is_odd ? 8 : 0), owner = row / share;
-  const uint32_t place = (rank * share + row - owner * share) * kPitch * 4 + lane % 4 / 2 * kHalfBytes;
-  const uint32_t to = sm90::map_to_rank(smem.staging + place, owner),
-                 bar = sm90::map_to_rank(smem.parts, owner);
-#pragma unroll
-  for (int j = 0; j < kColumns / 8; ++j) {
-    const float upper[2] = {acc[j * 4], acc[j * 4 + 1]}, lower[2] = {acc[j * 4 + 2], acc[j * 4 + 3]};
-    const float a = __shfl_xor_sync(0xffffffffu, is_odd ? upper[0] : lower[0], 1);
-    const float b = __shfl_xor_sync(0xffffffffu, is_odd ? upper[1] : lower[1], 1);
-    const float4 four =
-        is_odd ? make_float4(a, b, lower[0], lower[1]) : make_float4(upper[0], upper[1], a, b);
-    sm90::store_async(to + j * 16, four, bar);
-  }
-  sm90::mbarrier_spin(smem.parts, 0);
-  int image = -1;  // of the last item, and the largest there
-  float largest = 0;
-#pragma unroll
-  for (int i = 0; i < kItems; ++i) {
-    if (pixels[i] < 0) continue;
-    PixelScale scales;
-    if constexpr (kIsScaled) scales = scale_of(p, pixels[i]);
-    float values[kVector] = {};
-#pragma unroll 2
-    for (int part = 0; part < split; ++part) {
-      const uint32_t from = smem.staging + (part * share + rows[i]) * kPitch * 4 + vector * 16;
-      const float4 low = sm80::load_shared(from), high = sm80::load_shared(from + kHalfBytes);
-      values[0] += low.x, values[1] += low.y, values[2] += low.z, values[3] += low.w;
-      values[4] += high.x, values[5] += high.y, values[6] += high.z, values[7] += high.w;
-    }
-    const auto scale = [&](int index, float(&to)[kVector]) {
-      const uint32_t table =
-          channels + index * p.config.table_channels * 8 + vector * kVector / 2 * kChannelPairBytes;
-#pragma unroll
-      for (int e = 0; e < kVector; e += 2) {
-        const float4 pair = sm80::load_shared(table + e / 2 * kChannelPairBytes);
-        const float sums = kIsScaled && index == 0 ? scales.sums : 1.0f;
-        to[e] = fmaf(to[e], pair.x * sums, pair.z), to[e + 1] = fmaf(to[e + 1], pair.y * sums, pair.w);
-      }
-    };
-    finish<kChain>(p, values, scale, [&](float(&to)[kVector]) {
-      add_pairs<kDtype>({residuals[i].x, residuals[i].y, residuals[i].z, residuals[i].w}, 0, to,
-                        scales.residual, scales.residual);
-    });
-    if constexpr (kIsScaled) {
-#pragma unroll
-      for (float& value : values) value *= scales.results;
-    }
-    if (takes_vectors(p)) [[likely]] {
-      uint32_t bits[kVector / 2];
-#pragma unroll
-      for (int e = 0; e < kVector / 2; ++e) bits[e] = pack_pair(kDtype, values[2 * e], values[2 * e + 1]);
-      store_vector(p, pixels[i], channel, make_uint4(bits[0], bits[1], bits[2], bits[3]));
-      if constexpr (kIsScaled) {
-        const int mine = image_of(p, pixels[i]);
-        if (channel == 0) note_exponent(p, pixels[i], mine, scales.results);
-        uint32_t top = 0;
-#pragma unroll
-        for (const uint32_t pair : bits) top = larger_halves(top, pair);
-        if (mine != image) add_maximum(p, image, __float_as_uint(largest)), largest = 0;
-        image = mine;
-        largest = fmaxf(largest, finite_largest(top) * inverse_of(scales.results));
-      }
-    } else {
-#pragma unroll
-      for (int e = 0; e < kVector; ++e) store_value<kDtype>(p, pixels[i], channel + e, values[e]);
-    }
-  }
-  if constexpr (kIsScaled)
-    if (p.scaling.y != nullptr)
-      join_largest(p, smem.joined + warp / 4 * kJoinedBytes, lane, work.n, image, largest);
 }
 
 }  // namespace solder::nhwc

@@ -53,8 +53,8 @@ struct PixelSurface {
 };
 
 inline constexpr int kMostScaledParts = 4;
-inline constexpr int kScaledPartChannels =
-    64;  ///< what the channels of a part are a multiple of, but for the last one's
+/// What the channels of a part are a multiple of, but for the last one's.
+inline constexpr int kScaledPartChannels = 64;
 
 /// Of scaled values: where their exponents are, image by image, and bounds of what an epilogue does, from which y's follow.
 struct PixelScaling {
