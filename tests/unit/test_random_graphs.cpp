@@ -116,9 +116,9 @@ bool same_computation(const Graph& a, const Graph& b) {
 }
 
 // The graph as compile() makes it of this one before it fuses: what parameters alone determine is computed, and
-// weights of 16 bits are float32.
-RandomGraph folded(const RandomGraph& random, Device device) {
-  const CompileOptions options{.device = device};
+// weights of 16 bits are float32. conv: the family that computes constants, too, as another adds in another order.
+RandomGraph folded(const RandomGraph& random, Device device, const std::string& conv) {
+  const CompileOptions options{.device = device, .conv = conv};
   Constants constants(random.graph, random.weights);
   RandomGraph result{widen(fold_constants(remove_dead(random.graph), options, &constants), true, &constants),
                      {},
@@ -191,7 +191,7 @@ std::string check_graph(const RandomGraph& random, Device device, Counts* counts
   counts->nodes += static_cast<int64_t>(random.graph.nodes().size());
   counts->fused_nodes += static_cast<int64_t>(fused.graph().nodes().size());
   counts->mixed_graphs += !random.is_float32;
-  const RandomGraph base = folded(random, device);
+  const RandomGraph base = folded(random, device, conv);
   if (!same_computation(base.graph, fused.graph())) return "fusion changed what is computed";
   const TensorMap result = fused.session().run(random.inputs);
   for (const auto& [name, value] : random.graph.outputs())
