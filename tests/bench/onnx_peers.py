@@ -3,8 +3,8 @@
 
 Needs a GPU, what `make models` makes in the folder MODELS, and python3 with torch, onnx2torch and onnxruntime. For a
 model that reads text, a ResNet and a detector, batch 1: median milliseconds of solder in each mode and on the CPU, of
-onnx2torch's module on the GPU in eager mode and through torch.compile (mode reduce-overhead), in TF32 and in float16
-with channels innermost, and of onnxruntime on the CPU, all of its threads. Then cold: seconds from the start of a process
+onnx2torch's module on the GPU in eager mode and through torch.compile (mode reduce-overhead, shapes as numbers), in TF32
+and in float16 with channels innermost, and of onnxruntime on the CPU, all of its threads. Then cold: seconds from the start of a process
 to its first result, of solder-run and of a Python program that does the same with each of the others.
 """
 import argparse
@@ -12,6 +12,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
 
 import numpy as np
@@ -62,8 +63,61 @@ def torch_module(path, dtype):
         tensor.name = node.output[0]
         model.graph.initializer.append(tensor)
         model.graph.node.remove(node)
+    add_hard_swish()
     module = onnx2torch.convert(model).eval().cuda()
     return module if dtype == "float32" else module.half().to(memory_format=torch.channels_last)
+
+
+def add_hard_swish():
+    """onnx2torch 1.5.15 knows no HardSwish; PyTorch does."""
+    import torch
+    from onnx2torch.node_converters.registry import add_converter
+    from onnx2torch.utils.common import OperationConverterResult, onnx_mapping_from_node
+
+    try:
+        @add_converter(operation_type="HardSwish", version=14)
+        def _(node, graph):
+            return OperationConverterResult(torch_module=torch.nn.Hardswish(), onnx_mapping=onnx_mapping_from_node(node=node))
+    except ValueError:  # it is there
+        pass
+
+
+def with_numbers(module, x):
+    """torch.compile takes no tensor for a shape or a slice's ends, which is what onnx2torch makes of ONNX: with the shape of x
+    known they are numbers, and what only computed them is dead."""
+    import operator
+    import torch
+    known = {}
+
+    class Recorder(torch.fx.Interpreter):
+        def run_node(self, node):
+            known[node] = super().run_node(node)
+            return known[node]
+
+    Recorder(module).run(x)
+    for node in list(module.graph.nodes):
+        kind = type(module.get_submodule(node.target)).__name__ if node.op == "call_module" else ""
+        if kind.startswith(("OnnxReshape", "OnnxSqueeze", "OnnxUnsqueeze")):
+            call = torch.reshape, (node.args[0], tuple(known[node].shape)), {}
+        elif kind == "OnnxSlice":
+            names = ("input_tensor", "starts", "ends", "axes", "steps")
+            given = {**dict(zip(names, node.args)), **node.kwargs}
+            starts, ends, axes, steps = ([int(n) for n in known[given[name]]] if given.get(name) is not None else None for name in names[1:])
+            cuts = [slice(None)] * known[given["input_tensor"]].dim()
+            for start, end, axis, step in zip(starts, ends, axes or range(len(starts)), steps or [1] * len(starts)):
+                cuts[axis] = slice(start, min(end, known[given["input_tensor"]].shape[axis]), step)
+            call = operator.getitem, (given["input_tensor"], tuple(cuts)), {}
+        elif kind == "OnnxResize" and module.get_submodule(node.target).onnx_mode == "nearest":
+            call = torch.nn.functional.interpolate, (node.args[0],), {"size": tuple(known[node].shape[2:]), "mode": "nearest"}
+        else:
+            continue
+        with module.graph.inserting_before(node):
+            node.replace_all_uses_with(simple := module.graph.call_function(*call))
+        known[simple] = known[node]
+        module.graph.erase_node(node)
+    module.graph.eliminate_dead_code()
+    module.recompile()
+    return module
 
 
 def torch_ms(path, shape, dtype, compiles, runs):
@@ -75,7 +129,8 @@ def torch_ms(path, shape, dtype, compiles, runs):
         x = x.contiguous(memory_format=torch.channels_last)
     module = torch_module(path, dtype)
     if compiles:
-        module = torch.compile(module, mode="reduce-overhead")
+        with torch.no_grad():
+            module = torch.compile(with_numbers(module, x), mode="reduce-overhead")
 
     def run():
         module(x)
@@ -100,17 +155,17 @@ def first_result(peer, path, shape):
         session.run(None, {session.get_inputs()[0].name: x})
         return
     import torch
-    module = torch_module(path, "float32")
+    module, x = torch_module(path, "float32"), torch.from_numpy(x).cuda()
     with torch.no_grad():
-        (torch.compile(module) if peer == "torch.compile" else module)(torch.from_numpy(x).cuda())
+        (torch.compile(with_numbers(module, x)) if peer == "torch.compile" else module)(x)
     torch.cuda.synchronize()
 
 
-def cold_seconds(command, runs=3):
+def cold_seconds(command, runs=3, **environment):
     times = []
     for _ in range(runs):
         start = time.perf_counter()
-        subprocess.run(command, check=True, capture_output=True)
+        subprocess.run(command, check=True, capture_output=True, env={**os.environ, **environment})
         times.append(time.perf_counter() - start)
     return sorted(times)[len(times) // 2]
 
@@ -155,7 +210,11 @@ def main():
         print(f"  solder-run, {device}: {seconds:.3f}", flush=True)
     for peer in ("onnxruntime", "torch eager", "torch.compile"):
         command = [sys.executable, __file__, "--cold", peer, arguments.models]
-        print(f"  {peer}: {describe(lambda: '%.3f' % cold_seconds(command))}", flush=True)
+        with tempfile.TemporaryDirectory() as cache:
+            for again in ("", ", again with its caches") if peer == "torch.compile" else ("",):
+                seconds = describe(lambda: "%.3f" % cold_seconds(command, 1 if peer == "torch.compile" else 3,
+                                                                 TORCHINDUCTOR_CACHE_DIR=cache, TRITON_CACHE_DIR=f"{cache}/triton"))
+                print(f"  {peer}{again}: {seconds}", flush=True)
 
 
 if __name__ == "__main__":
