@@ -16,9 +16,11 @@ skip='--test-case-exclude=*conformance*,*conv_shapes*,*100 runs*,*out of device 
 logs=$(mktemp -d) || exit 1
 trap 'rm -rf "$logs"' EXIT
 export SOLDER_SANITIZED=1 SOLDER_GRAPHS=20 SOLDER_PROGRAMS=8
-# Side by side: most of their time is the host's.
+# Side by side: most of their time is the host's. racecheck reports a kernel of cuBLAS, which is not ours to mend.
 for tool in memcheck racecheck initcheck synccheck; do
-  (sanitize --tool $tool "$tests" "$filter" "$skip" > "$logs/$tool" 2>&1; echo $? > "$logs/$tool.status") &
+  exclude=
+  if [ $tool = racecheck ]; then exclude='--kernel-name-exclude kernel_substring=nvjet'; fi
+  (sanitize --tool $tool $exclude "$tests" "$filter" "$skip" > "$logs/$tool" 2>&1; echo $? > "$logs/$tool.status") &
 done
 wait
 for tool in memcheck racecheck initcheck synccheck; do
