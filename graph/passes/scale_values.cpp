@@ -7,6 +7,11 @@
 namespace solder {
 namespace {
 
+// Entries of a convolution with scaled results: one an image, and one more of x where that is float32.
+int64_t num_entries(int64_t num_images, bool reads_scaled) {
+  return reads_scaled ? num_images : 2 * num_images;
+}
+
 class Scaler {
  public:
   Scaler(const Graph& graph, const ScaledPlanning& planning)
@@ -78,7 +83,7 @@ class Scaler {
           all[i] = pass(node(i), input_types(graph_, node(i)), parts);
       } else {
         all[i] = {{shape[1], next}};
-        next += shape[0];
+        next += num_entries(shape[0], reads_scaled(node(i).inputs[0]));
       }
     }
     return all;
@@ -167,7 +172,9 @@ int64_t num_scaled_images(const Graph& graph) {
   int64_t count = 0;
   for (const Node& node : graph.nodes())
     if (!node.scaled.empty() && node_def(node.kind).takes_scaled != nullptr)
-      count = std::max(count, node.scaled[0].first + node.outputs[0].shape[0]);
+      count =
+          std::max(count, node.scaled[0].first + num_entries(node.outputs[0].shape[0],
+                                                             !graph.maker(node.inputs[0]).scaled.empty()));
   return count;
 }
 

@@ -235,7 +235,8 @@ TEST_CASE("scaled: what others read stays float32") {
         has_family());  // a; b is read by sigmoid, d by a convolution with a gate behind it
   CHECK(!names.contains("c2"));
   CHECK(!names.contains("c6"));
-  CHECK(num_scaled_images(scaled) == 2 * static_cast<int64_t>(names.size()));
+  // Two images, of a result and of the float32 x that each of these reads.
+  CHECK(num_scaled_images(scaled) == 2 * 2 * static_cast<int64_t>(names.size()));
   // Nor does what is no product's.
   Network means;
   const Value y = means.conv(means.graph.input("x", {2, 3, 32, 32}), 16, 3, 1);

@@ -13,6 +13,8 @@
 #include "ops/conv/kernels.h"
 #include "ops/conv/range/range.h"
 #include "ops/matmul/gemm.h"
+#include "runtime/check_cuda.h"
+#include "runtime/context.h"
 #include "runtime/divide.h"
 
 namespace solder {
@@ -42,6 +44,8 @@ struct Im2colPlan final : ConvPlan {
     if (config.is_half) {
       step.ranges = ranges = reinterpret_cast<ImageRange*>(take(conv_range_bytes(shape.N)));
       step.exponents = static_cast<const int32_t*>(t.packed);
+      SOLDER_CUDA(
+          cudaMemsetAsync(ranges, 0, static_cast<size_t>(conv_range_bytes(shape.N)), context->stream()));
       conv_range_find(*context, shape, strides, t.x_floats(), ranges);
     }
     const Im2colLayout largest = im2col_layout(shape, config, config.rows_per_gemm, config.width);

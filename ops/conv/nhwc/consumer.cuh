@@ -23,9 +23,9 @@ __device__ uint32_t block_of_slot(const NhwcConfig& c, int block) {
   return (row * c.window_cols + (block - (of_rows << c.across_log2)) * 8) * kRow16;
 }
 
-/// acc = x times weights, over steps [first, end), or acc += where it `accumulates`. All that changes in the loop is added to; a slot is given
-/// back once the group of products behind its own last one has been issued, as then its own are done. Once all have been,
-/// the warpgroups that wait at named barrier `next_turn` may follow, 0: none.
+/// acc = x times weights, over steps [first, end), or acc += where it `accumulates`. All that changes in the loop is added
+/// to; a slot is given back once the group of products behind its own last one has been issued, as then its own are done.
+/// Once all have been, the warpgroups that wait at named barrier `next_turn` may follow, 0: none.
 template <class Tile, Values kValues, bool kIsLinear>
 __device__ __forceinline__ void multiply(const Params& p, const Smem& smem, int group, int lane, int first,
                                          int end, bool accumulates, RingPlace* x, RingPlace* weights,

@@ -13,13 +13,18 @@ using pixels::add_pairs, pixels::kVector, pixels::store_value, pixels::store_vec
 /// Two channels' scales and then their biases, 16 bytes in shared memory.
 constexpr int kChannelPairBytes = 16;
 
+/// Where the scale of a table's channel is; its bias is 8 bytes on.
+__device__ inline uint32_t channel_smem(uint32_t channels_smem, int channel) {
+  return channels_smem + channel / 2 * kChannelPairBytes + channel % 2 * 4;
+}
+
 /// Asks for the scales and biases of `count` channels from `first` on, and for those behind the residual; they are there
 /// after finish_channels().
 __device__ inline void start_channels(const Params& p, int first, int count, uint32_t channels_smem,
                                       int thread_of_group) {
   for (int i = thread_of_group; i < count; i += 128) {
     const int channel = first + i;
-    const uint32_t at = channels_smem + i / 2 * kChannelPairBytes + i % 2 * 4;
+    const uint32_t at = channel_smem(channels_smem, i);
     sm80::copy_async(at, p.scales + channel, true);
     const bool has_bias = p.bias != nullptr && channel < p.K;
     sm80::copy_async(at + 8, has_bias ? p.bias + channel : p.scales, has_bias);
@@ -31,9 +36,12 @@ __device__ inline void start_channels(const Params& p, int first, int count, uin
   sm80::copy_async_commit();
 }
 
-/// Of all threads of a group; also orders what they read of the last tile before what they write for this one.
-__device__ inline void finish_channels(int group) {
+/// Of all threads of a group; also orders what they read of the last tile before what they write for this one. `change()`
+/// may change what the thread itself has asked for.
+template <class Change>
+__device__ inline void finish_channels(int group, const Change& change) {
   sm80::copy_async_wait<0>();
+  change();
   sm80::named_barrier_sync(1 + group, 128);
 }
 

@@ -11,17 +11,18 @@ namespace solder::nhwc {
 // so that neither fragments nor vectors meet in a bank. Rows are kColumns + 8 floats apart, halves kColumns / 2 + 4.
 
 /// Stores a tile whose terms are split: row `row` of the tile is finished by block row * split / rows.
-template <class Tile, Values kValues, ConvChain kChain>
+template <class Tile, Values kValues, ConvChain kChain, Scaling kScaling>
 __device__ __forceinline__ void exchange_tile(const Params& p, const Smem& smem, const Work& work, int warp,
-                                              int lane, uint32_t channels,
+                                              int lane, uint32_t channels, const ImageScale& only,
                                               const float (&acc)[Tile::kChannels / 2]) {
   constexpr DType kDtype = dtype_of(kValues);
-  constexpr bool kIsScaled = kValues == Values::scaled;
+  constexpr bool kIsScaled = kScaling != Scaling::none;
   constexpr int kColumns = Tile::kChannels, kPitch = kColumns + 8, kVectors = kColumns / kVector;
   constexpr uint32_t kHalfBytes = (kColumns / 2 + 4) * 4;
   constexpr int kThreads = Tile::kConsumerWarps * 32, kItems = Tile::kPixels / 2 * kVectors / kThreads;
   const int split = p.config.split, share = Tile::kPixels / split,
             rank = static_cast<int>(sm90::cluster_rank());
+  constexpr int kRowsAtOnce = 32 / kVectors, kRowsOfWarp = kItems * kRowsAtOnce;
   const int thread = warp * 32 + lane, vector = thread % kVectors, channel = work.channel + vector * kVector;
   int rows[kItems], pixels[kItems];
   uint4 residuals[kItems];
@@ -29,7 +30,7 @@ __device__ __forceinline__ void exchange_tile(const Params& p, const Smem& smem,
   for (int i = 0; i < kItems; ++i) {
     rows[i] = (thread + i * kThreads) / kVectors;
     pixels[i] = rows[i] < share ? pixel_of<Tile>(p, work, rank * share + rows[i]) : -1;
-    if constexpr (kIsScaled) prefetch_ranges(p, pixels[i]), residuals[i] = {};
+    residuals[i] = {};
     if (p.residual.data != nullptr && pixels[i] >= 0 && channel < p.K)
       residuals[i] = static_cast<const uint4*>(p.residual.data)[vector_of(p.residual, pixels[i], channel)];
   }
@@ -49,13 +50,20 @@ __device__ __forceinline__ void exchange_tile(const Params& p, const Smem& smem,
     sm90::store_async(to + j * 16, four, bar);
   }
   sm90::mbarrier_spin(smem.parts, 0);
+  ImageScale of_row = only;  // of row lane % kRowsOfWarp of those that this warp finishes
+  if constexpr (kScaling == Scaling::rows) {
+    const int mine =
+        lane % kRowsOfWarp / kRowsAtOnce * (kThreads / kVectors) + warp * kRowsAtOnce + lane % kRowsAtOnce;
+    of_row = scale_of(p, image_of(p, mine < share ? pixel_of<Tile>(p, work, rank * share + mine) : -1));
+  }
   int image = -1;  // of the last item, and the largest there
   float largest = 0;
 #pragma unroll
   for (int i = 0; i < kItems; ++i) {
+    ImageScale image_scale = of_row;
+    if constexpr (kScaling == Scaling::rows)
+      image_scale = scale_at(of_row, i * kRowsAtOnce + lane / kVectors);
     if (pixels[i] < 0) continue;
-    PixelScale scales;
-    if constexpr (kIsScaled) scales = scale_of(p, pixels[i]);
     float values[kVector] = {};
 #pragma unroll 2
     for (int part = 0; part < split; ++part) {
@@ -70,17 +78,18 @@ __device__ __forceinline__ void exchange_tile(const Params& p, const Smem& smem,
 #pragma unroll
       for (int e = 0; e < kVector; e += 2) {
         const float4 pair = sm80::load_shared(table + e / 2 * kChannelPairBytes);
-        const float sums = kIsScaled && index == 0 ? scales.sums : 1.0f;
+        const float sums = kScaling == Scaling::rows && index == 0 ? power_of_two(image_scale.sums) : 1.0f;
         to[e] = fmaf(to[e], pair.x * sums, pair.z), to[e + 1] = fmaf(to[e + 1], pair.y * sums, pair.w);
       }
     };
     finish<kChain>(p, values, scale, [&](float(&to)[kVector]) {
-      add_pairs<kDtype>({residuals[i].x, residuals[i].y, residuals[i].z, residuals[i].w}, 0, to,
-                        scales.residual, scales.residual);
+      const float power = kIsScaled ? nearest_power(residual_exponent<kScaling, kChain>(image_scale)) : 1.0f;
+      add_pairs<kDtype>({residuals[i].x, residuals[i].y, residuals[i].z, residuals[i].w}, 0, to, power,
+                        power);
     });
-    if constexpr (kIsScaled) {
+    if constexpr (kScalesResults<kScaling, kChain>) {
 #pragma unroll
-      for (float& value : values) value *= scales.results;
+      for (float& value : values) value *= power_of_two(image_scale.results);
     }
     if (takes_vectors(p)) [[likely]] {
       uint32_t bits[kVector / 2];
@@ -89,13 +98,13 @@ __device__ __forceinline__ void exchange_tile(const Params& p, const Smem& smem,
       store_vector(p, pixels[i], channel, make_uint4(bits[0], bits[1], bits[2], bits[3]));
       if constexpr (kIsScaled) {
         const int mine = image_of(p, pixels[i]);
-        if (channel == 0) note_exponent(p, pixels[i], mine, scales.results);
+        if (channel == 0) note_exponent(p, pixels[i], mine, image_scale.results);
         uint32_t top = 0;
 #pragma unroll
         for (const uint32_t pair : bits) top = larger_halves(top, pair);
         if (mine != image) add_maximum(p, image, __float_as_uint(largest)), largest = 0;
         image = mine;
-        largest = fmaxf(largest, finite_largest(top) * inverse_of(scales.results));
+        largest = fmaxf(largest, finite_largest(top) * power_of_two(-image_scale.results));
       }
     } else {
 #pragma unroll

@@ -57,7 +57,8 @@ __device__ __forceinline__ void multiply_parts(const Params& p, const Smem& smem
       if (from == first) continue;  // there are no sums yet
       float factors[2];
       for (int half : {0, 1})
-        factors[half] = factor_behind(p, image_of(p, pixel_of_sums<Tile>(p, work, warp, lane, half)), part);
+        factors[half] =
+            factor_behind(p, image_of(p, pixel_of_row<Tile>(p, work, warp, lane / 4 + half * 8)), part);
 #pragma unroll
       for (int i = 0; i < Tile::kChannels / 2; ++i) acc[i] *= factors[i / 2 % 2];
     }
@@ -66,15 +67,19 @@ __device__ __forceinline__ void multiply_parts(const Params& p, const Smem& smem
 
 template <class Tile, Values kValues, ConvChain kChain>
 __device__ __forceinline__ void consume(const Params& p, const Smem& smem, int warp, int lane) {
+  constexpr bool kIsScaled = kValues == Values::scaled;
   const int group = warp / 4;
   int first, end;
   find_steps(p, &first, &end);
-  sm90::dependency_wait();  // for residuals, and for what y overwrites
+  if (kIsScaled) sm90::prefetch_l1(p.weight_bound);  // no earlier kernel's
+  sm90::dependency_wait();                           // for residuals, and for what y overwrites
   RingPlace x, weights;
   Work work;
   // Scales and biases: of all channels once, or of each tile's.
   const int table = p.config.table_channels;
-  const bool has_all = table != Tile::kChannels || p.config.tiles_channels == 1;
+  // Of scaled values a table has the scale of a tile's image.
+  const bool has_all = !kIsScaled && (table != Tile::kChannels || p.config.tiles_channels == 1);
+  const bool keeps = !kIsScaled && (has_all || Tile::kTakesTurns);
   const uint32_t channels = smem.channels + group * p.config.num_tables * table * 8;
   const uint32_t staging = smem.staging + warp * p.config.stagings * nhwc_pass_bytes(Tile::kStaged);
   constexpr int kTurns = Tile::kTakesTurns ? Tile::kGroups : 1, kFirstTurn = 1 + Tile::kGroups;
@@ -82,11 +87,10 @@ __device__ __forceinline__ void consume(const Params& p, const Smem& smem, int w
   if (Tile::kTakesTurns) x.skip(turn * slots, p.config.x_slots);
   for (int index = turn; find_work<Tile>(p, index, &work); index += kTurns) {
     // What the epilogue needs first is on its way meanwhile.
-    const bool is_new = index == turn || !(has_all || Tile::kTakesTurns);
+    const bool is_new = index == turn || !keeps;
     if (is_new) start_channels(p, has_all ? 0 : work.channel, table, channels, warp % 4 * 32 + lane);
     if (p.config.split == 1) start_tile<Tile>(p, staging, work, warp, lane);
-    if constexpr (kValues == Values::scaled)
-      for (int half : {0, 1}) prefetch_ranges(p, pixel_of_sums<Tile>(p, work, warp, lane, half));
+    if constexpr (kIsScaled) prefetch_ranges(p, pixel_of_row<Tile>(p, work, warp, lane % 16));
     float acc[Tile::kChannels / 2];
     if (Tile::kTakesTurns) {
       // Products go in the order of tiles: to a barrier a phase and the one before the last look the same.
@@ -101,14 +105,30 @@ __device__ __forceinline__ void consume(const Params& p, const Smem& smem, int w
     } else {
       multiply_parts<Tile, kValues, false>(p, smem, work, warp, lane, first, end, &x, &weights, 0, acc);
     }
-    if (is_new) finish_channels(group);
-    if constexpr (Tile::kCanSplit)
-      if (p.config.split > 1)
-        return exchange_tile<Tile, kValues, kChain>(p, smem, work, warp, lane, channels, acc);
-    store_tile<Tile, kValues, kChain>(p, staging, smem.joined + group * kJoinedBytes, work, warp, lane,
-                                      channels + (has_all ? work.channel * 8 : 0), acc);
-    if (!has_all && !Tile::kTakesTurns)
-      sm80::named_barrier_sync(1 + group, 128);  // the scales and biases are free
+    const auto store = [&]<Scaling kScaling>() {
+      ImageScale scale;  // of the tile's only image
+      if constexpr (kScaling == Scaling::table) scale = scale_of(p, work.n);
+      if (is_new)
+        finish_channels(group, [&] {
+          if constexpr (kScaling == Scaling::table)
+            scale_channels<kChain>(p, scale, table, channels, warp % 4 * 32 + lane);
+        });
+      if constexpr (Tile::kCanSplit)
+        if (p.config.split > 1)
+          return exchange_tile<Tile, kValues, kChain, kScaling>(p, smem, work, warp, lane, channels, scale,
+                                                                acc);
+      store_tile<Tile, kValues, kChain, kScaling>(p, staging, smem.joined + group * kJoinedBytes, work, warp,
+                                                  lane, channels + (has_all ? work.channel * 8 : 0), scale,
+                                                  acc);
+    };
+    if constexpr (!kIsScaled)
+      store.template operator()<Scaling::none>();
+    else if (has_images<Tile>(p, work))
+      store.template operator()<Scaling::rows>();
+    else
+      store.template operator()<Scaling::table>();
+    if (p.config.split > 1) return;
+    if (!keeps) sm80::named_barrier_sync(1 + group, 128);  // the scales and biases are free
   }
 }
 

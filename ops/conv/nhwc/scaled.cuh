@@ -1,20 +1,31 @@
 #pragma once
 // What conv_nhwc_kernel does about scaled values (ops/scaled.h): a pixel's sums, residual and results are multiplied by
 // powers of two of its image. Those of the results follow from a bound, those of x and the residual have been stored.
+// Most tiles are of one image. Its factors are worked into the tile's table of channels, and for relu, which commutes with
+// them, nothing is left to do for each value. Otherwise rows have factors of their own.
 
-#include "ops/conv/nhwc/params.cuh"
+#include <cfloat>
+
+#include "ops/conv/nhwc/epilogue.cuh"
 #include "ops/conv/range/convert.cuh"
 #include "ops/elementwise/pair16.cuh"
 
 namespace solder::nhwc {
 
-/// What a pixel's sums, residual and results are multiplied by.
-struct PixelScale {
-  float sums = 1, residual = 1, results = 1;
+/// What an image's sums, residual and results are multiplied by: exponents of powers of two.
+struct ImageScale {
+  int sums = 0, residual = 0, results = 0;
 };
 
 inline __device__ int image_of(const Params& p, int pixel) {
   return pixel < 0 ? -1 : static_cast<int>(p.by_pixels.divide(pixel));
+}
+
+/// Whether a tile may have pixels of several images.
+template <class Tile>
+__device__ bool has_images(const Params& p, const Work& work) {
+  if (Tile::kIsWindow) return p.config.tile_images > 1;
+  return work.p * p.Q + work.q + Tile::kPixels > p.P * p.Q && work.n + 1 < p.N;
 }
 
 /// Brings what scale_of() will read nearer.
@@ -47,11 +58,10 @@ inline __device__ float factor_behind(const Params& p, int image, int part) {
   return factor;
 }
 
-/// The exponent of results is such that nothing which the epilogue can make of the sums reaches 2^15, but for what is rounded
-/// on the way, and float16 ends at 2^16.
-inline __device__ PixelScale scale_of(const Params& p, int pixel) {
-  PixelScale scale;
-  const int image = image_of(p, pixel);
+/// Of an image, -1: none. The exponent of results is such that nothing which the epilogue can make of the sums reaches
+/// 2^15, but for what is rounded on the way, and float16 ends at 2^16.
+inline __device__ ImageScale scale_of(const Params& p, int image) {
+  ImageScale scale;
   if (image < 0) return scale;
   const PixelScaling& s = p.scaling;
   const ImageRange first = s.x[0].ranges[image];
@@ -64,32 +74,80 @@ inline __device__ PixelScale scale_of(const Params& p, int pixel) {
     next_part(&exponent, next.exponent);
   }
   const ImageRange of_residual = s.residual != nullptr ? s.residual[image] : ImageRange{};
-  scale.sums = power_of_two(-exponent), scale.residual = power_of_two(-of_residual.exponent);
+  scale.sums = -exponent, scale.residual = -of_residual.exponent;
   if (s.y == nullptr) return scale;
   const float residual = __uint_as_float(of_residual.max_bits);
   float bound = fmaf(__uint_as_float(max_bits), __ldg(p.weight_bound), s.bias);
   if (p.residual_at == ResidualAt::before) bound += residual;
   bound = fmaf(bound, s.scale, s.shift) * s.gain;
   if (p.residual_at == ResidualAt::after) bound += residual;
-  scale.results = power_of_two(range_exponent(__float_as_uint(bound), kScaledTop));
+  scale.results = range_exponent(__float_as_uint(bound), kScaledTop);
   return scale;
 }
 
-/// The scale of a row, of what lanes have for rows lane % 16.
-inline __device__ PixelScale scale_at(const PixelScale& mine, int row) {
+/// How a tile's values are scaled.
+enum class Scaling : uint8_t {
+  none,   ///< not at all
+  table,  ///< the tables have the scale of the tile's only image
+  rows    ///< rows have scales of their own: the tile may have pixels of several images
+};
+
+/// Where the scale of an image's results commutes with the chain, the tables have it too.
+template <ConvChain kChain>
+constexpr bool kScalesFirst = kChain == ConvChain::relu;
+
+template <Scaling kScaling, ConvChain kChain>
+constexpr bool kScalesResults = kScaling == Scaling::rows ||
+                                (kScaling == Scaling::table && !kScalesFirst<kChain>);
+
+/// 2^exponent, or the normal float that is nearest: what is multiplied by less than the smallest is nothing beside what
+/// else there is.
+inline __device__ float nearest_power(int exponent) {
+  return power_of_two(min(max(exponent, -kMaxRangeExponent), kMaxRangeExponent));
+}
+
+/// Works the scale of a tile's only image into its tables, of `count` channels each: by each thread what it has asked for.
+template <ConvChain kChain>
+__device__ void scale_channels(const Params& p, const ImageScale& s, int count, uint32_t channels_smem,
+                               int thread_of_group) {
+  const int results = kScalesFirst<kChain> ? s.results : 0;
+  const float of_sums = nearest_power(s.sums + results), of_results = nearest_power(results);
+  for (int i = thread_of_group; i < count; i += 128) {
+    const uint32_t at = channel_smem(channels_smem, i);
+    // Not zero, so that infinity stays what it is.
+    sm80::store_shared(at, fmaxf(sm80::load_shared_one(at) * of_sums, FLT_TRUE_MIN));
+    if (!kScalesFirst<kChain>) continue;
+    sm80::store_shared(at + 8, sm80::load_shared_one(at + 8) * of_results);
+    if (p.scale == nullptr) continue;
+    const uint32_t of_shift = at + count * 8 + 8;
+    sm80::store_shared(of_shift, sm80::load_shared_one(of_shift) * of_results);
+  }
+}
+
+/// By what residuals are multiplied: as they are added to values that have been, or to others.
+template <Scaling kScaling, ConvChain kChain>
+__device__ int residual_exponent(const ImageScale& image) {
+  return image.residual + (kScalesResults<kScaling, kChain> ? 0 : image.results);
+}
+
+/// 2^exponent of the two rows of which a thread has sums.
+struct RowPowers {
+  float of[2] = {1, 1};
+};
+
+/// Of what lanes have for rows lane % 16, or for row `row`; of all lanes together.
+inline __device__ RowPowers powers_at(int exponent, int lane) {
+  return {{nearest_power(__shfl_sync(0xffffffffu, exponent, lane / 4)),
+           nearest_power(__shfl_sync(0xffffffffu, exponent, lane / 4 + 8))}};
+}
+inline __device__ ImageScale scale_at(const ImageScale& mine, int row) {
   return {__shfl_sync(0xffffffffu, mine.sums, row), __shfl_sync(0xffffffffu, mine.residual, row),
           __shfl_sync(0xffffffffu, mine.results, row)};
 }
 
-/// Of a power of two.
-inline __device__ float inverse_of(float scale) {
-  return power_of_two(-exponent_of_bits(__float_as_uint(scale)));
-}
-
 /// Notes the scale of an image's results, where `pixel` is its first one.
-inline __device__ void note_exponent(const Params& p, int pixel, int image, float results) {
-  if (image >= 0 && pixel == image * p.P * p.Q)
-    p.scaling.y[image].exponent = exponent_of_bits(__float_as_uint(results));
+inline __device__ void note_exponent(const Params& p, int pixel, int image, int results) {
+  if (image >= 0 && pixel == image * p.P * p.Q) p.scaling.y[image].exponent = results;
 }
 
 /// Of pairs of float16, both halves: the larger of a and |b|.

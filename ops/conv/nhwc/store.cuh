@@ -103,27 +103,26 @@ __device__ __forceinline__ void store_spread(const Params& p, const Work& work, 
   __syncwarp();
 }
 
-/// The pixel of the first and (`half` 1) the second row whose sums this thread has.
+/// The pixel of row `row` of the 16 whose sums a warp has; a thread has those of rows lane / 4 and 8 below.
 template <class Tile>
-__device__ int pixel_of_sums(const Params& p, const Work& work, int warp, int lane, int half) {
-  return pixel_of<Tile>(p, work, Tile::block_of(warp / 4) * 64 + warp % 4 * 16 + half * 8 + lane / 4);
+__device__ int pixel_of_row(const Params& p, const Work& work, int warp, int row) {
+  return pixel_of<Tile>(p, work, Tile::block_of(warp / 4) * 64 + warp % 4 * 16 + row);
 }
 
-/// Notes the largest results of a tile, `largest` of the two rows whose sums a thread has, and `results`, the scale of row
+/// Notes the largest results of a tile, of pairs of the two rows whose sums a thread has, and `results`, the scale of row
 /// lane % 16, of images that begin here.
 template <class Tile>
 __device__ __forceinline__ void note_tile(const Params& p, uint32_t joined, const Work& work, int warp,
-                                          int lane, float results, const PixelScale (&scales)[2],
-                                          const float (&largest)[2]) {
+                                          int lane, int results, const uint32_t (&tops)[2]) {
   const int first_row = Tile::block_of(warp / 4) * 64;
-  const int pixel = pixel_of<Tile>(p, work, first_row + warp % 4 * 16 + lane % 16),
-            image = image_of(p, pixel);
+  const int pixel = pixel_of_row<Tile>(p, work, warp, lane % 16), image = image_of(p, pixel);
   if (work.channel == 0) note_exponent(p, pixel, image, results);
   int images[2];
   float values[2];
   for (int half : {0, 1}) {
     images[half] = __shfl_sync(0xffffffffu, image, lane / 4 + half * 8);
-    values[half] = images[half] < 0 ? 0 : largest[half] * inverse_of(scales[half].results);
+    const int exponent = __shfl_sync(0xffffffffu, results, lane / 4 + half * 8);
+    values[half] = images[half] < 0 ? 0 : finite_largest(tops[half]) * power_of_two(-exponent);
   }
   // Two images in one thread are as rare as they are slow.
   const bool are_two = images[0] != images[1] && images[0] >= 0 && images[1] >= 0;
@@ -132,22 +131,20 @@ __device__ __forceinline__ void note_tile(const Params& p, uint32_t joined, cons
                images[0] >= 0 ? images[0] : images[1], fmaxf(values[0], values[1]));
 }
 
-/// A whole tile of sums, each warp its own pixels; `channels`: the scales of its first channels; `joined`: what its group
-/// has found. One piece of code for all passes: several would not fit the instruction cache.
-template <class Tile, Values kValues, ConvChain kChain>
+/// A whole tile of sums, each warp its own pixels; `channels`: the scales of its first channels; `only` and `joined`, of
+/// scaled values: the scale of its only image, and what its group has found. One piece of code for all passes: several
+/// would not fit the instruction cache.
+template <class Tile, Values kValues, ConvChain kChain, Scaling kScaling>
 __device__ __forceinline__ void store_tile(const Params& p, uint32_t staging, uint32_t joined,
                                            const Work& work, int warp, int lane, uint32_t channels,
-                                           const float (&acc)[Tile::kChannels / 2]) {
+                                           const ImageScale& only, const float (&acc)[Tile::kChannels / 2]) {
   constexpr DType kDtype = dtype_of(kValues);
-  constexpr bool kIsScaled = kValues == Values::scaled;
+  constexpr bool kIsScaled = kScaling != Scaling::none;
   constexpr int kSums = Tile::kStaged / 2, kMatrixBytes = 32;
-  PixelScale of_row, scales[2];  // of row lane % 16, and of the two rows whose sums this thread has
-  float largest[2] = {};
-  if constexpr (kIsScaled) {
-    const int first_row = Tile::block_of(warp / 4) * 64 + warp % 4 * 16;
-    of_row = scale_of(p, pixel_of<Tile>(p, work, first_row + lane % 16));
-    for (int half : {0, 1}) scales[half] = scale_at(of_row, lane / 4 + half * 8);
-  }
+  ImageScale of_row = only;  // of row lane % 16
+  uint32_t tops[2] = {};
+  if constexpr (kScaling == Scaling::rows)
+    of_row = scale_of(p, image_of(p, pixel_of_row<Tile>(p, work, warp, lane % 16)));
 #pragma unroll 1
   for (int index = 0; index < Tile::kPasses; ++index) {
     const Pass<Tile> pass(p, work, staging, warp, lane, index);
@@ -169,28 +166,33 @@ __device__ __forceinline__ void store_tile(const Params& p, uint32_t staging, ui
     const auto scale = [&](int index, float(&to)[kSums]) {
       const uint32_t table = channels + index * p.config.table_channels * 8 +
                              (pass.channel + lane % 4 * 2) / 2 * kChannelPairBytes;
+      const RowPowers sums =
+          kScaling == Scaling::rows && index == 0 ? powers_at(of_row.sums, lane) : RowPowers{};
 #pragma unroll
       for (int i = 0; i < kSums; i += 4) {
         const float4 pair = sm80::load_shared(table + i / 4 * 4 * kChannelPairBytes);
 #pragma unroll
         for (int row = 0; row < 2; ++row) {
           float* const of = to + i + 2 * row;
-          const float sums = kIsScaled && index == 0 ? scales[row].sums : 1.0f;
-          of[0] = fmaf(of[0], pair.x * sums, pair.z), of[1] = fmaf(of[1], pair.y * sums, pair.w);
+          of[0] = fmaf(of[0], pair.x * sums.of[row], pair.z);
+          of[1] = fmaf(of[1], pair.y * sums.of[row], pair.w);
         }
       }
     };
     finish<kChain>(p, values, scale, [&](float(&to)[kSums]) {
+      RowPowers powers;
+      if constexpr (kIsScaled) powers = powers_at(residual_exponent<kScaling, kChain>(of_row), lane);
 #pragma unroll
       for (int i = 0; i < kSums / 8; ++i) {
         uint32_t pairs[4];
         sm80::load_matrices(pass.matrix_smem(lane) + i * kMatrixBytes, pairs);
-        add_pairs<kDtype>(pairs, i * 8, to, scales[0].residual, scales[1].residual);
+        add_pairs<kDtype>(pairs, i * 8, to, powers.of[0], powers.of[1]);
       }
     });
-    if constexpr (kIsScaled) {
+    if constexpr (kScalesResults<kScaling, kChain>) {
+      const RowPowers powers = powers_at(of_row.results, lane);
 #pragma unroll
-      for (int i = 0; i < kSums; ++i) values[i] *= scales[i / 2 % 2].results;
+      for (int i = 0; i < kSums; ++i) values[i] *= powers.of[i / 2 % 2];
     }
     if (!takes_vectors(p)) [[unlikely]] {
       store_spread<Tile, kDtype>(p, work, pass, lane, values);
@@ -198,7 +200,6 @@ __device__ __forceinline__ void store_tile(const Params& p, uint32_t staging, ui
     }
     if (p.config.stagings == 1 && p.residual.data == nullptr)
       __syncwarp();  // the last pass' vectors have been read
-    uint32_t tops[2] = {};
 #pragma unroll
     for (int i = 0; i < kSums / 8; ++i) {
       uint32_t bits[4];
@@ -210,17 +211,13 @@ __device__ __forceinline__ void store_tile(const Params& p, uint32_t staging, ui
       sm90::store_matrices(pass.matrix_smem(lane) + i * kMatrixBytes, bits);
     }
     __syncwarp();
-    if constexpr (kIsScaled) {
-#pragma unroll
-      for (int row = 0; row < 2; ++row) largest[row] = fmaxf(largest[row], finite_largest(tops[row]));
-    }
 #pragma unroll
     for (int turn = 0; turn < Pass<Tile>::kTurns; ++turn)
       store_vector(p, pass.pixel_at(p, work, pass.row_of(lane, turn)), work.channel + pass.channel_of(lane),
                    sm80::load_shared_bits(pass.vector_smem(lane, turn)));
   }
   if constexpr (kIsScaled)
-    if (p.scaling.y != nullptr) note_tile<Tile>(p, joined, work, warp, lane, of_row.results, scales, largest);
+    if (p.scaling.y != nullptr) note_tile<Tile>(p, joined, work, warp, lane, of_row.results, tops);
 }
 
 }  // namespace solder::nhwc

@@ -70,6 +70,7 @@ const char* why_not_scaled(const ConvProblem& problem) {
   const std::vector<ScaledChannels>& parts = problem.x.scaled;
   if (parts.empty() && problem.x.dtype != DType::float32) return "16-bit values that are not scaled";
   if (problem.shape.K % kVector != 0) return "channels of scaled results that fill no vector";
+  if (parts.empty() && problem.y.scaled.empty()) return "results of float32 x that are not scaled";
   if (parts.size() > kMostScaledParts) return "too many parts of scaled values";
   for (size_t i = 0; i + 1 < parts.size(); ++i)
     if (parts[i].end % kScaledPartChannels != 0) return "parts of scaled values that end within a slot";
@@ -125,7 +126,7 @@ bool PixelPlan::init_copy(const ConvProblem& problem, std::string* why_not) {
   call.shape = lays_out ? stem_windows(whole) : whole;
   std::copy(problem.x.strides.begin(), problem.x.strides.end(), x_strides);
   copy_bytes = round_up(images * image_bytes, 256);
-  scratch_bytes = copy_bytes + (problem.x.dtype == DType::float32 ? conv_range_bytes(images) : 0);
+  scratch_bytes = copy_bytes;
   if (packs)  // a pass that finds maxima, one that packs, on an H200
     copy_us = 4 + static_cast<double>(shape.N * shape.C * shape.H * shape.W) * (4 + 4 + 2) / 3.2e6;
   return true;
@@ -188,9 +189,9 @@ void PixelPlan::enqueue(const Context* context, const ConvTensors& t) const {
   };
   mine.x = t.x, mine.packed = t.packed, mine.y.data = t.y;
   auto* const scratch = static_cast<std::byte*>(t.scratch);
-  auto* const own_ranges = reinterpret_cast<ImageRange*>(scratch + copy_bytes);  // of x that is float32
   const bool is_wide = mine.scaling.num_parts > 0 && x_ranges[0] < 0;
-  mine.scratch = scratch + round_up(copy_bytes + (is_wide ? conv_range_bytes(call.shape.N) : 0), 256);
+  ImageRange* own_ranges = is_wide ? t.ranges + y_ranges + num_images : nullptr;  // of x that is float32
+  mine.scratch = scratch + copy_bytes;
   for (int part = 0; part < mine.scaling.num_parts; ++part)
     mine.scaling.x[part].ranges = is_wide ? own_ranges : t.ranges + x_ranges[part];
   if (residual_ranges >= 0) mine.scaling.residual = t.ranges + residual_ranges;
@@ -209,10 +210,10 @@ void PixelPlan::enqueue(const Context* context, const ConvTensors& t) const {
       mma_pack_x(*context, whole, {x_strides[0], 0}, Math::tf32, false, packed_pixels(whole),
                  static_cast<const float*>(x), own_ranges, t.scratch, true);
     else
-      lay_out_stem(*context, whole, x_strides, x, t.scratch, is_wide ? own_ranges : nullptr);
+      lay_out_stem(*context, whole, x_strides, x, t.scratch, own_ranges);
     enqueue_call(*context, mine);
-    for (int part = 0; !is_wide && part < mine.scaling.num_parts; ++part)
-      mine.scaling.x[part].ranges += call.shape.N;
+    for (int part = 0; part < mine.scaling.num_parts; ++part) mine.scaling.x[part].ranges += call.shape.N;
+    if (is_wide) own_ranges += call.shape.N;
     if (mine.scaling.residual != nullptr) mine.scaling.residual += call.shape.N;
     if (mine.scaling.y != nullptr) mine.scaling.y += call.shape.N;
     for (PixelSurface* surface : {&mine.y, &mine.residual})

@@ -123,7 +123,6 @@ void conv_range_guess(const Context& context, const ConvShape& shape, const Conv
 void conv_range_find(const Context& context, const ConvShape& shape, const ConvStrides& strides,
                      const float* x, ImageRange* ranges, bool of_finite) {
   const int64_t image_elems = shape.C * shape.H * shape.W;
-  SOLDER_CUDA(cudaMemsetAsync(ranges, 0, static_cast<size_t>(conv_range_bytes(shape.N)), context.stream()));
   if (image_elems == 0) return;
   // Enough blocks to fill the device twice, of at least 16 elements a thread.
   const int64_t wanted = ceil_div(int64_t{context.info().num_sms} * (2048 / kGuessThreads) * 2, shape.N);
@@ -131,7 +130,8 @@ void conv_range_find(const Context& context, const ConvShape& shape, const ConvS
   launch(
       context, "conv_range_find_kernel", conv_range_find_kernel,
       {.grid = dim3(static_cast<unsigned>(blocks), static_cast<unsigned>(std::min<int64_t>(shape.N, 65535))),
-       .block = dim3(kGuessThreads)},
+       .block = dim3(kGuessThreads),
+       .overlaps_previous = true},
       x, strides.x, image_elems, shape.N, of_finite ? kNonFiniteBits : ~0u, ranges);
 }
 

@@ -77,7 +77,7 @@ void conv_range_guess(const Context& context, const ConvShape& shape, const Conv
                       const float* x, ImageRange* ranges);
 
 /// Enqueues what needs no guess and no rescaling, a pass over x before the convolution: max_bits of the images, or of
-/// their finite elements. Their exponents are exact_exponent() then; what is stored is 0.
+/// their finite elements, over ranges of zeros. Their exponents are exact_exponent() then; those stored stay 0.
 void conv_range_find(const Context& context, const ConvShape& shape, const ConvStrides& strides,
                      const float* x, ImageRange* ranges, bool of_finite = false);
 
