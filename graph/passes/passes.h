@@ -66,7 +66,7 @@ struct ScaledPlanning {
 /// that reads them, through what passes them on as they are, can read them so. Near linear in nodes.
 Graph scale_values(const Graph& graph, const ScaledPlanning& planning);
 
-/// The entries of a session's ranges that such a graph names.
+/// The entries of a session's ranges that such a graph names, and those of float32 x behind them.
 int64_t num_scaled_images(const Graph& graph);
 
 /// With layouts for 16-bit tensors [N,C,H,W] between nodes: channels innermost, the pitch of pixels a multiple of 8, for

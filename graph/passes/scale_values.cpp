@@ -7,7 +7,7 @@
 namespace solder {
 namespace {
 
-// Entries of a convolution with scaled results: one an image, and one more of x where that is float32.
+// Entries of a convolution with scaled results: one an image, and behind them as many of x where that is float32.
 int64_t num_entries(int64_t num_images, bool reads_scaled) {
   return reads_scaled ? num_images : 2 * num_images;
 }

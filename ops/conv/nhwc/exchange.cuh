@@ -30,7 +30,7 @@ __device__ __forceinline__ void exchange_tile(const Params& p, const Smem& smem,
   for (int i = 0; i < kItems; ++i) {
     rows[i] = (thread + i * kThreads) / kVectors;
     pixels[i] = rows[i] < share ? pixel_of<Tile>(p, work, rank * share + rows[i]) : -1;
-    residuals[i] = {};
+    residuals[i] = {};  // of scaled values the largest is also looked for behind the last channel
     if (p.residual.data != nullptr && pixels[i] >= 0 && channel < p.K)
       residuals[i] = static_cast<const uint4*>(p.residual.data)[vector_of(p.residual, pixels[i], channel)];
   }

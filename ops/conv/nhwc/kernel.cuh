@@ -75,9 +75,8 @@ __device__ __forceinline__ void consume(const Params& p, const Smem& smem, int w
   sm90::dependency_wait();                           // for residuals, and for what y overwrites
   RingPlace x, weights;
   Work work;
-  // Scales and biases: of all channels once, or of each tile's.
+  // Scales and biases: of all channels once, or of each tile's; of scaled values always, as they have its image's scale.
   const int table = p.config.table_channels;
-  // Of scaled values a table has the scale of a tile's image.
   const bool has_all = !kIsScaled && (table != Tile::kChannels || p.config.tiles_channels == 1);
   const bool keeps = !kIsScaled && (has_all || Tile::kTakesTurns);
   const uint32_t channels = smem.channels + group * p.config.num_tables * table * 8;

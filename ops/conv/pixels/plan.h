@@ -24,7 +24,7 @@ struct PixelPlan : ConvPlan {
   ConvEpilogue epilogue;
   double copy_us = 0;              ///< the part of predicted_us that packing takes
   std::vector<int32_t> exponents;  ///< of the weights, where values are scaled
-  // Of scaled values: entries of the session's ranges; -1: x's, or none.
+  // Of scaled values: entries of the session's ranges; -1: none. Those of float32 x lie behind y's.
   int64_t x_ranges[kMostScaledParts] = {}, residual_ranges = -1, y_ranges = -1;
 
   /// False, with the reason, where no kernel takes the problem's tensors or runs its epilogue; `takes_scale` as for
