@@ -105,6 +105,19 @@ inline __device__ void copy_async_16_or_zeros(uint32_t dst_smem, const void* src
 #endif
 }
 
+/// As copy_async_16 with `num_bytes`, nothing unless `condition` holds: no branch.
+inline __device__ void copy_async_16_if(bool condition, uint32_t dst_smem, const void* src, int num_bytes) {
+#if __CUDA_ARCH__ >= 800
+  asm volatile(
+      "{ .reg .pred p; setp.ne.b32 p, %3, 0; @p cp.async.cg.shared.global [%0], [%1], 16, %2; }" ::"r"(
+          dst_smem),
+      "l"(src), "r"(num_bytes), "r"(static_cast<int>(condition))
+      : "memory");
+#else
+  if (condition) copy_async_16(dst_smem, src, num_bytes);
+#endif
+}
+
 inline __device__ void copy_async_commit() {
 #if __CUDA_ARCH__ >= 800
   asm volatile("cp.async.commit_group;" ::: "memory");
@@ -212,7 +225,7 @@ inline __device__ float load_shared_one(uint32_t src_smem) {
   return value;
 }
 
-/// 16 bytes of bits from shared memory, on a 16-byte line.
+/// 16 bytes of bits from and to shared memory, on a 16-byte line.
 inline __device__ uint4 load_shared_bits(uint32_t src_smem) {
   uint4 bits;
   asm volatile("ld.shared.v4.b32 {%0, %1, %2, %3}, [%4];"
@@ -220,6 +233,11 @@ inline __device__ uint4 load_shared_bits(uint32_t src_smem) {
                : "r"(src_smem)
                : "memory");
   return bits;
+}
+inline __device__ void store_shared_bits(uint32_t dst_smem, uint4 bits) {
+  asm volatile("st.shared.v4.b32 [%0], {%1, %2, %3, %4};" ::"r"(dst_smem), "r"(bits.x), "r"(bits.y),
+               "r"(bits.z), "r"(bits.w)
+               : "memory");
 }
 
 /// Four matrices of 8x8 16-bit numbers as fragments, whose lane has two of a row in `bits[i]` for matrix i: row

@@ -149,12 +149,13 @@ __device__ void finish_sums(const StepParams<Index>& p, Index block) {
   const Index row = p.by_width.divide(entry, &pixel);
   const bool is_pixel = entry < p.num_sums && pixel < static_cast<Index>(chunk.num_pixels);
   const Index k = slice * kChannels;
+  const int last = static_cast<int>(min(Index{kChannels}, K - k)) - 1;
   const float* sums =
       p.step.sums + ((row * static_cast<Index>(padded_channels(K)) + k) * int64_t{width} + pixel);
   float acc[kChannels];
   if (is_pixel) {
 #pragma unroll
-    for (int i = 0; i < kChannels; ++i) acc[i] = sums[i * width];
+    for (int i = 0; i < kChannels; ++i) acc[i] = sums[min(i, last) * width];
   }
   __shared__ float scales[kChannels], biases[kChannels];
   if (threadIdx.x < kChannels) {
@@ -173,7 +174,6 @@ __device__ void finish_sums(const StepParams<Index>& p, Index block) {
     if constexpr (kScaled) acc[i] *= scales[i];
     acc[i] = scale_and_bias<Chain>(acc[i], scale, biases[i]);
   }
-  const int last = static_cast<int>(min(Index{kChannels}, K - k)) - 1;
   const SumPlace<Index> place{k * int64_t{p.y_plane_elems} + (at.p * p.Q + at.q), p.y_plane_elems, last};
   ConvEpilogue epilogue = p.epilogue;
   epilogue.residual += at.n * epilogue.residual_image;

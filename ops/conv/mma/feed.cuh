@@ -101,34 +101,37 @@ struct PixelFeed {
     const uint32_t offset = static_cast<uint32_t>(stage.offset + thread % kVectors);
     const uint32_t to = smem.ring + slot * c.stage_bytes + position * kMmaRowBytes + thread % kVectors * 16;
     const uint32_t from = smem.tables + (table * c.stage_positions + position) * 8;
-    const auto copy = [&](int2 entry, uint32_t dst, int bytes) {
-      const bool is_inside = (entry.y & taps) == taps && bytes > 0;
-      const uint4* const src = p.x + static_cast<int>(offset + static_cast<uint32_t>(entry.x));
+    const auto is_inside = [&](int2 entry) { return (entry.y & taps) == taps && num_bytes > 0; };
+    const auto source = [&](int2 entry) {
+      return p.x + static_cast<int>(offset + static_cast<uint32_t>(entry.x));
+    };
+    const auto copy = [&](int2 entry, uint32_t dst) {
 #pragma unroll
       for (int part = 0; part < T::kParts; ++part) {
         if constexpr (T::kPlanes)
-          sm80::copy_async_16_or_zeros(dst + part * c.part_bytes, src + part * c.x.part, is_inside);
+          sm80::copy_async_16_or_zeros(dst + part * c.part_bytes, source(entry) + part * c.x.part,
+                                       is_inside(entry));
         else
-          sm80::copy_async_16(dst, src, is_inside ? bytes : 0);
+          sm80::copy_async_16(dst, source(entry), is_inside(entry) ? num_bytes : 0);
       }
     };
-    // There are at least as many positions as pixels, and mostly a few more; scales lie behind the tables. Where there
-    // are none, zeros come to what a row has besides its channels.
+    // There are at least as many positions as pixels, and mostly a few more.
+    const bool has_more = position + T::kPixels < c.stage_positions;
     int2 entries[kTurns + 1];
 #pragma unroll
     for (int turn = 0; turn <= kTurns; ++turn)
-      entries[turn] = sm80::load_shared_words(from + turn * kStep * 8);
+      entries[turn] = sm80::load_shared_words(from + (turn < kTurns || has_more ? turn * kStep * 8 : 0));
 #pragma unroll
-    for (int turn = 0; turn < kTurns; ++turn)
-      copy(entries[turn], to + turn * kStep * kMmaRowBytes, num_bytes);
-    const bool has_more = position + T::kPixels < c.stage_positions;
-    copy(entries[kTurns],
-         has_more ? to + T::kPixels * kMmaRowBytes : to + (kVectors - thread % kVectors) * 16,
-         has_more ? num_bytes : 0);
+    for (int turn = 0; turn < kTurns; ++turn) copy(entries[turn], to + turn * kStep * kMmaRowBytes);
+#pragma unroll
+    for (int part = 0; part < T::kParts; ++part)
+      sm80::copy_async_16_if(has_more, to + T::kPixels * kMmaRowBytes + part * c.part_bytes,
+                             source(entries[kTurns]) + part * c.x.part,
+                             is_inside(entries[kTurns]) ? num_bytes : 0);
     if (c.stage_positions > T::kPixels + kStep) {
 #pragma unroll 1
       for (int more = T::kPixels + kStep; more + position < c.stage_positions; more += kStep)
-        copy(sm80::load_shared_words(from + more * 8), to + more * kMmaRowBytes, num_bytes);
+        copy(sm80::load_shared_words(from + more * 8), to + more * kMmaRowBytes);
     }
     slot = slot + 1 == c.num_slots ? 0 : slot + 1;
     stage.step(p);
