@@ -2,7 +2,8 @@
 // Scaled values: 16-bit tensors with float32's range. Every image is stored times a power of two, 2^exponent, that the
 // kernel which makes it works out before it stores anything, so that no element can overflow; the result is a function of
 // the image alone. It follows from the largest |x| of what the kernel reads, which the kernels before it have noted on their
-// way.
+// way; or, of a convolution of what has been measured, from the bound by which that was scaled. A bound is above the maximum
+// by 2^4 to 2^8 mostly, and float16 has 40 binary digits.
 
 #include <cstdint>
 
@@ -15,6 +16,7 @@ namespace SOLDER_PUBLIC solder {
 struct ScaledChannels {
   int64_t end = 0;
   int64_t first = 0;
+  bool is_measured = true;  ///< the maximum is; otherwise a bound stands for it
   bool operator==(const ScaledChannels&) const = default;
 };
 

@@ -35,7 +35,8 @@ std::vector<ScaledChannels> pass_scaled(const Node& node, std::span<const Tensor
   if (axis_of(node) != 1) return result;
   int64_t start = 0;
   for (size_t i = 0; i < inputs.size(); start += inputs[i++].shape[1])
-    for (const ScaledChannels& part : parts[i]) result.push_back({start + part.end, part.first});
+    for (const ScaledChannels& part : parts[i])
+      result.push_back({start + part.end, part.first, part.is_measured});
   return result;
 }
 

@@ -82,7 +82,11 @@ class Scaler {
         if (std::ranges::none_of(parts, [](const auto& of) { return of.empty(); }))
           all[i] = pass(node(i), input_types(graph_, node(i)), parts);
       } else {
-        all[i] = {{shape[1], next}};
+        // Maxima cost time, and bounds of bounds would cost digits.
+        bool reads_measured = true;
+        for (const Value& input : node(i).inputs)
+          for (const ScaledChannels& part : all[index_of(input)]) reads_measured &= part.is_measured;
+        all[i] = {{shape[1], next, !reads_measured}};
         next += num_entries(shape[0], reads_scaled(node(i).inputs[0]));
       }
     }

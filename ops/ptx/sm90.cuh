@@ -154,6 +154,11 @@ inline __device__ void tensor_load_4d(uint32_t dst_smem, const void* map, int c,
       : "memory");
 }
 
+/// Brings a tensor's description nearer.
+inline __device__ void prefetch_tensor_map(const void* map) {
+  asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
+}
+
 /// A column of pixels from base pixel (w, h, n) on, each `right` and `down` of its base.
 inline __device__ void tensor_load_im2col(uint32_t dst_smem, const void* map, int c, int w, int h, int n,
                                           int right, int down, uint32_t bar_smem) {

@@ -97,8 +97,7 @@ bool plan_smem(int64_t num_tiles_of_block, const NhwcWork& work, NhwcConfig* c) 
   const NhwcTile tile = c->shape();
   constexpr int64_t kMostChannels = 512;
   const int64_t all_channels = c->tiles_channels * tile.channels;
-  const bool takes_all =
-      num_tiles_of_block > 1 && all_channels <= kMostChannels && !tile.takes_turns && !work.is_scaled;
+  const bool takes_all = num_tiles_of_block > 1 && all_channels <= kMostChannels && !tile.takes_turns;
   c->table_channels = static_cast<int>(takes_all ? all_channels : tile.channels);
   c->stagings = nhwc_passes(tile) > 1 && (work.has_residual || !tile.takes_turns) ? 2 : 1;
   c->num_tables = work.has_scale ? 2 : 1;

@@ -22,6 +22,7 @@ __device__ inline uint32_t channel_smem(uint32_t channels_smem, int channel) {
 /// after finish_channels().
 __device__ inline void start_channels(const Params& p, int first, int count, uint32_t channels_smem,
                                       int thread_of_group) {
+#pragma unroll 1
   for (int i = thread_of_group; i < count; i += 128) {
     const int channel = first + i;
     const uint32_t at = channel_smem(channels_smem, i);

@@ -54,8 +54,11 @@ __device__ __forceinline__ void exchange_tile(const Params& p, const Smem& smem,
   if constexpr (kScaling == Scaling::rows) {
     const int mine =
         lane % kRowsOfWarp / kRowsAtOnce * (kThreads / kVectors) + warp * kRowsAtOnce + lane % kRowsAtOnce;
-    of_row = scale_of(p, image_of(p, mine < share ? pixel_of<Tile>(p, work, rank * share + mine) : -1));
+    const int pixel = mine < share ? pixel_of<Tile>(p, work, rank * share + mine) : -1;
+    of_row = scale_of(p, image_of(p, pixel));
+    if (work.channel == 0) note_scale(p, pixel, image_of(p, pixel), of_row);
   }
+  const bool is_measured = kIsScaled && p.scaling.is_measured;
   int image = -1;  // of the last item, and the largest there
   float largest = 0;
 #pragma unroll
@@ -96,12 +99,9 @@ __device__ __forceinline__ void exchange_tile(const Params& p, const Smem& smem,
 #pragma unroll
       for (int e = 0; e < kVector / 2; ++e) bits[e] = pack_pair(kDtype, values[2 * e], values[2 * e + 1]);
       store_vector(p, pixels[i], channel, make_uint4(bits[0], bits[1], bits[2], bits[3]));
-      if constexpr (kIsScaled) {
+      if (is_measured) {
         const int mine = image_of(p, pixels[i]);
-        if (channel == 0) note_exponent(p, pixels[i], mine, image_scale.results);
-        uint32_t top = 0;
-#pragma unroll
-        for (const uint32_t pair : bits) top = larger_halves(top, pair);
+        const uint32_t top = larger_vector(0, make_uint4(bits[0], bits[1], bits[2], bits[3]));
         if (mine != image) add_maximum(p, image, __float_as_uint(largest)), largest = 0;
         image = mine;
         largest = fmaxf(largest, finite_largest(top) * power_of_two(-image_scale.results));
@@ -111,9 +111,7 @@ __device__ __forceinline__ void exchange_tile(const Params& p, const Smem& smem,
       for (int e = 0; e < kVector; ++e) store_value<kDtype>(p, pixels[i], channel + e, values[e]);
     }
   }
-  if constexpr (kIsScaled)
-    if (p.scaling.y != nullptr)
-      join_largest(p, smem.joined + warp / 4 * kJoinedBytes, lane, work.n, image, largest);
+  if (is_measured) join_largest(p, smem.joined + warp / 4 * kJoinedBytes, lane, work.n, image, largest);
 }
 
 }  // namespace solder::nhwc

@@ -72,24 +72,39 @@ __device__ __forceinline__ void consume(const Params& p, const Smem& smem, int w
   int first, end;
   find_steps(p, &first, &end);
   if (kIsScaled) sm90::prefetch_l1(p.weight_bound);  // no earlier kernel's
-  sm90::dependency_wait();                           // for residuals, and for what y overwrites
+  if (!p.has_constants) sm90::dependency_wait();
   RingPlace x, weights;
   Work work;
-  // Scales and biases: of all channels once, or of each tile's; of scaled values always, as they have its image's scale.
+  // Scales and biases: of all channels once, or of each tile's; of scaled values anew for each image.
   const int table = p.config.table_channels;
-  const bool has_all = !kIsScaled && (table != Tile::kChannels || p.config.tiles_channels == 1);
-  const bool keeps = !kIsScaled && (has_all || Tile::kTakesTurns);
+  const bool has_all = table != Tile::kChannels || p.config.tiles_channels == 1;
+  const bool keeps = has_all || Tile::kTakesTurns;
+  const uint32_t joined = smem.joined + group * kJoinedBytes;
+  const Kept kept{smem.kept + warp * kKeptBytes};
+  if constexpr (kIsScaled) kept.start(lane, -1, {});
   const uint32_t channels = smem.channels + group * p.config.num_tables * table * 8;
   const uint32_t staging = smem.staging + warp * p.config.stagings * nhwc_pass_bytes(Tile::kStaged);
   constexpr int kTurns = Tile::kTakesTurns ? Tile::kGroups : 1, kFirstTurn = 1 + Tile::kGroups;
   const int turn = group % kTurns, next_turn = kFirstTurn + (turn + 1) % kTurns, slots = p.config.num_slots();
   if (Tile::kTakesTurns) x.skip(turn * slots, p.config.x_slots);
   for (int index = turn; find_work<Tile>(p, index, &work); index += kTurns) {
+    // Worked out anew after the products, while which registers are few.
+    const auto has_new_image = [&] {
+      return kIsScaled && (has_images<Tile>(p, work) || work.n != kept.image());
+    };
+    const auto is_new = [&] { return index == turn || !keeps || has_new_image(); };
+    if (index > turn && is_new()) {
+      if (has_new_image()) kept.note(p, joined, lane);
+      sm80::named_barrier_sync(1 + group, 128);  // the scales and biases are free
+    }
     // What the epilogue needs first is on its way meanwhile.
-    const bool is_new = index == turn || !keeps;
-    if (is_new) start_channels(p, has_all ? 0 : work.channel, table, channels, warp % 4 * 32 + lane);
+    if (is_new()) start_channels(p, has_all ? 0 : work.channel, table, channels, warp % 4 * 32 + lane);
+    // For residuals, ranges, and what y overwrites. What comes before it runs beside the kernel before.
+    if (index == turn) sm90::dependency_wait();
     if (p.config.split == 1) start_tile<Tile>(p, staging, work, warp, lane);
-    if constexpr (kIsScaled) prefetch_ranges(p, pixel_of_row<Tile>(p, work, warp, lane % 16));
+    if (has_new_image())
+      prefetch_ranges(
+          p, has_images<Tile>(p, work) ? image_of(p, pixel_of_row<Tile>(p, work, warp, lane % 16)) : work.n);
     float acc[Tile::kChannels / 2];
     if (Tile::kTakesTurns) {
       // Products go in the order of tiles: to a barrier a phase and the one before the last look the same.
@@ -105,9 +120,20 @@ __device__ __forceinline__ void consume(const Params& p, const Smem& smem, int w
       multiply_parts<Tile, kValues, false>(p, smem, work, warp, lane, first, end, &x, &weights, 0, acc);
     }
     const auto store = [&]<Scaling kScaling>() {
+      const bool has_new_table = is_new();
       ImageScale scale;  // of the tile's only image
-      if constexpr (kScaling == Scaling::table) scale = scale_of(p, work.n);
-      if (is_new)
+      if constexpr (kScaling != Scaling::none) {
+        if (kScaling == Scaling::table && work.n == kept.image()) {
+          scale = kept.scale();
+        } else if (kScaling == Scaling::table) {
+          scale = scale_of(p, work.n);
+          if (lane == 0 && work.channel == 0) note_scale(p, work.pixel, work.n, scale);
+          kept.start(lane, work.n, scale);
+        } else {
+          kept.start(lane, -1, {});
+        }
+      }
+      if (has_new_table)
         finish_channels(group, [&] {
           if constexpr (kScaling == Scaling::table)
             scale_channels<kChain>(p, scale, table, channels, warp % 4 * 32 + lane);
@@ -116,9 +142,8 @@ __device__ __forceinline__ void consume(const Params& p, const Smem& smem, int w
         if (p.config.split > 1)
           return exchange_tile<Tile, kValues, kChain, kScaling>(p, smem, work, warp, lane, channels, scale,
                                                                 acc);
-      store_tile<Tile, kValues, kChain, kScaling>(p, staging, smem.joined + group * kJoinedBytes, work, warp,
-                                                  lane, channels + (has_all ? work.channel * 8 : 0), scale,
-                                                  acc);
+      store_tile<Tile, kValues, kChain, kScaling>(p, staging, joined, work, warp, lane,
+                                                  channels + (has_all ? work.channel * 8 : 0), kept, acc);
     };
     if constexpr (!kIsScaled)
       store.template operator()<Scaling::none>();
@@ -127,8 +152,8 @@ __device__ __forceinline__ void consume(const Params& p, const Smem& smem, int w
     else
       store.template operator()<Scaling::table>();
     if (p.config.split > 1) return;
-    if (!keeps) sm80::named_barrier_sync(1 + group, 128);  // the scales and biases are free
   }
+  if constexpr (kIsScaled) kept.note(p, joined, lane);
 }
 
 // A kernel for each kind of values and of chain (relu: or none), as small as they come: a launch of another kernel than

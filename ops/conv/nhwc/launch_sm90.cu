@@ -81,6 +81,7 @@ Params make_params(const PixelCall& call, const NhwcConfig& c) {
   p.weight_bound = p.scales + c.tiles_channels * c.shape().channels;
   p.weights = static_cast<const uint8_t*>(call.packed) + packed_nhwc_head_bytes(c);
   p.bias = call.bias, p.scale = call.scale, p.shift = call.shift;
+  p.has_constants = call.has_constants;
   p.y = call.y, p.residual = call.residual;
   p.activation = call.activation, p.residual_at = call.residual_at, p.slope = call.slope;
   p.scaling = call.scaling;
@@ -88,6 +89,11 @@ Params make_params(const PixelCall& call, const NhwcConfig& c) {
     p.part_steps[part] =
         static_cast<int>(ceil_div(p.scaling.x[part].end, c.slot_channels)) * (c.num_steps / c.num_chunks);
   p.is_early = c.is_linear;
+  if (p.scaling.num_parts > 0 && c.split == 1) {
+    const int64_t of_channels = c.shape().takes_turns ? c.tiles_channels : 1;
+    const int64_t num_runs = c.num_blocks / of_channels, tiles = c.num_tiles() / of_channels;
+    p.run_tiles = narrow(tiles / num_runs), p.longer_runs = narrow(tiles % num_runs);
+  }
   p.N = narrow(s.N), p.K = narrow(s.K), p.P = narrow(s.P()), p.Q = narrow(s.Q()), p.S = narrow(s.S);
   p.stride_h = narrow(s.stride_h), p.stride_w = narrow(s.stride_w);
   p.dil_h = narrow(s.dil_h), p.dil_w = narrow(s.dil_w);
@@ -150,8 +156,7 @@ std::unique_ptr<ConvPlan> make_nhwc_conv(const ConvProblem& problem, const Devic
   if (device->cc_major != 9) return *why_not = "needs a Hopper GPU (compute capability 9.0)", nullptr;
   auto plan = std::make_unique<NhwcPlan>();
   if (!plan->init(problem, why_not, true, true)) return nullptr;
-  const NhwcWork work{plan->has_residual(), plan->epilogue.activation >= ConvChain::silu, plan->has_scale(),
-                      plan->call.scaling.num_parts > 0};
+  const NhwcWork work{plan->has_residual(), plan->epilogue.activation >= ConvChain::silu, plan->has_scale()};
   const auto config =
       choose_nhwc_config(plan->call.shape, plan->call.x_strides, work, device->num_sms, why_not);
   if (!config) return nullptr;

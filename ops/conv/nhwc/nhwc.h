@@ -112,7 +112,6 @@ std::string to_string(const NhwcConfig& config);
 /// What an epilogue does that takes time.
 struct NhwcWork {
   bool has_residual = false, has_functions = false, has_scale = false;  ///< functions: more than a comparison
-  bool is_scaled = false;  ///< of scaled values: scales and biases are of a tile's image
 };
 
 /// The choice for a device with `num_sms` multiprocessors. nullopt, with the reason in words, when the kernel does not

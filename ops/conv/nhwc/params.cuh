@@ -20,6 +20,7 @@ struct Params {
   const float* bias;           ///< [K]; null: none
   const float *scale, *shift;  ///< [K], behind the residual; null: none
   Surface y, residual;         ///< residual.data null: none
+  bool has_constants;          ///< the four above are no other kernel's
   ConvChain activation;
   ResidualAt residual_at;
   float slope;
@@ -28,6 +29,9 @@ struct Params {
   int part_steps[kMostScaledParts];
   const float* weight_bound;  ///< the largest sum of |w| of an output channel; of scaled values
   bool is_early;              ///< the next kernel may start at once; otherwise once x has been fetched
+  /// Of scaled values a block has that many tiles in a row, and the first `longer_runs` blocks one more, as they mostly have
+  /// the same image then; 0: neighbours are other blocks'.
+  int run_tiles, longer_runs;
   int N, K, P, Q, S;
   int stride_h, stride_w, dil_h, dil_w, pad_top, pad_left;
   FastDivisor by_channel_tiles, by_pixels, by_q, by_tile_rows, by_tile_cols, by_cols;
@@ -60,10 +64,16 @@ struct Tile {
   static __device__ int block_of(int group) { return kTakesTurns ? 0 : group; }
 };
 
+constexpr uint32_t kJoinedBytes = 8, kKeptBytes = 16;
+static_assert(8 * (2 * kMaxNhwcSlots + 2 * kMaxNhwcWeightSlots + 1) + 3 * kJoinedBytes + 12 * kKeptBytes <=
+              kNhwcBarrierBytes);
+
 /// Shared memory, as 32-bit addresses.
 struct Smem {
-  uint32_t x_full, x_empty, weight_full, weight_empty, parts;  // barriers
-  uint32_t joined;    // [group], of scaled results: see join_largest()
+  // Barriers.
+  uint32_t x_full, x_empty, weight_full, weight_empty, parts;
+  uint32_t joined;    // [group], of scaled results: see join_warp()
+  uint32_t kept;      // [consumer warp], of scaled values: see Kept
   uint32_t channels;  // [group][table][table_channels], by pairs
   uint32_t staging, x, weights;
 };
@@ -77,6 +87,7 @@ __device__ Smem carve(const Params& p, uint32_t base) {
   s.weight_empty = s.weight_full + 8 * kMaxNhwcWeightSlots;
   s.parts = s.weight_empty + 8 * kMaxNhwcWeightSlots;
   s.joined = s.parts + 8;
+  s.kept = s.joined + 3 * kJoinedBytes;
   s.channels = base + kNhwcBarrierBytes;
   constexpr NhwcTile kTile = Tile::kTile;
   s.staging = s.channels + nhwc_channel_bytes(kTile, p.config.num_tables, p.config.table_channels);
@@ -112,8 +123,14 @@ __device__ bool find_work(const Params& p, int index, Work* work) {
   if (p.config.split > 1) {
     if (index > 0) return false;
     tile /= p.config.split;
-  } else {
+  } else if (p.run_tiles == 0) {
     tile += index * static_cast<int>(gridDim.x);
+  } else {
+    // Where warpgroups take turns, of the tiles of the block's channels.
+    const int step = Tile::kTakesTurns ? static_cast<int>(p.config.tiles_channels) : 1;
+    const int run = Tile::kTakesTurns ? static_cast<int>(p.by_channel_tiles.divide(tile)) : tile;
+    if (index >= p.run_tiles + (run < p.longer_runs)) return false;
+    tile += (run * (p.run_tiles - 1) + min(run, p.longer_runs) + index) * step;
   }
   const int tiles_channels = static_cast<int>(p.config.tiles_channels);
   const int along = static_cast<int>(p.by_channel_tiles.divide(tile));

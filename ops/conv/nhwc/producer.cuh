@@ -13,9 +13,11 @@ __device__ void fetch_x(const Params& p, const Smem& smem) {
   find_steps(p, &first, &end);
   const int num_taps = c.num_steps / c.num_chunks;  // of the steps of a chunk
   RingPlace place{0, 1};
-  sm90::dependency_wait();
+  sm90::prefetch_tensor_map(&p.x);
   Work work;
-  for (int index = 0; find_work<Tile>(p, index, &work); ++index) {
+  bool is_there = find_work<Tile>(p, 0, &work);
+  sm90::dependency_wait();
+  for (int index = 0; is_there; is_there = find_work<Tile>(p, ++index, &work)) {
     int channel = first / num_taps * c.slot_channels, r = first % num_taps / p.S, s = first % num_taps % p.S;
     const int h = work.p * p.stride_h - p.pad_top, w = work.q * p.stride_w - p.pad_left;
     for (int step = first; step < end;) {

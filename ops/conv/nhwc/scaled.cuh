@@ -15,6 +15,7 @@ namespace solder::nhwc {
 /// What an image's sums, residual and results are multiplied by: exponents of powers of two.
 struct ImageScale {
   int sums = 0, residual = 0, results = 0;
+  float bound = 0;  ///< of the results, as they are without it
 };
 
 inline __device__ int image_of(const Params& p, int pixel) {
@@ -29,9 +30,8 @@ __device__ bool has_images(const Params& p, const Work& work) {
 }
 
 /// Brings what scale_of() will read nearer.
-inline __device__ void prefetch_ranges(const Params& p, int pixel) {
-  if (pixel < 0) return;
-  const int image = image_of(p, pixel);
+inline __device__ void prefetch_ranges(const Params& p, int image) {
+  if (image < 0) return;
 #pragma unroll 1
   for (int part = 0; part < p.scaling.num_parts; ++part) sm90::prefetch_l1(p.scaling.x[part].ranges + image);
   if (p.scaling.residual != nullptr) sm90::prefetch_l1(p.scaling.residual + image);
@@ -81,7 +81,7 @@ inline __device__ ImageScale scale_of(const Params& p, int image) {
   if (p.residual_at == ResidualAt::before) bound += residual;
   bound = fmaf(bound, s.scale, s.shift) * s.gain;
   if (p.residual_at == ResidualAt::after) bound += residual;
-  scale.results = range_exponent(__float_as_uint(bound), kScaledTop);
+  scale.results = range_exponent(__float_as_uint(bound), kScaledTop), scale.bound = bound;
   return scale;
 }
 
@@ -112,6 +112,7 @@ __device__ void scale_channels(const Params& p, const ImageScale& s, int count, 
                                int thread_of_group) {
   const int results = kScalesFirst<kChain> ? s.results : 0;
   const float of_sums = nearest_power(s.sums + results), of_results = nearest_power(results);
+#pragma unroll 1
   for (int i = thread_of_group; i < count; i += 128) {
     const uint32_t at = channel_smem(channels_smem, i);
     // Not zero, so that infinity stays what it is.
@@ -145,9 +146,11 @@ inline __device__ ImageScale scale_at(const ImageScale& mine, int row) {
           __shfl_sync(0xffffffffu, mine.results, row)};
 }
 
-/// Notes the scale of an image's results, where `pixel` is its first one.
-inline __device__ void note_exponent(const Params& p, int pixel, int image, int results) {
-  if (image >= 0 && pixel == image * p.P * p.Q) p.scaling.y[image].exponent = results;
+/// Notes the scale of an image's results, where `pixel` is its first one, and if nobody measures them their bound.
+inline __device__ void note_scale(const Params& p, int pixel, int image, const ImageScale& scale) {
+  if (p.scaling.y == nullptr || image < 0 || pixel != image * p.P * p.Q) return;
+  p.scaling.y[image].exponent = scale.results;
+  if (!p.scaling.is_measured) p.scaling.y[image].max_bits = __float_as_uint(fminf(scale.bound, FLT_MAX));
 }
 
 /// Of pairs of float16, both halves: the larger of a and |b|.
@@ -157,6 +160,10 @@ inline __device__ uint32_t larger_halves(uint32_t a, uint32_t b) {
   return reinterpret_cast<const uint32_t&>(larger);
 }
 
+inline __device__ uint32_t larger_vector(uint32_t a, const uint4& b) {
+  return larger_halves(larger_halves(larger_halves(larger_halves(a, b.x), b.y), b.z), b.w);
+}
+
 /// The largest finite magnitude that larger_halves() can have seen: where it has seen infinity, what float16 ends at.
 inline __device__ float finite_largest(uint32_t pair) {
   const float2 halves = unpack_pair(DType::float16, pair);
@@ -164,25 +171,59 @@ inline __device__ float finite_largest(uint32_t pair) {
 }
 
 // The maxima of images are a line or two of memory for the whole batch, on which thousands of atomic operations would
-// queue. So the warps of a group join what they have found of a tile in shared memory: the bits of the largest, and how
-// many warps have been there. No warp is a tile ahead of its group's others, whose products are its own.
-constexpr uint32_t kJoinedBytes = 8;
-
+// queue. So a warp keeps what it has found in the tiles of an image, and the warps of a group join theirs in shared memory:
+// the bits of the largest, and how many warps have been there. From one time to the next the group meets at a barrier, as
+// another image has other tables.
 inline __device__ void add_maximum(const Params& p, int image, uint32_t bits) {
   if (image >= 0 && bits != 0) atomicMax(&p.scaling.y[image].max_bits, bits);
 }
 
-/// By each warp of a group once a tile: the largest that each lane has found in `image`, -1: nothing. All lanes together,
-/// which mostly have the image of the group's first pixel.
+/// By one lane of each warp of a group: the bits of the largest of an image.
+inline __device__ void join_warp(const Params& p, uint32_t joined, int image, uint32_t bits) {
+  sm90::shared_max(joined, bits);
+  if (sm90::shared_increment(joined + 4, 3) == 3) add_maximum(p, image, sm90::shared_exchange(joined, 0));
+}
+
+/// By each warp of a group: the largest that each lane has found in `image`, -1: nothing. All lanes together, which mostly
+/// have the image of the group's first pixel.
 inline __device__ void join_largest(const Params& p, uint32_t joined, int lane, int first_image, int image,
                                     float largest) {
   uint32_t bits = image < 0 ? 0 : __float_as_uint(largest);
   if (!__all_sync(0xffffffffu, image == first_image || image < 0)) add_maximum(p, image, bits), bits = 0;
   bits = largest_of_warp(bits);
-  if (lane != 0) return;
-  sm90::shared_max(joined, bits);
-  if (sm90::shared_increment(joined + 4, 3) == 3)
-    add_maximum(p, first_image, sm90::shared_exchange(joined, 0));
+  if (lane == 0) join_warp(p, joined, first_image, bits);
 }
+
+/// What a warp keeps from tile to tile of one image, in shared memory, as products leave few registers: which that is, -1:
+/// none, its scale, and the bits of the largest result, as it is stored.
+struct Kept {
+  uint32_t at;
+
+  __device__ void start(int lane, int image, const ImageScale& scale) const {
+    const auto byte = [](int exponent) { return static_cast<uint32_t>(exponent) & 0xff; };
+    const uint32_t bytes = byte(scale.sums) | byte(scale.residual) << 8 | byte(scale.results) << 16;
+    __syncwarp();
+    if (lane == 0) sm80::store_shared_bits(at, make_uint4(static_cast<uint32_t>(image), bytes, 0, 0));
+    __syncwarp();
+  }
+  __device__ int image() const { return sm80::load_shared_words(at).x; }
+  __device__ ImageScale scale() const {
+    const int bytes = sm80::load_shared_words(at).y;
+    return {static_cast<int8_t>(bytes), static_cast<int8_t>(bytes >> 8), static_cast<int8_t>(bytes >> 16)};
+  }
+  /// By all lanes: pairs of magnitudes.
+  __device__ void add(int lane, uint32_t pair) const {
+    const uint32_t largest = largest_of_warp(max(pair & 0xffff, pair >> 16));
+    if (lane == 0) sm90::shared_max(at + 8, largest);
+  }
+  /// Notes it with the other warps of the group.
+  __device__ void note(const Params& p, uint32_t joined, int lane) const {
+    if (!p.scaling.is_measured || lane != 0) return;
+    const int kept_image = image();
+    if (kept_image < 0) return;
+    const float largest = finite_largest(sm80::load_shared_bits(at).z) * power_of_two(-scale().results);
+    join_warp(p, joined, kept_image, __float_as_uint(largest));
+  }
+};
 
 }  // namespace solder::nhwc

@@ -109,14 +109,13 @@ __device__ int pixel_of_row(const Params& p, const Work& work, int warp, int row
   return pixel_of<Tile>(p, work, Tile::block_of(warp / 4) * 64 + warp % 4 * 16 + row);
 }
 
-/// Notes the largest results of a tile, of pairs of the two rows whose sums a thread has, and `results`, the scale of row
-/// lane % 16, of images that begin here.
+/// Of a tile that may have pixels of several images notes the largest results: pairs of those of the two rows whose sums a
+/// thread has, which are scaled by 2^results, a row's lane % 16.
 template <class Tile>
 __device__ __forceinline__ void note_tile(const Params& p, uint32_t joined, const Work& work, int warp,
                                           int lane, int results, const uint32_t (&tops)[2]) {
   const int first_row = Tile::block_of(warp / 4) * 64;
   const int pixel = pixel_of_row<Tile>(p, work, warp, lane % 16), image = image_of(p, pixel);
-  if (work.channel == 0) note_exponent(p, pixel, image, results);
   int images[2];
   float values[2];
   for (int half : {0, 1}) {
@@ -131,20 +130,25 @@ __device__ __forceinline__ void note_tile(const Params& p, uint32_t joined, cons
                images[0] >= 0 ? images[0] : images[1], fmaxf(values[0], values[1]));
 }
 
-/// A whole tile of sums, each warp its own pixels; `channels`: the scales of its first channels; `only` and `joined`, of
-/// scaled values: the scale of its only image, and what its group has found. One piece of code for all passes: several
-/// would not fit the instruction cache.
+/// A whole tile of sums, each warp its own pixels; `channels`: the scales of its first channels; `kept` and `joined`, of
+/// scaled values: of its only image, and what its group has found. One piece of code for all passes: several would not fit
+/// the instruction cache.
 template <class Tile, Values kValues, ConvChain kChain, Scaling kScaling>
 __device__ __forceinline__ void store_tile(const Params& p, uint32_t staging, uint32_t joined,
                                            const Work& work, int warp, int lane, uint32_t channels,
-                                           const ImageScale& only, const float (&acc)[Tile::kChannels / 2]) {
+                                           const Kept& kept, const float (&acc)[Tile::kChannels / 2]) {
   constexpr DType kDtype = dtype_of(kValues);
   constexpr bool kIsScaled = kScaling != Scaling::none;
   constexpr int kSums = Tile::kStaged / 2, kMatrixBytes = 32;
-  ImageScale of_row = only;  // of row lane % 16
-  uint32_t tops[2] = {};
-  if constexpr (kScaling == Scaling::rows)
-    of_row = scale_of(p, image_of(p, pixel_of_row<Tile>(p, work, warp, lane % 16)));
+  const bool is_measured = kIsScaled && p.scaling.is_measured;
+  ImageScale of_row;      // of row lane % 16
+  uint32_t tops[2] = {};  // of the two rows whose sums a thread has, or one of all
+  if constexpr (kScaling == Scaling::table) of_row = kept.scale();
+  if constexpr (kScaling == Scaling::rows) {
+    const int pixel = pixel_of_row<Tile>(p, work, warp, lane % 16), image = image_of(p, pixel);
+    of_row = scale_of(p, image);
+    if (work.channel == 0) note_scale(p, pixel, image, of_row);
+  }
 #pragma unroll 1
   for (int index = 0; index < Tile::kPasses; ++index) {
     const Pass<Tile> pass(p, work, staging, warp, lane, index);
@@ -206,18 +210,23 @@ __device__ __forceinline__ void store_tile(const Params& p, uint32_t staging, ui
 #pragma unroll
       for (int e = 0; e < 4; ++e) {
         bits[e] = pack_pair(kDtype, values[i * 8 + e * 2], values[i * 8 + e * 2 + 1]);
-        if constexpr (kIsScaled) tops[e % 2] = larger_halves(tops[e % 2], bits[e]);
+        if constexpr (kScaling == Scaling::rows) tops[e % 2] = larger_halves(tops[e % 2], bits[e]);
       }
       sm90::store_matrices(pass.matrix_smem(lane) + i * kMatrixBytes, bits);
     }
     __syncwarp();
 #pragma unroll
-    for (int turn = 0; turn < Pass<Tile>::kTurns; ++turn)
-      store_vector(p, pass.pixel_at(p, work, pass.row_of(lane, turn)), work.channel + pass.channel_of(lane),
-                   sm80::load_shared_bits(pass.vector_smem(lane, turn)));
+    for (int turn = 0; turn < Pass<Tile>::kTurns; ++turn) {
+      const int pixel = pass.pixel_at(p, work, pass.row_of(lane, turn));
+      const uint4 vector = sm80::load_shared_bits(pass.vector_smem(lane, turn));
+      store_vector(p, pixel, work.channel + pass.channel_of(lane), vector);
+      if constexpr (kScaling == Scaling::table)
+        if (is_measured && pixel >= 0) tops[0] = larger_vector(tops[0], vector);
+    }
   }
-  if constexpr (kIsScaled)
-    if (p.scaling.y != nullptr) note_tile<Tile>(p, joined, work, warp, lane, of_row.results, tops);
+  if (!is_measured) return;
+  if constexpr (kScaling == Scaling::rows) note_tile<Tile>(p, joined, work, warp, lane, of_row.results, tops);
+  if constexpr (kScaling == Scaling::table) kept.add(lane, tops[0]);
 }
 
 }  // namespace solder::nhwc

@@ -64,7 +64,8 @@ struct PixelScaling {
     const ImageRange* ranges = nullptr;
   } x[kMostScaledParts];
   const ImageRange* residual = nullptr;
-  ImageRange* y = nullptr;               ///< null: y is float32
+  ImageRange* y = nullptr;   ///< null: y is float32
+  bool is_measured = false;  ///< y's maxima are; otherwise, of a scaled y, its bounds stand for them
   float bias = 0, scale = 1, shift = 0;  ///< the largest magnitudes
   float gain = 1;                        ///< |activation(x)| <= gain |x|
 };
@@ -78,6 +79,7 @@ struct PixelCall {
   const void* packed = nullptr;                    ///< the weights, as the family packs them
   const float* bias = nullptr;                     ///< [K]; null: none
   const float *scale = nullptr, *shift = nullptr;  ///< [K], as ConvEpilogue has them; null: none
+  bool has_constants = false;                      ///< the three above are no other kernel's
   PixelSurface y, residual;                        ///< residual.data null: none
   void* scratch = nullptr;                         ///< the family's own
   ConvChain activation = ConvChain::bias;

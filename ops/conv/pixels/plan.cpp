@@ -1,6 +1,7 @@
 // Whether a family that convolves 16-bit values with channels innermost takes a problem's tensors, and its calls.
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cmath>
 #include <cstdlib>
@@ -94,6 +95,7 @@ bool PixelPlan::init_scaling(const ConvProblem& problem, std::string* why_not) {
   }
   scaling.x[scaling.num_parts - 1].end = static_cast<int>(call.shape.C);  // of a stem's windows
   y_ranges = ranges_of(problem.y);
+  scaling.is_measured = y_ranges >= 0 && problem.y.scaled[0].is_measured;
   if (y_ranges >= 0 && !call.y.by_vectors)
     return *why_not = "scaled results that are no run of pixels", false;
   if (has_residual())
@@ -165,6 +167,11 @@ bool PixelPlan::init(const ConvProblem& problem, std::string* why_not, bool take
                  &call.residual);
   for (PixelSurface* surface : {&call.y, &call.residual})
     surface->pixel_vectors = static_cast<uint32_t>(surface->pixel / kVector);
+  call.has_constants = std::ranges::all_of(
+      std::array{epilogue.bias_operand, epilogue.scale_operand, epilogue.shift_operand}, [&](int operand) {
+        return operand < 0 || (problem.largest_operand &&
+                               problem.largest_operand(static_cast<size_t>(operand)) < kNonFiniteBits);
+      });
   if (is_scaled && !init_scaling(problem, why_not)) return false;
   words =
       str(is_scaled ? "scaled, " : "", lays_out ? "x laid out in windows, " : "", packs ? "x packed, " : "");
