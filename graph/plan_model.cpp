@@ -56,7 +56,8 @@ ConvWeights weights_of(ModelCore& core, const std::string& name, const Constants
             const auto known = core.largest.find(name);
             if (known != core.largest.end()) return known->second;
             const Tensor weights = values();
-            return core.largest[name] = largest_weights(weights.floats(), weights.shape()[0]);
+            const int64_t channels = weights.shape().empty() ? 1 : weights.shape()[0];
+            return core.largest[name] = largest_weights(weights.floats(), channels);
           }};
 }
 

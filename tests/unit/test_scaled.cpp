@@ -211,6 +211,42 @@ GPU_TEST_CASE("scaled: planes of float32 are packed for a convolution that is no
   }
 }
 
+// A Hopper GPU that need not be there, and weights that are 1 at most.
+const DeviceInfo& hopper() {
+  static const DeviceInfo device = [] {
+    DeviceInfo info;
+    info.cc_major = 9, info.num_sms = 132;
+    return info;
+  }();
+  return device;
+}
+ScaledPlanning planning_of_ones() {
+  static const std::vector<uint32_t> largest(256, bits_of(1.0f));
+  ScaledPlanning planning{.device = &hopper(), .workspace_bytes = int64_t{1} << 30};
+  planning.weights = [](const Node& node) {
+    if (node.kind != NodeKind::parameter) return ConvWeights();
+    const auto channels = static_cast<size_t>(node.outputs[0].shape[0]);
+    return ConvWeights{[] { return Tensor(); }, [=] { return std::span(largest).first(channels); }};
+  };
+  return planning;
+}
+
+// A bound of a bound is measured; a residual counts as what else is read.
+TEST_CASE("scaled: of two convolutions one after the other one is measured") {
+  Network net;
+  Graph& g = net.graph;
+  const Value a = g.relu(net.conv(g.input("x", {2, 3, 32, 32}), 16, 3, 1)), b = g.relu(net.conv(a, 16, 3, 1)),
+              c = g.relu(net.conv(b, 16, 3, 1)), d = g.relu(g.add(net.conv(b, 16, 3, 1), c));
+  const Value both = g.concat({b, d}, 1);
+  g.output("y", g.mean(net.conv(g.relu(net.conv(both, 16, 3, 1)), 16, 1, 1), {2, 3}));
+  const Graph scaled = scale_values(fuse(g), planning_of_ones());
+  std::string measured;  // by convolution, in their order
+  for (const Node& node : scaled.nodes())
+    if (node.kind == NodeKind::conv2d && !node.scaled.empty())
+      measured += node.scaled[0].is_measured ? "m" : "b";
+  CHECK(measured == (has_family() ? "bmbmb" : ""));
+}
+
 // A graph with one reader that cannot take scaled values keeps float32 there.
 TEST_CASE("scaled: what others read stays float32") {
   Network net;
@@ -219,15 +255,7 @@ TEST_CASE("scaled: what others read stays float32") {
   const Value b = g.relu(net.conv(a, 16, 3, 1)), c = g.relu(net.conv(b, 16, 3, 1)),
               d = g.relu(net.conv(c, 16, 3, 1));
   g.output("y", g.mul(g.sigmoid(b), net.conv(d, 16, 3, 1)));
-  DeviceInfo hopper;
-  hopper.cc_major = 9, hopper.num_sms = 132;
-  const std::vector<uint32_t> largest(16, bits_of(1.0f));
-  ScaledPlanning planning{.device = &hopper, .workspace_bytes = int64_t{1} << 30};
-  planning.weights = [&](const Node& node) {
-    return node.kind == NodeKind::parameter
-               ? ConvWeights{[] { return Tensor(); }, [&] { return std::span<const uint32_t>(largest); }}
-               : ConvWeights();
-  };
+  ScaledPlanning planning = planning_of_ones();
   const Graph scaled = scale_values(fuse(g), planning);
   const std::set<std::string> names = scaled_nodes(scaled);
   CAPTURE(names.size());
