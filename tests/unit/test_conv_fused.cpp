@@ -189,8 +189,10 @@ GPU_TEST_CASE("conv2d: NaN and infinity go through the epilogue as on the CPU") 
     const Tensor expected = run(g, {{"w", w}, {"b", b}}, {{"x", x}}, {.device = Device::cpu()});
     for (const Math math : {Math::tf32, Math::fp32})
       for (const std::string& family : kFamilies) {
-        const Tensor got = run(g, {{"w", w}, {"b", b}}, {{"x", x}},
-                               {.device = Device::cuda(0), .math = math, .conv = family});
+        const Model model =
+            compile(g, {{"w", w}, {"b", b}}, {.device = Device::cuda(0), .math = math, .conv = family});
+        if (!runs_family(model.nodes().back().path, family)) continue;
+        const Tensor got = model.session().run({{"x", x}}).at("y");
         int64_t bad = 0;
         for (size_t i = 0; i < got.floats().size(); ++i) {
           const float e = expected.floats()[i], v = got.floats()[i];
