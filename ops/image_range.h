@@ -28,7 +28,7 @@ constexpr int range_exponent(uint32_t max_bits, int position) {
   return exponent > kMaxRangeExponent ? kMaxRangeExponent : exponent;
 }
 
-/// Where a bound of an image's values is put: floor(log2) of what is stored is at most this.
-inline constexpr int kScaledTop = 14;
+/// Where the largest value of an image, or its bound, is put at most: floor(log2) of what is rounded to float16.
+inline constexpr int kTopExponent = 14;
 
 }  // namespace solder

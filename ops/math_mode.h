@@ -19,8 +19,9 @@ namespace SOLDER_PUBLIC solder {
 /// The terms in A are there because fused kernels scale an image as a whole: they count in windows whose
 /// values all lie far below its largest, by 2^8 T (fp32) or 2^14 (tf32).
 /// What tf32 stores between convolutions may be rounded to 11 bits as well (on Hopper it is: ops/scaled.h): to within
-/// 2^-11 |y| + 2^-39 B of y, B being what an element of the image can be at most, max|x| times the largest sum|w| of a
-/// channel, and bias and residual besides.
+/// 2^-11 |y| + 2^-39 B of y, B being what an element of the image can be at most: max|x| times the largest sum|w| of a
+/// channel, and bias and residual besides. Of two convolutions one after the other the second may have the first one's B
+/// for max|x|.
 /// NOTE: with tf32 cuBLAS takes subnormal float32 operands for zero: in matrix products, and in its convolutions that
 /// are 1x1 or whose weights are not known before the run.
 ///

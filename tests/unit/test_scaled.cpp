@@ -95,13 +95,13 @@ bool scales_on(Device device) { return has_family() && device_info(device).cc_ma
 
 TEST_CASE("scaled: exponents put a bound where float16 holds it, of any finite float") {
   for (const float bound : {1.0f, 0.7f, 65504.0f, 3e38f, 1e-30f, 1.2e-38f, INFINITY}) {
-    const int exponent = range_exponent(bits_of(bound), kScaledTop);
+    const int exponent = range_exponent(bits_of(bound), kTopExponent);
     CAPTURE(bound);
     CHECK(std::abs(exponent) <= kMaxRangeExponent);
     CHECK(std::min(bound, 3.4e38f) * double{power_of_two(exponent)} < 32768);
     CHECK((bound < 1e-30f || std::min(bound, 3.4e38f) * double{power_of_two(exponent)} >= 8192));
   }
-  CHECK(range_exponent(0, kScaledTop) == kMaxRangeExponent);
+  CHECK(range_exponent(0, kTopExponent) == kMaxRangeExponent);
 }
 
 // The network on a GPU, and on the CPU in float32; by image.

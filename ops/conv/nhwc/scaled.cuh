@@ -81,7 +81,7 @@ inline __device__ ImageScale scale_of(const Params& p, int image) {
   if (p.residual_at == ResidualAt::before) bound += residual;
   bound = fmaf(bound, s.scale, s.shift) * s.gain;
   if (p.residual_at == ResidualAt::after) bound += residual;
-  scale.results = range_exponent(__float_as_uint(bound), kScaledTop), scale.bound = bound;
+  scale.results = range_exponent(__float_as_uint(bound), kTopExponent), scale.bound = bound;
   return scale;
 }
 

@@ -44,7 +44,7 @@ __global__ void __launch_bounds__(kThreads) stem_kernel(const __grid_constant__ 
   const T* const x = static_cast<const T*>(p.x) + n * p.image;
   float scale = 1;
   if constexpr (sizeof(T) == 4) {
-    const int exponent = range_exponent(p.ranges[n].max_bits, kScaledTop);
+    const int exponent = range_exponent(p.ranges[n].max_bits, kTopExponent);
     scale = power_of_two(exponent);
     if (line == n * p.height && pixel == line * p.width) p.ranges[n].exponent = exponent;
   }

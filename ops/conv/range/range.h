@@ -24,7 +24,7 @@ class Context;
 enum class RangeStatus : int32_t { good, rescale, strict };
 
 /// Where floor(log2(max|x|)) + exponent may lie, in float16's 40 binary digits (2^-24 .. 2^15, subnormals
-/// included). `high`: 2^15 is the largest power of two. `low`: conversion errs by 2^-25 (half a subnormal
+/// included). `high`: below 2^15, the largest power of two. `low`: conversion errs by 2^-25 (half a subnormal
 /// step), which Math allows to be 2^-24 max|x| (tf32) or 2^-32 max|x| (fp32). `guess`: where the sample's
 /// maximum is put; the image's own is at least that.
 struct RangeWindow {
@@ -34,7 +34,7 @@ struct RangeWindow {
 };
 
 constexpr RangeWindow range_window(Math math) {
-  return math == Math::tf32 ? RangeWindow{-1, 3, 14} : RangeWindow{7, 7, 14};
+  return math == Math::tf32 ? RangeWindow{-1, 3, kTopExponent} : RangeWindow{7, 7, kTopExponent};
 }
 
 /// The exponent of a repair: the maximum is known, so it goes to the top of the window.
