@@ -2,8 +2,8 @@
 // Scaled values: 16-bit tensors with float32's range. Every image is stored times a power of two, 2^exponent, that the
 // kernel which makes it works out before it stores anything, so that no element can overflow; the result is a function of
 // the image alone. It follows from the largest |x| of what the kernel reads, which the kernels before it have noted on their
-// way; or, of a convolution of what has been measured, from the bound by which that was scaled. A bound is above the maximum
-// by 2^4 to 2^8 mostly, and float16 has 40 binary digits.
+// way; or, where the convolution before it read what had been measured, from the bound by which that one was scaled. Of random
+// weights and T terms a bound is about sqrt(T) times the maximum, and float16 has 40 binary digits.
 
 #include <cstdint>
 
