@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "ops/conv/kernels.h"
+#include "ops/conv/pixels/plan.h"
 #include "runtime/context.h"
 #include "runtime/divide.h"
 #include "tests/cases/conv_cases.h"
@@ -278,6 +279,30 @@ TEST_CASE("conv_pixels: a scale behind the residual is no kernel's before Hopper
   CHECK(plan_with(false, &why_not) != nullptr);
   CHECK(plan_with(true, &why_not) == nullptr);
   CHECK(why_not.find("mma: no kernel runs its epilogue") != std::string::npos);
+}
+
+// Or they would be read before the kernel that makes them has ended.
+TEST_CASE("conv_pixels: biases, scales and shifts are constants only where each of them is known") {
+  const ConvShape s = make_shape({2, 24, 9, 10}, {40, 3, 3}, {.padding = 1});
+  const Pixels lies{DType::float16, 40, 0};
+  const Tensor w = uniform(weight_shape(s), 1);
+  DeviceInfo device;
+  device.cc_major = 9, device.num_sms = 132;
+  ConvProblem problem = problem_of(s, view_of({s.N, s.C, s.H, s.W}, lies),
+                                   view_of({s.N, s.K, s.P(), s.Q()}, lies), w, Op::mish, true);
+  const auto has_constants = [&] {
+    const auto plan = plan_conv(problem, &device);
+    const auto* const pixels = dynamic_cast<const PixelPlan*>(plan.get());
+    return pixels != nullptr && pixels->call.has_constants;
+  };
+  CHECK_FALSE(has_constants());
+  for (const size_t unknown : {0, 2, 3, 4}) {  // bias, scale, shift, none
+    problem.largest_operand = [=](size_t operand) {
+      return operand == unknown ? kNonFiniteBits : bits_of(1.0f);
+    };
+    const bool is_built = plan_conv(problem, &device) != nullptr;  // not without Hopper's kernels
+    CHECK(has_constants() == (is_built && unknown == 4));
+  }
 }
 
 GPU_TEST_CASE("conv_pixels: a scale and a shift behind the residual") {
