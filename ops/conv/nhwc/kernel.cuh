@@ -13,8 +13,8 @@
 //           pixels of a wgmma are runs of 8 at one distance: the rows of a patch of 8 x 8, a window's row apart, or one
 //           run of the window's pixels, those that no output needs among them, whichever costs less.
 //
-//   grid -> tile: persistent; tile t = pixels t / tiles_channels, channels t % tiles_channels. With a split, a cluster
-//   of blocks for each tile, each with its share of the terms.
+//   grid -> tile: persistent; tile t = pixels t / tiles_channels, channels t % tiles_channels. A block's tiles are a grid
+//   apart, of scaled values a run. With a split, a cluster of blocks for each tile, each with its share of the terms.
 //
 //   consumer warps  warpgroups: wgmma m64 n{32..256} k16, then the epilogue         --empty--> both
 //   next warp       one thread: fetches x, once the kernel before this one is done   --full-->  ring of x
@@ -88,7 +88,7 @@ __device__ __forceinline__ void consume(const Params& p, const Smem& smem, int w
   const int turn = group % kTurns, next_turn = kFirstTurn + (turn + 1) % kTurns, slots = p.config.num_slots();
   if (Tile::kTakesTurns) x.skip(turn * slots, p.config.x_slots);
   for (int index = turn; find_work<Tile>(p, index, &work); index += kTurns) {
-    // Worked out anew after the products, while which registers are few.
+    // Worked out again after the products, as registers are few while these run.
     const auto has_new_image = [&] {
       return kIsScaled && (has_images<Tile>(p, work) || work.n != kept.image());
     };
