@@ -68,9 +68,19 @@ inline __device__ void copy_async(uint32_t dst_smem, const float* src, bool is_v
                : "memory");
 }
 
-/// 16 bytes to shared memory likewise, both on 16-byte lines, past L1.
-inline __device__ void copy_async_16(uint32_t dst_smem, const void* src) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(dst_smem), "l"(src) : "memory");
+/// 16 bytes of bits to and from shared memory, on a 16-byte line.
+inline __device__ void store_shared_bits(uint32_t dst_smem, uint4 bits) {
+  asm volatile("st.shared.v4.b32 [%0], {%1, %2, %3, %4};" ::"r"(dst_smem), "r"(bits.x), "r"(bits.y),
+               "r"(bits.z), "r"(bits.w)
+               : "memory");
+}
+inline __device__ uint4 load_shared_bits(uint32_t src_smem) {
+  uint4 bits;
+  asm volatile("ld.shared.v4.b32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(bits.x), "=r"(bits.y), "=r"(bits.z), "=r"(bits.w)
+               : "r"(src_smem)
+               : "memory");
+  return bits;
 }
 
 /// 16 bytes to shared memory, past L1: the first `num_bytes` of them from `src`, 16-byte aligned, zeros behind. On
@@ -87,9 +97,7 @@ inline __device__ void copy_async_16(uint32_t dst_smem, const void* src, int num
     if (num_bytes <= 4 * i + 2) words[i] &= 0xffffu;
     if (num_bytes <= 4 * i) words[i] = 0;
   }
-  asm volatile("st.shared.v4.b32 [%0], {%1, %2, %3, %4};" ::"r"(dst_smem), "r"(words[0]), "r"(words[1]),
-               "r"(words[2]), "r"(words[3])
-               : "memory");
+  store_shared_bits(dst_smem, make_uint4(words[0], words[1], words[2], words[3]));
 #endif
 }
 
@@ -223,21 +231,6 @@ inline __device__ float load_shared_one(uint32_t src_smem) {
   float value;
   asm volatile("ld.shared.f32 %0, [%1];" : "=f"(value) : "r"(src_smem) : "memory");
   return value;
-}
-
-/// 16 bytes of bits from and to shared memory, on a 16-byte line.
-inline __device__ uint4 load_shared_bits(uint32_t src_smem) {
-  uint4 bits;
-  asm volatile("ld.shared.v4.b32 {%0, %1, %2, %3}, [%4];"
-               : "=r"(bits.x), "=r"(bits.y), "=r"(bits.z), "=r"(bits.w)
-               : "r"(src_smem)
-               : "memory");
-  return bits;
-}
-inline __device__ void store_shared_bits(uint32_t dst_smem, uint4 bits) {
-  asm volatile("st.shared.v4.b32 [%0], {%1, %2, %3, %4};" ::"r"(dst_smem), "r"(bits.x), "r"(bits.y),
-               "r"(bits.z), "r"(bits.w)
-               : "memory");
 }
 
 /// Four matrices of 8x8 16-bit numbers as fragments, whose lane has two of a row in `bits[i]` for matrix i: row
