@@ -17,6 +17,9 @@ struct ConvCase {
   std::string name;
   ConvShape shape;
   bool is_hard = false;  ///< of those that between them take every fused path; small
+
+  /// Whether it takes long by the CPU's loops, or under a sanitizer.
+  bool is_large() const { return shape.num_macs() > 30'000'000; }
 };
 
 /// x [N,C,H,W], w [K,C/groups,R,S].

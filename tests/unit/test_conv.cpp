@@ -18,9 +18,11 @@ using namespace solder::test;
 
 namespace {
 
-// The CPU's loops are slow, and its results do not depend on the mode.
-bool is_for(Device device, Math math, const ConvShape& s) {
-  return device.is_cuda() || (math == Math::fp32 && s.num_macs() < 30'000'000);
+// The CPU's loops are slow, and its results do not depend on the mode; under a sanitizer the hard cases stand for large
+// ones.
+bool is_for(Device device, Math math, const ConvCase& c) {
+  if (!device.is_cuda()) return math == Math::fp32 && !c.is_large();
+  return !is_sanitized() || c.is_hard || !c.is_large();
 }
 
 struct Data {
@@ -46,7 +48,7 @@ void run_cases(const std::vector<ConvCase>& cases, Data (*draw_data)(const ConvS
     const TensorMap weights{{"w", data.w}, {"b", data.b}};
     for (const Device device : devices())
       for (const Math math : {Math::fp32, Math::tf32}) {
-        if (!is_for(device, math, s)) continue;
+        if (!is_for(device, math, c)) continue;
         for (const std::string& family : conv_family_names(device)) {
           const Model model =
               compile(conv_graph(s, true), weights, {.device = device, .math = math, .conv = family});
@@ -91,7 +93,7 @@ TEST_CASE("conv2d: without a bias, and a bias of zeros, are the same") {
     const Data data = draw(s, 7);
     const Tensor zeros = Tensor::from({s.K}, std::vector<float>(static_cast<size_t>(s.K)));
     for (const Device device : devices()) {
-      if (!is_for(device, Math::fp32, s)) continue;
+      if (!is_for(device, Math::fp32, c)) continue;
       const Tensor y = run(conv_graph(s, false), {{"w", data.w}}, {{"x", data.x}}, {.device = device});
       INFO(name, " on ", to_string(device));
       CHECK(worst_conv_error(Math::fp32, s, data.x.floats(), data.w.floats(), {}, y.floats()) <= 1);
@@ -150,7 +152,7 @@ TEST_CASE(
     if (w.size() > 40) w[w.size() / 2] = NAN;
     for (const Device device : devices())
       for (const Math math : {Math::fp32, Math::tf32}) {
-        if (!is_for(device, math, s)) continue;
+        if (!is_for(device, math, c)) continue;
         // As a parameter, and not known before the run.
         for (const bool is_input : {false, true})
           for (const std::string& family : conv_family_names(device)) {

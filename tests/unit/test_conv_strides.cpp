@@ -192,7 +192,7 @@ void check_device(const Target& target) {
     const std::string& name = c.name;
     const ConvShape& s = c.shape;
     const bool is_slow = !target.device.is_cuda() || (is_sanitized() && !c.is_hard);
-    if (s.N < 2 || (is_slow && s.num_macs() > 30'000'000)) continue;
+    if (s.N < 2 || (is_slow && c.is_large())) continue;
     CAPTURE(name);
     constexpr int64_t kWorkspace = int64_t{64} << 20, kSmall = 200 << 10;
     Data data = draw(s, seed += 4);
