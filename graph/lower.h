@@ -9,9 +9,6 @@
 
 namespace solder {
 
-/// The op that rounds to a 16-bit type.
-constexpr Op rounding_to(DType dtype) { return dtype == DType::float16 ? Op::to_float16 : Op::to_bfloat16; }
-
 /// Merges `producer` into `consumer`: consumer operand i is `operand_map[i]`, an operand index of the merged
 /// region, or, when negative, output -1 - operand_map[i] of the producer. Producer operands keep their
 /// indices and come first; `num_operands` counts the merged ones. Outputs: the consumer's, then the

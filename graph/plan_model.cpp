@@ -96,15 +96,20 @@ int64_t cublas_bytes_of(const CompileOptions& options) {
   return std::min(Context::kDefaultCublasWorkspaceBytes, options.workspace_bytes / 4);
 }
 
-Graph scaled(const Graph& graph, const Constants* constants, ModelCore& core) {
+// The passes between planning by shapes and planning by kernels, which depends on where values lie.
+Graph laid_out(const Graph& graph, const Constants* constants, ModelCore& core) {
   const CompileOptions& options = core.options;
-  if (!options.device.is_cuda() || options.math != Math::tf32) return graph;
+  if (!options.device.is_cuda()) return add_copies(choose_layouts(graph));
   const DeviceInfo info = device_info(options.device);
-  return scale_values(graph,
-                      {.device = &info,
-                       .conv = options.conv,
-                       .workspace_bytes = options.workspace_bytes - cublas_bytes_of(options),
-                       .weights = [&](const Node& source) { return weights_of(core, source, constants); }});
+  const NodePlanning planning{
+      .device = &info,
+      .conv = options.conv,
+      .workspace_bytes = options.workspace_bytes - cublas_bytes_of(options),
+      .weights = [&](const Node& source) { return weights_of(core, source, constants); }};
+  Graph result = options.math == Math::tf32 ? scale_values(graph, planning) : graph;
+  result = choose_layouts(result);
+  if (options.fuse) result = fuse_sums(result, planning);
+  return add_copies(result);
 }
 
 void plan_nodes(const Constants* constants, ModelData& model) {
@@ -240,8 +245,7 @@ std::shared_ptr<const ModelData> plan_model(std::shared_ptr<ModelCore> core, con
   model->core = core;
   model->graph = core->options.fuse ? fuse(graph, core->options.math) : graph;
   model->graph = round_values(model->graph, core->options.math);
-  model->graph = scaled(model->graph, constants, *core);
-  model->graph = add_copies(choose_layouts(model->graph));
+  model->graph = laid_out(model->graph, constants, *core);
   verify(model->graph);
   model->views = placed_value_views(model->graph);
   plan_nodes(constants, *model);

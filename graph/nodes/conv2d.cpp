@@ -103,6 +103,12 @@ bool takes_scaled(const PlanRequest& request) {
   return plan->predicted_us <= plan_conv(problem, request.device, request.conv)->predicted_us;
 }
 
+bool stores_more(const PlanRequest& request) {
+  std::string why_not;
+  return plan_conv(problem_of(request, request.inputs, request.outputs), request.device, request.conv,
+                   &why_not) != nullptr;
+}
+
 // A node's tensors of `count` of its `of` images, from image `first` on. What all images share stays as it is.
 struct ImagePart {
   int64_t of, first, count;
@@ -174,6 +180,7 @@ class Conv2dRun final : public NodeRun {
                           .w = static_cast<const float*>(of.inputs[1].data),
                           .packed = of.constants,
                           .y = of.outputs[0].data,
+                          .sum = of.outputs.size() > 1 ? of.outputs[1].data : nullptr,
                           .scratch = of.scratch,
                           .ranges = of.ranges,
                           .pool = of.pool};
@@ -232,7 +239,6 @@ constexpr NodeDef kConv2dNode{
     .num_inputs = 2,
     .attributes_index = index_of<Conv2dAttributes>(),
     .takes_epilogue = true,
-    .stores_one = true,
     .takes = Strides::pixels,
     .stores = Strides::pixels,
     .infer = infer,
@@ -240,6 +246,7 @@ constexpr NodeDef kConv2dNode{
     .is_narrow = [](Attributes& a) -> bool& { return std::get<Conv2dAttributes>(a).is_narrow; },
     .channel_axis = [](const Node&, size_t) -> size_t { return 0; },
     .takes_scaled = takes_scaled,
+    .stores_more = stores_more,
     .plan = planned<Conv2dRun>,
     .flops = [](const Node& node,
                 std::span<const TensorType> inputs) { return 2 * conv_shape(node, inputs).num_macs(); }};

@@ -125,7 +125,6 @@ struct NodeDef {
   size_t num_inputs = 0;        ///< its own, without an epilogue's operands; or kAnyNumber, but at least one
   size_t attributes_index = 0;  ///< of its struct in Attributes
   bool takes_epilogue = false;
-  bool stores_one = false;  ///< its kernels store one result: several would be a pass over float32 sums
   Strides takes = Strides::dense;         ///< of its first input; what lies otherwise is copied first
   Strides takes_others = Strides::dense;  ///< of its own inputs behind that
   Strides stores = Strides::dense;        ///< of its outputs: a concat's part has the strides of the whole
@@ -155,6 +154,9 @@ struct NodeDef {
   /// Of kinds that read scaled values and make other ones of them, scaled or not: whether that is so as the request says,
   /// whose weights alone are known. Null: other kinds.
   bool (*takes_scaled)(const PlanRequest& request) = nullptr;
+  /// Of kinds whose kernels store one result: whether one stores the several that the request asks for, whose weights
+  /// alone are known. Null: other kinds, whose results a pass behind the sums stores.
+  bool (*stores_more)(const PlanRequest& request) = nullptr;
   /// What it says of shapes beside its inputs', for another batch size; throws where it can be of one alone. Null:
   /// that is nothing, or infer() says it all.
   void (*rebatch)(Node* node, BatchChange* change) = nullptr;

@@ -13,8 +13,9 @@ namespace {
 // values that are still needed become outputs of the consumer.
 class Fuser {
  public:
-  Fuser(const Graph& graph, bool will_round)
+  Fuser(const Graph& graph, bool will_round, const NodePlanning* planning = nullptr)
       : will_round_(will_round),
+        planning_(planning),
         nodes_(graph.nodes()),
         views_(value_views(graph, true)),
         outputs_(graph.outputs()),
@@ -31,7 +32,7 @@ class Fuser {
   }
 
   Graph run() {
-    for (size_t consumer = 0; consumer < nodes_.size(); ++consumer) {
+    for (size_t consumer = 0; planning_ == nullptr && consumer < nodes_.size(); ++consumer) {
       for (Value& input : nodes_[consumer].inputs) input = now(input);
       while (nodes_[consumer].kind == NodeKind::elementwise && absorb_one_producer(consumer)) {
       }
@@ -68,15 +69,16 @@ class Fuser {
     return false;
   }
 
-  // A sum that others read too, where a pass follows it in any case.
+  // A sum that others read too, where a pass follows it in any case, or planning says that its kernel stores both.
   void absorb_a_sum(size_t consumer) {
     for (Value& input : nodes_[consumer].inputs) input = now(input);
     const std::vector<Value> inputs = nodes_[consumer].inputs;
     for (const Value& input : inputs) {
       const Node& producer = nodes_[static_cast<size_t>(input.node)];
+      const bool can_be_asked = node_def(producer.kind).stores_more != nullptr;
+      if (producer.kind == NodeKind::elementwise || can_be_asked != (planning_ != nullptr)) continue;
       const bool is_narrow = will_round_ || producer.outputs[0].dtype != DType::float32;
-      if (producer.kind != NodeKind::elementwise && !node_def(producer.kind).stores_one &&
-          producer.outputs.size() == 1 && is_narrow &&
+      if (producer.outputs.size() == 1 && is_narrow &&
           try_merge(static_cast<size_t>(input.node), consumer, true))
         return;
     }
@@ -112,14 +114,13 @@ class Fuser {
         kept.empty() && consumer.outputs.size() == 1 &&
         (consumer.outputs[0].dtype == DType::float32 || producer.outputs[0].dtype != DType::float32);
     if (!is_elementwise && (keeps_sum ? kept.empty() : !is_plain)) return false;
-
     if (!kept.empty() && producer.layout != consumer.layout) return false;
-
     Node merged = merged_node(producer, consumer, producer_index, kept);
     if (!fits_program(merged.epilogue.region, !is_elementwise, merged.outputs,
                       will_round_ ? merged.outputs.size() : 0) ||
         (space.size() > kMaxDims && !fits_elementwise(space, operand_views(merged))))
       return false;
+    if (planning_ != nullptr && !runs(merged)) return false;
     if (!kept.empty() && !make_way(producer_index, consumer_index)) return false;
     finish_merge(producer_index, consumer_index, kept, std::move(merged));
     return true;
@@ -195,6 +196,20 @@ class Fuser {
     return region;
   }
 
+  // Whether a kernel stores all results of the node, which has several.
+  bool runs(const Node& node) const {
+    const auto maker = [&](size_t input) -> const Node& {
+      return nodes_[static_cast<size_t>(node.inputs[input].node)];
+    };
+    const auto request = planning_->request_for(node, maker, [&](size_t input) -> ValueView {
+      const Value value = node.inputs[input];
+      if (node_def(maker(input).kind).view != nullptr) return at(views_, value);
+      return {value, 0,
+              own_view(maker(input).outputs[static_cast<size_t>(value.output)], maker(input).layout)};
+    });
+    return request && node_def(node.kind).stores_more(*request);
+  }
+
   // The operands as the region reads them. add_copies() will see to it that this can be.
   std::vector<TensorView> operand_views(const Node& node) const {
     std::vector<TensorView> views;
@@ -261,7 +276,8 @@ class Fuser {
     return result;
   }
 
-  const bool will_round_;  // each output, in a step of its own
+  const bool will_round_;               // each output, in a step of its own
+  const NodePlanning* const planning_;  // of fuse_sums(), which does nothing else; null: of fuse()
   std::vector<Node> nodes_;
   const ValueViews views_;
   std::vector<std::pair<std::string, Value>> outputs_;
@@ -276,5 +292,9 @@ class Fuser {
 }  // namespace
 
 Graph fuse(const Graph& graph, Math math) { return Fuser(graph, is_16_bit(math)).run(); }
+
+Graph fuse_sums(const Graph& graph, const NodePlanning& planning) {
+  return Fuser(graph, false, &planning).run();
+}
 
 }  // namespace solder

@@ -2,8 +2,14 @@
 // What compile() does to a graph, in this order, and what Model::batch() does to one. Each pass is pure; verify() holds
 // before and after.
 
+#include <functional>
+#include <optional>
+#include <string>
+
 #include "graph/graph.h"
+#include "graph/nodes/node_def.h"
 #include "graph/passes/constants.h"
+#include "graph/value_view.h"
 #include "ops/conv/kernels.h"
 #include "ops/math_mode.h"
 
@@ -54,17 +60,22 @@ Graph fuse(const Graph& graph, Math math = Math::fp32);
 /// not statistics.
 Graph round_values(const Graph& graph, Math math);
 
-/// What scale_values() plans nodes by.
-struct ScaledPlanning {
+/// What passes plan nodes by that ask whether one would run so.
+struct NodePlanning {
   const DeviceInfo* device = nullptr;  ///< a GPU
   std::string conv;                    ///< CompileOptions::conv
   int64_t workspace_bytes = 0;
   std::function<ConvWeights(const Node& parameter)> weights;  ///< false of what is no parameter
+
+  /// For a node whose inputs are made by maker(input) and lie as lies(input) says, and whose outputs have memory of their
+  /// own. Nothing where an operand cannot be read under its shape. The node must outlive the request.
+  std::optional<PlanRequest> request_for(const Node& node, const std::function<const Node&(size_t)>& maker,
+                                         const std::function<ValueView(size_t)>& lies) const;
 };
 
 /// What Math::tf32 says of values between convolutions: with such scaled (ops/scaled.h) that convolutions make, where all
 /// that reads them, through what passes them on as they are, can read them so. Near linear in nodes.
-Graph scale_values(const Graph& graph, const ScaledPlanning& planning);
+Graph scale_values(const Graph& graph, const NodePlanning& planning);
 
 /// The entries of a session's ranges that such a graph names, and those of float32 x behind them.
 int64_t num_scaled_images(const Graph& graph);
@@ -73,6 +84,10 @@ int64_t num_scaled_images(const Graph& graph);
 /// what convolutions make, for what other kinds make of such where they can store it, and for what only convolutions
 /// read. What is given, given out, or a view stays as it is. Near linear in nodes.
 Graph choose_layouts(const Graph& graph);
+
+/// With elementwise work merged into a convolution whose result others read too, where one kernel stores both: sum and
+/// activation of residual networks that normalise first. Of 16-bit values, whose layouts are chosen. Near linear in nodes.
+Graph fuse_sums(const Graph& graph, const NodePlanning& planning);
 
 /// With a copy wherever a value cannot be used as it lies: an output that is a parameter, of which all sessions
 /// share the memory, or a view that is not dense; and a view that a node of its reader's kind cannot read.

@@ -14,7 +14,7 @@ int64_t num_entries(int64_t num_images, bool reads_scaled) {
 
 class Scaler {
  public:
-  Scaler(const Graph& graph, const ScaledPlanning& planning)
+  Scaler(const Graph& graph, const NodePlanning& planning)
       : graph_(graph),
         planning_(planning),
         views_(value_views(graph, true)),
@@ -104,23 +104,18 @@ class Scaler {
     // From float32 to what is not multiplied again nothing is gained.
     if (def.takes_scaled == nullptr || (!reads && !is_multiplied_[i])) return false;
     const Node mine = as_planned(i);
-    PlanRequest request{.node = mine, .device = planning_.device, .math = Math::tf32, .conv = planning_.conv};
-    request.workspace_bytes = planning_.workspace_bytes;
-    request.weight = [&](size_t input) { return planning_.weights(graph_.maker(mine.inputs[input])); };
-    const size_t num_own = mine.num_own_inputs();
-    for (size_t input = 0; input < mine.inputs.size(); ++input) {
+    const auto maker = [&](size_t input) -> const Node& { return graph_.maker(mine.inputs[input]); };
+    auto request = planning_.request_for(mine, maker, [&](size_t input) -> ValueView {
       const Value value = mine.inputs[input];
-      TensorView view = reads_scaled(value) ? scaled_view(value) : at(views_, value).view;
-      if (input >= num_own && !view_as(view, mine.epilogue.operand_shapes[input - num_own], &view))
-        return false;
-      request.inputs.push_back(std::move(view));
-      request.scaled_inputs.push_back(parts_of(value));
-      request.offsets.push_back(reads_scaled(value) ? 0 : at(views_, value).offset_elems);
-    }
+      return reads_scaled(value) ? ValueView{value, 0, scaled_view(value)} : at(views_, value);
+    });
+    if (!request) return false;
+    request->math = Math::tf32;
+    for (size_t input = 0; input < mine.inputs.size(); ++input)
+      request->scaled_inputs[input] = parts_of(mine.inputs[input]);
     const Value result{static_cast<int>(i), 0};
-    request.outputs.push_back(is_scaled_[i] ? scaled_view(result) : at(views_, result).view);
-    request.offsets.push_back(0);
-    return def.takes_scaled(request);
+    request->outputs = {is_scaled_[i] ? scaled_view(result) : at(views_, result).view};
+    return def.takes_scaled(*request);
   }
 
   std::vector<ScaledChannels> parts_of(Value value) const {
@@ -156,7 +151,7 @@ class Scaler {
   }
 
   const Graph& graph_;
-  const ScaledPlanning& planning_;
+  const NodePlanning& planning_;
   const ValueViews views_;       // of the graph as it is
   std::vector<bool> is_scaled_;  // by node: its output, as far as is known now
   std::vector<bool>
@@ -168,9 +163,7 @@ class Scaler {
 
 }  // namespace
 
-Graph scale_values(const Graph& graph, const ScaledPlanning& planning) {
-  return Scaler(graph, planning).run();
-}
+Graph scale_values(const Graph& graph, const NodePlanning& planning) { return Scaler(graph, planning).run(); }
 
 int64_t num_scaled_images(const Graph& graph) {
   int64_t count = 0;

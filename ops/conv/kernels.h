@@ -49,7 +49,7 @@ struct ConvProblem {
   Math math = Math::fp32;
   ConvView x;                          ///< [N,C,H,W]
   ConvView y;                          ///< [N,K,P,Q]: the epilogue's output 0
-  std::vector<ConvView> more_outputs;  ///< [N,K,P,Q] each: its outputs behind that, which no family stores
+  std::vector<ConvView> more_outputs;  ///< [N,K,P,Q] each: its outputs behind that, see ConvEpilogue::stores_sum
   Program epilogue;                    ///< elementwise work on the result, from which it starts
   std::vector<ConvView> operands;      ///< the epilogue's
   ConvWeights weights;                 ///< false when not known before the run
@@ -77,6 +77,7 @@ struct ConvTensors {
   const void* packed = nullptr;  ///< ConvPlan::pack(), 256-byte aligned
   std::vector<void*> operands;   ///< the epilogue's
   void* y = nullptr;             ///< [N,K,P,Q]; overlaps neither x nor an operand
+  void* sum = nullptr;           ///< likewise: the problem's second output
   void* scratch = nullptr;       ///< ConvPlan::scratch_bytes, 256-byte aligned
   ImageRange* ranges = nullptr;  ///< the session's, of scaled tensors
   ThreadPool* pool = nullptr;    ///< on the CPU: its threads; null is the calling one

@@ -33,6 +33,9 @@ struct Step {
   bool operator==(const Step&) const = default;
 };
 
+/// The op that rounds to a 16-bit type.
+constexpr Op rounding_to(DType dtype) { return dtype == DType::float16 ? Op::to_float16 : Op::to_bfloat16; }
+
 inline constexpr int kMaxSteps = 48;
 inline constexpr int kMaxSlots = 4;
 

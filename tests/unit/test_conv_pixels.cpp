@@ -11,10 +11,10 @@
 #include "tests/cases/conv_cases.h"
 #include "tests/support/conv_weights.h"
 #include "tests/support/oracle.h"
+#include "tests/support/planning.h"
 #include "tests/support/support.h"
 
 #if SOLDER_WITH_CUDA
-
 using namespace solder;
 using namespace solder::test;
 
@@ -58,17 +58,19 @@ struct Run {
   Tensor y;                 // [N,K,P,Q], float32
   int64_t num_changed = 0;  // elements around it
   std::string words;
+  Tensor sum;  // where that is stored, as y
 };
 
-// What an epilogue takes behind the residual: [K] each.
+// What an epilogue takes behind the residual: [K] each. And whether the sum before it is stored, too.
 struct Affine {
   Tensor scale, shift;
+  bool stores_sum = false;
 };
 
 // conv(x, w), then the epilogue {+ bias, + residual, relu} or with another activation, all as pixels; `scales`: * scale,
-// + shift before that.
+// + shift before that; `sum`: where the sum before it goes.
 ConvProblem problem_of(const ConvShape& s, const ConvView& x, const ConvView& y, const Tensor& w,
-                       Op activation, bool scales = false) {
+                       Op activation, bool scales = false, const ConvView* sum = nullptr) {
   ConvProblem problem{.node = "conv",
                       .shape = s,
                       .math = Math::tf32,
@@ -79,6 +81,11 @@ ConvProblem problem_of(const ConvShape& s, const ConvView& x, const ConvView& y,
   Program program{.num_operands = scales ? 4 : 2, .from_result = true};
   program.push({.op = Op::add, .source = Source::operand, .index = 0});
   program.push({.op = Op::add, .source = Source::operand, .index = 1});
+  if (sum != nullptr) {
+    program.num_outputs = 2, problem.more_outputs = {*sum};
+    program.push({.op = Op::store_output, .index = 1});
+    program.push({.op = rounding_to(sum->dtype)});
+  }
   if (scales) program.push({.op = Op::mul, .source = Source::operand, .index = 2});
   if (scales) program.push({.op = Op::add, .source = Source::operand, .index = 3});
   if (activation != Op::load) program.push({.op = activation});
@@ -94,10 +101,13 @@ ConvProblem problem_of(const ConvShape& s, const ConvView& x, const ConvView& y,
 Run run_family(const Context& context, const ConvShape& s, DType dtype, const Tensor& x, const Tensor& w,
                const Tensor& bias, const Tensor& residual, Op activation, bool stores_float32,
                const std::string& family, const Affine* affine = nullptr) {
-  const Pixels x_lies{dtype, round_up(s.C, 8) + 8, 8}, y_lies{dtype, round_up(s.K, 8) + 16, 8};
+  const Pixels x_lies{dtype, round_up(s.C, 8) + 8, 8}, y_lies{dtype, round_up(s.K, 8) + 16, 8},
+      sum_lies{dtype, round_up(s.K, 8) + 8, 16};
   const Shape y_shape{s.N, s.K, s.P(), s.Q()};
-  ConvProblem problem =
-      problem_of(s, view_of(x.shape(), x_lies), view_of(y_shape, y_lies), w, activation, affine != nullptr);
+  const bool stores_sum = affine != nullptr && affine->stores_sum;
+  const ConvView sum = view_of(y_shape, sum_lies);
+  ConvProblem problem = problem_of(s, view_of(x.shape(), x_lies), view_of(y_shape, y_lies), w, activation,
+                                   affine != nullptr, stores_sum ? &sum : nullptr);
   if (stores_float32) problem.y = {dense_view(nullptr, DType::float32, y_shape)};
   const auto plan = plan_conv(problem, &context.info(), family);
   REQUIRE(plan != nullptr);
@@ -116,6 +126,8 @@ Run run_family(const Context& context, const ConvShape& s, DType dtype, const Te
   t.packed = on_device[1].data();
   t.operands = {on_device[2].data(), static_cast<uint16_t*>(on_device[3].data()) + y_lies.first};
   Affine on_gpu;
+  const Tensor sum_memory = stores_sum ? spread(y, sum_lies, kGuard).to(device) : Tensor();
+  if (stores_sum) t.sum = static_cast<uint16_t*>(sum_memory.data()) + sum_lies.first;
   if (affine != nullptr) {
     on_gpu = {affine->scale.to(device), affine->shift.to(device)};
     t.operands.push_back(on_gpu.scale.data()), t.operands.push_back(on_gpu.shift.data());
@@ -126,15 +138,20 @@ Run run_family(const Context& context, const ConvShape& s, DType dtype, const Te
   context.synchronize();
   Run run{memory.to(Device::cpu()), 0, plan->words};
   if (stores_float32) return run;
-  const auto* const bits = static_cast<const uint16_t*>(run.y.data());
-  std::vector<bool> is_mine(static_cast<size_t>(run.y.num_elems() * 2));
-  for (int64_t i = 0; i < y.num_elems(); ++i) {
-    const int64_t at = place_in(y_shape, y_lies, i);
-    y.floats()[static_cast<size_t>(i)] = load_as_float(bits, dtype, at);
-    is_mine[static_cast<size_t>(at)] = true;
-  }
-  for (size_t i = 0; i < is_mine.size(); ++i) run.num_changed += !is_mine[i] && bits[i] != kGuard;
-  run.y = y;
+  const auto gathered = [&](const Tensor& from, const Pixels& lies) {
+    const auto* const bits = static_cast<const uint16_t*>(from.data());
+    std::vector<bool> is_mine(static_cast<size_t>(from.num_elems() * 2));
+    Tensor values = Tensor::empty(y_shape);
+    for (int64_t i = 0; i < values.num_elems(); ++i) {
+      const int64_t at = place_in(y_shape, lies, i);
+      values.floats()[static_cast<size_t>(i)] = load_as_float(bits, dtype, at);
+      is_mine[static_cast<size_t>(at)] = true;
+    }
+    for (size_t i = 0; i < is_mine.size(); ++i) run.num_changed += !is_mine[i] && bits[i] != kGuard;
+    return values;
+  };
+  run.y = gathered(run.y, y_lies);
+  if (stores_sum) run.sum = gathered(sum_memory.to(Device::cpu()), sum_lies);
   return run;
 }
 
@@ -286,13 +303,11 @@ TEST_CASE("conv_pixels: biases, scales and shifts are constants only where each 
   const ConvShape s = make_shape({2, 24, 9, 10}, {40, 3, 3}, {.padding = 1});
   const Pixels lies{DType::float16, 40, 0};
   const Tensor w = uniform(weight_shape(s), 1);
-  DeviceInfo device;
-  device.cc_major = 9, device.num_sms = 132;
   ConvProblem problem = problem_of(s, view_of({s.N, s.C, s.H, s.W}, lies),
                                    view_of({s.N, s.K, s.P(), s.Q()}, lies), w, Op::mish, true);
   const auto has_constants = [&] {
     std::string why_not;
-    const auto plan = plan_conv(problem, &device, "", &why_not);
+    const auto plan = plan_conv(problem, &gpu_of(9), "", &why_not);
     if (plan == nullptr) return std::string("no kernel");  // in a build without Hopper's
     return std::string(dynamic_cast<const PixelPlan&>(*plan).call.has_constants ? "constants" : "unknown");
   };
@@ -306,9 +321,11 @@ TEST_CASE("conv_pixels: biases, scales and shifts are constants only where each 
   }
 }
 
-GPU_TEST_CASE("conv_pixels: a scale and a shift behind the residual") {
+GPU_TEST_CASE("conv_pixels: a scale and a shift behind the residual, and the sum before it stored, too") {
   const Context context(Device::cuda(0));
   if (families_of(context).front() != "nhwc") return;
+  constexpr std::pair<Op, bool> kEnds[] = {
+      {Op::load, true}, {Op::mish, false}, {Op::mish, true}, {Op::double_mish, false}, {Op::silu, true}};
   uint64_t seed = 1;
   for (const ConvShape& s :
        {make_shape({2, 96, 14, 14}, {40, 3, 3}, {.padding = 1}),
@@ -316,34 +333,41 @@ GPU_TEST_CASE("conv_pixels: a scale and a shift behind the residual") {
         make_shape({64, 192, 19, 19}, {192, 3, 3}, {.padding = 1}),
         make_shape({3, 24, 17, 19}, {1000, 3, 3}, {.stride = 2})})
     for (const DType dtype : {DType::float16, DType::bfloat16})
-      for (const Op activation : {Op::load, Op::mish, Op::double_mish, Op::silu}) {
+      for (const auto& [activation, stores_sum] : kEnds) {
         const Tensor x = uniform_of(dtype, {s.N, s.C, s.H, s.W}, seed += 5),
                      w = uniform_of(dtype, weight_shape(s), seed + 1), bias = uniform({s.K}, seed + 2),
                      residual = uniform_of(dtype, {s.N, s.K, s.P(), s.Q()}, seed + 2);
-        const Affine affine{uniform({s.K}, seed + 3), uniform({s.K}, seed + 4)};
+        const Affine affine{uniform({s.K}, seed + 3), uniform({s.K}, seed + 4), stores_sum};
         const Run run =
             run_family(context, s, dtype, x, w, bias, residual, activation, false, "nhwc", &affine);
         CHECK(run.num_changed == 0);
         INFO(run.words, " ", std::string(to_string(activation)));
+        CHECK((run.words.find("two results") != std::string::npos) == stores_sum);
         const double rounding = dtype == DType::float16 ? 0x1p-11 : 0x1p-8;
         double worst = 0;
+        const auto note = [&](double error) {
+          worst = error <= worst ? worst : std::isnan(error) ? INFINITY : error;
+        };
         for (int64_t at = 0; at < run.y.num_elems(); at += 1 + run.y.num_elems() / 4000) {
           const int64_t k = at / s.gemm_n() % s.K;
           const ConvOutput exact = conv_oracle(s, x.floats(), w.floats(), at);
           const double scale = affine.scale.floats()[static_cast<size_t>(k)];
-          double value = (exact.value + double{bias.floats()[static_cast<size_t>(k)]} +
-                          double{residual.floats()[static_cast<size_t>(at)]}) *
-                             scale +
-                         double{affine.shift.floats()[static_cast<size_t>(k)]};
+          double sum = exact.value + double{bias.floats()[static_cast<size_t>(k)]} +
+                       double{residual.floats()[static_cast<size_t>(at)]};
+          double sums = 1.2 * static_cast<double>(s.gemm_k()) * 0x1p-24 * exact.sum_abs;
+          if (stores_sum) {  // what follows reads it as it is stored
+            const double stored = run.sum.floats()[static_cast<size_t>(at)];
+            note(std::abs(stored - sum) / (rounding * std::abs(sum) + sums + 0x1p-22)), sum = stored,
+                                                                                        sums = 0;
+          }
+          double value = sum * scale + double{affine.shift.floats()[static_cast<size_t>(k)]};
           const double before = std::abs(value);
           if (activation == Op::silu) value /= 1 + std::exp(-value);
           if (activation == Op::mish || activation == Op::double_mish) value = mish_oracle(value);
           if (activation == Op::double_mish) value = mish_oracle(value);
-          const double sums = static_cast<double>(s.gemm_k()) * 0x1p-24 * exact.sum_abs * std::abs(scale);
-          const double bound =
-              rounding * std::abs(value) + 1.2 * sums + 0x1p-16 * std::abs(value) + 0x1p-20 * (1 + before);
-          const double error = std::abs(run.y.floats()[static_cast<size_t>(at)] - value) / bound;
-          if (!(error <= worst)) worst = std::isnan(error) ? INFINITY : error;
+          const double bound = rounding * std::abs(value) + sums * std::abs(scale) +
+                               0x1p-16 * std::abs(value) + 0x1p-20 * (1 + before);
+          note(std::abs(run.y.floats()[static_cast<size_t>(at)] - value) / bound);
         }
         CHECK(worst <= 1);
       }

@@ -8,6 +8,7 @@
 
 #include "graph/nodes/node_def.h"
 #include "graph/passes/passes.h"
+#include "tests/support/planning.h"
 #include "tests/support/support.h"
 
 using namespace solder;
@@ -87,11 +88,7 @@ std::set<std::string> scaled_nodes(const Graph& graph) {
 }
 
 // Whether this build has a kernel for such values, and the device runs it.
-bool has_family() {
-  const auto takes_scaled = [](const ConvFamily& family) { return family.takes_scaled && family.make; };
-  return std::ranges::any_of(conv_families(), takes_scaled);
-}
-bool scales_on(Device device) { return has_family() && device_info(device).cc_major == 9; }
+bool scales_on(Device device) { return has_family("nhwc") && device_info(device).cc_major == 9; }
 
 TEST_CASE("scaled: exponents put a bound where float16 holds it, of any finite float") {
   for (const float bound : {1.0f, 0.7f, 65504.0f, 3e38f, 1e-30f, 1.2e-38f, INFINITY}) {
@@ -211,26 +208,6 @@ GPU_TEST_CASE("scaled: planes of float32 are packed for a convolution that is no
   }
 }
 
-// A Hopper GPU that need not be there, and weights that are 1 at most.
-const DeviceInfo& hopper() {
-  static const DeviceInfo device = [] {
-    DeviceInfo info;
-    info.cc_major = 9, info.num_sms = 132;
-    return info;
-  }();
-  return device;
-}
-ScaledPlanning planning_of_ones() {
-  static const std::vector<uint32_t> largest(256, bits_of(1.0f));
-  ScaledPlanning planning{.device = &hopper(), .workspace_bytes = int64_t{1} << 30};
-  planning.weights = [](const Node& node) {
-    if (node.kind != NodeKind::parameter) return ConvWeights();
-    const auto channels = static_cast<size_t>(node.outputs[0].shape[0]);
-    return ConvWeights{[] { return Tensor(); }, [=] { return std::span(largest).first(channels); }};
-  };
-  return planning;
-}
-
 // A bound of a bound is measured; a residual counts as what else is read.
 TEST_CASE("scaled: of two convolutions one after the other one is measured") {
   Network net;
@@ -239,12 +216,12 @@ TEST_CASE("scaled: of two convolutions one after the other one is measured") {
               c = g.relu(net.conv(b, 64, 3, 1)), d = g.relu(g.add(net.conv(b, 64, 3, 1), c));
   const Value both = g.concat({b, d}, 1);
   g.output("y", g.mean(net.conv(g.relu(net.conv(both, 64, 3, 1)), 64, 1, 1), {2, 3}));
-  const Graph scaled = scale_values(fuse(g), planning_of_ones());
+  const Graph scaled = scale_values(fuse(g), planning_of_ones(gpu_of(9)));
   std::string measured;  // by convolution, in their order
   for (const Node& node : scaled.nodes())
     if (node.kind == NodeKind::conv2d && !node.scaled.empty())
       measured += node.scaled[0].is_measured ? "m" : "b";
-  CHECK(measured == (has_family() ? "bmbmbm" : ""));
+  CHECK(measured == (has_family("nhwc") ? "bmbmbm" : ""));
 }
 
 // A graph with one reader that cannot take scaled values keeps float32 there.
@@ -255,12 +232,12 @@ TEST_CASE("scaled: what others read stays float32") {
   const Value b = g.relu(net.conv(a, 16, 3, 1)), c = g.relu(net.conv(b, 16, 3, 1)),
               d = g.relu(net.conv(c, 16, 3, 1));
   g.output("y", g.mul(g.sigmoid(b), net.conv(d, 16, 3, 1)));
-  ScaledPlanning planning = planning_of_ones();
+  NodePlanning planning = planning_of_ones(gpu_of(9));
   const Graph scaled = scale_values(fuse(g), planning);
   const std::set<std::string> names = scaled_nodes(scaled);
   CAPTURE(names.size());
   CHECK(names.contains("c0") ==
-        has_family());  // a; b is read by sigmoid, d by a convolution with a gate behind it
+        has_family("nhwc"));  // a; b is read by sigmoid, d by a convolution with a gate behind it
   CHECK(!names.contains("c2"));
   CHECK(!names.contains("c6"));
   // Two images, of a result and of the float32 x that each of these reads.

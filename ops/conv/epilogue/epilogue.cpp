@@ -21,7 +21,7 @@ std::optional<ConvChain> find_activation(std::span<const Step> steps) {
 }  // namespace
 
 bool plan_epilogue(const ConvProblem& problem, ConvEpilogue* result,
-                   bool (*takes_residual)(const ConvProblem&, const ConvView&), bool takes_scale) {
+                   bool (*takes_residual)(const ConvProblem&, const ConvView&), bool is_extended) {
   *result = {};
   const ConvShape& s = problem.shape;
   // Whether the step's operand is `full`, with any number of axes of extent 1 before it, as it is taken.
@@ -37,8 +37,10 @@ bool plan_epilogue(const ConvProblem& problem, ConvEpilogue* result,
     return operand.shape.size() == full.size() ? has_dense_parts(operand) : is_dense(operand);
   };
   std::span<const Step> steps = problem.epilogue.view();
-  const auto is_store = [](const Step& step) { return step.op == Op::store_output; };
-  if (steps.empty() || std::find_if(steps.begin(), steps.end(), is_store) != steps.end() - 1) return false;
+  const auto stores = [](const Step& step, int output) {
+    return step.op == Op::store_output && step.index == output;
+  };
+  if (steps.empty() || !stores(steps.back(), 0)) return false;
   steps = steps.first(steps.size() - 1);
 
   ConvEpilogue epilogue;
@@ -59,7 +61,14 @@ bool plan_epilogue(const ConvProblem& problem, ConvEpilogue* result,
     set_residual(ResidualAt::after, steps.back().index);
     steps = steps.first(steps.size() - 1);
   }
-  if (takes_scale && steps.size() >= 2 && takes(steps[0], Op::mul, channels, false) &&
+  if (is_extended && !steps.empty() && stores(steps[0], 1)) {
+    epilogue.stores_sum = true;
+    steps = steps.subspan(1);
+    const DType dtype = problem.more_outputs[0].dtype;
+    if (dtype != DType::float32 && !steps.empty() && steps[0].op == rounding_to(dtype))
+      steps = steps.subspan(1);
+  }
+  if (is_extended && steps.size() >= 2 && takes(steps[0], Op::mul, channels, false) &&
       takes(steps[1], Op::add, channels, false)) {
     epilogue.scale_operand = steps[0].index, epilogue.shift_operand = steps[1].index;
     steps = steps.subspan(2);

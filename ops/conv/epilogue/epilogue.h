@@ -42,6 +42,8 @@ struct ConvEpilogue {
   float slope = 0;            ///< of leaky_relu
   int bias_operand = -1;      ///< [K,1,1] or [1,K,1,1]; -1: none
   int residual_operand = -1;  ///< [N,K,P,Q]
+  bool stores_sum =
+      false;  ///< conv + bias + residual is a result too: output 1, rounded before what follows reads it
   /// [K,1,1] each: y = activation((conv + bias + residual) * scale + shift); -1: none, both.
   int scale_operand = -1, shift_operand = -1;
   const float* bias = nullptr;  ///< their addresses, once bound
@@ -51,11 +53,11 @@ struct ConvEpilogue {
 
 /// Plans the problem's epilogue into a fused kernel. False when there is no chain for it, or an operand is
 /// not float32, not dense (a residual: an image of it), or broadcast in another way; then `result` is the
-/// store alone. Given `takes_residual`, it says in what way a residual is taken instead; `takes_scale` says whether the
-/// kernel has a scale and a shift.
+/// store alone. Given `takes_residual`, it says in what way a residual is taken instead; `is_extended` says whether the
+/// kernel has a scale and a shift, and stores sums.
 bool plan_epilogue(const ConvProblem& problem, ConvEpilogue* result,
                    bool (*takes_residual)(const ConvProblem&, const ConvView&) = nullptr,
-                   bool takes_scale = false);
+                   bool is_extended = false);
 
 /// With the operands' addresses.
 ConvEpilogue bound_epilogue(ConvEpilogue epilogue, std::span<void* const> operands);

@@ -170,7 +170,8 @@ double predict_us(const ConvShape& s, const NhwcConfig& c, const NhwcWork& work,
       number(ceil_div(units, num_sms)) * std::max({shared, fill, 0.1082 * vectors * vector_cycles});
   const int64_t read = s.N * s.C * (s.R == 1 && s.S == 1 ? s.gemm_n() : s.H * s.W) + s.K * s.gemm_k();
   const int64_t outputs = s.N * s.K * s.gemm_n();
-  const double memory_us = 0.8 + 2 * number(read + outputs * (work.has_residual ? 2 : 1)) / kMemoryBytesPerUs;
+  const int num_surfaces = 1 + work.has_residual + work.stores_sum;
+  const double memory_us = 0.8 + 2 * number(read + outputs * num_surfaces) / kMemoryBytesPerUs;
   return kLaunchUs + both(both(serial, overlapped + epilogue / 2) / kCyclesPerUs, memory_us);
 }
 
@@ -198,6 +199,7 @@ std::optional<NhwcConfig> make_nhwc_config(const ConvShape& s, const PixelStride
     if (const char* why = why_not_im2col(s)) return refuse(why_not, why);
   if (fetch == NhwcFetch::window && !plan_window(s, &c))
     return refuse(why_not, "not to be fetched as windows");
+  if (work.stores_sum && !can_store_sums(c.shape())) return refuse(why_not, "a tile that stores no sums");
   if (split > 1 && (split > c.num_steps || !can_split(c.shape()))) return refuse(why_not, "not to be split");
   if (c.num_tiles() * split >= int64_t{1} << 30) return refuse(why_not, "too many tiles");
   const int64_t at_once = int64_t{num_sms} * c.shape().blocks_per_sm;

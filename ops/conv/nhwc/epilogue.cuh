@@ -7,8 +7,8 @@
 
 namespace solder::nhwc {
 
-using pixels::add_pairs, pixels::kVector, pixels::store_value, pixels::store_vector, pixels::takes_vectors,
-    pixels::vector_of;
+using pixels::add_pairs, pixels::kVector, pixels::pack_vector, pixels::store_value, pixels::store_vector,
+    pixels::takes_vectors, pixels::unpack_pairs, pixels::vector_of;
 
 /// Two channels' scales and then their biases, 16 bytes in shared memory.
 constexpr int kChannelPairBytes = 16;
@@ -101,12 +101,14 @@ __device__ __forceinline__ void activate(const Params& p, float (&values)[N]) {
   }
 }
 
-/// Sums to results: `scale(table, values)` does with them what a table says, `add_residual` adds it to them.
-template <ConvChain kChain, int N, class Scale, class AddResidual>
+/// Sums to results: `scale(table, values)` does with them what a table says, `add_residual` adds it to them, `store_sum`
+/// stores them as they are then, and rounds them.
+template <ConvChain kChain, int N, class Scale, class AddResidual, class StoreSum>
 __device__ __forceinline__ void finish(const Params& p, float (&values)[N], const Scale& scale,
-                                       const AddResidual& add_residual) {
+                                       const AddResidual& add_residual, const StoreSum& store_sum) {
   scale(0, values);
   if (p.residual_at == ResidualAt::before) add_residual(values);
+  if (p.sum.data != nullptr) store_sum(values);
   if (p.scale != nullptr) scale(1, values);
   activate<kChain>(p, values);
   if (p.residual_at == ResidualAt::after) add_residual(values);

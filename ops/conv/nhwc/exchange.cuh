@@ -85,23 +85,30 @@ __device__ __forceinline__ void exchange_tile(const Params& p, const Smem& smem,
         to[e] = fmaf(to[e], pair.x * sums, pair.z), to[e + 1] = fmaf(to[e + 1], pair.y * sums, pair.w);
       }
     };
-    finish<kChain>(p, values, scale, [&](float(&to)[kVector]) {
-      const float power = kIsScaled ? nearest_power(residual_exponent<kScaling, kChain>(image_scale)) : 1.0f;
-      add_pairs<kDtype>({residuals[i].x, residuals[i].y, residuals[i].z, residuals[i].w}, 0, to, power,
-                        power);
-    });
+    finish<kChain>(
+        p, values, scale,
+        [&](float(&to)[kVector]) {
+          const float power =
+              kIsScaled ? nearest_power(residual_exponent<kScaling, kChain>(image_scale)) : 1.0f;
+          add_pairs<kDtype>({residuals[i].x, residuals[i].y, residuals[i].z, residuals[i].w}, 0, to, power,
+                            power);
+        },
+        [&](float(&to)[kVector]) {
+          if constexpr (kIsScaled) return;  // such have one result
+          const uint4 bits = pack_vector<kDtype>(to);
+          store_vector(p, p.sum, pixels[i], channel, bits);
+          unpack_pairs<kDtype>({bits.x, bits.y, bits.z, bits.w}, 0, to);
+        });
     if constexpr (kScalesResults<kScaling, kChain>) {
 #pragma unroll
       for (float& value : values) value *= power_of_two(image_scale.results);
     }
     if (takes_vectors(p)) [[likely]] {
-      uint32_t bits[kVector / 2];
-#pragma unroll
-      for (int e = 0; e < kVector / 2; ++e) bits[e] = pack_pair(kDtype, values[2 * e], values[2 * e + 1]);
-      store_vector(p, pixels[i], channel, make_uint4(bits[0], bits[1], bits[2], bits[3]));
+      const uint4 bits = pack_vector<kDtype>(values);
+      store_vector(p, p.y, pixels[i], channel, bits);
       if (is_measured) {
         const int mine = image_of(p, pixels[i]);
-        const uint32_t top = larger_vector(0, make_uint4(bits[0], bits[1], bits[2], bits[3]));
+        const uint32_t top = larger_vector(0, bits);
         if (mine != image) add_maximum(p, image, __float_as_uint(largest)), largest = 0;
         image = mine;
         largest = fmaxf(largest, finite_largest(top) * power_of_two(-image_scale.results));

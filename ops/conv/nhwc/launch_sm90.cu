@@ -82,7 +82,7 @@ Params make_params(const PixelCall& call, const NhwcConfig& c) {
   p.weights = static_cast<const uint8_t*>(call.packed) + packed_nhwc_head_bytes(c);
   p.bias = call.bias, p.scale = call.scale, p.shift = call.shift;
   p.has_constants = call.has_constants;
-  p.y = call.y, p.residual = call.residual;
+  p.y = call.y, p.residual = call.residual, p.sum = call.sum;
   p.activation = call.activation, p.residual_at = call.residual_at, p.slope = call.slope;
   p.scaling = call.scaling;
   for (int part = 0; part < p.scaling.num_parts; ++part)
@@ -155,8 +155,9 @@ std::unique_ptr<ConvPlan> make_nhwc_conv(const ConvProblem& problem, const Devic
                                          std::string* why_not) {
   if (device->cc_major != 9) return *why_not = "needs a Hopper GPU (compute capability 9.0)", nullptr;
   auto plan = std::make_unique<NhwcPlan>();
-  if (!plan->init(problem, why_not, true, true)) return nullptr;
-  const NhwcWork work{plan->has_residual(), plan->epilogue.activation >= ConvChain::silu, plan->has_scale()};
+  if (!plan->init(problem, why_not, true)) return nullptr;
+  const NhwcWork work{plan->has_residual(), plan->epilogue.activation >= ConvChain::silu, plan->has_scale(),
+                      plan->epilogue.stores_sum};
   const auto config =
       choose_nhwc_config(plan->call.shape, plan->call.x_strides, work, device->num_sms, why_not);
   if (!config) return nullptr;

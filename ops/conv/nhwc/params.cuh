@@ -19,7 +19,7 @@ struct Params {
   const float* scales;         ///< [K], up to whole tiles
   const float* bias;           ///< [K]; null: none
   const float *scale, *shift;  ///< [K], behind the residual; null: none
-  Surface y, residual;         ///< residual.data null: none
+  Surface y, residual, sum;    ///< residual.data, sum.data null: none
   bool has_constants;          ///< the four above are no other kernel's
   ConvChain activation;
   ResidualAt residual_at;

@@ -9,6 +9,9 @@
 
 namespace solder::nhwc {
 
+/// From 16 channels of a fragment's row to the next.
+constexpr int kMatrixBytes = 32;
+
 /// A pass of a warp's part of a tile: 16 pixels, kStaged channels, a vector to a lane and turn.
 template <class Tile>
 struct Pass {
@@ -77,6 +80,46 @@ __device__ __forceinline__ void start_tile(const Params& p, uint32_t staging, co
   }
 }
 
+/// A pass of values to shared memory as 16-bit fragments, where vectors may be read then; what(i, pairs) may look at those
+/// of values i to i + 7.
+template <class Tile, DType kDtype, class What>
+__device__ __forceinline__ void stage(const Pass<Tile>& pass, int lane,
+                                      const float (&values)[Tile::kStaged / 2], const What& what) {
+#pragma unroll
+  for (int i = 0; i < Tile::kStaged / 2; i += 8) {
+    uint32_t pairs[4];
+#pragma unroll
+    for (int e = 0; e < 4; ++e) pairs[e] = pack_pair(kDtype, values[i + e * 2], values[i + e * 2 + 1]);
+    what(i, pairs);
+    sm90::store_matrices(pass.matrix_smem(lane) + i / 8 * kMatrixBytes, pairs);
+  }
+  __syncwarp();
+}
+
+/// And from there to memory; what(pixel, vector) may look at each.
+template <class Tile, class What>
+__device__ __forceinline__ void store_staged(const Params& p, const Surface& surface, const Work& work,
+                                             const Pass<Tile>& pass, int lane, const What& what) {
+#pragma unroll
+  for (int turn = 0; turn < Pass<Tile>::kTurns; ++turn) {
+    const int pixel = pass.pixel_at(p, work, pass.row_of(lane, turn));
+    const uint4 vector = sm80::load_shared_bits(pass.vector_smem(lane, turn));
+    store_vector(p, surface, pixel, work.channel + pass.channel_of(lane), vector);
+    what(pixel, vector);
+  }
+}
+
+/// Stores a pass of sums, and rounds them likewise.
+template <class Tile, DType kDtype>
+__device__ __forceinline__ void store_sums(const Params& p, const Work& work, const Pass<Tile>& pass,
+                                           int lane, float (&values)[Tile::kStaged / 2]) {
+  __syncwarp();  // the last pass' vectors have been read
+  stage<Tile, kDtype>(pass, lane, values,
+                      [&](int i, const uint32_t(&pairs)[4]) { unpack_pairs<kDtype>(pairs, i, values); });
+  store_staged(p, p.sum, work, pass, lane, [](int, const uint4&) {});
+  __syncwarp();
+}
+
 /// A pass of results that are no vectors: half of its channels at a time, as floats, where vectors would cross; then one
 /// by one, neighbours along channels where these lie side by side, along pixels elsewhere.
 template <class Tile, DType kDtype>
@@ -139,7 +182,7 @@ __device__ __forceinline__ void store_tile(const Params& p, uint32_t staging, ui
                                            const Kept& kept, const float (&acc)[Tile::kChannels / 2]) {
   constexpr DType kDtype = dtype_of(kValues);
   constexpr bool kIsScaled = kScaling != Scaling::none;
-  constexpr int kSums = Tile::kStaged / 2, kMatrixBytes = 32;
+  constexpr int kSums = Tile::kStaged / 2;
   const bool is_measured = kIsScaled && p.scaling.is_measured;
   ImageScale of_row;      // of row lane % 16
   uint32_t tops[2] = {};  // of the two rows whose sums a thread has, or one of all
@@ -183,16 +226,23 @@ __device__ __forceinline__ void store_tile(const Params& p, uint32_t staging, ui
         }
       }
     };
-    finish<kChain>(p, values, scale, [&](float(&to)[kSums]) {
-      RowPowers powers;
-      if constexpr (kIsScaled) powers = powers_at(residual_exponent<kScaling, kChain>(of_row), lane);
+    finish<kChain>(
+        p, values, scale,
+        [&](float(&to)[kSums]) {
+          RowPowers powers;
+          if constexpr (kIsScaled) powers = powers_at(residual_exponent<kScaling, kChain>(of_row), lane);
 #pragma unroll
-      for (int i = 0; i < kSums / 8; ++i) {
-        uint32_t pairs[4];
-        sm80::load_matrices(pass.matrix_smem(lane) + i * kMatrixBytes, pairs);
-        add_pairs<kDtype>(pairs, i * 8, to, powers.of[0], powers.of[1]);
-      }
-    });
+          for (int i = 0; i < kSums / 8; ++i) {
+            uint32_t pairs[4];
+            sm80::load_matrices(pass.matrix_smem(lane) + i * kMatrixBytes, pairs);
+            add_pairs<kDtype>(pairs, i * 8, to, powers.of[0], powers.of[1]);
+          }
+        },
+        [&](float(&to)[kSums]) {
+          // Scaled values have one result.
+          if constexpr (!kIsScaled && can_store_sums(Tile::kTile))
+            store_sums<Tile, kDtype>(p, work, pass, lane, to);
+        });
     if constexpr (kScalesResults<kScaling, kChain>) {
       const RowPowers powers = powers_at(of_row.results, lane);
 #pragma unroll
@@ -204,25 +254,14 @@ __device__ __forceinline__ void store_tile(const Params& p, uint32_t staging, ui
     }
     if (p.config.stagings == 1 && p.residual.data == nullptr)
       __syncwarp();  // the last pass' vectors have been read
-#pragma unroll
-    for (int i = 0; i < kSums / 8; ++i) {
-      uint32_t bits[4];
-#pragma unroll
-      for (int e = 0; e < 4; ++e) {
-        bits[e] = pack_pair(kDtype, values[i * 8 + e * 2], values[i * 8 + e * 2 + 1]);
-        if constexpr (kScaling == Scaling::rows) tops[e % 2] = larger_halves(tops[e % 2], bits[e]);
-      }
-      sm90::store_matrices(pass.matrix_smem(lane) + i * kMatrixBytes, bits);
-    }
-    __syncwarp();
-#pragma unroll
-    for (int turn = 0; turn < Pass<Tile>::kTurns; ++turn) {
-      const int pixel = pass.pixel_at(p, work, pass.row_of(lane, turn));
-      const uint4 vector = sm80::load_shared_bits(pass.vector_smem(lane, turn));
-      store_vector(p, pixel, work.channel + pass.channel_of(lane), vector);
+    stage<Tile, kDtype>(pass, lane, values, [&](int, const uint32_t(&pairs)[4]) {
+      if constexpr (kScaling == Scaling::rows)
+        for (int e = 0; e < 4; ++e) tops[e % 2] = larger_halves(tops[e % 2], pairs[e]);
+    });
+    store_staged(p, p.y, work, pass, lane, [&](int pixel, const uint4& vector) {
       if constexpr (kScaling == Scaling::table)
         if (is_measured && pixel >= 0) tops[0] = larger_vector(tops[0], vector);
-    }
+    });
   }
   if (!is_measured) return;
   if constexpr (kScaling == Scaling::rows) note_tile<Tile>(p, joined, work, warp, lane, of_row.results, tops);

@@ -22,6 +22,16 @@ __device__ __forceinline__ void add_pairs(const uint32_t (&words)[4], int first,
   }
 }
 
+/// The four pairs as values[first] to values[first + 7].
+template <DType kDtype, int N>
+__device__ __forceinline__ void unpack_pairs(const uint32_t (&words)[4], int first, float (&values)[N]) {
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    const float2 pair = unpack_pair(kDtype, words[i]);
+    values[first + 2 * i] = pair.x, values[first + 2 * i + 1] = pair.y;
+  }
+}
+
 /// The vector of `pixel` and `channel` in a tensor whose pixels are one stride apart.
 __device__ __forceinline__ uint32_t vector_of(const PixelSurface& surface, int pixel, int channel) {
   return static_cast<uint32_t>(pixel) * surface.pixel_vectors + static_cast<uint32_t>(channel) / kVector;
@@ -45,11 +55,12 @@ __device__ __forceinline__ void store_value(const Params& p, int pixel, int chan
     static_cast<uint16_t*>(p.y.data)[at] = static_cast<uint16_t>(pack_pair(kDtype, value, 0));
 }
 
-/// A vector of 16-bit results, or those of its channels that there are.
+/// A vector of 16-bit results in `surface`, or those of its channels that there are.
 template <class Params>
-__device__ __forceinline__ void store_vector(const Params& p, int pixel, int channel, uint4 bits) {
+__device__ __forceinline__ void store_vector(const Params& p, const PixelSurface& surface, int pixel,
+                                             int channel, uint4 bits) {
   if (pixel < 0 || channel >= p.K) return;
-  auto* const to = static_cast<uint4*>(p.y.data) + vector_of(p.y, pixel, channel);
+  auto* const to = static_cast<uint4*>(surface.data) + vector_of(surface, pixel, channel);
   if (channel + kVector <= p.K) [[likely]] {
     *to = bits;
     return;
@@ -63,17 +74,18 @@ __device__ __forceinline__ void store_vector(const Params& p, int pixel, int cha
   }
 }
 
+template <DType kDtype>
+__device__ __forceinline__ uint4 pack_vector(const float (&values)[kVector]) {
+  return make_uint4(pack_pair(kDtype, values[0], values[1]), pack_pair(kDtype, values[2], values[3]),
+                    pack_pair(kDtype, values[4], values[5]), pack_pair(kDtype, values[6], values[7]));
+}
+
 /// The results of 8 channels of a pixel from `channel` on, which are moved about; those that there are.
 template <DType kDtype, class Params>
 __device__ __forceinline__ void store_results(const Params& p, int pixel, int channel,
                                               float (&values)[kVector]) {
-  if (takes_vectors(p)) [[likely]] {
-    store_vector(
-        p, pixel, channel,
-        make_uint4(pack_pair(kDtype, values[0], values[1]), pack_pair(kDtype, values[2], values[3]),
-                   pack_pair(kDtype, values[4], values[5]), pack_pair(kDtype, values[6], values[7])));
-    return;
-  }
+  if (takes_vectors(p)) [[likely]]
+    return store_vector(p, p.y, pixel, channel, pack_vector<kDtype>(values));
   if (p.y.by_vectors && pixel >= 0 && channel + kVector <= p.K) {
     float4* const to = static_cast<float4*>(p.y.data) + vector_of(p.y, pixel, channel) * uint64_t{2};
     to[0] = make_float4(values[0], values[1], values[2], values[3]);

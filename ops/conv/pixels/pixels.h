@@ -81,7 +81,8 @@ struct PixelCall {
   const float *scale = nullptr, *shift = nullptr;  ///< [K], as ConvEpilogue has them; null: none
   bool has_constants = false;                      ///< the three above are no other kernel's
   PixelSurface y, residual;                        ///< residual.data null: none
-  void* scratch = nullptr;                         ///< the family's own
+  PixelSurface sum;         ///< see ConvEpilogue::stores_sum, by vectors; data null: none
+  void* scratch = nullptr;  ///< the family's own
   ConvChain activation = ConvChain::bias;
   ResidualAt residual_at = ResidualAt::none;
   float slope = 0;

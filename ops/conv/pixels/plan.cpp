@@ -134,10 +134,22 @@ bool PixelPlan::init_copy(const ConvProblem& problem, std::string* why_not) {
   return true;
 }
 
-bool PixelPlan::init(const ConvProblem& problem, std::string* why_not, bool takes_scale, bool takes_scaled) {
+// Where y and, if that is stored, the sum go.
+bool PixelPlan::init_results(const ConvProblem& problem) {
+  const std::vector<ConvView>& more = problem.more_outputs;
+  if (!find_surface(problem.y, call.dtype, &call.y) || more.size() > 1) return false;
+  if (more.empty()) return true;
+  const auto is_vectors = [](const PixelSurface& surface) {
+    return surface.by_vectors && !surface.is_float32;
+  };
+  return !problem.is_scaled() && find_surface(more[0], call.dtype, &call.sum) && is_vectors(call.sum) &&
+         is_vectors(call.y);
+}
+
+bool PixelPlan::init(const ConvProblem& problem, std::string* why_not, bool is_extended) {
   const auto refuse = [&](const char* why) { return *why_not = why, false; };
   if (!problem.weights) return refuse("the weights are not a parameter of the graph");
-  const bool is_scaled = takes_scaled && problem.is_scaled();
+  const bool is_scaled = is_extended && problem.is_scaled();
   const bool is_wide = problem.x.dtype == DType::float32;  // of scaled values a stem reads float32
   call.dtype = is_scaled ? DType::float16 : problem.x.dtype;
   whole = call.shape = problem.shape;
@@ -152,20 +164,20 @@ bool PixelPlan::init(const ConvProblem& problem, std::string* why_not, bool take
     return refuse("takes 16-bit values with channels innermost");
   }
   if (problem.math != Math::tf32) return refuse("takes 16-bit weights");
-  const bool is_whole = problem.more_outputs.empty() && find_surface(problem.y, call.dtype, &call.y);
-  if (!is_whole) return refuse("stores one result, of pixels a stride apart");
+  if (!init_results(problem))
+    return refuse("stores one result of pixels a stride apart, or two of 16-bit vectors");
   const auto takes_residual = [](const ConvProblem& of, const ConvView& operand) {
     const bool is_same =
         of.is_scaled() ? operand.scaled.size() == 1 : operand.dtype == of.x.dtype && operand.scaled.empty();
     return is_same && is_run_of_pixels(operand);
   };
-  if (!plan_epilogue(problem, &epilogue, takes_residual, takes_scale))
+  if (!plan_epilogue(problem, &epilogue, takes_residual, is_extended))
     return refuse("no kernel runs its epilogue");
   call.activation = epilogue.activation, call.slope = epilogue.slope, call.residual_at = epilogue.residual_at;
   if (has_residual())
     find_surface(problem.operands[static_cast<size_t>(epilogue.residual_operand)], call.dtype,
                  &call.residual);
-  for (PixelSurface* surface : {&call.y, &call.residual})
+  for (PixelSurface* surface : {&call.y, &call.residual, &call.sum})
     surface->pixel_vectors = static_cast<uint32_t>(surface->pixel / kVector);
   call.has_constants = std::ranges::all_of(
       std::array{epilogue.bias_operand, epilogue.scale_operand, epilogue.shift_operand}, [&](int operand) {
@@ -173,8 +185,8 @@ bool PixelPlan::init(const ConvProblem& problem, std::string* why_not, bool take
                                problem.largest_operand(static_cast<size_t>(operand)) < kNonFiniteBits);
       });
   if (is_scaled && !init_scaling(problem, why_not)) return false;
-  words =
-      str(is_scaled ? "scaled, " : "", lays_out ? "x laid out in windows, " : "", packs ? "x packed, " : "");
+  words = str(is_scaled ? "scaled, " : "", lays_out ? "x laid out in windows, " : "",
+              packs ? "x packed, " : "", epilogue.stores_sum ? "two results, " : "");
   packing = str(is_scaled ? "scaled " : "", lays_out ? "stem " : "");
   runs_epilogue = true;
   return true;
@@ -194,7 +206,7 @@ void PixelPlan::enqueue(const Context* context, const ConvTensors& t) const {
   const auto address = [&](int operand) {
     return operand < 0 ? nullptr : t.operands[static_cast<size_t>(operand)];
   };
-  mine.x = t.x, mine.packed = t.packed, mine.y.data = t.y;
+  mine.x = t.x, mine.packed = t.packed, mine.y.data = t.y, mine.sum.data = t.sum;
   auto* const scratch = static_cast<std::byte*>(t.scratch);
   const bool is_wide = mine.scaling.num_parts > 0 && x_ranges[0] < 0;
   ImageRange* own_ranges = is_wide ? t.ranges + y_ranges + num_images : nullptr;  // of x that is float32
@@ -223,7 +235,7 @@ void PixelPlan::enqueue(const Context* context, const ConvTensors& t) const {
     if (is_wide) own_ranges += call.shape.N;
     if (mine.scaling.residual != nullptr) mine.scaling.residual += call.shape.N;
     if (mine.scaling.y != nullptr) mine.scaling.y += call.shape.N;
-    for (PixelSurface* surface : {&mine.y, &mine.residual})
+    for (PixelSurface* surface : {&mine.y, &mine.residual, &mine.sum})
       if (surface->data != nullptr)
         surface->data =
             static_cast<char*>(surface->data) + call.shape.N * surface->image * (surface->is_float32 ? 4 : 2);

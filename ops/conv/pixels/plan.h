@@ -27,10 +27,9 @@ struct PixelPlan : ConvPlan {
   // Of scaled values: entries of the session's ranges; -1: none. Those of float32 x lie behind y's.
   int64_t x_ranges[kMostScaledParts] = {}, residual_ranges = -1, y_ranges = -1;
 
-  /// False, with the reason, where no kernel takes the problem's tensors or runs its epilogue; `takes_scale` as for
-  /// plan_epilogue.
-  bool init(const ConvProblem& problem, std::string* why_not, bool takes_scale = false,
-            bool takes_scaled = false);
+  /// False, with the reason, where no kernel takes the problem's tensors or runs its epilogue; `is_extended` as for
+  /// plan_epilogue, and whether the kernel takes scaled values.
+  bool init(const ConvProblem& problem, std::string* why_not, bool is_extended = false);
   bool has_residual() const { return epilogue.residual_operand >= 0; }
   bool has_scale() const { return epilogue.scale_operand >= 0; }
 
@@ -41,6 +40,7 @@ struct PixelPlan : ConvPlan {
 
   bool init_copy(const ConvProblem& problem, std::string* why_not);
   bool init_scaling(const ConvProblem& problem, std::string* why_not);
+  bool init_results(const ConvProblem& problem);
 
   virtual std::vector<std::byte> pack_weights(const float* w) const = 0;  ///< of call.shape
   virtual void enqueue_call(const Context& context, const PixelCall& bound) const = 0;
