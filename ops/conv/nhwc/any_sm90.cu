@@ -1,4 +1,4 @@
-// The instances of conv_nhwc_kernel that end in any other activation, or in any one and store sums, too.
+// The instances of conv_nhwc_kernel that end in any other activation, or in relu or none and store sums, too.
 
 #include "ops/conv/nhwc/instances.cuh"
 

@@ -101,10 +101,10 @@ __device__ __forceinline__ void activate(const Params& p, float (&values)[N]) {
   }
 }
 
-/// Whether the kernels of a chain can store sums, too. In the others that code, which they mostly would not run, cost 2
-/// percent of two networks at batch 1.
+/// Whether the kernels of a chain can store sums, too. Those of relu, which have the least other code, cannot: `any` does
+/// it for them.
 template <ConvChain kChain>
-constexpr bool kStoresSums = kChain == ConvChain::any;
+constexpr bool kStoresSums = kChain != ConvChain::relu;
 
 /// Sums to results: `scale(table, values)` does with them what a table says, `add_residual` adds it to them, `store_sum`
 /// stores them as they are then, and rounds them.
@@ -114,7 +114,8 @@ __device__ __forceinline__ void finish(const Params& p, float (&values)[N], cons
   scale(0, values);
   if (p.residual_at == ResidualAt::before) add_residual(values);
   if constexpr (kStoresSums<kChain>)
-    if (p.sum.data != nullptr) store_sum(values);
+    if (p.sum.data != nullptr) [[unlikely]]
+      store_sum(values);
   if (p.scale != nullptr) scale(1, values);
   activate<kChain>(p, values);
   if (p.residual_at == ResidualAt::after) add_residual(values);

@@ -116,10 +116,9 @@ Params make_params(const PixelCall& call, const NhwcConfig& c) {
 }  // namespace
 
 void conv_nhwc(const Context& context, const PixelCall& call, const NhwcConfig& c) {
-  const bool is_any = call.sum.data != nullptr;
-  const bool is_plain = !is_any && (call.activation == ConvChain::bias || call.activation == ConvChain::relu);
-  const bool is_mish =
-      !is_any && (call.activation == ConvChain::mish || call.activation == ConvChain::double_mish);
+  const bool is_plain =
+      call.sum.data == nullptr && (call.activation == ConvChain::bias || call.activation == ConvChain::relu);
+  const bool is_mish = call.activation == ConvChain::mish || call.activation == ConvChain::double_mish;
   const auto select = [&]<nhwc::Values kValues>() {
     return is_plain  ? nhwc::select_kernel<kValues, ConvChain::relu>(c)
            : is_mish ? nhwc::select_kernel<kValues, ConvChain::mish>(c)

@@ -19,7 +19,7 @@ struct Params {
   const float* scales;         ///< [K], up to whole tiles
   const float* bias;           ///< [K]; null: none
   const float *scale, *shift;  ///< [K], behind the residual; null: none
-  Surface y, residual, sum;    ///< residual.data, sum.data null: none
+  Surface y, residual;         ///< residual.data null: none
   bool has_constants;          ///< the four above are no other kernel's
   ConvChain activation;
   ResidualAt residual_at;
@@ -40,6 +40,8 @@ struct Params {
   /// There, in units of 16 bytes: from a tap to the next one right and down, and from one run of 8 pixels of a product to
   /// the next.
   uint32_t right16, down16, eight16;
+  /// data null: none. Last, as most launches do not read it.
+  Surface sum;
 };
 
 /// A tile as a type; a step has kRows filter rows. Three: slots of x are windows.
