@@ -184,7 +184,8 @@ std::optional<NhwcConfig> make_nhwc_config(const ConvShape& s, const PixelStride
   NhwcConfig c;
   c.tile = tile, c.fetch = fetch, c.split = split;
   const int pixels = c.shape().pixels();
-  c.slot_channels = s.C <= kNhwcSlotChannels / 2 ? kNhwcSlotChannels / 2 : kNhwcSlotChannels;
+  const bool takes_half = s.C <= kNhwcSlotChannels / 2 && !work.stores_sum;
+  c.slot_channels = takes_half ? kNhwcSlotChannels / 2 : kNhwcSlotChannels;
   if (c.slot_channels == 32 && !has_half_slots(c.shape()))
     return refuse(why_not, "a tile for more input channels");
   c.num_chunks = static_cast<int>(ceil_div(s.C, c.slot_channels));

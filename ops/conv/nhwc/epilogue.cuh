@@ -101,19 +101,14 @@ __device__ __forceinline__ void activate(const Params& p, float (&values)[N]) {
   }
 }
 
-/// Whether the kernels of a chain can store sums, too. Those of relu, which have the least other code, cannot: `any` does
-/// it for them.
-template <ConvChain kChain>
-constexpr bool kStoresSums = kChain != ConvChain::relu;
-
 /// Sums to results: `scale(table, values)` does with them what a table says, `add_residual` adds it to them, `store_sum`
 /// stores them as they are then, and rounds them.
-template <ConvChain kChain, int N, class Scale, class AddResidual, class StoreSum>
+template <ConvChain kChain, bool kStoresSums, int N, class Scale, class AddResidual, class StoreSum>
 __device__ __forceinline__ void finish(const Params& p, float (&values)[N], const Scale& scale,
                                        const AddResidual& add_residual, const StoreSum& store_sum) {
   scale(0, values);
   if (p.residual_at == ResidualAt::before) add_residual(values);
-  if constexpr (kStoresSums<kChain>)
+  if constexpr (kStoresSums)
     if (p.sum.data != nullptr) [[unlikely]]
       store_sum(values);
   if (p.scale != nullptr) scale(1, values);

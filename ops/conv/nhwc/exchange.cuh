@@ -85,7 +85,7 @@ __device__ __forceinline__ void exchange_tile(const Params& p, const Smem& smem,
         to[e] = fmaf(to[e], pair.x * sums, pair.z), to[e + 1] = fmaf(to[e + 1], pair.y * sums, pair.w);
       }
     };
-    finish<kChain>(
+    finish<kChain, Tile::kStoresSums>(
         p, values, scale,
         [&](float(&to)[kVector]) {
           const float power =
@@ -94,7 +94,6 @@ __device__ __forceinline__ void exchange_tile(const Params& p, const Smem& smem,
                             power);
         },
         [&](float(&to)[kVector]) {
-          if constexpr (kIsScaled) return;  // such have one result
           const uint4 bits = pack_vector<kDtype>(to);
           store_vector(p, p.sum, pixels[i], channel, bits);
           unpack_pairs<kDtype>({bits.x, bits.y, bits.z, bits.w}, 0, to);

@@ -116,13 +116,14 @@ Params make_params(const PixelCall& call, const NhwcConfig& c) {
 }  // namespace
 
 void conv_nhwc(const Context& context, const PixelCall& call, const NhwcConfig& c) {
+  const bool stores_sums = call.sum.data != nullptr;
   const bool is_plain =
-      call.sum.data == nullptr && (call.activation == ConvChain::bias || call.activation == ConvChain::relu);
+      !stores_sums && (call.activation == ConvChain::bias || call.activation == ConvChain::relu);
   const bool is_mish = call.activation == ConvChain::mish || call.activation == ConvChain::double_mish;
   const auto select = [&]<nhwc::Values kValues>() {
-    return is_plain  ? nhwc::select_kernel<kValues, ConvChain::relu>(c)
-           : is_mish ? nhwc::select_kernel<kValues, ConvChain::mish>(c)
-                     : nhwc::select_kernel<kValues, ConvChain::any>(c);
+    return is_plain  ? nhwc::select_kernel<kValues, ConvChain::relu>(c, stores_sums)
+           : is_mish ? nhwc::select_kernel<kValues, ConvChain::mish>(c, stores_sums)
+                     : nhwc::select_kernel<kValues, ConvChain::any>(c, stores_sums);
   };
   const Kernel kernel = call.scaling.num_parts > 0      ? select.operator()<nhwc::Values::scaled>()
                         : call.dtype == DType::bfloat16 ? select.operator()<nhwc::Values::bfloat16>()

@@ -3,6 +3,6 @@
 #include "ops/conv/nhwc/instances.cuh"
 
 namespace solder::nhwc {
-template Kernel select_kernel<Values::float16, ConvChain::mish>(const NhwcConfig&);
-template Kernel select_kernel<Values::bfloat16, ConvChain::mish>(const NhwcConfig&);
+template Kernel select_kernel<Values::float16, ConvChain::mish>(const NhwcConfig&, bool);
+template Kernel select_kernel<Values::bfloat16, ConvChain::mish>(const NhwcConfig&, bool);
 }  // namespace solder::nhwc

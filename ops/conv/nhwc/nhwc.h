@@ -41,15 +41,13 @@ inline constexpr int kMaxNhwcSplit = 8;  ///< blocks of a cluster
 /// Whether there is an instance with half slots.
 constexpr bool has_half_slots(const NhwcTile& tile) { return tile.channels <= 64; }
 
-/// Whether the kernel has code to store sums besides results: a thread has registers for it.
+/// Whether there are instances, of whole slots, that store sums besides results: a thread has registers for it.
 constexpr bool can_store_sums(const NhwcTile& tile) {
-  return tile.num_groups == 1 || tile.blocks_per_sm == 1;
+  return tile.channels <= 128 && (tile.num_groups == 1 || tile.blocks_per_sm == 1);
 }
 
-/// Whether it has code to split the terms: besides, few of them hold its sums.
-constexpr bool can_split(const NhwcTile& tile) {
-  return !tile.takes_turns && tile.channels <= 128 && can_store_sums(tile);
-}
+/// Whether the kernel has code to split the terms: few registers hold its sums.
+constexpr bool can_split(const NhwcTile& tile) { return !tile.takes_turns && can_store_sums(tile); }
 
 /// Of a block: consumers and a warp for each ring; whole warpgroups where they hand on registers, as one block does that
 /// has a multiprocessor for itself.

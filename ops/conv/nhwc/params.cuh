@@ -44,14 +44,14 @@ struct Params {
   Surface sum;
 };
 
-/// A tile as a type; a step has kRows filter rows. Three: slots of x are windows.
-template <int kIndex, int kRows_, int kSlot_>
+/// A tile as a type; a step has kRows filter rows. Three: slots of x are windows. kSums: sums may be stored, too.
+template <int kIndex, int kRows_, int kSlot_, bool kSums>
 struct Tile {
   static constexpr NhwcTile kTile = kNhwcTiles[kIndex];
   static constexpr int kGroups = kTile.num_groups, kChannels = kTile.channels, kPerSm = kTile.blocks_per_sm;
   static constexpr int kRows = kRows_, kRowBytes = 2 * kSlot_;
   static constexpr int kConsumerWarps = 4 * kGroups;
-  static constexpr bool kIsWindow = kRows > 1, kTakesTurns = kTile.takes_turns;
+  static constexpr bool kIsWindow = kRows > 1, kTakesTurns = kTile.takes_turns, kStoresSums = kSums;
   /// Warps that read a slot.
   static constexpr int kReaders = kTakesTurns ? 4 : kConsumerWarps;
   /// Where registers are moved from producers to consumers, both are whole warpgroups.
@@ -191,8 +191,9 @@ constexpr DType dtype_of(Values values) {
 
 using Kernel = void (*)(Params);
 
-/// The instance of a chain (relu, which is none, too; mish, which is once or twice; any) for a config.
+/// The instance of a chain (relu, which is none, too; mish, which is once or twice; any) for a config. Sums are not stored
+/// behind scaled values, nor by relu's: `any` does it for them.
 template <Values kValues, ConvChain kChain>
-Kernel select_kernel(const NhwcConfig& config);
+Kernel select_kernel(const NhwcConfig& config, bool stores_sums);
 
 }  // namespace solder::nhwc

@@ -3,5 +3,5 @@
 #include "ops/conv/nhwc/instances.cuh"
 
 namespace solder::nhwc {
-template Kernel select_kernel<Values::scaled, ConvChain::any>(const NhwcConfig&);
+template Kernel select_kernel<Values::scaled, ConvChain::any>(const NhwcConfig&, bool);
 }  // namespace solder::nhwc

@@ -226,7 +226,7 @@ __device__ __forceinline__ void store_tile(const Params& p, uint32_t staging, ui
         }
       }
     };
-    finish<kChain>(
+    finish<kChain, Tile::kStoresSums>(
         p, values, scale,
         [&](float(&to)[kSums]) {
           RowPowers powers;
@@ -238,11 +238,7 @@ __device__ __forceinline__ void store_tile(const Params& p, uint32_t staging, ui
             add_pairs<kDtype>(pairs, i * 8, to, powers.of[0], powers.of[1]);
           }
         },
-        [&](float(&to)[kSums]) {
-          // Scaled values have one result.
-          if constexpr (!kIsScaled && can_store_sums(Tile::kTile))
-            store_sums<Tile, kDtype>(p, work, pass, lane, to);
-        });
+        [&](float(&to)[kSums]) { store_sums<Tile, kDtype>(p, work, pass, lane, to); });
     if constexpr (kScalesResults<kScaling, kChain>) {
       const RowPowers powers = powers_at(of_row.results, lane);
 #pragma unroll
