@@ -47,12 +47,13 @@ struct ConvProblem {
   std::string node;  ///< for errors
   ConvShape shape;
   Math math = Math::fp32;
-  ConvView x;                          ///< [N,C,H,W]
-  ConvView y;                          ///< [N,K,P,Q]: the epilogue's output 0
-  std::vector<ConvView> more_outputs;  ///< [N,K,P,Q] each: its outputs behind that, see ConvEpilogue::stores_sum
-  Program epilogue;                    ///< elementwise work on the result, from which it starts
-  std::vector<ConvView> operands;      ///< the epilogue's
-  ConvWeights weights;                 ///< false when not known before the run
+  ConvView x;  ///< [N,C,H,W]
+  ConvView y;  ///< [N,K,P,Q]: the epilogue's output 0
+  std::vector<ConvView>
+      more_outputs;                ///< [N,K,P,Q] each: its outputs behind that, see ConvEpilogue::stores_sum
+  Program epilogue;                ///< elementwise work on the result, from which it starts
+  std::vector<ConvView> operands;  ///< the epilogue's
+  ConvWeights weights;             ///< false when not known before the run
   /// The bits of the largest magnitude of an operand, kNonFiniteBits where that is not known before the run.
   std::function<uint32_t(size_t operand)> largest_operand;
   int64_t workspace_bytes = 0;  ///< bound on ConvPlan::scratch_bytes

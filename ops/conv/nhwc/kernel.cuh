@@ -2,7 +2,8 @@
 // The convolution over 16-bit values with channels innermost, for Hopper, as an implicit matrix product:
 //   y [N,K,P,Q] = epilogue(conv(x [N,C,H,W], w [K,C,R,S]))
 // of float16, bfloat16 or scaled operands (ops/scaled.h), with float32 sums and one rounding. Any filter, stride, padding
-// and dilation that the copy engine can gather, one group.
+// and dilation that the copy engine can gather, one group. Where others read what the epilogue has before its scale and
+// activation, that is stored, too (ConvEpilogue::stores_sum).
 //
 // Product. Rows are output pixels, columns output channels; terms go by chunks of 64 input channels (32, if there are no
 // more), in a chunk by filter taps. A slot is a chunk of a tile's pixels, a row of 128 (64) bytes each, swizzled by its
