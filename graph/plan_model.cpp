@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <optional>
 #include <string_view>
 
 #include "graph/model_data.h"
@@ -96,13 +97,12 @@ int64_t cublas_bytes_of(const CompileOptions& options) {
   return std::min(Context::kDefaultCublasWorkspaceBytes, options.workspace_bytes / 4);
 }
 
-// The passes between planning by shapes and planning by kernels, which depends on where values lie.
-Graph laid_out(const Graph& graph, const Constants* constants, ModelCore& core) {
+// The passes that ask what the kernels of a GPU (null: the CPU) take, and those that say where values lie.
+Graph laid_out(const Graph& graph, const DeviceInfo* device, const Constants* constants, ModelCore& core) {
   const CompileOptions& options = core.options;
-  if (!options.device.is_cuda()) return add_copies(choose_layouts(graph));
-  const DeviceInfo info = device_info(options.device);
+  if (device == nullptr) return add_copies(choose_layouts(graph));
   const NodePlanning planning{
-      .device = &info,
+      .device = device,
       .conv = options.conv,
       .workspace_bytes = options.workspace_bytes - cublas_bytes_of(options),
       .weights = [&](const Node& source) { return weights_of(core, source, constants); }};
@@ -112,21 +112,16 @@ Graph laid_out(const Graph& graph, const Constants* constants, ModelCore& core) 
   return add_copies(result);
 }
 
-void plan_nodes(const Constants* constants, ModelData& model) {
+void plan_nodes(const DeviceInfo* device, const Constants* constants, ModelData& model) {
   const CompileOptions& options = model.options();
-  DeviceInfo info;
-  int64_t cublas_bytes = 0;
-  if (options.device.is_cuda()) {
-    info = device_info(options.device);
-    cublas_bytes = cublas_bytes_of(options);
-  }
+  const int64_t cublas_bytes = device != nullptr ? cublas_bytes_of(options) : 0;
   for (int i = 0; i < static_cast<int>(model.graph.nodes().size()); ++i) {
     model.runs.emplace_back();
     const Node& node = model.graph.nodes()[static_cast<size_t>(i)];
     const auto plan = node_def(node.kind).plan;
     if (plan == nullptr) continue;
     PlanRequest request = request_of(model, i, constants);
-    request.device = options.device.is_cuda() ? &info : nullptr;
+    request.device = device;
     request.workspace_bytes = options.workspace_bytes - cublas_bytes;
     try {
       model.runs.back() = plan(request);
@@ -245,10 +240,13 @@ std::shared_ptr<const ModelData> plan_model(std::shared_ptr<ModelCore> core, con
   model->core = core;
   model->graph = core->options.fuse ? fuse(graph, core->options.math) : graph;
   model->graph = round_values(model->graph, core->options.math);
-  model->graph = laid_out(model->graph, constants, *core);
+  std::optional<DeviceInfo> info;
+  if (core->options.device.is_cuda()) info = device_info(core->options.device);
+  const DeviceInfo* const device = info ? &*info : nullptr;
+  model->graph = laid_out(model->graph, device, constants, *core);
   verify(model->graph);
   model->views = placed_value_views(model->graph);
-  plan_nodes(constants, *model);
+  plan_nodes(device, constants, *model);
   model->memory = plan_memory(model->graph, model->views, model->runs);
   model->memory.ranges_bytes = num_scaled_images(model->graph) * static_cast<int64_t>(sizeof(ImageRange));
 

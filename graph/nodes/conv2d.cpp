@@ -104,9 +104,8 @@ bool takes_scaled(const PlanRequest& request) {
 }
 
 bool stores_more(const PlanRequest& request) {
-  std::string why_not;
-  return plan_conv(problem_of(request, request.inputs, request.outputs), request.device, request.conv,
-                   &why_not) != nullptr;
+  return plan_conv(problem_of(request, request.inputs, request.outputs), request.device, request.conv) !=
+         nullptr;
 }
 
 // A node's tensors of `count` of its `of` images, from image `first` on. What all images share stays as it is.

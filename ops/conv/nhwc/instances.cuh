@@ -17,12 +17,10 @@ Kernel find_instance(const NhwcConfig& config, bool stores_sums) {
       if (config.slot_channels == kNhwcSlotChannels / 2)
         return conv_nhwc_kernel<Tile<kIndex, kRows, kNhwcSlotChannels / 2, false>, kValues, kChain>;
     // mish has instances of its own for sums: that code, not run, costs a network at batch 1 1.5 percent.
-    if constexpr (kHasSums)
-      if (kChain == ConvChain::any || stores_sums)
-        return conv_nhwc_kernel<Tile<kIndex, kRows, kNhwcSlotChannels, true>, kValues, kChain>;
-    if constexpr (!kHasSums || kChain == ConvChain::mish)
-      return conv_nhwc_kernel<Tile<kIndex, kRows, kNhwcSlotChannels, false>, kValues, kChain>;
-    return nullptr;
+    if constexpr (kHasSums && kChain == ConvChain::mish)
+      if (!stores_sums)
+        return conv_nhwc_kernel<Tile<kIndex, kRows, kNhwcSlotChannels, false>, kValues, kChain>;
+    return conv_nhwc_kernel<Tile<kIndex, kRows, kNhwcSlotChannels, kHasSums>, kValues, kChain>;
   }
 }
 
