@@ -44,14 +44,12 @@ GemmShape gemm_shape(const Shape& a, const Shape& b, bool transpose_b) {
   return gemm;
 }
 
-// Up to 2^22 terms are summed in float32 where Math::tf32 would round: a network's last products are such, whose few terms
-// show the rounding most (KataGo's score was off by 2.3e-3, and is by 1.6e-4). At 16 rows that costs KataGo 0.3 ms of 3.5.
+// Few terms are summed in float32 where Math::tf32 would round: a network's last products are such, whose few terms show the
+// rounding most (KataGo's score was off by 2.3e-3, and is by 1.6e-4).
 Math math_of(const PlanRequest& request, const GemmShape& s) {
-  if (std::get<MatmulAttributes>(request.node.attributes).is_narrow)
+  if (std::get<MatmulAttributes>(request.node.attributes).is_narrow && !is_few_terms(s))
     return Math::tf32;  // which rounds none of them
-  const auto number = [](int64_t value) { return static_cast<double>(value); };
-  const bool is_small = number(s.count) * number(s.m) * number(s.n) * number(s.k) <= 1 << 22;
-  return is_small ? Math::fp32 : request.math;
+  return has_few_terms(s) ? Math::fp32 : request.math;
 }
 
 class MatmulRun final : public NodeRun {
@@ -60,9 +58,10 @@ class MatmulRun final : public NodeRun {
       : gemm_(gemm_shape(request.inputs[0].shape, request.inputs[1].shape, transposes_b(request.node))),
         math_(math_of(request, gemm_)),
         op_(request, Strides::dense),
-        gemm_words_(request.device == nullptr ? "loops, CPU"
-                    : is_few_rows(gemm_)      ? "few rows"
-                                              : "cuBLAS") {
+        gemm_words_(request.device == nullptr                    ? "loops, CPU"
+                    : is_few_rows(gemm_)                         ? "few rows"
+                    : math_ == Math::fp32 && is_few_terms(gemm_) ? "few terms"
+                                                                 : "cuBLAS") {
     op_.add_epilogue(request);
     plan = {op_.words(gemm_words_), op_.scratch_bytes()};
     uses_cublas = request.device != nullptr;

@@ -51,7 +51,25 @@ constexpr bool is_few_rows(const GemmShape& s) {
 /// Enqueues that kernel; false where is_few_rows() does not hold, or A or B does not begin on a 16-byte line.
 bool few_rows_cuda(const Context& context, const GemmShape& shape, const float* a, const float* b, float* c);
 
-/// Enqueues that or cuBLAS on the context's stream, as exact as Math says. k = 0 gives zeros.
+/// Terms of a product, of all elements together, up to which Math::tf32 does not round a graph's matmul.
+inline constexpr int64_t kMostFewTerms = int64_t{1} << 22;
+
+constexpr bool has_few_terms(const GemmShape& s) {
+  const auto number = [](int64_t value) { return static_cast<double>(value); };
+  return number(s.count) * number(s.m) * number(s.n) * number(s.k) <= number(kMostFewTerms);
+}
+
+/// Whether its own kernel, in float32, is faster than cuBLAS for so small a product, of B as it lies.
+constexpr bool is_few_terms(const GemmShape& s) {
+  return s.count == 1 && !s.transpose_b && s.m >= 1 && s.n >= 1 && s.k >= 1 && has_few_terms(s) &&
+         s.m <= 4 * 65'535;
+}
+
+/// Enqueues that kernel; false where is_few_terms() does not hold.
+bool few_terms_cuda(const Context& context, const GemmShape& shape, const float* a, const float* b, float* c);
+
+/// Enqueues one of these, the second with Math::fp32, or cuBLAS on the context's stream, as exact as Math says. k = 0 gives
+/// zeros.
 void gemm_cuda(const Context& context, const GemmShape& shape, Math math, const float* a, const float* b,
                float* c);
 

@@ -37,6 +37,7 @@ void multiply(const Context& context, const GemmShape& shape, cudaDataType opera
 void gemm_cuda(const Context& context, const GemmShape& shape, Math math, const float* a, const float* b,
                float* c) {
   if (is_done(context, shape, c) || few_rows_cuda(context, shape, a, b, c)) return;
+  if (math == Math::fp32 && few_terms_cuda(context, shape, a, b, c)) return;
   multiply(context, shape, CUDA_R_32F, math == Math::tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F,
            a, b, c);
 }

@@ -278,6 +278,8 @@ inline __device__ uint64_t matrix_descriptor(uint32_t smem, uint32_t k_stride, u
 /// starts from zero. Row m, column c of d: thread m%8*4 + c%8/2 of warp m/16 holds it in d[c/8*4 + m/8%2*2 + c%2].
 SOLDER_WGMMA(32, SOLDER_REGS0, "%16", "%17", "%18", SOLDER_ACC16(0))
 SOLDER_WGMMA(64, SOLDER_REGS0 ", " SOLDER_REGS16, "%32", "%33", "%34", SOLDER_ACC16(0), SOLDER_ACC16(16))
+SOLDER_WGMMA(96, SOLDER_REGS0 ", " SOLDER_REGS16 ", " SOLDER_REGS32, "%48", "%49", "%50", SOLDER_ACC16(0),
+             SOLDER_ACC16(16), SOLDER_ACC16(32))
 SOLDER_WGMMA(128, SOLDER_REGS0 ", " SOLDER_REGS16 ", " SOLDER_REGS32 ", " SOLDER_REGS48, "%64", "%65", "%66",
              SOLDER_ACC16(0), SOLDER_ACC16(16), SOLDER_ACC16(32), SOLDER_ACC16(48))
 SOLDER_WGMMA(256,

@@ -36,32 +36,46 @@ float packed_weight(const ConvShape& s, const NhwcConfig& c, DType dtype,
                                    dtype, swizzled / 2);
 }
 
-// A tile's pixels, as the kernel has them, are different outputs, whose taps all lie in the window, and all outputs are
-// somebody's.
+// All tiles' pixels, as the kernel has them, are different outputs, whose taps lie in the window or meet padding there, and
+// all outputs of the first images are somebody's.
 void check_windows(const ConvShape& s, const NhwcConfig& c) {
-  const int64_t pixels = c.shape().pixels(), right = (s.S - 1) * s.dil_w, down = (s.R - 1) * s.dil_h;
+  const int64_t pixels = c.shape().pixels(), cols = c.window_cols;
   std::set<std::array<int64_t, 3>> outputs;
-  for (int64_t row = 0; row < pixels; ++row) {
-    int64_t image = 0, p = 0, q = 0, at = row;  // `at`: the pixel of the window that its first tap meets
-    if (c.has_patches) {
-      const int64_t across = 1 << c.across_log2, block = row / 64;
-      image = block / across >> c.down_log2;
-      p = (block / across - (image << c.down_log2)) * 8 + row % 64 / 8, q = block % across * 8 + row % 8;
-      at = (image * c.window_rows + p) * c.window_cols + q;
-    } else {
-      p = row / c.window_cols, q = row % c.window_cols;
-      CHECK((at + down * c.window_cols + right + 1) * c.row_bytes() <= c.x_slot_bytes);
-      if (p >= c.tile_rows || q >= c.tile_cols) continue;
+  int64_t num_wrong = 0;
+  for (int64_t tile = 0; tile < c.tiles_down * c.tiles_across; ++tile) {
+    int64_t first_p = tile / c.tiles_across * c.tile_rows, first_q = tile % c.tiles_across * c.tile_cols;
+    if (!c.has_patches) first_p = tile * c.tile_step / cols, first_q = tile * c.tile_step % cols;
+    const int64_t left = (c.has_patches ? first_q : 0) - s.pad_left, top = first_p - s.pad_top;
+    for (int64_t row = 0; row < pixels; ++row) {
+      int64_t image = 0, p = 0, q = 0, at = row;  // `at`: the pixel of the window that its first tap meets
+      if (c.has_patches) {
+        const int64_t across = 1 << c.across_log2, block = row / 64;
+        image = block / across >> c.down_log2;
+        p = (block / across - (image << c.down_log2)) * 8 + row % 64 / 8, q = block % across * 8 + row % 8;
+        at = (image * c.window_rows + p) * cols + q;
+        q += first_q;
+      } else {
+        at = first_q + row, p = at / cols, q = at % cols;
+      }
+      const int64_t last = at + (s.R - 1) * s.dil_h * cols + (s.S - 1) * s.dil_w;
+      num_wrong += (last + 1) * c.row_bytes() > c.x_slot_bytes;
+      p += first_p;
+      if (p >= s.P() || q >= s.Q() || (!c.has_patches && row >= c.tile_step)) continue;
+      num_wrong += image >= c.tile_images || !outputs.insert({image, p, q}).second;
+      for (int64_t r = 0; r < s.R; ++r)
+        for (int64_t t = 0; t < s.S; ++t) {
+          const int64_t place = at + r * s.dil_h * cols + t * s.dil_w - image * c.window_rows * cols;
+          const int64_t h = top + place / cols, w = left + place % cols;
+          const int64_t want_h = p - s.pad_top + r * s.dil_h, want_w = q - s.pad_left + t * s.dil_w;
+          const bool is_padding = want_w < 0 || want_w >= s.W;
+          num_wrong += place >= c.window_rows * cols;
+          num_wrong += is_padding ? w >= 0 && w < s.W : h != want_h || w != want_w;
+        }
     }
-    REQUIRE(image < c.tile_images);
-    CHECK(p + down < c.window_rows);
-    CHECK(q + right < c.window_cols);
-    CHECK(at == (image * c.window_rows + p) * c.window_cols + q);
-    outputs.insert({image, p, q});
   }
-  CHECK(static_cast<int64_t>(outputs.size()) == int64_t{c.tile_images} * c.tile_rows * c.tile_cols);
-  CHECK(c.tiles_pixels ==
-        ceil_div(s.N, c.tile_images) * ceil_div(s.P(), c.tile_rows) * ceil_div(s.Q(), c.tile_cols));
+  CHECK(num_wrong == 0);
+  CHECK(static_cast<int64_t>(outputs.size()) == c.tile_images * s.P() * s.Q());
+  CHECK(c.tiles_pixels == ceil_div(s.N, c.tile_images) * c.tiles_down * c.tiles_across);
   CHECK(c.x_load_bytes == c.tile_images * c.window_rows * c.window_cols * c.row_bytes());
   CHECK(std::max(c.window_rows, c.window_cols) <= 256);  // of a box
 }
@@ -109,7 +123,7 @@ TEST_CASE("conv_nhwc: every configuration keeps to what a Hopper multiprocessor 
             if (c->fetch != NhwcFetch::window) CHECK(c->tiles_pixels * shape.pixels() >= s.N * s.gemm_n());
             CHECK(c->tiles_channels * shape.channels >= s.K);
             CHECK(c->num_chunks * c->slot_channels >= s.C);
-            if (c->fetch == NhwcFetch::window) check_windows(s, *c);
+            if (c->fetch == NhwcFetch::window && split == 1 && num_sms == 1) check_windows(s, *c);
             num_windows += c->fetch == NhwcFetch::window;
             CHECK(c->predicted_us > 0);
             least_us = std::min(least_us, c->predicted_us);

@@ -25,7 +25,8 @@ bool plan_epilogue(const ConvProblem& problem, ConvEpilogue* result,
   *result = {};
   const ConvShape& s = problem.shape;
   // Whether the step's operand is `full`, with any number of axes of extent 1 before it, as it is taken.
-  const auto takes = [&](const Step& step, Op op, const Shape& full, bool is_residual) {
+  const auto takes = [&](const Step& step, Op op, const Shape& full, bool is_residual,
+                         bool may_be_narrow = false) {
     if (step.op != op || step.source != Source::operand) return false;
     const ConvView& operand = problem.operands[step.index];
     if (operand.shape.size() > full.size()) return false;
@@ -33,7 +34,8 @@ bool plan_epilogue(const ConvProblem& problem, ConvEpilogue* result,
     padded.insert(padded.end(), operand.shape.begin(), operand.shape.end());
     if (padded != full) return false;
     if (is_residual && takes_residual != nullptr) return takes_residual(problem, operand);
-    if (operand.dtype != DType::float32) return false;
+    const bool is_narrow = may_be_narrow && operand.dtype == problem.x.dtype && operand.scaled.empty();
+    if (operand.dtype != DType::float32 && !is_narrow) return false;
     return operand.shape.size() == full.size() ? has_dense_parts(operand) : is_dense(operand);
   };
   std::span<const Step> steps = problem.epilogue.view();
@@ -44,8 +46,10 @@ bool plan_epilogue(const ConvProblem& problem, ConvEpilogue* result,
   steps = steps.first(steps.size() - 1);
 
   ConvEpilogue epilogue;
-  const Shape channels{1, s.K, 1, 1}, y{s.N, s.K, s.P(), s.Q()};
-  if (!steps.empty() && takes(steps[0], Op::add, channels, false)) {
+  const Shape channels{1, s.K, 1, 1}, of_images{s.N, s.K, 1, 1}, y{s.N, s.K, s.P(), s.Q()};
+  if (!steps.empty() &&
+      (takes(steps[0], Op::add, channels, false, is_extended) ||
+       (is_extended && y != of_images && takes(steps[0], Op::add, of_images, false, true)))) {
     epilogue.bias_operand = steps[0].index;
     steps = steps.subspan(1);
   }

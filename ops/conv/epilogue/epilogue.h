@@ -40,10 +40,11 @@ struct ConvEpilogue {
   ConvChain activation = ConvChain::bias;
   ResidualAt residual_at = ResidualAt::none;
   float slope = 0;            ///< of leaky_relu
-  int bias_operand = -1;      ///< [K,1,1] or [1,K,1,1]; -1: none
+  /// [K,1,1] or [1,K,1,1]; of an extended kernel [N,K,1,1], too, and any of them of x's type; -1: none.
+  int bias_operand = -1;
   int residual_operand = -1;  ///< [N,K,P,Q]
-  bool stores_sum =
-      false;  ///< conv + bias + residual is a result too: output 1, rounded before what follows reads it
+  /// conv + bias + residual is a result too: output 1, rounded before what follows reads it.
+  bool stores_sum = false;
   /// [K,1,1] each: y = activation((conv + bias + residual) * scale + shift); -1: none, both.
   int scale_operand = -1, shift_operand = -1;
   const float* bias = nullptr;  ///< their addresses, once bound
@@ -54,7 +55,7 @@ struct ConvEpilogue {
 /// Plans the problem's epilogue into a fused kernel. False when there is no chain for it, or an operand is
 /// not float32, not dense (a residual: an image of it), or broadcast in another way; then `result` is the
 /// store alone. Given `takes_residual`, it says in what way a residual is taken instead; `is_extended` says whether the
-/// kernel has a scale and a shift, and stores sums.
+/// kernel has a scale and a shift, stores sums, and takes a bias of each image's own, or of x's type.
 bool plan_epilogue(const ConvProblem& problem, ConvEpilogue* result,
                    bool (*takes_residual)(const ConvProblem&, const ConvView&) = nullptr,
                    bool is_extended = false);

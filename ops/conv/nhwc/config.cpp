@@ -40,56 +40,70 @@ const char* why_not_im2col(const ConvShape& s) {
   return nullptr;
 }
 
-// One way to cover the output where x is fetched as windows; false where a window is too large.
-bool plan_cover(const ConvShape& s, NhwcConfig* c) {
-  const int64_t down = (s.R - 1) * s.dil_h, right = (s.S - 1) * s.dil_w;
-  if (c->tile_rows + down > 256 || c->tile_cols + right > 256) return false;
-  c->window_rows = static_cast<int>(c->tile_rows + down),
-  c->window_cols = static_cast<int>(c->tile_cols + right);
+// A window of so many rows and columns, of whose pixels products read `num_read`; false where that is too much.
+bool plan_box(int64_t rows, int64_t cols, int64_t num_read, NhwcConfig* c) {
+  if (rows > 256 || cols > 256) return false;
+  c->window_rows = static_cast<int>(rows), c->window_cols = static_cast<int>(cols);
   c->x_load_bytes = c->tile_images * c->window_rows * c->window_cols * c->row_bytes();
-  // Of a run the last tap's pixels end behind the window, those that no output needs among them.
-  const int64_t read = c->shape().pixels() + down * c->window_cols + right;
-  const int64_t bytes =
-      c->has_patches ? c->x_load_bytes : std::max(int64_t{c->x_load_bytes}, read * c->row_bytes());
+  const int64_t bytes = std::max(int64_t{c->x_load_bytes}, num_read * c->row_bytes());
   if (bytes > kSmemBytes) return false;
   c->x_slot_bytes = static_cast<int>(round_up(bytes, 128));
-  c->tiles_pixels =
-      ceil_div(s.N, c->tile_images) * ceil_div(s.P(), c->tile_rows) * ceil_div(s.Q(), c->tile_cols);
   return true;
 }
 
-// The tiles of output where x is fetched as windows, the cheapest; false where that makes no sense.
-bool plan_window(const ConvShape& s, NhwcConfig* c) {
-  if (s.R != 3 || s.stride_h != 1 || s.stride_w != 1) return false;
-  c->rows_per_step = 3, c->steps_per_slot = static_cast<int>(s.S);
-  const int blocks = c->shape().blocks(), pixels = c->shape().pixels();
-  NhwcConfig best = *c;
-  best.tiles_pixels = 0;
-  const auto consider = [&](NhwcConfig way) {
-    if (!plan_cover(s, &way)) return;
-    // By the bytes that a tile fetches and four times those that it multiplies.
-    const auto cost = [&](const NhwcConfig& of) {
-      return of.tiles_pixels * (4 * pixels * of.row_bytes() + of.x_load_bytes);
-    };
-    if (best.tiles_pixels == 0 || cost(way) < cost(best)) best = way;
+// Tiles of patches: rectangles, of one image or of several that they cover whole.
+bool plan_patches(const ConvShape& s, NhwcConfig* c) {
+  c->has_patches = true;
+  c->tile_images = c->shape().blocks() >> (c->across_log2 + c->down_log2);
+  c->tile_rows = 8 << c->down_log2, c->tile_cols = 8 << c->across_log2;
+  if (c->tile_images > 1 && (c->tile_rows < s.P() || c->tile_cols < s.Q())) return false;
+  c->tiles_down = ceil_div(s.P(), c->tile_rows), c->tiles_across = ceil_div(s.Q(), c->tile_cols);
+  c->tiles_pixels = ceil_div(s.N, c->tile_images) * c->tiles_down * c->tiles_across;
+  return plan_box(c->tile_rows + (s.R - 1) * s.dil_h, c->tile_cols + (s.S - 1) * s.dil_w, 0, c);
+}
+
+// Tiles of runs: an image's rows lie one behind the other, with what separates them, and are cut up wherever that falls or,
+// which wants smaller windows, between rows.
+bool plan_runs(const ConvShape& s, bool has_whole_rows, NhwcConfig* c) {
+  const int64_t down = (s.R - 1) * s.dil_h, right = (s.S - 1) * s.dil_w, pixels = c->shape().pixels();
+  // What lies left of a row may serve as what lies right of the row above, if both are padding; that takes a row more.
+  const int64_t least = std::min(s.pad_left, s.pad_right);
+  const bool is_shared = !has_whole_rows && least >= 0 && least <= right;
+  const int64_t pitch = is_shared ? s.W + std::max(s.pad_left, s.pad_right) : s.Q() + right;
+  const int64_t positions = (s.P() - 1) * pitch + s.Q();
+  if (pitch > 256 || positions >= int64_t{1} << 30) return false;
+  const int64_t num_rows = std::min((pixels - s.Q()) / pitch + 1, s.P());
+  if (has_whole_rows && s.Q() > pixels) return false;
+  const int64_t step = has_whole_rows ? num_rows * pitch : pixels;
+  c->tile_images = 1, c->tile_step = static_cast<int>(step), c->tiles_across = 1;
+  c->tiles_down = ceil_div(positions, step);
+  c->tiles_pixels = s.N * c->tiles_down;
+  int64_t last_start = 0;  // where in its first row a tile begins, at most
+  for (int64_t tile = 0; tile < std::min(c->tiles_down, pitch); ++tile)
+    last_start = std::max(last_start, tile * step % pitch);
+  c->tile_rows =
+      static_cast<int>(has_whole_rows ? num_rows : std::min(ceil_div(last_start + pixels, pitch), s.P()));
+  c->tile_cols = static_cast<int>(s.Q());
+  const bool reads_below = s.Q() + right > pitch;  // the row below, with the last tap of a row's end
+  // The last tap's pixels may end behind the window, those that no output needs.
+  return plan_box(c->tile_rows + down + reads_below, pitch, last_start + pixels + down * pitch + right, c);
+}
+
+// The ways to cut the output into tiles where x is fetched as windows; none where that makes no sense.
+std::vector<NhwcConfig> plan_windows(const ConvShape& s, const NhwcWork& work, const NhwcConfig& base) {
+  std::vector<NhwcConfig> ways;
+  if (s.R != 3 || s.stride_h != 1 || s.stride_w != 1) return ways;
+  const auto consider = [&](NhwcConfig way, const auto& plan) {
+    way.rows_per_step = 3, way.steps_per_slot = static_cast<int>(s.S);
+    if (plan(&way) && (way.tile_images == 1 || !work.has_image_biases)) ways.push_back(way);
   };
-  NhwcConfig way = *c;
-  way.has_patches = true;
-  for (way.across_log2 = 0; 1 << way.across_log2 <= blocks; ++way.across_log2)
-    for (way.down_log2 = 0; 1 << (way.across_log2 + way.down_log2) <= blocks; ++way.down_log2) {
-      way.tile_images = blocks >> (way.across_log2 + way.down_log2);
-      way.tile_rows = 8 << way.down_log2, way.tile_cols = 8 << way.across_log2;
-      if (way.tile_images == 1 || (way.tile_rows >= s.P() && way.tile_cols >= s.Q())) consider(way);
-    }
-  way = *c;
-  way.tile_images = 1;
-  const int64_t strips = ceil_div(s.Q(), int64_t{pixels}), right = (s.S - 1) * s.dil_w;
-  way.tile_cols = static_cast<int>(ceil_div(s.Q(), strips));
-  way.tile_rows =
-      static_cast<int>(std::min<int64_t>((pixels - way.tile_cols) / (way.tile_cols + right) + 1, s.P()));
-  consider(way);
-  *c = best;
-  return best.tiles_pixels != 0;
+  NhwcConfig way = base;
+  for (way.across_log2 = 0; 1 << way.across_log2 <= base.shape().blocks(); ++way.across_log2)
+    for (way.down_log2 = 0; 1 << (way.across_log2 + way.down_log2) <= base.shape().blocks(); ++way.down_log2)
+      consider(way, [&](NhwcConfig* c) { return plan_patches(s, c); });
+  for (const bool has_whole_rows : {false, true})
+    consider(base, [&](NhwcConfig* c) { return plan_runs(s, has_whole_rows, c); });
+  return ways;
 }
 
 // Slots of both rings; false when they do not fit.
@@ -175,6 +189,28 @@ double predict_us(const ConvShape& s, const NhwcConfig& c, const NhwcWork& work,
   return kLaunchUs + both(both(serial, overlapped + epilogue / 2) / kCyclesPerUs, memory_us);
 }
 
+// Grid and rings of a config that has its tiles, and what it takes by prediction; false, with the reason, where it cannot be.
+bool plan_blocks(const ConvShape& s, const NhwcWork& work, int num_sms, NhwcConfig* c, std::string* why_not) {
+  const auto fails = [&](const char* why) { return refuse(why_not, why), false; };
+  const NhwcTile tile = c->shape();
+  if (c->num_tiles() * c->split >= int64_t{1} << 30) return fails("too many tiles");
+  const int64_t at_once = int64_t{num_sms} * tile.blocks_per_sm;
+  // Clusters that come in two waves take twice as long. They lie within groups of multiprocessors, of which some have
+  // fewer than others: of 132 on an H200 not all take part (128 blocks in clusters of 4 or 8 came in two waves).
+  if (c->split > 1 && c->num_tiles() * c->split > num_sms - 2 * c->split)
+    return fails("more blocks than multiprocessors");
+  c->num_blocks =
+      static_cast<int>(c->split > 1 ? c->num_tiles() * c->split : std::min(c->num_tiles(), at_once));
+  if (tile.takes_turns) {  // all of a block's tiles are of the same channels
+    if (c->num_blocks < c->tiles_channels) return fails("more channels than multiprocessors");
+    c->num_blocks -= static_cast<int>(c->num_blocks % c->tiles_channels);
+  }
+  if (!plan_smem(c->split > 1 ? 1 : ceil_div(c->num_tiles(), c->num_blocks), work, c))
+    return fails("slots that do not fit into shared memory");
+  c->predicted_us = predict_us(s, *c, work, num_sms);
+  return true;
+}
+
 }  // namespace
 
 std::optional<NhwcConfig> make_nhwc_config(const ConvShape& s, const PixelStrides& x, const NhwcWork& work,
@@ -198,25 +234,22 @@ std::optional<NhwcConfig> make_nhwc_config(const ConvShape& s, const PixelStride
   if (fetch == NhwcFetch::flat && !is_flat(s, x)) return refuse(why_not, "not one run of pixels");
   if (fetch == NhwcFetch::im2col)
     if (const char* why = why_not_im2col(s)) return refuse(why_not, why);
-  if (fetch == NhwcFetch::window && !plan_window(s, &c))
-    return refuse(why_not, "not to be fetched as windows");
+  if (work.has_image_biases && fetch != NhwcFetch::window && s.N > 1)
+    return refuse(why_not, "an image's own bias, for a tile of several images");
   if (work.stores_sum && !can_store_sums(c.shape())) return refuse(why_not, "a tile that stores no sums");
   if (split > 1 && (split > c.num_steps || !can_split(c.shape()))) return refuse(why_not, "not to be split");
-  if (c.num_tiles() * split >= int64_t{1} << 30) return refuse(why_not, "too many tiles");
-  const int64_t at_once = int64_t{num_sms} * c.shape().blocks_per_sm;
-  // Clusters that come in two waves take twice as long. They lie within groups of multiprocessors, of which some have
-  // fewer than others: of 132 on an H200 not all take part (128 blocks in clusters of 4 or 8 came in two waves).
-  if (split > 1 && c.num_tiles() * split > num_sms - 2 * split)
-    return refuse(why_not, "more blocks than multiprocessors");
-  c.num_blocks = static_cast<int>(split > 1 ? c.num_tiles() * split : std::min(c.num_tiles(), at_once));
-  if (c.shape().takes_turns) {  // all of a block's tiles are of the same channels
-    if (c.num_blocks < c.tiles_channels) return refuse(why_not, "more channels than multiprocessors");
-    c.num_blocks -= static_cast<int>(c.num_blocks % c.tiles_channels);
-  }
-  if (!plan_smem(split > 1 ? 1 : ceil_div(c.num_tiles(), c.num_blocks), work, &c))
-    return refuse(why_not, "slots that do not fit into shared memory");
-  c.predicted_us = predict_us(s, c, work, num_sms);
-  return c;
+  if (why_not != nullptr) *why_not = "not to be fetched as windows";
+  std::vector<NhwcConfig> ways = fetch == NhwcFetch::window ? plan_windows(s, work, c) : std::vector{c};
+  std::erase_if(ways, [&](NhwcConfig& way) { return !plan_blocks(s, work, num_sms, &way, why_not); });
+  if (ways.empty()) return std::nullopt;
+  // What is predicted of small grids differs by less than it is off: in part it is what tiles fetch and multiply in sum.
+  const auto cost = [](const NhwcConfig& way) {
+    return static_cast<double>(way.tiles_pixels *
+                               (4 * way.shape().pixels() * way.row_bytes() + way.x_load_bytes));
+  };
+  const double least = cost(*std::ranges::min_element(ways, {}, cost));
+  return *std::ranges::min_element(
+      ways, {}, [&](const NhwcConfig& way) { return way.predicted_us * (10 + cost(way) / least); });
 }
 
 std::optional<NhwcConfig> choose_nhwc_config(const ConvShape& shape, const PixelStrides& x,
@@ -237,8 +270,10 @@ std::optional<NhwcConfig> choose_nhwc_config(const ConvShape& shape, const Pixel
 std::string to_string(const NhwcConfig& c) {
   constexpr const char* kFetches[] = {"flat", "im2col", "windows of"};
   return str("tile ", c.shape().pixels(), "x", c.shape().channels, " ", kFetches[static_cast<int>(c.fetch)],
-             c.fetch == NhwcFetch::window ? str(" ", c.tile_images, "x", c.tile_rows, "x", c.tile_cols) : "",
-             c.has_patches ? " by patches" : "", ", ", c.num_tiles(), " tiles of ", c.num_steps, " steps, ",
+             c.fetch != NhwcFetch::window ? ""
+             : c.has_patches              ? str(" ", c.tile_images, "x", c.tile_rows, "x", c.tile_cols)
+                                          : str(" ", c.window_rows, " rows of ", c.window_cols),
+             ", ", c.num_tiles(), " tiles of ", c.num_steps, " steps, ",
              c.split > 1 ? str("split ", c.split, ", ") : "", "rings ", c.x_slots, " + ", c.weight_slots,
              c.is_linear ? ", linear" : "", ", ", c.num_blocks, " blocks, ", c.smem_bytes, " B");
 }

@@ -13,28 +13,30 @@ __device__ __forceinline__ uint64_t descriptor(uint32_t eight16, uint32_t low) {
 }
 constexpr uint32_t kLow = 1 << 16;
 
-/// Where in a slot of x block `block` of a tile's pixels begins, in units of 16 bytes.
+/// Where in a slot of x block `block` of the pixels of tile `work` begins, in units of 16 bytes.
 template <class Tile>
-__device__ uint32_t block_of_slot(const NhwcConfig& c, int block) {
+__device__ uint32_t block_of_slot(const NhwcConfig& c, const Work& work, int block) {
   constexpr int kRow16 = Tile::kRowBytes / 16;
-  if (!Tile::kIsWindow || !c.has_patches) return block * 64 * kRow16;
+  if (!Tile::kIsWindow) return block * 64 * kRow16;
+  if (!c.has_patches) return (work.q + block * 64) * kRow16;
   const int of_rows = block >> c.across_log2, image = of_rows >> c.down_log2;
   const int row = image * c.window_rows + (of_rows - (image << c.down_log2)) * 8;
   return (row * c.window_cols + (block - (of_rows << c.across_log2)) * 8) * kRow16;
 }
 
-/// acc = x times weights, over steps [first, end), or acc += where it `accumulates`. All that changes in the loop is added
+/// acc = x times weights of tile `work`, over steps [first, end), or acc += where it `accumulates`. All that changes in the loop is added
 /// to; a slot is given back once the group of products behind its own last one has been issued, as then its own are done.
 /// Once all have been, the warpgroups that wait at named barrier `next_turn` may follow, 0: none.
 template <class Tile, Values kValues, bool kIsLinear>
-__device__ __forceinline__ void multiply(const Params& p, const Smem& smem, int group, int lane, int first,
-                                         int end, bool accumulates, RingPlace* x, RingPlace* weights,
-                                         int next_turn, float (&acc)[Tile::kChannels / 2]) {
+__device__ __forceinline__ void multiply(const Params& p, const Smem& smem, const Work& work, int group,
+                                         int lane, int first, int end, bool accumulates, RingPlace* x,
+                                         RingPlace* weights, int next_turn,
+                                         float (&acc)[Tile::kChannels / 2]) {
   constexpr bool kIsBfloat16 = kValues == Values::bfloat16;
   constexpr uint32_t kWeight16 = Tile::kWeightBytes / 16, kEight16 = 8 * Tile::kRowBytes / 16;
   const uint32_t slot16 = p.config.x_slot_bytes / 16, weights_first16 = (smem.weights >> 4) + kLow;
   const uint32_t eight16 = Tile::kIsWindow ? p.eight16 : kEight16;
-  const uint32_t block16 = block_of_slot<Tile>(p.config, Tile::block_of(group));
+  const uint32_t block16 = block_of_slot<Tile>(p.config, work, Tile::block_of(group));
   const uint32_t x_first16 = (smem.x >> 4) + kLow + block16;
   uint32_t x16 = x_first16 + x->slot * slot16, weights16 = weights_first16 + weights->slot * kWeight16;
   uint32_t x_full = smem.x_full + 8 * x->slot, weight_full = smem.weight_full + 8 * weights->slot;

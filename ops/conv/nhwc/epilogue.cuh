@@ -18,19 +18,25 @@ __device__ inline uint32_t channel_smem(uint32_t channels_smem, int channel) {
   return channels_smem + channel / 2 * kChannelPairBytes + channel % 2 * 4;
 }
 
-/// Asks for the scales and biases of `count` channels from `first` on, and for those behind the residual; they are there
-/// after finish_channels().
-__device__ inline void start_channels(const Params& p, int first, int count, uint32_t channels_smem,
+/// Asks for the scales and image n's biases of `count` channels from `first` on, and for those behind the residual; they are
+/// there after finish_channels().
+template <DType kDtype>
+__device__ inline void start_channels(const Params& p, int n, int first, int count, uint32_t channels_smem,
                                       int thread_of_group) {
 #pragma unroll 1
   for (int i = thread_of_group; i < count; i += 128) {
     const int channel = first + i;
     const uint32_t at = channel_smem(channels_smem, i);
     sm80::copy_async(at, p.scales + channel, true);
-    const bool has_bias = p.bias != nullptr && channel < p.K;
-    sm80::copy_async(at + 8, has_bias ? p.bias + channel : p.scales, has_bias);
-    if (p.scale == nullptr) continue;
     const bool is_there = channel < p.K;
+    const int64_t of_image = n * p.bias_image + channel;
+    if (p.narrow_bias != nullptr) [[unlikely]] {
+      sm80::store_shared(at + 8, is_there ? unpack_pair(kDtype, p.narrow_bias[of_image]).x : 0.0f);
+    } else {
+      const bool has_bias = p.bias != nullptr && is_there;
+      sm80::copy_async(at + 8, has_bias ? p.bias + of_image : p.scales, has_bias);
+    }
+    if (p.scale == nullptr) continue;
     sm80::copy_async(at + count * 8, is_there ? p.scale + channel : p.scale, is_there);
     sm80::copy_async(at + count * 8 + 8, is_there ? p.shift + channel : p.shift, is_there);
   }

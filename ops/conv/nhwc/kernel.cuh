@@ -12,7 +12,8 @@
 //   im2col  by the engine's im2col mode, a slot a tap,
 //   window  as a rectangle that holds what all taps of the tile's outputs meet: a tap is so many pixels further on. The 64
 //           pixels of a wgmma are runs of 8 at one distance: the rows of a patch of 8 x 8, a window's row apart, or one
-//           run of the window's pixels, those that no output needs among them, whichever costs less.
+//           run, whichever costs less. Runs: an image's rows lie one behind the other, a column of padding between two,
+//           which serves both, and are cut into tiles wherever that falls; a window has whole rows then.
 //
 //   grid -> tile: persistent; tile t = pixels t / tiles_channels, channels t % tiles_channels. A block's tiles are a grid
 //   apart, of scaled values a run. With a split, a cluster of blocks for each tile, each with its share of the terms.
@@ -44,7 +45,8 @@ __device__ __forceinline__ void multiply_parts(const Params& p, const Smem& smem
                                                int next_turn, float (&acc)[Tile::kChannels / 2]) {
   const int group = warp / 4;
   const auto multiply_steps = [&](int from, int to, int turn) {
-    multiply<Tile, kValues, kIsLinear>(p, smem, group, lane, from, to, from > first, x, weights, turn, acc);
+    multiply<Tile, kValues, kIsLinear>(p, smem, work, group, lane, from, to, from > first, x, weights, turn,
+                                       acc);
   };
   if constexpr (kValues != Values::scaled) {
     multiply_steps(first, end, next_turn);
@@ -76,10 +78,11 @@ __device__ __forceinline__ void consume(const Params& p, const Smem& smem, int w
   if (!p.has_constants) sm90::dependency_wait();
   RingPlace x, weights;
   Work work;
-  // Scales and biases: of all channels once, or of each tile's; of scaled values anew for each image.
+  // Scales and biases: of all channels once, or of each tile's; anew for each tile where an image's biases are its own, of
+  // scaled values for each image.
   const int table = p.config.table_channels;
   const bool has_all = table != Tile::kChannels || p.config.tiles_channels == 1;
-  const bool keeps = has_all || Tile::kTakesTurns;
+  const bool keeps = (has_all || Tile::kTakesTurns) && p.bias_image == 0;
   const uint32_t joined = smem.joined + group * kJoinedBytes;
   const Kept kept{smem.kept + warp * kKeptBytes};
   if constexpr (kIsScaled) kept.start(lane, -1, {});
@@ -99,7 +102,9 @@ __device__ __forceinline__ void consume(const Params& p, const Smem& smem, int w
       sm80::named_barrier_sync(1 + group, 128);  // the scales and biases are free
     }
     // What the epilogue needs first is on its way meanwhile.
-    if (is_new()) start_channels(p, has_all ? 0 : work.channel, table, channels, warp % 4 * 32 + lane);
+    if (is_new())
+      start_channels<dtype_of(kValues)>(p, work.n, has_all ? 0 : work.channel, table, channels,
+                                        warp % 4 * 32 + lane);
     // For residuals, ranges, and what y overwrites. What comes before it runs beside the kernel before.
     if (index == turn) sm90::dependency_wait();
     if (p.config.split == 1) start_tile<Tile>(p, staging, work, warp, lane);

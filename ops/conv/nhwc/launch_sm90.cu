@@ -82,6 +82,7 @@ Params make_params(const PixelCall& call, const NhwcConfig& c) {
   p.weights = static_cast<const uint8_t*>(call.packed) + packed_nhwc_head_bytes(c);
   p.bias = call.bias, p.scale = call.scale, p.shift = call.shift;
   p.has_constants = call.has_constants;
+  p.narrow_bias = call.narrow_bias, p.bias_image = call.bias_image;
   p.y = call.y, p.residual = call.residual, p.sum = call.sum;
   p.activation = call.activation, p.residual_at = call.residual_at, p.slope = call.slope;
   p.scaling = call.scaling;
@@ -102,7 +103,7 @@ Params make_params(const PixelCall& call, const NhwcConfig& c) {
   p.by_channel_tiles = divisor(c.tiles_channels);
   p.by_pixels = divisor(s.gemm_n()), p.by_q = divisor(s.Q());
   if (c.fetch == NhwcFetch::window) {
-    p.tiles_h = narrow(ceil_div(s.P(), c.tile_rows)), p.tiles_w = narrow(ceil_div(s.Q(), c.tile_cols));
+    p.tiles_h = narrow(c.tiles_down), p.tiles_w = narrow(c.tiles_across);
     p.by_tile_rows = divisor(p.tiles_h), p.by_tile_cols = divisor(p.tiles_w),
     p.by_cols = divisor(c.window_cols);
     const auto row16 = static_cast<uint32_t>(c.row_bytes() / 16), cols = static_cast<uint32_t>(c.window_cols);
@@ -159,7 +160,7 @@ std::unique_ptr<ConvPlan> make_nhwc_conv(const ConvProblem& problem, const Devic
   auto plan = std::make_unique<NhwcPlan>();
   if (!plan->init(problem, why_not, true)) return nullptr;
   const NhwcWork work{plan->has_residual(), plan->epilogue.activation >= ConvChain::silu, plan->has_scale(),
-                      plan->epilogue.stores_sum};
+                      plan->epilogue.stores_sum, plan->call.bias_image != 0};
   const auto config =
       choose_nhwc_config(plan->call.shape, plan->call.x_strides, work, device->num_sms, why_not);
   if (!config) return nullptr;

@@ -17,6 +17,7 @@ namespace solder {
 
 /// A block's tile of the product [pixels, channels]; the kernel has an instance for each of kNhwcTiles. Three more, 256x128,
 /// 256x64 and a 64x128 that shares a multiprocessor, would save two networks 0.4 percent at most, by the times of their layers.
+/// 128x96 is there for 96, 192 and 384 channels.
 struct NhwcTile {
   int num_groups;     ///< consumer warpgroups, of 64 pixels each
   int channels;       ///< the n of its wgmma
@@ -28,8 +29,8 @@ struct NhwcTile {
   constexpr int pixels() const { return 64 * blocks(); }
 };
 
-inline constexpr NhwcTile kNhwcTiles[] = {{2, 256, 1}, {2, 128, 1}, {2, 64, 2},       {1, 64, 2},
-                                          {2, 32, 2},  {1, 32, 2},  {3, 128, 1, true}};
+inline constexpr NhwcTile kNhwcTiles[] = {{2, 256, 1}, {2, 128, 1}, {2, 64, 2},        {1, 64, 2},
+                                          {2, 32, 2},  {1, 32, 2},  {3, 128, 1, true}, {2, 96, 1}};
 inline constexpr int kNumNhwcTiles = static_cast<int>(std::size(kNhwcTiles));
 
 /// Input channels of one slot of the rings, a swizzled row of 128 bytes; half of it where there are no more.
@@ -46,8 +47,10 @@ constexpr bool can_store_sums(const NhwcTile& tile) {
   return tile.channels <= 128 && (tile.num_groups == 1 || tile.blocks_per_sm == 1);
 }
 
-/// Whether the kernel has code to split the terms: few registers hold its sums.
-constexpr bool can_split(const NhwcTile& tile) { return !tile.takes_turns && can_store_sums(tile); }
+/// Whether the kernel has code to split the terms: few registers hold its sums, and a warp stores whole rows of them.
+constexpr bool can_split(const NhwcTile& tile) {
+  return !tile.takes_turns && can_store_sums(tile) && tile.channels != 96;
+}
 
 /// Of a block: consumers and a warp for each ring; whole warpgroups where they hand on registers, as one block does that
 /// has a multiprocessor for itself.
@@ -67,10 +70,12 @@ struct NhwcConfig {
   int tile = 0;  ///< index into kNhwcTiles
   NhwcFetch fetch = NhwcFetch::im2col;
   int split = 1;  ///< blocks of a cluster that share the terms of a tile
-  /// Where x is fetched as a window: what a tile covers of the output, and what of x that takes.
+  /// Where x is fetched as a window: what a tile covers of the output, at most, and what of x that takes.
   int tile_images = 0, tile_rows = 0, tile_cols = 0, window_rows = 0, window_cols = 0;
-  bool has_patches = false;            ///< 64 pixels are 8 x 8; otherwise a run of the window's
-  int across_log2 = 0, down_log2 = 0;  ///< patches side by side and below each other; then come images
+  bool has_patches = false;                  ///< 64 pixels are 8 x 8; otherwise a run of the window's
+  int tile_step = 0;                         ///< of runs: from the beginning of a tile to the next one's
+  int64_t tiles_down = 0, tiles_across = 0;  ///< of an image, or of tile_images
+  int across_log2 = 0, down_log2 = 0;        ///< patches side by side and below each other; then come images
   int slot_channels = kNhwcSlotChannels;
   int num_chunks = 0;      ///< of slot_channels input channels
   int num_steps = 0;       ///< of a tile: chunks, outermost, times taps (of one row, in windows)
@@ -101,7 +106,7 @@ constexpr int nhwc_channel_bytes(const NhwcTile& tile, int tables, int channels)
 }
 /// Channels of a warp's 16 pixels that pass through shared memory at a time, 16-bit with 16 bytes between rows, and
 /// passes of a tile.
-constexpr int nhwc_staged_channels(const NhwcTile& tile) { return tile.channels < 64 ? tile.channels : 64; }
+constexpr int nhwc_staged_channels(const NhwcTile& tile) { return tile.channels % 64 == 0 ? 64 : 32; }
 constexpr int nhwc_pass_bytes(int channels) { return 16 * (channels * 2 + 16); }
 constexpr int nhwc_passes(const NhwcTile& tile) { return tile.channels / nhwc_staged_channels(tile); }
 constexpr int nhwc_staging_bytes(const NhwcTile& tile, int split, int stagings) {
@@ -116,6 +121,7 @@ std::string to_string(const NhwcConfig& config);
 struct NhwcWork {
   bool has_residual = false, has_functions = false, has_scale = false;  ///< functions: more than a comparison
   bool stores_sum = false;
+  bool has_image_biases = false;  ///< an image's bias is its own
 };
 
 /// The choice for a device with `num_sms` multiprocessors. nullopt, with the reason in words, when the kernel does not

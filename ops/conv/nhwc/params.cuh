@@ -17,7 +17,7 @@ struct Params {
   NhwcConfig config;
   const uint8_t* weights;      ///< slots, see pack_nhwc_weights
   const float* scales;         ///< [K], up to whole tiles
-  const float* bias;           ///< [K]; null: none
+  const float* bias;           ///< [K], or [N,K]; null: none
   const float *scale, *shift;  ///< [K], behind the residual; null: none
   Surface y, residual;         ///< residual.data null: none
   bool has_constants;          ///< the four above are no other kernel's
@@ -42,6 +42,8 @@ struct Params {
   uint32_t right16, down16, eight16;
   /// data null: none. Last, as most launches do not read it.
   Surface sum;
+  const uint16_t* narrow_bias;  ///< instead of `bias`, of x's type; null: none
+  int64_t bias_image;           ///< elements from one image's bias to the next; 0: they share it
 };
 
 /// A tile as a type; a step has kRows filter rows. Three: slots of x are windows. kSums: sums may be stored, too.
@@ -114,7 +116,8 @@ struct RingPlace {
 /// One tile of the product: what part of y it is.
 struct Work {
   int channel;  // its first
-  int pixel;    // its first, of all images; where x is fetched as a window, of a rectangle whose corner it is
+  int pixel;  // its first, of all images; where x is fetched as a window, of a rectangle whose corner it is, or of a
+              // run, which may begin behind a row's last
   int n, p, q;  // the same pixel
 };
 
@@ -140,10 +143,15 @@ __device__ bool find_work(const Params& p, int index, Work* work) {
   work->channel = (tile - along * tiles_channels) * Tile::kChannels;
   if (Tile::kIsWindow) {
     const int row = static_cast<int>(p.by_tile_cols.divide(along));
-    work->q = (along - row * p.tiles_w) * p.config.tile_cols;
-    const int images = static_cast<int>(p.by_tile_rows.divide(row));
-    work->p = (row - images * p.tiles_h) * p.config.tile_rows;
+    const int images = static_cast<int>(p.by_tile_rows.divide(row)), down = row - images * p.tiles_h;
     work->n = images * p.config.tile_images;
+    if (p.config.has_patches) {
+      work->p = down * p.config.tile_rows, work->q = (along - row * p.tiles_w) * p.config.tile_cols;
+    } else {
+      const int position = down * p.config.tile_step;
+      work->p = static_cast<int>(p.by_cols.divide(position));
+      work->q = position - work->p * p.config.window_cols;
+    }
     work->pixel = (work->n * p.P + work->p) * p.Q + work->q;
   } else {
     work->pixel = along * Tile::kPixels;
@@ -167,8 +175,9 @@ __device__ int pixel_of(const Params& p, const Work& work, int row) {
     down = (of_rows - (image << c.down_log2)) * 8 + row % 64 / 8;
     right = (block - (of_rows << c.across_log2)) * 8 + row % 8;
   } else {
-    down = static_cast<int>(p.by_cols.divide(row)), right = row - down * c.window_cols;
-    if (right >= c.tile_cols || down >= c.tile_rows) return -1;
+    if (row >= c.tile_step) return -1;  // the next tile's
+    const int position = work.q + row;
+    down = static_cast<int>(p.by_cols.divide(position)), right = position - down * c.window_cols - work.q;
   }
   const bool is_inside = work.n + image < p.N && work.p + down < p.P && work.q + right < p.Q;
   return is_inside ? work.pixel + (image * p.P + down) * p.Q + right : -1;

@@ -19,7 +19,9 @@ __device__ void fetch_x(const Params& p, const Smem& smem) {
   sm90::dependency_wait();
   for (int index = 0; is_there; is_there = find_work<Tile>(p, ++index, &work)) {
     int channel = first / num_taps * c.slot_channels, r = first % num_taps / p.S, s = first % num_taps % p.S;
-    const int h = work.p * p.stride_h - p.pad_top, w = work.q * p.stride_w - p.pad_left;
+    const bool has_whole_rows = Tile::kIsWindow && !c.has_patches;
+    const int h = work.p * p.stride_h - p.pad_top,
+              w = (has_whole_rows ? 0 : work.q) * p.stride_w - p.pad_left;
     for (int step = first; step < end;) {
       sm90::mbarrier_spin(smem.x_empty + 8 * place.slot, place.parity);
       const uint32_t full = smem.x_full + 8 * place.slot, to = smem.x + place.slot * c.x_slot_bytes;

@@ -75,9 +75,11 @@ struct PixelCall {
   ConvShape shape;
   DType dtype = DType::float16;  ///< of x and the weights
   PixelStrides x_strides;
-  const void* x = nullptr;                         ///< 16-byte aligned
-  const void* packed = nullptr;                    ///< the weights, as the family packs them
-  const float* bias = nullptr;                     ///< [K]; null: none
+  const void* x = nullptr;                ///< 16-byte aligned
+  const void* packed = nullptr;           ///< the weights, as the family packs them
+  const float* bias = nullptr;            ///< [K], or [N,K]; null: none
+  const uint16_t* narrow_bias = nullptr;  ///< instead of that, of x's type; null: none
+  int64_t bias_image = 0;                 ///< elements from one image's bias to the next; 0: they share it
   const float *scale = nullptr, *shift = nullptr;  ///< [K], as ConvEpilogue has them; null: none
   bool has_constants = false;                      ///< the three above are no other kernel's
   PixelSurface y, residual;                        ///< residual.data null: none

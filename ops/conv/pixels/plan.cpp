@@ -177,6 +177,11 @@ bool PixelPlan::init(const ConvProblem& problem, std::string* why_not, bool is_e
   if (has_residual())
     find_surface(problem.operands[static_cast<size_t>(epilogue.residual_operand)], call.dtype,
                  &call.residual);
+  if (epilogue.bias_operand >= 0) {
+    const ConvView& bias = problem.operands[static_cast<size_t>(epilogue.bias_operand)];
+    if (bias.shape.size() == 4 && bias.shape[0] > 1) call.bias_image = bias.strides[0];
+    has_narrow_bias = bias.dtype != DType::float32;
+  }
   for (PixelSurface* surface : {&call.y, &call.residual, &call.sum})
     surface->pixel_vectors = static_cast<uint32_t>(surface->pixel / kVector);
   call.has_constants = std::ranges::all_of(
@@ -215,7 +220,10 @@ void PixelPlan::enqueue(const Context* context, const ConvTensors& t) const {
     mine.scaling.x[part].ranges = is_wide ? own_ranges : t.ranges + x_ranges[part];
   if (residual_ranges >= 0) mine.scaling.residual = t.ranges + residual_ranges;
   if (y_ranges >= 0) mine.scaling.y = t.ranges + y_ranges;
-  mine.bias = static_cast<const float*>(address(epilogue.bias_operand));
+  if (const void* const bias = address(epilogue.bias_operand); has_narrow_bias)
+    mine.narrow_bias = static_cast<const uint16_t*>(bias);
+  else
+    mine.bias = static_cast<const float*>(bias);
   mine.scale = static_cast<const float*>(address(epilogue.scale_operand));
   mine.shift = static_cast<const float*>(address(epilogue.shift_operand));
   mine.residual.data = address(epilogue.residual_operand);
@@ -233,6 +241,8 @@ void PixelPlan::enqueue(const Context* context, const ConvTensors& t) const {
     enqueue_call(*context, mine);
     for (int part = 0; part < mine.scaling.num_parts; ++part) mine.scaling.x[part].ranges += call.shape.N;
     if (is_wide) own_ranges += call.shape.N;
+    if (mine.bias != nullptr) mine.bias += call.shape.N * call.bias_image;
+    if (mine.narrow_bias != nullptr) mine.narrow_bias += call.shape.N * call.bias_image;
     if (mine.scaling.residual != nullptr) mine.scaling.residual += call.shape.N;
     if (mine.scaling.y != nullptr) mine.scaling.y += call.shape.N;
     for (PixelSurface* surface : {&mine.y, &mine.residual, &mine.sum})

@@ -30,6 +30,7 @@ struct PixelPlan : ConvPlan {
   /// False, with the reason, where no kernel takes the problem's tensors or runs its epilogue; `is_extended` as for
   /// plan_epilogue, and whether the kernel takes scaled values.
   bool init(const ConvProblem& problem, std::string* why_not, bool is_extended = false);
+  bool has_narrow_bias = false;
   bool has_residual() const { return epilogue.residual_operand >= 0; }
   bool has_scale() const { return epilogue.scale_operand >= 0; }
 
