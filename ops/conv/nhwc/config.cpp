@@ -154,7 +154,8 @@ bool plan_smem(int64_t num_tiles_of_block, const NhwcWork& work, NhwcConfig* c) 
 double predict_us(const ConvShape& s, const NhwcConfig& c, const NhwcWork& work, int num_sms) {
   constexpr double kCyclesPerUs = 1899, kL2BytesPerCycle = 37.52, kMemoryBytesPerUs = 4.358e6,
                    kLaunchUs = 1.281;
-  constexpr double kLoadCycles = 969.5;  // of one slot, which a ring's other slots share
+  constexpr double kSmemBytesPerCycle = 128;  // CUDA C++ programming guide, compute capability 9.0
+  constexpr double kLoadCycles = 969.5;       // of one slot, which a ring's other slots share
   const NhwcTile tile = c.shape();
   const auto number = [](int64_t value) { return static_cast<double>(value); };
   const double num_steps = number(ceil_div(c.num_steps, c.split));
@@ -173,8 +174,11 @@ double predict_us(const ConvShape& s, const NhwcConfig& c, const NhwcWork& work,
   const double vector_cycles = 196.3 + (work.has_functions ? 73.57 : 0) + (work.has_residual ? 30.17 : 0);
   const double epilogue = vectors / (4 * (tile.takes_turns ? 1 : tile.num_groups)) * vector_cycles;
   const double exchange = c.split > 1 ? 593.8 + 206.2 * c.split + tile.pixels() * tile.channels * 0.6794 : 0;
-  const double tile_cycles = tile.takes_turns ? std::max({products, fill, epilogue / tile.num_groups})
-                                              : std::max(products, fill) + epilogue + exchange;
+  // What im2col writes into shared memory, nine times what a window does, is in the way of what is multiplied from there.
+  const double writes = c.fetch == NhwcFetch::im2col ? num_steps * c.x_load_bytes / kSmemBytesPerCycle : 0;
+  const double tile_cycles = tile.takes_turns
+                                 ? std::max({products + writes, fill, epilogue / tile.num_groups})
+                                 : std::max(products, fill) + epilogue + exchange;
   const double start = tile.takes_turns ? epilogue + number(c.num_weight_slots()) * tile.channels *
                                                          c.row_bytes() / kL2BytesPerCycle
                                         : 0;
