@@ -53,7 +53,7 @@ std::string statement(const Step& step, math::Range known, const ElementwiseArgs
                : str("store_output", types, ".args.outputs[", index, "].data", of, "first, num_elems, acc);");
   }
   if (is_unary(step.op))
-    return str("apply_unary(", op, ", ", text_of(step.p), ", ", text_of(step.q), ", acc, {",
+    return str("apply_unary<", op, ">(", text_of(step.p), ", ", text_of(step.q), ", acc, {",
                text_of(known.low), ", ", text_of(known.high), "});");
   std::string text, source = str(step.source == Source::slot ? "s" : "x", index);
   if (step.source == Source::immediate) {
@@ -61,7 +61,7 @@ std::string statement(const Step& step, math::Range known, const ElementwiseArgs
     source = "number";
   }
   return text + (step.op == Op::load ? str("copy(", source, ", acc);")
-                                     : str("apply_binary(", op, ", ", step.swapped ? "true" : "false",
+                                     : str("apply_binary<", op, ">(", step.swapped ? "true" : "false",
                                            ", acc, ", source, ");"));
 }
 

@@ -31,20 +31,20 @@ __global__ void __launch_bounds__(kThreads) map_kernel(const float* x, float* y,
   for (; i + kThreads < num_vectors; i += step) {
     const float4 a = x4[i], b = x4[i + kThreads];
     float v[8] = {a.x, a.y, a.z, a.w, b.x, b.y, b.z, b.w};
-    apply_unary(kOp, 0, 0, v);
+    apply_unary<kOp>(0, 0, v);
     y4[i] = make_float4(v[0], v[1], v[2], v[3]);
     y4[i + kThreads] = make_float4(v[4], v[5], v[6], v[7]);
   }
   if (i < num_vectors) {
     const float4 a = x4[i];
     float v[4] = {a.x, a.y, a.z, a.w};
-    apply_unary(kOp, 0, 0, v);
+    apply_unary<kOp>(0, 0, v);
     y4[i] = make_float4(v[0], v[1], v[2], v[3]);
   }
   const int64_t tail = num_vectors * 4 + threadIdx.x;
   if (blockIdx.x == 0 && tail < num_elems) {
     float v[1] = {x[tail]};
-    apply_unary(kOp, 0, 0, v);
+    apply_unary<kOp>(0, 0, v);
     y[tail] = v[0];
   }
 }

@@ -104,7 +104,7 @@ __device__ void run_activation(const ConvEpilogue& epilogue, float (&acc)[N]) {
   if constexpr (Chain::kHasTail)
     fast_activation<kOp, Chain::kTailFree>(acc);
   else if constexpr (Chain::kChain != ConvChain::bias)
-    apply_unary(kOp, epilogue.slope, 0, acc);
+    apply_unary<kOp>(epilogue.slope, 0, acc);
 }
 
 /// Calls what(chain) for an ahead-of-time chain of an activation that is named at run time.
@@ -132,9 +132,9 @@ __device__ void run_epilogue(const ConvEpilogue& epilogue, const Place& place, f
   if constexpr (Chain::kChain == ConvChain::any) {
     float other[N];
     if (epilogue.residual_at != ResidualAt::none) place.load(epilogue.residual, other);
-    if (epilogue.residual_at == ResidualAt::before) apply_binary(Op::add, false, acc, other);
+    if (epilogue.residual_at == ResidualAt::before) apply_binary<Op::add>(false, acc, other);
     run_any_activation<Chain::kFast>(epilogue, acc);
-    if (epilogue.residual_at == ResidualAt::after) apply_binary(Op::add, false, acc, other);
+    if (epilogue.residual_at == ResidualAt::after) apply_binary<Op::add>(false, acc, other);
   } else {
     run_activation<Chain>(epilogue, acc);
   }
