@@ -39,7 +39,7 @@ struct ConvEpilogue {
   ConvChain chain = ConvChain::bias;  ///< `any` with a residual, otherwise the activation
   ConvChain activation = ConvChain::bias;
   ResidualAt residual_at = ResidualAt::none;
-  float slope = 0;            ///< of leaky_relu
+  float slope = 0;  ///< of leaky_relu
   /// [K,1,1] or [1,K,1,1]; of an extended kernel [N,K,1,1], too, and any of them of x's type; -1: none.
   int bias_operand = -1;
   int residual_operand = -1;  ///< [N,K,P,Q]
