@@ -45,10 +45,10 @@ TEST_CASE("elementwise_jit: the text has a statement a step, and what the layout
   CAPTURE(text);
   CHECK(has(text, "load_words<kVec, 4>(p.args.operands[0].data"));
   CHECK(has(text, "load_repeated<kVec>(p, 1, Access::channel, DType::float32, 3,"));
-  CHECK(has(text, "apply_binary(Op::mul, false, acc, x1);\n  apply_binary(Op::add, false, acc, x2);\n"));
+  CHECK(has(text, "apply_binary<Op::mul>(false, acc, x1);\n  apply_binary<Op::add>(false, acc, x2);\n"));
   CHECK(
       has(text,
-          "  apply_unary(Op::mish, 0, 0, acc, {__uint_as_float(4286578688u), "
+          "  apply_unary<Op::mish>(0, 0, acc, {__uint_as_float(4286578688u), "
           "__uint_as_float(2139095040u)});\n  store_output<kVec, 4>(p.args.outputs[0].data, DType::float32"));
   CHECK(has(text, "using Index = uint32_t;"));
   CHECK(has(text, "kVec = 4;"));
@@ -60,9 +60,9 @@ TEST_CASE("elementwise_jit: the text has a statement a step, and what the layout
   const std::string wide = clip.source();
   CHECK(has(wide, "using Index = uint64_t;"));
   CHECK(has(wide, "kVec = 8;"));
-  CHECK(has(wide, "fill(__uint_as_float(1073741824u), number); apply_binary(Op::sub, true, acc, number);"));
+  CHECK(has(wide, "fill(__uint_as_float(1073741824u), number); apply_binary<Op::sub>(true, acc, number);"));
   CHECK(
-      has(wide, "apply_unary(Op::clip, __uint_as_float(3212836864u), __uint_as_float(1056964608u), acc, {"));
+      has(wide, "apply_unary<Op::clip>(__uint_as_float(3212836864u), __uint_as_float(1056964608u), acc, {"));
   CHECK(has(wide, "store_output<kVec, 2>(p.args.outputs[0].data, DType::float16"));
 
   // Extents do not matter, dtypes and accesses do.
