@@ -85,7 +85,11 @@ void check_windows(const ConvShape& s, const NhwcConfig& c) {
 TEST_CASE("conv_nhwc: every configuration keeps to what a Hopper multiprocessor has") {
   int num_configs = 0, num_windows = 0;
   std::set<std::pair<int, NhwcFetch>> chosen;
-  for (const ConvShape& s : one_group_shapes()) {
+  std::vector<ConvShape> shapes = one_group_shapes();
+  // Left and right of an image's rows is not the same.
+  for (const Padding& padding : {Padding(1, 0, 1, 2), Padding(1, 2, 1, 0), Padding(0, -1, 0, 1), Padding(3)})
+    shapes.push_back(make_shape({2, 64, 15, 17}, {33, 3, 3}, {.padding = padding}));
+  for (const ConvShape& s : shapes) {
     const std::string words = to_string(s);
     CAPTURE(words);
     for (const int num_sms : {1, 114, 132}) {

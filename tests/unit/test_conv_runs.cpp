@@ -107,9 +107,10 @@ TEST_CASE("conv_nhwc: biases of each image's own are for tiles of one image") {
                   alone = make_shape({1, 192, 19, 19}, {192, 1, 1});
   const std::string words = plan(three, {5, 192, 1, 1});
   CHECK(words.find("windows") != std::string::npos);
-  CHECK(plan(three, {5, 192, 1, 1}, 9, 400) == words);  // parts of wider rows
-  CHECK(plan(make_shape({5, 64, 8, 8}, {64, 3, 3}, {.padding = 1}), {5, 64, 1, 1}).find("windows of 1x8x8") !=
-        std::string::npos);
+  CHECK(plan(three, {5, 192, 1, 1}, 9, 400) == words);                               // parts of wider rows
+  const ConvShape small = make_shape({64, 512, 8, 8}, {512, 3, 3}, {.padding = 1});  // two images a tile
+  CHECK(plan(small, {512, 1, 1}).find("windows of 2x8x8") != std::string::npos);
+  CHECK(plan(small, {64, 512, 1, 1}).find("windows of 1x8x8") != std::string::npos);
   CHECK(plan(one, {5, 192, 1, 1}) == "");
   CHECK(plan(alone, {1, 192, 1, 1}) != "");
   CHECK(plan(three, {5, 192, 1, 1}, 8) == "");
