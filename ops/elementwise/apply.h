@@ -37,7 +37,7 @@ SOLDER_HD void zip_block(bool swapped, float (&acc)[N], const float (&other)[N],
 }
 
 /// acc = kOp(acc) for a unary op with parameters p, q (see Step), acc being in `known`. Of the formulas this one alone is
-/// compiled, which takes a third of the time.
+/// compiled: NVRTC takes a third less time.
 template <Op kOp, int N>
 SOLDER_HD void apply_unary(float p, float q, float (&acc)[N], math::Range known = {}) {
 #define SOLDER_CASE(name, ...)            \

@@ -3,8 +3,8 @@
 // Grid: 4 rows of C a block (y) and 8 threads' columns (x), 4 a thread where B has whole lines of these, otherwise one. A
 // block's 32 slices of 8 threads share the terms, each every 32nd: a slice sums its terms in order, and slices are joined in
 // a fixed tree, so that an element's bits depend on its row and column alone. Where there are fewer rows or columns, the
-// first stands in: loads without branches are on their way together. Registers: up to 64. Bound: latency; at 16 x 192 x 576
-// cuBLAS takes ten times as long. Preconditions: is_few_terms().
+// first stands in: loads without branches are on their way together. Registers: up to 64. Bound: latency; [16,192] x [192,128]
+// takes 6 us by itself, with cuBLAS 56. Preconditions: is_few_terms().
 
 #include <cstdint>
 

@@ -17,6 +17,13 @@ namespace solder::test {
 
 inline Shape weight_shape(const ConvShape& s) { return {s.K, s.C / s.groups, s.R, s.S}; }
 
+/// Whole numbers from -3 to 3.
+inline Tensor integers(const Shape& shape, uint64_t seed) {
+  Tensor tensor = uniform(shape, seed, -3, 3);
+  for (float& value : tensor.floats()) value = std::round(value);
+  return tensor;
+}
+
 /// A tensor [N,C,H,W] of `dtype` in memory with channels innermost, `pitch` elements a pixel, `first` before them.
 struct Pixels {
   DType dtype = DType::float16;

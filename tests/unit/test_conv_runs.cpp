@@ -15,12 +15,6 @@ using namespace solder::test;
 
 namespace {
 
-Tensor integers(const Shape& shape, uint64_t seed) {
-  Tensor tensor = uniform(shape, seed, -3.4f, 3.4f);
-  for (float& value : tensor.floats()) value = std::round(value);
-  return tensor;
-}
-
 // Images of sizes that are no multiples of 8, with every kind of edge.
 std::vector<ConvShape> odd_shapes() {
   return {make_shape({3, 72, 19, 19}, {40, 3, 3}, {.padding = 1}),

@@ -81,12 +81,10 @@ bool plan_runs(const ConvShape& s, bool has_whole_rows, NhwcConfig* c) {
   int64_t last_start = 0;  // where in its first row a tile begins, at most
   for (int64_t tile = 0; tile < std::min(c->tiles_down, pitch); ++tile)
     last_start = std::max(last_start, tile * step % pitch);
-  c->tile_rows =
-      static_cast<int>(has_whole_rows ? num_rows : std::min(ceil_div(last_start + pixels, pitch), s.P()));
-  c->tile_cols = static_cast<int>(s.Q());
+  const int64_t rows = has_whole_rows ? num_rows : std::min(ceil_div(last_start + pixels, pitch), s.P());
   const bool reads_below = s.Q() + right > pitch;  // the row below, with the last tap of a row's end
   // The last tap's pixels may end behind the window, those that no output needs.
-  return plan_box(c->tile_rows + down + reads_below, pitch, last_start + pixels + down * pitch + right, c);
+  return plan_box(rows + down + reads_below, pitch, last_start + pixels + down * pitch + right, c);
 }
 
 // The ways to cut the output into tiles where x is fetched as windows; none where that makes no sense.
@@ -174,7 +172,8 @@ double predict_us(const ConvShape& s, const NhwcConfig& c, const NhwcWork& work,
   const double vector_cycles = 196.3 + (work.has_functions ? 73.57 : 0) + (work.has_residual ? 30.17 : 0);
   const double epilogue = vectors / (4 * (tile.takes_turns ? 1 : tile.num_groups)) * vector_cycles;
   const double exchange = c.split > 1 ? 593.8 + 206.2 * c.split + tile.pixels() * tile.channels * 0.6794 : 0;
-  // What im2col writes into shared memory, nine times what a window does, is in the way of what is multiplied from there.
+  // What im2col writes into shared memory, of 3x3 filters six times what a window does, is in the way of what is multiplied
+  // from there: of the headline it takes 1.16 times as long (bench_nhwc).
   const double writes = c.fetch == NhwcFetch::im2col ? num_steps * c.x_load_bytes / kSmemBytesPerCycle : 0;
   const double tile_cycles = tile.takes_turns
                                  ? std::max({products + writes, fill, epilogue / tile.num_groups})

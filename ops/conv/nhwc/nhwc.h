@@ -70,7 +70,7 @@ struct NhwcConfig {
   int tile = 0;  ///< index into kNhwcTiles
   NhwcFetch fetch = NhwcFetch::im2col;
   int split = 1;  ///< blocks of a cluster that share the terms of a tile
-  /// Where x is fetched as a window: what a tile covers of the output, at most, and what of x that takes.
+  /// Where x is fetched as a window: what a tile of patches covers of the output, and what of x a tile takes.
   int tile_images = 0, tile_rows = 0, tile_cols = 0, window_rows = 0, window_cols = 0;
   bool has_patches = false;                  ///< 64 pixels are 8 x 8; otherwise a run of the window's
   int tile_step = 0;                         ///< of runs: from the beginning of a tile to the next one's
