@@ -11,13 +11,11 @@
 //             a vector for all such operands
 // and where a tensor is none of these by rows: vectors end with a row, which is rounded up to them, and have a place of
 // their own in each tensor, worked out with multiplications for divisions; an operand whose neighbours lie along the
-// next axis makes the tile a patch of both (see Walk). Slots live in shared memory, one column a thread: no barrier
-// needed.
+// next axis makes the tile a patch of both (see Walk). Both walks are in one kernel, as what takes long to compile is
+// the formulas. Slots live in shared memory, one column a thread: no barrier needed.
 // Shared memory: num_slots * 8 KiB. Bound: issue slots, about 20 a step and element.
 // Preconditions: 32-bit Index needs fewer than 2^31 elements, what is moved by vectors of kVec starts on multiples of
 // their size.
-
-#include <type_traits>
 
 #include "ops/elementwise/generated.h"
 #include "ops/elementwise/mish.h"
@@ -33,29 +31,29 @@ namespace {
 
 using namespace elementwise;
 
-// Beside dense outputs.
+// Where a thread's vectors lie: of the two walks, that of the launch (p.by_rows) is there.
+template <int kVec, class Index>
+struct Places {
+  RowPlace<Index> dense[kElems / kVec];
+  VectorPlace<Index> by_rows[kElems / kVec];
+};
+
 template <int kVec, int kSize, class Index>
-__device__ void load_any(const KernelParams& p, int i, Index first,
-                         const RowPlace<Index> (&places)[kElems / kVec], float (&values)[kElems]) {
+__device__ void load_any(const KernelParams& p, int i, Index first, const Places<kVec, Index>& places,
+                         float (&values)[kElems]) {
   const Operand& operand = p.args.operands[i];
-  if (p.access[i] != Access::dense)
-    return load_repeated<kVec>(p, i, p.access[i], operand.dtype, p.args.rank, places, values);
   Words<kSize> words;
-  load_words<kVec, kSize>(operand.data, first, static_cast<Index>(p.args.num_elems), words);
+  if (p.by_rows)
+    load_rows<kVec, kSize>(p, i, p.access[i], p.args.rank, places.by_rows, words);
+  else if (p.access[i] == Access::dense)
+    load_words<kVec, kSize>(operand.data, first, static_cast<Index>(p.args.num_elems), words);
+  else
+    return load_repeated<kVec>(p, i, p.access[i], operand.dtype, p.args.rank, places.dense, values);
   unpack(operand.dtype, words, values);
 }
 
-// By rows.
-template <int kVec, int kSize, class Index>
-__device__ void load_any(const KernelParams& p, int i, Index,
-                         const VectorPlace<Index> (&places)[kElems / kVec], float (&values)[kElems]) {
-  Words<kSize> words;
-  load_rows<kVec, kSize>(p, i, p.access[i], p.args.rank, places, words);
-  unpack(p.args.operands[i].dtype, words, values);
-}
-
-template <int kVec, class Index, class Place>
-__device__ void load_operand(const KernelParams& p, int i, Index first, const Place (&places)[kElems / kVec],
+template <int kVec, class Index>
+__device__ void load_operand(const KernelParams& p, int i, Index first, const Places<kVec, Index>& places,
                              float (&values)[kElems]) {
   if (p.args.operands[i].dtype == DType::float32)
     load_any<kVec, 4>(p, i, first, places, values);
@@ -64,29 +62,30 @@ __device__ void load_operand(const KernelParams& p, int i, Index first, const Pl
 }
 
 template <int kVec, int kSize, class Index>
-__device__ void store_any(const KernelParams& p, int i, Index first, const RowPlace<Index> (&)[kElems / kVec],
+__device__ void store_any(const KernelParams& p, int i, Index first, const Places<kVec, Index>& places,
                           const float (&values)[kElems]) {
   const Operand& output = p.args.outputs[i];
-  store_output<kVec, kSize>(output.data, output.dtype, first, static_cast<Index>(p.args.num_elems), values);
-}
-template <int kVec, int kSize, class Index>
-__device__ void store_any(const KernelParams& p, int i, Index,
-                          const VectorPlace<Index> (&places)[kElems / kVec], const float (&values)[kElems]) {
-  store_rows<kVec, kSize>(p, i, p.args.outputs[i].dtype, p.args.rank, places, values);
+  if (p.by_rows)
+    store_rows<kVec, kSize>(p, i, output.dtype, p.args.rank, places.by_rows, values);
+  else
+    store_output<kVec, kSize>(output.data, output.dtype, first, static_cast<Index>(p.args.num_elems), values);
 }
 
-template <int kVec, class Index, bool kByRows>
+template <int kVec, class Index>
 __global__ void __launch_bounds__(kThreads, kVec > 1 ? 4 : 2)
     elementwise_kernel(const __grid_constant__ KernelParams p, const __grid_constant__ Program program) {
   extern __shared__ float slots[];  // [num_slots][kElems][kThreads]
   follow_previous();
   const Index first = first_elem<kVec, Index>();
-  std::conditional_t<kByRows, VectorPlace<Index>, RowPlace<Index>> places[kElems / kVec] = {};
-  if (kByRows || p.has_channels) find_places<kVec>(p, p.args.rank, first, places);
+  Places<kVec, Index> places;
+  if (p.by_rows)
+    find_places<kVec>(p, p.args.rank, first, places.by_rows);
+  else if (p.has_channels)
+    find_places<kVec>(p, p.args.rank, first, places.dense);
   float acc[kElems], source[kElems];
-  load_operand<kVec>(p, 0, first, places, acc);
-  for (int s = 0; s < program.num_steps; ++s) {
-    const Step step = program.steps[s];
+  // Operand 0 is loaded by a step before the first: another place that loads would be as much code again.
+  for (int s = -1; s < program.num_steps; ++s) {
+    const Step step = s < 0 ? Step{.op = Op::load, .source = Source::operand} : program.steps[s];
     float* const slot = slots + (step.index * kElems * kThreads + threadIdx.x);
     switch (step.source) {
       case Source::none: break;
@@ -115,12 +114,11 @@ __global__ void __launch_bounds__(kThreads, kVec > 1 ? 4 : 2)
   }
 }
 
-template <bool kByRows>
 auto kernel_for(int length, bool is_short) {
-  return !is_short     ? elementwise_kernel<1, uint64_t, kByRows>
-         : length == 8 ? elementwise_kernel<8, uint32_t, kByRows>
-         : length == 4 ? elementwise_kernel<4, uint32_t, kByRows>
-                       : elementwise_kernel<1, uint32_t, kByRows>;
+  return !is_short     ? elementwise_kernel<1, uint64_t>
+         : length == 8 ? elementwise_kernel<8, uint32_t>
+         : length == 4 ? elementwise_kernel<4, uint32_t>
+                       : elementwise_kernel<1, uint32_t>;
 }
 
 // Whether all that is read and written by vectors starts on multiples of them.
@@ -170,8 +168,7 @@ Launch bind_elementwise_cuda(const Context& context, ElementwisePath path, const
   if (!aligned || !is_short) walk = walk_of_elements(args), params = params_of(args, walk);
   LaunchConfig config = config_of(params);
   config.smem_bytes = int64_t{program.num_slots} * kElems * kThreads * int64_t{sizeof(float)};
-  const auto function =
-      walk.by_rows ? kernel_for<true>(walk.length, is_short) : kernel_for<false>(walk.length, is_short);
+  const auto function = kernel_for(walk.length, is_short);
   return [&context, function, config, params, program] {
     launch(context, "elementwise_kernel", function, config, params, program);
   };

@@ -64,6 +64,7 @@ struct KernelParams {
   FastDivisor by_dim[kMaxDims];  ///< where indices have 32 bits
   Access access[kMaxOperands];
   bool has_channels = false;  ///< some operand is read by channel
+  bool by_rows = false;       ///< as the walk says
   // By rows.
   int64_t num_rows = 0, row_elems = 0;  ///< as they are
   uint32_t patch_shift = 0;             ///< log2 of the walk's patch_vectors; 0: no patches

@@ -38,13 +38,21 @@ __device__ void find_places(const KernelParams& p, int rank, Index first,
   }
 }
 
+// Axes of a place that are worked out as straight code: all where the rank is a constant. The interpreter has this loop
+// for every element, and a few axes at once would make most of its code, and of the time to compile it.
+#if defined(__CUDACC_RTC__)
+inline constexpr int kAxesAtOnce = kMaxDims;
+#else
+inline constexpr int kAxesAtOnce = 1;
+#endif
+
 // Where a tensor of `strides` has the vector's first element, in elements from its base.
 template <class Index>
 __device__ int64_t offset_of(const KernelParams& p, const int64_t (&strides)[kMaxDims], int rank,
                              const VectorPlace<Index>& place) {
   int64_t offset = static_cast<int64_t>(place.column) * strides[rank - 1];
   Index row = place.row;
-#pragma unroll
+#pragma unroll kAxesAtOnce
   for (int d = rank - 2; d > 0; --d) {
     const Index outer = divide_by_dim(p, d, row);
     offset += static_cast<int64_t>(row - outer * static_cast<Index>(p.args.dims[d])) * strides[d];

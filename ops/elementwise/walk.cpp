@@ -88,7 +88,7 @@ Access access_of(const ElementwiseArgs& args, const Walk& walk, const Operand& o
 }
 
 KernelParams params_of(const ElementwiseArgs& args, const Walk& walk) {
-  KernelParams params{.args = args};
+  KernelParams params{.args = args, .by_rows = walk.by_rows};
   for (int i = 0; i < args.num_operands; ++i) {
     params.access[i] = access_of(args, walk, args.operands[i]);
     params.has_channels = params.has_channels || params.access[i] == Access::channel;
