@@ -8,7 +8,11 @@
 //   are aligned; neighbouring threads take neighbouring units, and those of a block that have others of their partial
 //   results join them in shared memory. So few channels, the last map of a network, keep many loads in flight.
 //
-// Registers on Hopper: up to 72; shared memory: at most 4 KiB. Bound: memory, x once.
+// Where rows or their number are beyond 2^31, reduce_rows_kernel takes all of them, whatever lies closest.
+//
+// Registers: at most 64, or 80 for columns by vectors. With bounds on blocks an SM the compiler takes what these leave
+// for 8 vectors or 16 elements in flight a thread; without, for more blocks. Shared memory: at most 4 KiB. Bound:
+// memory, x once.
 // Preconditions: 32-bit Index needs fewer than 2^31 units and elements a row; is_vector and kVec lines of 4 elements.
 
 #include <algorithm>
@@ -16,6 +20,7 @@
 #include <limits>
 
 #include "ops/ptx/follow.cuh"
+#include "ops/reduce/load.cuh"
 #include "ops/reduce/reduce.h"
 #include "ops/reduce/rows.cuh"
 #include "runtime/launch.cuh"
@@ -88,47 +93,46 @@ __device__ int64_t place(const PassParams<Index>& params, Index i) {
 }
 
 // Partial result `lane` of kVec neighbouring units, the first one's row beginning at x.
-template <bool kIsMax, bool kOneAxis, int kVec, class T, class Index>
-__device__ void take_along(const PassParams<Index>& params, const Unit<Index>& unit, const T* x, int lane,
+template <bool kIsMax, bool kOneAxis, int kVec, class Pointer, class Index>
+__device__ void take_along(const PassParams<Index>& params, const Unit<Index>& unit, Pointer x, int lane,
                            float (&acc)[kVec]) {
-  using Units = Elements<T, kVec>;
+  // 64-bit indices are for rows, or a number of them, beyond 2^31: too rare for as much code.
+  constexpr int kVectorsAtOnce = sizeof(Index) == 4 ? 8 : 1, kStepsAtOnce = sizeof(Index) == 4 ? 4 : 1;
 #pragma unroll
   for (float& value : acc) value = start<kIsMax>();
   int i = lane * kReduceNeighbours;
+  const auto from = [&](int element) {
+    return x + place<kOneAxis>(params, unit.begin + static_cast<Index>(element));
+  };
   if constexpr (kVec == 1) {
-    using Vector = Elements<T, kReduceNeighbours>;
     if (params.is_vector) {
-#pragma unroll 8
+#pragma unroll kVectorsAtOnce
       for (; i + kReduceNeighbours <= unit.count; i += kStep) {
-        const auto* from = x + place<kOneAxis>(params, unit.begin + static_cast<Index>(i));
-        const Vector vector = *reinterpret_cast<const Vector*>(from);
+        const auto vector = load_neighbours<kReduceNeighbours>(from(i));
 #pragma unroll
         for (int e = 0; e < kReduceNeighbours; ++e)
           acc[0] = take<kIsMax>(acc[0], params.sign_x * to_float(vector.at[e]));
       }
     }
   }
-  const auto load = [&](int element) {
-    const auto* from = x + place<kOneAxis>(params, unit.begin + static_cast<Index>(element));
-    return *reinterpret_cast<const Units*>(from);
-  };
-  const auto take_one = [&](const Units& units) {
+  const auto take_one = [&](const auto& units) {
 #pragma unroll
     for (int v = 0; v < kVec; ++v) acc[v] = take<kIsMax>(acc[v], params.sign_x * to_float(units.at[v]));
   };
-#pragma unroll 4
+#pragma unroll kStepsAtOnce
   for (; i + kReduceNeighbours <= unit.count; i += kStep) {
-    Units units[kReduceNeighbours];
+    decltype(load_neighbours<kVec>(x)) units[kReduceNeighbours];
 #pragma unroll
-    for (int e = 0; e < kReduceNeighbours; ++e) units[e] = load(i + e);
+    for (int e = 0; e < kReduceNeighbours; ++e) units[e] = load_neighbours<kVec>(from(i + e));
 #pragma unroll
     for (int e = 0; e < kReduceNeighbours; ++e) take_one(units[e]);
   }
-  for (int e = 0; i + e < unit.count && e < kReduceNeighbours; ++e) take_one(load(i + e));
+  for (int e = 0; i + e < unit.count && e < kReduceNeighbours; ++e)
+    take_one(load_neighbours<kVec>(from(i + e)));
 }
 
-template <bool kIsMax, int kVec, class T, class Index>
-__device__ void take_partial(const PassParams<Index>& params, const Unit<Index>& unit, const T* x, int lane,
+template <bool kIsMax, int kVec, class Pointer, class Index>
+__device__ void take_partial(const PassParams<Index>& params, const Unit<Index>& unit, Pointer x, int lane,
                              float (&acc)[kVec]) {
   if (params.rows.num_inner == 1)
     take_along<kIsMax, true>(params, unit, x + unit.x, lane, acc);
@@ -136,9 +140,9 @@ __device__ void take_partial(const PassParams<Index>& params, const Unit<Index>&
     take_along<kIsMax, false>(params, unit, x + unit.x, lane, acc);
 }
 
-template <class T, bool kIsMax, class Index>
-__global__ void __launch_bounds__(kThreads)
-    reduce_rows_kernel(const __grid_constant__ PassParams<Index> params, const T* x) {
+template <class Pointer, bool kIsMax, class Index>
+__global__ void __launch_bounds__(kThreads, 4)
+    reduce_rows_kernel(const __grid_constant__ PassParams<Index> params, Pointer x) {
   follow_previous();
   const Index idx =
       static_cast<Index>(blockIdx.x) * (kThreads / kReducePartials) + threadIdx.x / kReducePartials;
@@ -159,9 +163,9 @@ struct Columns {
   static constexpr int kVec = kVec_;
 };
 
-template <class T, class Columns, class Index>
-__global__ void __launch_bounds__(kThreads)
-    reduce_columns_kernel(const __grid_constant__ PassParams<Index> params, const T* x) {
+template <class T, class Columns>
+__global__ void __launch_bounds__(kThreads, Columns::kVec == 1 ? 4 : 3)
+    reduce_columns_kernel(const __grid_constant__ PassParams<uint32_t> params, const T* x) {
   constexpr bool kIsMax = Columns::kIsMax;
   constexpr int kVec = Columns::kVec;
   __shared__ float shared[kVec * kThreads];  // [partial][kVec][vector]
@@ -169,10 +173,10 @@ __global__ void __launch_bounds__(kThreads)
   const int num_partials = params.num_partials, num_vectors = kThreads / num_partials;
   const int partial = static_cast<int>(threadIdx.x) / num_vectors,
             vector = static_cast<int>(threadIdx.x) % num_vectors;
-  const Index idx =
-      (static_cast<Index>(blockIdx.x) * static_cast<Index>(num_vectors) + static_cast<Index>(vector)) * kVec;
+  const uint32_t idx =
+      (blockIdx.x * static_cast<uint32_t>(num_vectors) + static_cast<uint32_t>(vector)) * kVec;
   const bool is_there = idx < params.num_units;
-  const Unit unit = find_unit(params, is_there ? idx : Index{0});
+  const Unit unit = find_unit(params, is_there ? idx : 0u);
   float acc[kVec];
   take_partial<kIsMax>(params, unit, x, partial, acc);
 #pragma unroll
@@ -187,7 +191,7 @@ __global__ void __launch_bounds__(kThreads)
     for (int half = kReducePartials / 2; half > 0; half /= 2)
 #pragma unroll
       for (int j = 0; j < half; ++j) partials[j] = take<kIsMax>(partials[j], partials[j + half]);
-    store_result(params, idx + static_cast<Index>(v), unit.y + v * params.y_step, partials[0]);
+    store_result(params, idx + static_cast<uint32_t>(v), unit.y + v * params.y_step, partials[0]);
   }
 }
 
@@ -212,57 +216,73 @@ int num_partials(int64_t row_elems) {
       std::clamp<int64_t>(ceil_div(row_elems, kReduceNeighbours), 1, kReducePartials))));
 }
 
-template <class Columns, class T, class Index>
-void launch_columns(const Context& context, const PassParams<Index>& params, const T* x) {
+template <class Index>
+PassParams<Index> make_params(const ReducePass& pass, const ScaledImages& images) {
+  return {.rows = RowParams<Index>(pass.rows),
+          .by_rows = IndexDivisor<Index>(pass.rows.num_rows),
+          .num_units = static_cast<Index>(pass.num_units()),
+          .row_elems = static_cast<Index>(pass.rows.row_elems),
+          .is_last = pass.num_chunks == 1,
+          .is_vector = are_vectors(pass),
+          .num_partials = num_partials(pass.rows.row_elems),
+          .y_step = pass.num_chunks == 1 ? pass.rows.y_outer[pass.rows.num_outer - 1] : 1,
+          .y_dtype = pass.y_dtype,
+          .sign_x = pass.negates_x ? -1.0f : 1.0f,
+          .sign_y = pass.negates_y ? -1.0f : 1.0f,
+          .divisor = pass.divisor,
+          .ranges = pass.num_chunks == 1 ? images.ranges : nullptr,
+          .by_image = IndexDivisor<Index>(images.ranges != nullptr ? pass.rows.num_rows / images.count : 1),
+          .y = pass.y};
+}
+
+template <bool kIsMax, class Pointer, class Index>
+void launch_rows(const Context& context, const PassParams<Index>& params, Pointer x) {
+  launch(context, "reduce_rows_kernel", reduce_rows_kernel<Pointer, kIsMax, Index>,
+         {.grid = grid_for(static_cast<int64_t>(params.num_units), kThreads / kReducePartials),
+          .block = kThreads,
+          .overlaps_previous = true},
+         params, x);
+}
+
+template <class Columns, class T>
+void launch_columns(const Context& context, const PassParams<uint32_t>& params, const T* x) {
   const int64_t per_block = int64_t{kThreads} / params.num_partials * Columns::kVec;
-  launch(context, "reduce_columns_kernel", reduce_columns_kernel<T, Columns, Index>,
-         {.grid = grid_for(static_cast<int64_t>(params.num_units), per_block),
-          .block = kThreads,
-          .overlaps_previous = true},
-         params, x);
+  launch(
+      context, "reduce_columns_kernel", reduce_columns_kernel<T, Columns>,
+      {.grid = grid_for(int64_t{params.num_units}, per_block), .block = kThreads, .overlaps_previous = true},
+      params, x);
 }
 
-template <class T, bool kIsMax, class Index>
-void launch_pass(const Context& context, const ReducePass& pass, const ScaledImages& images) {
-  const PassParams<Index> params{
-      .rows = RowParams<Index>(pass.rows),
-      .by_rows = IndexDivisor<Index>(pass.rows.num_rows),
-      .num_units = static_cast<Index>(pass.num_units()),
-      .row_elems = static_cast<Index>(pass.rows.row_elems),
-      .is_last = pass.num_chunks == 1,
-      .is_vector = are_vectors(pass),
-      .num_partials = num_partials(pass.rows.row_elems),
-      .y_step = pass.num_chunks == 1 ? pass.rows.y_outer[pass.rows.num_outer - 1] : 1,
-      .y_dtype = pass.y_dtype,
-      .sign_x = pass.negates_x ? -1.0f : 1.0f,
-      .sign_y = pass.negates_y ? -1.0f : 1.0f,
-      .divisor = pass.divisor,
-      .ranges = pass.num_chunks == 1 ? images.ranges : nullptr,
-      .by_image = IndexDivisor<Index>(images.ranges != nullptr ? pass.rows.num_rows / images.count : 1),
-      .y = pass.y};
+template <bool kIsMax, class T>
+void launch_short(const Context& context, const ReducePass& pass, const ScaledImages& images) {
+  const auto params = make_params<uint32_t>(pass, images);
   const T* x = static_cast<const T*>(pass.x);
-  if (pass.rows.are_columns()) {
-    if constexpr (sizeof(Index) == 4)
-      if (params.is_vector) return launch_columns<Columns<kIsMax, kReduceNeighbours>>(context, params, x);
-    return launch_columns<Columns<kIsMax, 1>>(context, params, x);
-  }
-  launch(context, "reduce_rows_kernel", reduce_rows_kernel<T, kIsMax, Index>,
-         {.grid = grid_for(pass.num_units(), kThreads / kReducePartials),
-          .block = kThreads,
-          .overlaps_previous = true},
-         params, x);
+  if (!pass.rows.are_columns())
+    launch_rows<kIsMax>(context, params, x);
+  else if (params.is_vector)
+    launch_columns<Columns<kIsMax, kReduceNeighbours>>(context, params, x);
+  else
+    launch_columns<Columns<kIsMax, 1>>(context, params, x);
 }
 
-template <class T>
-void choose_kernel(const Context& context, const ReducePass& pass, const ScaledImages& images) {
+// Columns too, element by element: a cache has to join what neighbouring rows read of a sector.
+template <bool kIsMax>
+void launch_long(const Context& context, const ReducePass& pass, const ScaledImages& images) {
+  auto params = make_params<uint64_t>(pass, images);
+  params.is_vector = params.is_vector && !pass.rows.are_columns();
+  launch_rows<kIsMax>(context, params, AnyPointer{pass.x, pass.x_dtype});
+}
+
+template <bool kIsMax>
+void launch_pass(const Context& context, const ReducePass& pass, const ScaledImages& images) {
   constexpr int64_t kMost = std::numeric_limits<int32_t>::max() - kThreads;
-  const bool is_short = pass.num_units() <= kMost && pass.rows.row_elems <= kMost;
-  if (pass.is_max)
-    is_short ? launch_pass<T, true, uint32_t>(context, pass, images)
-             : launch_pass<T, true, uint64_t>(context, pass, images);
-  else
-    is_short ? launch_pass<T, false, uint32_t>(context, pass, images)
-             : launch_pass<T, false, uint64_t>(context, pass, images);
+  if (pass.num_units() > kMost || pass.rows.row_elems > kMost)
+    return launch_long<kIsMax>(context, pass, images);
+  switch (pass.x_dtype) {
+    case DType::float32: return launch_short<kIsMax, float>(context, pass, images);
+    case DType::float16: return launch_short<kIsMax, __half>(context, pass, images);
+    case DType::bfloat16: return launch_short<kIsMax, __nv_bfloat16>(context, pass, images);
+  }
 }
 
 }  // namespace
@@ -271,11 +291,7 @@ void reduce_cuda(const Context& context, const Reduce& reduce, const void* x, vo
                  const ScaledImages& images) {
   if (reduce.rows.num_rows == 0) return;
   for_passes(reduce, x, y, scratch, [&](const ReducePass& pass) {
-    switch (pass.x_dtype) {
-      case DType::float32: return choose_kernel<float>(context, pass, images);
-      case DType::float16: return choose_kernel<__half>(context, pass, images);
-      case DType::bfloat16: return choose_kernel<__nv_bfloat16>(context, pass, images);
-    }
+    pass.is_max ? launch_pass<true>(context, pass, images) : launch_pass<false>(context, pass, images);
   });
 }
 

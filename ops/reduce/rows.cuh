@@ -6,6 +6,7 @@
 
 namespace solder {
 
+// Loops over axes are not unrolled: there is hardly ever a second one, and kernels have these loops many times.
 template <class Index>
 struct RowParams {
   int num_outer = 0, num_inner = 0;
@@ -25,6 +26,7 @@ struct RowParams {
   /// Offsets of row `row`, in elements.
   __device__ void find_row(Index row, int64_t* x, int64_t* y) const {
     *x = *y = 0;
+#pragma unroll 1
     for (int d = num_outer - 1; d > 0; --d) {
       Index coord;
       row = by_outer[d].divide(row, &coord);
@@ -38,6 +40,7 @@ struct RowParams {
   /// Offset in x of element i of a row from its first.
   __device__ int64_t x_offset(Index i) const {
     int64_t offset = 0;
+#pragma unroll 1
     for (int d = num_inner - 1; d > 0; --d) {
       Index coord;
       i = by_inner[d].divide(i, &coord);
