@@ -28,7 +28,7 @@ namespace {
 #endif
 
 constexpr ConvFamily kFamilies[] = {
-    {"nhwc", true, SOLDER_SM90(make_nhwc_conv), true, true},  // Hopper: 16-bit values with channels innermost
+    {"nhwc", true, SOLDER_SM90(make_nhwc_conv), true, true},  // Hopper: 16-bit pixels, given or packed
     {"rows", true, SOLDER_SM90(make_rows_conv)},              // Hopper: wide images, few input channels
     {"window", true, SOLDER_SM90(make_window_conv)},          // Hopper: everything of one group
     {"packed", true, SOLDER_SM90(make_packed_conv)},          // the same, on x converted before
@@ -107,7 +107,7 @@ double conv_pass_us(const ConvProblem& problem) {
   double elems = 2 * static_cast<double>(s.N * s.K * s.gemm_n());
   for (const TensorView& operand : problem.operands)
     elems += static_cast<double>(num_elements(operand.shape));
-  return 2.5 + elems * 4 / 2.8e6;  // a launch; what an H100 copies in a microsecond
+  return 2.5 + elems * 4 / 4.2e6;  // a launch; what an H200 copies in a microsecond
 }
 
 std::vector<uint32_t> largest_weights(std::span<const float> weights, int64_t num_channels) {
