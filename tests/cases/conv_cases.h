@@ -114,7 +114,6 @@ inline std::vector<std::string> conv_family_names(Device device) {
   std::vector<std::string> names{""};
   for (const ConvFamily& family : conv_families())
     if (family.on_gpu == device.is_cuda() && family.make != nullptr &&
-        family.name != std::string_view("nhwc") &&
         !(leaves_out_cublas() && family.name == std::string_view("im2col")))
       names.push_back(family.name);
   return names;

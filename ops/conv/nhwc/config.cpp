@@ -189,7 +189,10 @@ double predict_us(const ConvShape& s, const NhwcConfig& c, const NhwcWork& work,
   const int64_t outputs = s.N * s.K * s.gemm_n();
   const int num_surfaces = 1 + work.has_residual + work.stores_sum;
   const double memory_us = 0.8 + 2 * number(read + outputs * num_surfaces) / kMemoryBytesPerUs;
-  return kLaunchUs + both(both(serial, overlapped + epilogue / 2) / kCyclesPerUs, memory_us);
+  // Floats in planes, fitted to 30 convolutions on an H200.
+  const double apart_us =
+      work.stores_floats ? number(outputs) * (c.fetch == NhwcFetch::flat ? 1.2e-6 : 4e-6) : 0;
+  return kLaunchUs + both(both(serial, overlapped + epilogue / 2) / kCyclesPerUs, memory_us) + apart_us;
 }
 
 // Grid and rings of a config that has its tiles, and what it takes by prediction; false, with the reason, where it cannot be.
@@ -223,10 +226,9 @@ std::optional<NhwcConfig> make_nhwc_config(const ConvShape& s, const PixelStride
   NhwcConfig c;
   c.tile = tile, c.fetch = fetch, c.split = split;
   const int pixels = c.shape().pixels();
-  const bool takes_half = s.C <= kNhwcSlotChannels / 2 && !work.stores_sum;
-  c.slot_channels = takes_half ? kNhwcSlotChannels / 2 : kNhwcSlotChannels;
-  if (c.slot_channels == 32 && !has_half_slots(c.shape()))
-    return refuse(why_not, "a tile for more input channels");
+  const bool has_few = s.C <= kNhwcSlotChannels / 2 && !work.stores_sum;
+  if (has_few && c.shape().channels > 64) return refuse(why_not, "a tile for more input channels");
+  c.slot_channels = has_few && has_half_slots(c.shape()) ? kNhwcSlotChannels / 2 : kNhwcSlotChannels;
   c.num_chunks = static_cast<int>(ceil_div(s.C, c.slot_channels));
   const int64_t taps = fetch == NhwcFetch::window ? s.S : s.R * s.S;
   if (c.num_chunks * taps > (1 << 24)) return refuse(why_not, "a sum of too many terms");

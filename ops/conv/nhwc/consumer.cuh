@@ -24,13 +24,20 @@ __device__ uint32_t block_of_slot(const NhwcConfig& c, const Work& work, int blo
   return (row * c.window_cols + (block - (of_rows << c.across_log2)) * 8) * kRow16;
 }
 
-/// acc = x times weights of tile `work`, over steps [first, end), or acc += where it `accumulates`. All that changes in the loop is added
-/// to; a slot is given back once the group of products behind its own last one has been issued, as then its own are done.
-/// Once all have been, the warpgroups that wait at named barrier `next_turn` may follow, 0: none.
-template <class Tile, Values kValues, bool kIsLinear>
+/// Where warpgroups take turns, one's products begin behind named barrier `own`, and those that wait at `next` may follow
+/// once all have been issued; 0: nobody is waited for, nobody follows. From its second tile on its weights are there.
+struct Turns {
+  int own = 0, next = 0;
+  bool has_weights = false;
+};
+
+/// acc = x times weights of tile `work`, over steps [first, end), of which there is one; between(i, acc) comes before step i,
+/// and before `end`. All that changes in the loop is added to; a slot is given back once the group of products behind its
+/// own last one has been issued, as then its own are done.
+template <class Tile, Values kValues, bool kIsLinear, class Between>
 __device__ __forceinline__ void multiply(const Params& p, const Smem& smem, const Work& work, int group,
-                                         int lane, int first, int end, bool accumulates, RingPlace* x,
-                                         RingPlace* weights, int next_turn,
+                                         int lane, int first, int end, RingPlace* x, RingPlace* weights,
+                                         const Turns& turns, const Between& between,
                                          float (&acc)[Tile::kChannels / 2]) {
   constexpr bool kIsBfloat16 = kValues == Values::bfloat16;
   constexpr uint32_t kWeight16 = Tile::kWeightBytes / 16, kEight16 = 8 * Tile::kRowBytes / 16;
@@ -42,22 +49,25 @@ __device__ __forceinline__ void multiply(const Params& p, const Smem& smem, cons
   uint32_t x_full = smem.x_full + 8 * x->slot, weight_full = smem.weight_full + 8 * weights->slot;
   uint32_t done_x = 0, done_weights = 0;  // barriers of the slots that the last group has read
   constexpr uint32_t kToEmptyX = 8 * kMaxNhwcSlots, kToEmptyWeights = 8 * kMaxNhwcWeightSlots;
-  // Of a window's columns the first may be another block's.
+  // Of a window's columns the first may be another block's, where blocks share terms.
   const int columns = Tile::kIsWindow ? p.config.steps_per_slot : 1;
-  int column = Tile::kIsWindow ? first % columns : 0;
+  int column = Tile::kIsWindow && Tile::kCanSplit ? first % columns : 0;
   if (Tile::kIsWindow) x16 += column * p.right16;
+  if (Tile::kTakesTurns && turns.own != 0) sm80::named_barrier_sync(turns.own, 256);
 #pragma unroll 1
-  for (int i = first; i < end; ++i) {
+  for (int i = first;; ++i) {
+    between(i, acc);
+    if (i == end) break;
     sm90::mbarrier_spin(x_full, x->parity);
 #pragma unroll
     for (int r = 0; r < Tile::kRows; ++r) {
-      sm90::mbarrier_spin(weight_full, weights->parity);
+      if (!Tile::kTakesTurns || !turns.has_weights) sm90::mbarrier_spin(weight_full, weights->parity);
       sm90::wgmma_fence();
 #pragma unroll
       for (int k = 0; k < Tile::kRowBytes / 32; ++k)
         sm90::wgmma<kIsBfloat16>(acc, descriptor<Tile::kRowBytes>(eight16, x16 + r * p.down16 + 2 * k),
                                  descriptor<Tile::kRowBytes>(kEight16, weights16 + 2 * k),
-                                 accumulates || i > first || r > 0 || k > 0);
+                                 i > first || r > 0 || k > 0);
       sm90::wgmma_commit();
       if (!kIsLinear) {
         sm90::wgmma_wait<1>();
@@ -86,7 +96,7 @@ __device__ __forceinline__ void multiply(const Params& p, const Smem& smem, cons
       x_full = smem.x_full, x16 = x_first16;
     }
   }
-  if (Tile::kTakesTurns && next_turn != 0) sm80::named_barrier_arrive(next_turn, 256);
+  if (Tile::kTakesTurns && turns.next != 0) sm80::named_barrier_arrive(turns.next, 256);
   sm90::wgmma_wait<0>();
   if (!kIsLinear && lane == 0) {
     if (!Tile::kTakesTurns) sm90::mbarrier_arrive(done_weights, 1);

@@ -7,7 +7,7 @@
 
 namespace solder::nhwc {
 
-using pixels::add_pairs, pixels::kVector, pixels::pack_vector, pixels::store_value, pixels::store_vector,
+using pixels::add_pairs, pixels::kVector, pixels::pack_vector, pixels::store_apart, pixels::store_vector,
     pixels::takes_vectors, pixels::unpack_pairs, pixels::vector_of;
 
 /// Two channels' scales and then their biases, 16 bytes in shared memory.

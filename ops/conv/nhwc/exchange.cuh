@@ -113,8 +113,7 @@ __device__ __forceinline__ void exchange_tile(const Params& p, const Smem& smem,
         largest = fmaxf(largest, finite_largest(top) * power_of_two(-image_scale.results));
       }
     } else {
-#pragma unroll
-      for (int e = 0; e < kVector; ++e) store_value<kDtype>(p, pixels[i], channel + e, values[e]);
+      store_apart<kDtype>(p, pixels[i], channel, values);
     }
   }
   if (is_measured) join_largest(p, smem.joined + warp / 4 * kJoinedBytes, lane, work.n, image, largest);

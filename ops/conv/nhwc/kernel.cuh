@@ -1,9 +1,9 @@
 #pragma once
 // The convolution over 16-bit values with channels innermost, for Hopper, as an implicit matrix product:
 //   y [N,K,P,Q] = epilogue(conv(x [N,C,H,W], w [K,C,R,S]))
-// of float16, bfloat16 or scaled operands (ops/scaled.h), with float32 sums and one rounding. Any filter, stride, padding
-// and dilation that the copy engine can gather, one group. Where others read what the epilogue has before its scale and
-// activation, that is stored, too (ConvEpilogue::stores_sum).
+// of float16, bfloat16 or scaled operands (ops/scaled.h; or float32 that has been packed so), with float32 sums and one
+// rounding. Any filter, stride, padding and dilation that the copy engine can gather, one group. Where others read what the
+// epilogue has before its scale and activation, that is stored, too (ConvEpilogue::stores_sum).
 //
 // Product. Rows are output pixels, columns output channels; terms go by chunks of 64 input channels (32, if there are no
 // more), in a chunk by filter taps. A slot is a chunk of a tile's pixels, a row of 128 (64) bytes each, swizzled by its
@@ -39,33 +39,34 @@
 namespace solder::nhwc {
 
 /// The products of tile `work`. Of scaled x each part has its own exponent, and sums are scaled on between two.
+/// NOTE: in the loop over steps, not in one around it: there the compiler takes what a product is of for the lane's own, and
+/// each goes through four moves to uniform registers.
 template <class Tile, Values kValues, bool kIsLinear>
 __device__ __forceinline__ void multiply_parts(const Params& p, const Smem& smem, const Work& work, int warp,
                                                int lane, int first, int end, RingPlace* x, RingPlace* weights,
-                                               int next_turn, float (&acc)[Tile::kChannels / 2]) {
-  const int group = warp / 4;
-  const auto multiply_steps = [&](int from, int to, int turn) {
-    multiply<Tile, kValues, kIsLinear>(p, smem, work, group, lane, from, to, from > first, x, weights, turn,
-                                       acc);
-  };
-  if constexpr (kValues != Values::scaled) {
-    multiply_steps(first, end, next_turn);
-  } else {
-    int from = first;
+                                               const Turns& turns, float (&acc)[Tile::kChannels / 2]) {
+  int part = 0;
+  const auto scale_on = [&](int step, float(&sums)[Tile::kChannels / 2]) {
+    if constexpr (kValues == Values::scaled) {
+      const auto is_next = [&] {
+        return part + 1 < p.scaling.num_parts && (step >= p.part_steps[part] || step == end);
+      };
+      if (!is_next()) return;
+      sm90::wgmma_wait<0>();
 #pragma unroll 1
-    for (int part = 0;; ++part) {
-      const int to = min(end, p.part_steps[part]);
-      if (to > from) multiply_steps(from, to, to == end ? next_turn : 0), from = to;
-      if (part + 1 == p.scaling.num_parts) break;
-      if (from == first) continue;  // there are no sums yet
-      float factors[2];
-      for (int half : {0, 1})
-        factors[half] =
-            factor_behind(p, image_of(p, pixel_of_row<Tile>(p, work, warp, lane / 4 + half * 8)), part);
+      for (; is_next(); ++part) {
+        if (step == first) continue;  // there are no sums yet
+        float factors[2];
+        for (int half : {0, 1})
+          factors[half] =
+              factor_behind(p, image_of(p, pixel_of_row<Tile>(p, work, warp, lane / 4 + half * 8)), part);
 #pragma unroll
-      for (int i = 0; i < Tile::kChannels / 2; ++i) acc[i] *= factors[i / 2 % 2];
+        for (int i = 0; i < Tile::kChannels / 2; ++i) sums[i] *= factors[i / 2 % 2];
+      }
     }
-  }
+  };
+  multiply<Tile, kValues, kIsLinear>(p, smem, work, warp / 4, lane, first, end, x, weights, turns, scale_on,
+                                     acc);
 }
 
 template <class Tile, Values kValues, ConvChain kChain>
@@ -116,14 +117,13 @@ __device__ __forceinline__ void consume(const Params& p, const Smem& smem, int w
       // Products go in the order of tiles: to a barrier a phase and the one before the last look the same.
       Work after;
       const bool is_last = !find_work<Tile>(p, index + 1, &after);
-      if (index > 0) sm80::named_barrier_sync(kFirstTurn + turn, 256);
-      multiply_parts<Tile, kValues, false>(p, smem, work, warp, lane, first, end, &x, &weights,
-                                           is_last ? 0 : next_turn, acc);
+      const Turns turns{index > 0 ? kFirstTurn + turn : 0, is_last ? 0 : next_turn, index > turn};
+      multiply_parts<Tile, kValues, false>(p, smem, work, warp, lane, first, end, &x, &weights, turns, acc);
       x.skip((kTurns - 1) * slots, p.config.x_slots);
     } else if (p.config.is_linear) {
-      multiply_parts<Tile, kValues, true>(p, smem, work, warp, lane, first, end, &x, &weights, 0, acc);
+      multiply_parts<Tile, kValues, true>(p, smem, work, warp, lane, first, end, &x, &weights, {}, acc);
     } else {
-      multiply_parts<Tile, kValues, false>(p, smem, work, warp, lane, first, end, &x, &weights, 0, acc);
+      multiply_parts<Tile, kValues, false>(p, smem, work, warp, lane, first, end, &x, &weights, {}, acc);
     }
     const auto store = [&]<Scaling kScaling>() {
       const bool has_new_table = is_new();

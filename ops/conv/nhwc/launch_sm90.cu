@@ -159,8 +159,9 @@ std::unique_ptr<ConvPlan> make_nhwc_conv(const ConvProblem& problem, const Devic
   if (device->cc_major != 9) return *why_not = "needs a Hopper GPU (compute capability 9.0)", nullptr;
   auto plan = std::make_unique<NhwcPlan>();
   if (!plan->init(problem, why_not, true)) return nullptr;
-  const NhwcWork work{plan->has_residual(), plan->epilogue.activation >= ConvChain::silu, plan->has_scale(),
-                      plan->epilogue.stores_sum, plan->call.bias_image != 0};
+  const NhwcWork work{plan->has_residual(),       plan->epilogue.activation >= ConvChain::silu,
+                      plan->has_scale(),          plan->epilogue.stores_sum,
+                      plan->call.bias_image != 0, plan->call.y.is_float32};
   const auto config =
       choose_nhwc_config(plan->call.shape, plan->call.x_strides, work, device->num_sms, why_not);
   if (!config) return nullptr;

@@ -39,8 +39,9 @@ inline constexpr int kMaxNhwcSlots = 12;  ///< of x
 inline constexpr int kMaxNhwcWeightSlots = 20;
 inline constexpr int kMaxNhwcSplit = 8;  ///< blocks of a cluster
 
-/// Whether there is an instance with half slots.
-constexpr bool has_half_slots(const NhwcTile& tile) { return tile.channels <= 64; }
+/// Whether there is an instance with half slots. Small tiles have none: they are for small grids, which wait for slots
+/// rather than for products, and another 36 instances would take a sixth more time to compile.
+constexpr bool has_half_slots(const NhwcTile& tile) { return tile.channels <= 64 && tile.num_groups > 1; }
 
 /// Whether there are instances, of whole slots, that store sums besides results: a thread has registers for it.
 constexpr bool can_store_sums(const NhwcTile& tile) {
@@ -122,6 +123,7 @@ struct NhwcWork {
   bool has_residual = false, has_functions = false, has_scale = false;  ///< functions: more than a comparison
   bool stores_sum = false;
   bool has_image_biases = false;  ///< an image's bias is its own
+  bool stores_floats = false;     ///< results are no 16-bit vectors
 };
 
 /// The choice for a device with `num_sms` multiprocessors. nullopt, with the reason in words, when the kernel does not

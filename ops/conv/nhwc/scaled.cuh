@@ -65,7 +65,7 @@ inline __device__ ImageScale scale_of(const Params& p, int image) {
   if (image < 0) return scale;
   const PixelScaling& s = p.scaling;
   const ImageRange first = s.x[0].ranges[image];
-  int exponent = first.exponent;
+  int exponent = s.is_guessed ? packed_exponent(first, Math::tf32) : first.exponent;
   uint32_t max_bits = first.max_bits;
 #pragma unroll 1
   for (int part = 1; part < s.num_parts; ++part) {

@@ -2,8 +2,9 @@
 // How the sums of conv_nhwc_kernel get to memory. Products leave wgmma as fragments: a thread has two neighbouring
 // channels of two pixels, 8 apart. Results are worked out there, packed, and cross a warp's shared memory, 64 channels at
 // a time, to be stored as vectors; the residual comes the same way, copied there while the products run.
-// exchange.cuh has what happens where blocks of a cluster have split the terms.
+// apart.cuh has what happens where results are no such vectors, exchange.cuh where blocks of a cluster have split the terms.
 
+#include "ops/conv/nhwc/apart.cuh"
 #include "ops/conv/nhwc/epilogue.cuh"
 #include "ops/conv/nhwc/scaled.cuh"
 
@@ -67,7 +68,7 @@ __device__ __forceinline__ void start_residual(const Params& p, const Work& work
 template <class Tile>
 __device__ __forceinline__ void start_tile(const Params& p, uint32_t staging, const Work& work, int warp,
                                            int lane) {
-  if (p.residual.data == nullptr) return;
+  if (p.residual.data == nullptr || !takes_vectors(p)) return;
   __syncwarp();  // the last tile's vectors have been read
   start_residual(p, work, Pass<Tile>(p, work, staging, warp, lane, 0), lane);
 #pragma unroll 1
@@ -100,12 +101,18 @@ __device__ __forceinline__ void stage(const Pass<Tile>& pass, int lane,
 template <class Tile, class What>
 __device__ __forceinline__ void store_staged(const Params& p, const Surface& surface, const Work& work,
                                              const Pass<Tile>& pass, int lane, const What& what) {
+  // All on their way before the first is stored: one after the other they took a seventh of a mish tile's time.
+  int pixels[Pass<Tile>::kTurns];
+  uint4 vectors[Pass<Tile>::kTurns];
 #pragma unroll
   for (int turn = 0; turn < Pass<Tile>::kTurns; ++turn) {
-    const int pixel = pass.pixel_at(p, work, pass.row_of(lane, turn));
-    const uint4 vector = sm80::load_shared_bits(pass.vector_smem(lane, turn));
-    store_vector(p, surface, pixel, work.channel + pass.channel_of(lane), vector);
-    what(pixel, vector);
+    pixels[turn] = pass.pixel_at(p, work, pass.row_of(lane, turn));
+    vectors[turn] = sm80::load_shared_bits(pass.vector_smem(lane, turn));
+  }
+#pragma unroll
+  for (int turn = 0; turn < Pass<Tile>::kTurns; ++turn) {
+    store_vector(p, surface, pixels[turn], work.channel + pass.channel_of(lane), vectors[turn]);
+    what(pixels[turn], vectors[turn]);
   }
 }
 
@@ -117,32 +124,6 @@ __device__ __forceinline__ void store_sums(const Params& p, const Work& work, co
   stage<Tile, kDtype>(pass, lane, values,
                       [&](int i, const uint32_t(&pairs)[4]) { unpack_pairs<kDtype>(pairs, i, values); });
   store_staged(p, p.sum, work, pass, lane, [](int, const uint4&) {});
-  __syncwarp();
-}
-
-/// A pass of results that are no vectors: half of its channels at a time, as floats, where vectors would cross; then one
-/// by one, neighbours along channels where these lie side by side, along pixels elsewhere.
-template <class Tile, DType kDtype>
-__device__ __forceinline__ void store_spread(const Params& p, const Work& work, const Pass<Tile>& pass,
-                                             int lane, const float (&values)[Tile::kStaged / 2]) {
-  constexpr int kColumns = Tile::kStaged / 2, kPitch = Pass<Tile>::kPitch;
-  const bool by_channels = p.y.channel == 1;
-#pragma unroll
-  for (int first = 0; first < Tile::kStaged; first += kColumns) {
-    __syncwarp();
-#pragma unroll
-    for (int i = 0; i < kColumns / 2; i += 2)
-      sm80::store_shared(pass.staged + (lane / 4 + i / 2 % 2 * 8) * kPitch + (i / 4 * 8 + lane % 4 * 2) * 4,
-                         values[first / 2 + i], values[first / 2 + i + 1]);
-    __syncwarp();
-#pragma unroll 1
-    for (int i = lane; i < 16 * kColumns; i += 32) {
-      const int row = by_channels ? i / kColumns : i % 16, column = by_channels ? i % kColumns : i / 16;
-      store_value<kDtype>(p, pixel_of<Tile>(p, work, pass.row + row),
-                          work.channel + pass.channel + first + column,
-                          sm80::load_shared_one(pass.staged + row * kPitch + column * 4));
-    }
-  }
   __syncwarp();
 }
 
@@ -191,6 +172,11 @@ __device__ __forceinline__ void store_tile(const Params& p, uint32_t staging, ui
     const int pixel = pixel_of_row<Tile>(p, work, warp, lane % 16), image = image_of(p, pixel);
     of_row = scale_of(p, image);
     if (work.channel == 0) note_scale(p, pixel, image, of_row);
+  }
+  if (!takes_vectors(p)) [[unlikely]] {
+    const int pixel = pixel_of_row<Tile>(p, work, warp, lane % 16);
+    return store_tile_apart<Tile, kValues, kChain, kScaling>(p, staging, work, warp, lane, channels, of_row,
+                                                             pixel, acc);
   }
 #pragma unroll 1
   for (int index = 0; index < Tile::kPasses; ++index) {
@@ -243,10 +229,6 @@ __device__ __forceinline__ void store_tile(const Params& p, uint32_t staging, ui
       const RowPowers powers = powers_at(of_row.results, lane);
 #pragma unroll
       for (int i = 0; i < kSums; ++i) values[i] *= powers.of[i / 2 % 2];
-    }
-    if (!takes_vectors(p)) [[unlikely]] {
-      store_spread<Tile, kDtype>(p, work, pass, lane, values);
-      continue;
     }
     if (p.config.stagings == 1 && p.residual.data == nullptr)
       __syncwarp();  // the last pass' vectors have been read

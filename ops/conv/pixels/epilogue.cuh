@@ -43,18 +43,6 @@ __device__ __forceinline__ bool takes_vectors(const Params& p) {
   return p.y.by_vectors && !p.y.is_float32;
 }
 
-/// One value of a result that lies in any way.
-template <DType kDtype, class Params>
-__device__ __forceinline__ void store_value(const Params& p, int pixel, int channel, float value) {
-  if (pixel < 0 || channel >= p.K) return;
-  const int n = static_cast<int>(p.by_pixels.divide(pixel));
-  const int64_t at = n * p.y.image + (pixel - n * p.P * p.Q) * p.y.pixel + channel * p.y.channel;
-  if (p.y.is_float32)
-    static_cast<float*>(p.y.data)[at] = value;
-  else
-    static_cast<uint16_t*>(p.y.data)[at] = static_cast<uint16_t>(pack_pair(kDtype, value, 0));
-}
-
 /// A vector of 16-bit results in `surface`, or those of its channels that there are.
 template <class Params>
 __device__ __forceinline__ void store_vector(const Params& p, const PixelSurface& surface, int pixel,
@@ -80,24 +68,47 @@ __device__ __forceinline__ uint4 pack_vector(const float (&values)[kVector]) {
                     pack_pair(kDtype, values[4], values[5]), pack_pair(kDtype, values[6], values[7]));
 }
 
-/// The results of 8 channels of a pixel from `channel` on, which are moved about; those that there are.
+/// Those of 8 values, a stride apart from `to` on, of which there are `count`.
+template <DType kDtype, class T>
+__device__ __forceinline__ void store_strided(T* to, int64_t stride, int count,
+                                              const float (&values)[kVector]) {
+#pragma unroll
+  for (int i = 0; i < kVector; ++i, to += stride) {
+    if constexpr (sizeof(T) == 4) {
+      if (i < count) *to = values[i];
+    } else {
+      if (i < count) *to = static_cast<uint16_t>(pack_pair(kDtype, values[i], 0));
+    }
+  }
+}
+
+/// The results of 8 channels of a pixel from `channel` on, those that there are, where y does not take 16-bit vectors.
 template <DType kDtype, class Params>
-__device__ __forceinline__ void store_results(const Params& p, int pixel, int channel,
-                                              float (&values)[kVector]) {
-  if (takes_vectors(p)) [[likely]]
-    return store_vector(p, p.y, pixel, channel, pack_vector<kDtype>(values));
-  if (p.y.by_vectors && pixel >= 0 && channel + kVector <= p.K) {
+__device__ __forceinline__ void store_apart(const Params& p, int pixel, int channel,
+                                            const float (&values)[kVector]) {
+  if (pixel < 0) return;
+  if (p.y.by_vectors && channel + kVector <= p.K) {  // float32 with channels innermost
     float4* const to = static_cast<float4*>(p.y.data) + vector_of(p.y, pixel, channel) * uint64_t{2};
     to[0] = make_float4(values[0], values[1], values[2], values[3]);
     to[1] = make_float4(values[4], values[5], values[6], values[7]);
     return;
   }
-#pragma unroll 1
-  for (int e = 0; e < kVector; ++e) {
-    store_value<kDtype>(p, pixel, channel + e, values[0]);
-#pragma unroll
-    for (int i = 0; i + 1 < kVector; ++i) values[i] = values[i + 1];
-  }
+  const int n = static_cast<int>(p.by_pixels.divide(pixel));
+  const int64_t at = n * p.y.image + (pixel - n * p.P * p.Q) * p.y.pixel + channel * p.y.channel;
+  if (p.y.is_float32)
+    store_strided<kDtype>(static_cast<float*>(p.y.data) + at, p.y.channel, p.K - channel, values);
+  else
+    store_strided<kDtype>(static_cast<uint16_t*>(p.y.data) + at, p.y.channel, p.K - channel, values);
+}
+
+/// The results of 8 channels of a pixel from `channel` on, those that there are.
+template <DType kDtype, class Params>
+__device__ __forceinline__ void store_results(const Params& p, int pixel, int channel,
+                                              const float (&values)[kVector]) {
+  if (takes_vectors(p)) [[likely]]
+    store_vector(p, p.y, pixel, channel, pack_vector<kDtype>(values));
+  else
+    store_apart<kDtype>(p, pixel, channel, values);
 }
 
 }  // namespace solder::pixels

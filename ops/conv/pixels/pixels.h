@@ -66,6 +66,7 @@ struct PixelScaling {
   const ImageRange* residual = nullptr;
   ImageRange* y = nullptr;   ///< null: y is float32
   bool is_measured = false;  ///< y's maxima are; otherwise, of a scaled y, its bounds stand for them
+  bool is_guessed = false;   ///< exponents of x are: see range.h
   float bias = 0, scale = 1, shift = 0;  ///< the largest magnitudes
   float gain = 1;                        ///< |activation(x)| <= gain |x|
 };

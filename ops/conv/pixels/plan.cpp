@@ -68,10 +68,10 @@ int64_t ranges_of(const ConvView& view) { return view.scaled.empty() ? -1 : view
 
 // Why no kernel takes scaled values that lie so; null where one does.
 const char* why_not_scaled(const ConvProblem& problem) {
+  if (problem.has_plain_tensors()) return nullptr;
   const std::vector<ScaledChannels>& parts = problem.x.scaled;
   if (parts.empty() && problem.x.dtype != DType::float32) return "16-bit values that are not scaled";
   if (problem.shape.K % kVector != 0) return "channels of scaled results that fill no vector";
-  if (parts.empty() && problem.y.scaled.empty()) return "results of float32 x that are not scaled";
   if (parts.size() > kMostScaledParts) return "too many parts of scaled values";
   for (size_t i = 0; i + 1 < parts.size(); ++i)
     if (parts[i].end % kScaledPartChannels != 0) return "parts of scaled values that end within a slot";
@@ -96,6 +96,7 @@ bool PixelPlan::init_scaling(const ConvProblem& problem, std::string* why_not) {
   scaling.x[scaling.num_parts - 1].end = static_cast<int>(call.shape.C);  // of a stem's windows
   y_ranges = ranges_of(problem.y);
   scaling.is_measured = y_ranges >= 0 && problem.y.scaled[0].is_measured;
+  scaling.is_guessed = is_plain;
   if (y_ranges >= 0 && !call.y.by_vectors)
     return *why_not = "scaled results that are no run of pixels", false;
   if (has_residual())
@@ -107,7 +108,7 @@ bool PixelPlan::init_scaling(const ConvProblem& problem, std::string* why_not) {
   scaling.bias = largest(epilogue.bias_operand, 0);
   scaling.scale = largest(epilogue.scale_operand, 1), scaling.shift = largest(epilogue.shift_operand, 0);
   scaling.gain = call.activation == ConvChain::leaky_relu ? std::max(1.0f, std::abs(call.slope)) : 1.0f;
-  if (!std::isfinite(scaling.bias + scaling.scale + scaling.shift + scaling.gain))
+  if (!is_plain && !std::isfinite(scaling.bias + scaling.scale + scaling.shift + scaling.gain))
     return *why_not = "biases or scales that are not known or not finite", false;
   return true;
 }
@@ -128,9 +129,12 @@ bool PixelPlan::init_copy(const ConvProblem& problem, std::string* why_not) {
   call.shape = lays_out ? stem_windows(whole) : whole;
   std::copy(problem.x.strides.begin(), problem.x.strides.end(), x_strides);
   copy_bytes = round_up(images * image_bytes, 256);
+  if (is_plain) copy_bytes += round_up(conv_range_bytes(num_images), 256);
   scratch_bytes = copy_bytes;
-  if (packs)  // a pass that finds maxima, one that packs, on an H200
-    copy_us = 4 + static_cast<double>(shape.N * shape.C * shape.H * shape.W) * (4 + 4 + 2) / 3.2e6;
+  if (packs) {  // on an H200: a pass that packs behind one that finds maxima or, of plain x, between launches of the guard
+    const double elems = static_cast<double>(shape.N * shape.C * shape.H * shape.W);
+    copy_us = is_plain ? 12 + elems * (4 + 2) / 3.2e6 : 4 + elems * (4 + 4 + 2) / 3.2e6;
+  }
   return true;
 }
 
@@ -149,7 +153,8 @@ bool PixelPlan::init_results(const ConvProblem& problem) {
 bool PixelPlan::init(const ConvProblem& problem, std::string* why_not, bool is_extended) {
   const auto refuse = [&](const char* why) { return *why_not = why, false; };
   if (!problem.weights) return refuse("the weights are not a parameter of the graph");
-  const bool is_scaled = is_extended && problem.is_scaled();
+  is_plain = is_extended && problem.has_plain_tensors();
+  const bool is_scaled = is_plain || (is_extended && problem.is_scaled());
   const bool is_wide = problem.x.dtype == DType::float32;  // of scaled values a stem reads float32
   call.dtype = is_scaled ? DType::float16 : problem.x.dtype;
   whole = call.shape = problem.shape;
@@ -158,6 +163,7 @@ bool PixelPlan::init(const ConvProblem& problem, std::string* why_not, bool is_e
   const bool is_readable = !is_wide || (is_scaled && has_dense_parts(problem.x));
   lays_out = is_readable && shape.N > 0 && is_stem(shape);
   packs = is_wide && is_readable && shape.N > 0 && !lays_out;
+  if (is_plain && lays_out) return refuse("float32 of few channels");
   if (lays_out || packs) {
     if (!init_copy(problem, why_not)) return false;
   } else if (!has_pixels(problem.x, &call.x_strides)) {
@@ -171,7 +177,7 @@ bool PixelPlan::init(const ConvProblem& problem, std::string* why_not, bool is_e
         of.is_scaled() ? operand.scaled.size() == 1 : operand.dtype == of.x.dtype && operand.scaled.empty();
     return is_same && is_run_of_pixels(operand);
   };
-  if (!plan_epilogue(problem, &epilogue, takes_residual, is_extended))
+  if (!plan_epilogue(problem, &epilogue, takes_residual, is_extended && !is_plain))
     return refuse("no kernel runs its epilogue");
   call.activation = epilogue.activation, call.slope = epilogue.slope, call.residual_at = epilogue.residual_at;
   if (has_residual())
@@ -190,7 +196,7 @@ bool PixelPlan::init(const ConvProblem& problem, std::string* why_not, bool is_e
                                problem.largest_operand(static_cast<size_t>(operand)) < kNonFiniteBits);
       });
   if (is_scaled && !init_scaling(problem, why_not)) return false;
-  words = str(is_scaled ? "scaled, " : "", lays_out ? "x laid out in windows, " : "",
+  words = str(is_scaled && !is_plain ? "scaled, " : "", lays_out ? "x laid out in windows, " : "",
               packs ? "x packed, " : "", epilogue.stores_sum ? "two results, " : "");
   packing = str(is_scaled ? "scaled " : "", lays_out ? "stem " : "");
   runs_epilogue = true;
@@ -214,7 +220,12 @@ void PixelPlan::enqueue(const Context* context, const ConvTensors& t) const {
   mine.x = t.x, mine.packed = t.packed, mine.y.data = t.y, mine.sum.data = t.sum;
   auto* const scratch = static_cast<std::byte*>(t.scratch);
   const bool is_wide = mine.scaling.num_parts > 0 && x_ranges[0] < 0;
-  ImageRange* own_ranges = is_wide ? t.ranges + y_ranges + num_images : nullptr;  // of x that is float32
+  ImageRange* own_ranges = nullptr;  // of x that is float32
+  if (is_plain)
+    own_ranges = reinterpret_cast<ImageRange*>(scratch + copy_bytes) - round_up(num_images, 32);
+  else if (is_wide)
+    own_ranges = t.ranges + y_ranges + num_images;
+  const ImageRange* const all_ranges = own_ranges;
   mine.scratch = scratch + copy_bytes;
   for (int part = 0; part < mine.scaling.num_parts; ++part)
     mine.scaling.x[part].ranges = is_wide ? own_ranges : t.ranges + x_ranges[part];
@@ -229,13 +240,17 @@ void PixelPlan::enqueue(const Context* context, const ConvTensors& t) const {
   mine.residual.data = address(epilogue.residual_operand);
   if (!lays_out && !packs) return enqueue_call(*context, mine);
   mine.x = t.scratch;
+  const ConvStrides plain_strides{x_strides[0], call.y.image};
+  ConvShape all = whole;
+  all.N = num_images;
+  if (is_plain) conv_range_guess(*context, all, plain_strides, Math::tf32, t.x_floats(), own_ranges);
   for (int64_t first = 0; first < num_images; first += call.shape.N) {
     const void* const x = static_cast<const std::byte*>(t.x) + first * x_strides[0] * (is_wide ? 4 : 2);
-    if (is_wide)
-      conv_range_find(*context, whole, {x_strides[0], 0}, static_cast<const float*>(x), own_ranges, true);
+    if (is_wide && !is_plain)
+      conv_range_find(*context, whole, plain_strides, static_cast<const float*>(x), own_ranges, true);
     if (packs)
-      mma_pack_x(*context, whole, {x_strides[0], 0}, Math::tf32, false, packed_pixels(whole),
-                 static_cast<const float*>(x), own_ranges, t.scratch, true);
+      mma_pack_x(*context, whole, plain_strides, Math::tf32, false, packed_pixels(whole),
+                 static_cast<const float*>(x), own_ranges, t.scratch, !is_plain);
     else
       lay_out_stem(*context, whole, x_strides, x, t.scratch, own_ranges);
     enqueue_call(*context, mine);
@@ -250,6 +265,9 @@ void PixelPlan::enqueue(const Context* context, const ConvTensors& t) const {
         surface->data =
             static_cast<char*>(surface->data) + call.shape.N * surface->image * (surface->is_float32 ? 4 : 2);
   }
+  if (is_plain)
+    conv_strict(*context, all, plain_strides, Math::tf32, t.x_floats(), t.w, all_ranges,
+                bound_epilogue(epilogue, t.operands), t.y_floats());
 }
 
 }  // namespace solder

@@ -19,6 +19,7 @@ struct PixelPlan : ConvPlan {
   int64_t num_images = 0;
   bool lays_out = false;  ///< x, anew, as a stem's
   bool packs = false;     ///< x, which is float32 in planes, as scaled pixels
+  bool is_plain = false;  ///< y is, too: the range guard's exponents, and its repair (range.h)
   int64_t x_strides[4] = {};
   int64_t copy_bytes = 0;  ///< of what becomes of x then, in scratch; the family's own follows
   ConvEpilogue epilogue;
