@@ -142,8 +142,8 @@ std::unique_ptr<ConvPlan> make_im2col_conv(const ConvProblem& problem, const Dev
   if (config->is_half) plan->packing = config->shares_rows ? "im2col rows" : "im2col pixels";
   plan->uses_cublas = true;
   plan->runs_epilogue = !config->is_pointwise && plan_epilogue(problem, &plan->epilogue);
-  plan->predicted_us = predict_im2col_us(problem.shape, *config, *device) +
-                       (plan->runs_epilogue ? 0 : conv_pass_us(problem));
+  plan->predicted_us =
+      predict_im2col_us(problem.shape, *config, *device) + (plan->runs_epilogue ? 0 : conv_pass_us(problem));
   return plan;
 }
 
