@@ -49,9 +49,9 @@ Attempt attempt(const ConvFamily& family, const ConvProblem& problem, const Devi
   if (family.on_gpu != (device != nullptr))
     return {family.name, nullptr, family.on_gpu ? "runs on a GPU" : "runs on the CPU"};
   if (family.make == nullptr) return {family.name, nullptr, why_not};
+  if (!family.takes_scaled && problem.is_scaled()) return {family.name, nullptr, "takes no scaled values"};
   if (!family.takes_pixels && !problem.has_plain_tensors())
     return {family.name, nullptr, "takes float32 tensors of dense images"};
-  if (!family.takes_scaled && problem.is_scaled()) return {family.name, nullptr, "takes no scaled values"};
   auto plan = family.make(problem, device, &why_not);
   return {family.name, std::move(plan), why_not};
 }
@@ -94,7 +94,12 @@ void require_conv_family(std::string_view family) {
 
 bool ConvProblem::has_plain_tensors() const {
   const auto is_plain = [](const TensorView& t) { return t.dtype == DType::float32 && has_dense_parts(t); };
-  return is_plain(x) && is_plain(y) && more_outputs.empty();
+  return is_plain(x) && is_plain(y) && more_outputs.empty() && !is_scaled();
+}
+
+bool ConvProblem::is_scaled() const {
+  return !x.scaled.empty() || !y.scaled.empty() ||
+         std::ranges::any_of(operands, [](const ConvView& operand) { return !operand.scaled.empty(); });
 }
 
 ConvStrides ConvProblem::strides() const {
@@ -107,7 +112,7 @@ double conv_pass_us(const ConvProblem& problem) {
   double elems = 2 * static_cast<double>(s.N * s.K * s.gemm_n());
   for (const TensorView& operand : problem.operands)
     elems += static_cast<double>(num_elements(operand.shape));
-  return 2.5 + elems * 4 / 4.2e6;  // a launch; what an H200 copies in a microsecond
+  return 2.5 + elems * 4 / 2.8e6;  // a launch; what an H100 copies in a microsecond
 }
 
 std::vector<uint32_t> largest_weights(std::span<const float> weights, int64_t num_channels) {

@@ -58,11 +58,11 @@ struct ConvProblem {
   std::function<uint32_t(size_t operand)> largest_operand;
   int64_t workspace_bytes = 0;  ///< bound on ConvPlan::scratch_bytes
 
-  /// Whether x and y are float32 with dense images, and the epilogue has no other output.
+  /// Whether x and y are float32 with dense images, the epilogue has no other output and nothing is scaled.
   bool has_plain_tensors() const;
 
-  /// Whether x or y is scaled; the other is, too, or float32.
-  bool is_scaled() const { return !x.scaled.empty() || !y.scaled.empty(); }
+  /// Whether x, y or an operand is scaled; of x and y the other is, too, or float32.
+  bool is_scaled() const;
 
   /// Of such; with one image dense, as nothing lies a stride away.
   ConvStrides strides() const;

@@ -12,6 +12,8 @@ namespace {
 
 constexpr int64_t kPixelStep = 32;  // of chunks: keeps every GEMM's row pitch a multiple of 64 or 128 bytes
 constexpr int64_t kTile = 128;      // of cuBLAS's, both ways
+// Of launches, and of what a step reads and writes.
+constexpr double kGemmUs = 5, kStepUs = 3, kStepBytesPerUs = 2.5e6;
 
 constexpr int64_t kLeastSharedBytes = int64_t{4} << 20;  // smaller images are better cut many at a time
 
@@ -133,46 +135,69 @@ std::optional<Im2colConfig> choose_im2col_config(const ConvShape& s, Math math, 
   return std::nullopt;
 }
 
-// Constants of Math::tf32 fitted to times of 37 convolutions of networks on an H200 (bench_conv): most are met within 12
-// percent, the worst within 30, but for two that cuBLAS takes twice as long for. Rough are float32's, those of groups and of
-// other GPUs: twofold, so that they displace a fused kernel only where they leave no doubt.
+// Rates of an H200.
 double predict_im2col_us(const ConvShape& s, const Im2colConfig& c, const DeviceInfo& device) {
   if (s.N == 0) return 0;
-  // Launches: around all chunks, a chunk's, cuBLAS's by itself.
-  constexpr double kCallsUs = 9, kChunkUs = 4.2, kGemmUs = 7;
-  constexpr double kDoubt = 1.15;  // other families' times are an H100's, too long by as much
-  constexpr double kBytesPerUs = 2.2e6, kChunkBytesPerUs = 4.1e6, kGemmBytesPerUs = 3.8e6;
-  const bool is_tf32 = c.math == Math::tf32;
-  const bool is_fitted = is_tf32 && device.cc_major == 9 && s.groups == 1 && (c.is_half || c.is_pointwise);
-  // Tiles take turns on the multiprocessors; fewer than those are cut up.
-  const double flops_per_us = !is_tf32 ? 0.37e6 : c.is_half ? 4.4e6 : c.is_pointwise ? 6e6 : 1.75e6;
-  const double tile_us = static_cast<double>(s.gemm_k()) * 2 * kTile * kTile / flops_per_us;
+  // Tiles take turns on the multiprocessors.
+  const double tile_us = static_cast<double>(s.gemm_k()) * 2 * kTile * kTile /
+                         (c.is_half              ? 3.4e6
+                          : c.math == Math::tf32 ? 1.75e6
+                                                 : 0.37e6);
   const auto gemm_us = [&](double count, double pixels) {
-    const double waves = count * std::ceil(pixels / kTile) *
-                         std::ceil(static_cast<double>(s.gemm_m()) / kTile) / std::max(device.num_sms, 1);
-    return tile_us * (is_fitted && waves < 1 ? waves : std::ceil(waves));
+    const double tiles =
+        count * std::ceil(pixels / kTile) * std::ceil(static_cast<double>(s.gemm_m()) / kTile);
+    return kGemmUs + tile_us * std::ceil(tiles / std::max(device.num_sms, 1));
   };
-  const double bytes = 4.0 * static_cast<double>(s.N * (s.C * s.H * s.W + s.K * s.gemm_n()));
-  double us = 0;
+  const double x_bytes = 4.0 * static_cast<double>(s.N * s.C * s.H * s.W);
+  const double y_bytes = 4.0 * static_cast<double>(s.N * s.K * s.gemm_n());
+  if (c.is_pointwise)
+    return std::max(gemm_us(static_cast<double>(s.N * s.groups), static_cast<double>(s.gemm_n())),
+                    kGemmUs + (x_bytes + y_bytes) / kStepBytesPerUs);
+  const int64_t units = c.shares_rows ? c.rows_per_gemm : c.width;
+  const double num_chunks =
+      static_cast<double>(c.shares_rows ? s.N * ceil_div(s.P(), units) : ceil_div(s.N * s.gemm_n(), units));
+  const double step_us =
+      kStepUs + (static_cast<double>(chunk_bytes(s, c)) + (x_bytes + y_bytes) / num_chunks) / kStepBytesPerUs;
+  const double multiply_us =
+      c.shares_rows
+          ? static_cast<double>(s.groups) * gemm_us(static_cast<double>(units), static_cast<double>(c.width))
+          : gemm_us(static_cast<double>(s.groups), static_cast<double>(units));
+  const double find_us =
+      c.is_half ? 6 + x_bytes / 4e6 : 0;  // the images' ranges, and the strict kernel's look at them
+  return kStepUs + num_chunks * (step_us + multiply_us) + find_us;
+}
+
+// Fitted to times of 37 convolutions of networks, each with a bias and mish (bench_conv): most are met within 12 percent, the
+// worst within 30, but for two that cuBLAS takes twice as long for.
+std::optional<double> fitted_im2col_us(const ConvShape& s, const Im2colConfig& c, const DeviceInfo& device) {
+  if (c.math != Math::tf32 || device.cc_major != 9 || s.groups != 1 || s.N == 0) return std::nullopt;
+  if (!c.is_half && !c.is_pointwise) return std::nullopt;
+  constexpr double kDoubt = 1.15;  // other families' times are an H100's, too long by as much
+  const double x_bytes = 4.0 * static_cast<double>(s.N * s.C * s.H * s.W);
+  const double y_bytes = 4.0 * static_cast<double>(s.N * s.K * s.gemm_n());
+  // Tiles take turns on the multiprocessors; fewer than those are cut up.
+  const auto gemm_us = [&](double count, double pixels, double flops_per_us) {
+    const double tiles =
+        count * std::ceil(pixels / kTile) * std::ceil(static_cast<double>(s.gemm_m()) / kTile);
+    const double turns = tiles / std::max(device.num_sms, 1);
+    return static_cast<double>(s.gemm_k()) * 2 * kTile * kTile / flops_per_us *
+           (turns < 1 ? turns : std::ceil(turns));
+  };
   if (c.is_pointwise) {
-    // Rows of pixels that lie on no 16 bytes: cuBLAS takes other kernels.
-    const double multiply_us =
-        is_fitted && s.gemm_n() % 4 != 0
-            ? 2 * static_cast<double>(s.num_macs()) / 7.2e7
-            : gemm_us(static_cast<double>(s.N * s.groups), static_cast<double>(s.gemm_n()));
-    us = kGemmUs + bytes / kGemmBytesPerUs + multiply_us;
-  } else {
-    const int64_t units = c.shares_rows ? c.rows_per_gemm : c.width;
-    const double num_chunks =
-        static_cast<double>(c.shares_rows ? s.N * ceil_div(s.P(), units) : ceil_div(s.N * s.gemm_n(), units));
-    const double multiply_us = c.shares_rows
-                                   ? static_cast<double>(s.groups) *
-                                         gemm_us(static_cast<double>(units), static_cast<double>(c.width))
-                                   : gemm_us(static_cast<double>(s.groups), static_cast<double>(units));
-    us = kCallsUs + bytes / kBytesPerUs +
-         num_chunks * (kChunkUs + static_cast<double>(chunk_bytes(s, c)) / kChunkBytesPerUs + multiply_us);
+    const auto pixels = static_cast<double>(s.gemm_n());
+    // Where rows of pixels lie on no 16 bytes cuBLAS takes other kernels.
+    const double multiply_us = s.gemm_n() % 4 == 0 ? gemm_us(static_cast<double>(s.N), pixels, 6e6)
+                                                   : 2 * static_cast<double>(s.num_macs()) / 7.2e7;
+    return kDoubt * (7 + (x_bytes + y_bytes) / 3.8e6 + multiply_us + 2.5 + 2 * y_bytes / 4.2e6);
   }
-  return (is_fitted ? kDoubt : 2) * us;
+  const auto units = static_cast<double>(c.shares_rows ? c.rows_per_gemm : c.width);
+  const double num_chunks = c.shares_rows
+                                ? static_cast<double>(s.N) * std::ceil(static_cast<double>(s.P()) / units)
+                                : std::ceil(static_cast<double>(s.N * s.gemm_n()) / units);
+  const double multiply_us =
+      c.shares_rows ? gemm_us(units, static_cast<double>(c.width), 4.4e6) : gemm_us(1, units, 4.4e6);
+  const double chunk_us = 4.2 + static_cast<double>(chunk_bytes(s, c)) / 4.1e6 + multiply_us;
+  return kDoubt * (9 + (x_bytes + y_bytes) / 2.2e6 + num_chunks * chunk_us);
 }
 
 }  // namespace solder

@@ -67,4 +67,9 @@ int64_t im2col_scratch_bytes(const ConvShape& shape, const Im2colConfig& config)
 /// Microseconds, of tiles that take turns on the multiprocessors, and of bytes.
 double predict_im2col_us(const ConvShape& shape, const Im2colConfig& config, const DeviceInfo& device);
 
+/// The same of a node with Math::tf32 on Hopper, one group, an epilogue included; nullopt elsewhere. Of x itself that is a pass,
+/// which counts whether there is one or not: what is chosen is not to depend on what has been fused.
+std::optional<double> fitted_im2col_us(const ConvShape& shape, const Im2colConfig& config,
+                                       const DeviceInfo& device);
+
 }  // namespace solder

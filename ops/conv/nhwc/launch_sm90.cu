@@ -2,6 +2,7 @@
 
 #include <cudaTypedefs.h>
 
+#include <algorithm>
 #include <array>
 
 #include "ops/conv/kernels.h"
@@ -168,7 +169,8 @@ std::unique_ptr<ConvPlan> make_nhwc_conv(const ConvProblem& problem, const Devic
   plan->config = *config;
   plan->words += to_string(*config);
   plan->packing += packing_of(*config, plan->call.dtype);
-  plan->predicted_us = config->predicted_us + plan->copy_us;
+  const int64_t turns = plan->num_images / std::max<int64_t>(plan->call.shape.N, 1);
+  plan->predicted_us = config->predicted_us * static_cast<double>(turns) + plan->copy_us;
   return plan;
 }
 

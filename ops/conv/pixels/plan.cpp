@@ -72,6 +72,7 @@ const char* why_not_scaled(const ConvProblem& problem) {
   const std::vector<ScaledChannels>& parts = problem.x.scaled;
   if (parts.empty() && problem.x.dtype != DType::float32) return "16-bit values that are not scaled";
   if (problem.shape.K % kVector != 0) return "channels of scaled results that fill no vector";
+  if (parts.empty() && problem.y.scaled.empty()) return "results of float32 x that are not scaled";
   if (parts.size() > kMostScaledParts) return "too many parts of scaled values";
   for (size_t i = 0; i + 1 < parts.size(); ++i)
     if (parts[i].end % kScaledPartChannels != 0) return "parts of scaled values that end within a slot";
@@ -101,6 +102,7 @@ bool PixelPlan::init_scaling(const ConvProblem& problem, std::string* why_not) {
     return *why_not = "scaled results that are no run of pixels", false;
   if (has_residual())
     residual_ranges = ranges_of(problem.operands[static_cast<size_t>(epilogue.residual_operand)]);
+  if (is_plain) return true;  // nothing is scaled by a bound
   const auto largest = [&](int operand, float otherwise) {
     return operand < 0 ? otherwise
                        : std::bit_cast<float>(problem.largest_operand(static_cast<size_t>(operand)));
@@ -108,7 +110,7 @@ bool PixelPlan::init_scaling(const ConvProblem& problem, std::string* why_not) {
   scaling.bias = largest(epilogue.bias_operand, 0);
   scaling.scale = largest(epilogue.scale_operand, 1), scaling.shift = largest(epilogue.shift_operand, 0);
   scaling.gain = call.activation == ConvChain::leaky_relu ? std::max(1.0f, std::abs(call.slope)) : 1.0f;
-  if (!is_plain && !std::isfinite(scaling.bias + scaling.scale + scaling.shift + scaling.gain))
+  if (!std::isfinite(scaling.bias + scaling.scale + scaling.shift + scaling.gain))
     return *why_not = "biases or scales that are not known or not finite", false;
   return true;
 }
