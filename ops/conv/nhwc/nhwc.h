@@ -40,7 +40,7 @@ inline constexpr int kMaxNhwcWeightSlots = 20;
 inline constexpr int kMaxNhwcSplit = 8;  ///< blocks of a cluster
 
 /// Whether there is an instance with half slots. Small tiles have none: they are for small grids, which wait for slots
-/// rather than for products, and another 36 instances would take a sixth more time to compile.
+/// rather than for products, and theirs would be 36 kernels beside the 200.
 constexpr bool has_half_slots(const NhwcTile& tile) { return tile.channels <= 64 && tile.num_groups > 1; }
 
 /// Whether there are instances, of whole slots, that store sums besides results: a thread has registers for it.

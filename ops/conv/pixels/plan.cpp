@@ -68,7 +68,6 @@ int64_t ranges_of(const ConvView& view) { return view.scaled.empty() ? -1 : view
 
 // Why no kernel takes scaled values that lie so; null where one does.
 const char* why_not_scaled(const ConvProblem& problem) {
-  if (problem.has_plain_tensors()) return nullptr;
   const std::vector<ScaledChannels>& parts = problem.x.scaled;
   if (parts.empty() && problem.x.dtype != DType::float32) return "16-bit values that are not scaled";
   if (problem.shape.K % kVector != 0) return "channels of scaled results that fill no vector";
@@ -82,7 +81,7 @@ const char* why_not_scaled(const ConvProblem& problem) {
 }  // namespace
 
 bool PixelPlan::init_scaling(const ConvProblem& problem, std::string* why_not) {
-  if (const char* why = why_not_scaled(problem)) return *why_not = why, false;
+  if (const char* why = is_plain ? nullptr : why_not_scaled(problem)) return *why_not = why, false;
   if (!weight_exponents(problem, &exponents, why_not) || !fit_float32(exponents, why_not)) return false;
   // Times a power of two of an image that is as large as any.
   if (std::ranges::any_of(exponents, [](int32_t e) { return e < 14 - 26; }))
@@ -130,8 +129,7 @@ bool PixelPlan::init_copy(const ConvProblem& problem, std::string* why_not) {
   while (shape.N % images != 0 || images * image_bytes > limit) --images;
   call.shape = lays_out ? stem_windows(whole) : whole;
   std::copy(problem.x.strides.begin(), problem.x.strides.end(), x_strides);
-  copy_bytes = round_up(images * image_bytes, 256);
-  if (is_plain) copy_bytes += round_up(conv_range_bytes(num_images), 256);
+  copy_bytes = round_up(images * image_bytes, 256) + range_bytes();
   scratch_bytes = copy_bytes;
   if (packs) {  // on an H200: a pass that packs behind one that finds maxima or, of plain x, between launches of the guard
     const double elems = static_cast<double>(shape.N * shape.C * shape.H * shape.W);
@@ -205,6 +203,8 @@ bool PixelPlan::init(const ConvProblem& problem, std::string* why_not, bool is_e
   return true;
 }
 
+int64_t PixelPlan::range_bytes() const { return is_plain ? round_up(conv_range_bytes(num_images), 256) : 0; }
+
 std::vector<int32_t> PixelPlan::exponents_of(const float* w) const {
   return exponents.empty() ? pixel_exponents(call.shape, call.dtype, w) : exponents;
 }
@@ -224,7 +224,7 @@ void PixelPlan::enqueue(const Context* context, const ConvTensors& t) const {
   const bool is_wide = mine.scaling.num_parts > 0 && x_ranges[0] < 0;
   ImageRange* own_ranges = nullptr;  // of x that is float32
   if (is_plain)
-    own_ranges = reinterpret_cast<ImageRange*>(scratch + copy_bytes) - round_up(num_images, 32);
+    own_ranges = reinterpret_cast<ImageRange*>(scratch + copy_bytes - range_bytes());
   else if (is_wide)
     own_ranges = t.ranges + y_ranges + num_images;
   const ImageRange* const all_ranges = own_ranges;

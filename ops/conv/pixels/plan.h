@@ -37,6 +37,9 @@ struct PixelPlan : ConvPlan {
 
   /// By which weights w [K,C/groups,R,S] are scaled.
   std::vector<int32_t> exponents_of(const float* w) const;
+
+  /// Bytes of plain x's own ranges, the last of copy_bytes.
+  int64_t range_bytes() const;
   std::vector<std::byte> pack(std::span<const float> weights) const override;
   void enqueue(const Context* context, const ConvTensors& tensors) const override;
 
