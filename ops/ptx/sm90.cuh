@@ -154,6 +154,17 @@ inline __device__ void tensor_load_4d(uint32_t dst_smem, const void* map, int c,
       : "memory");
 }
 
+/// The way back, in groups that bulk_commit() ends. What lies outside the tensor is not stored. The bytes may be written
+/// again behind the same thread's bulk_wait_read().
+inline __device__ void tensor_store_4d(const void* map, uint32_t src_smem, int c, int w, int h, int n) {
+  asm volatile(
+      "cp.async.bulk.tensor.4d.global.shared::cta.bulk_group [%0, {%2, %3, %4, %5}], [%1];" ::"l"(map),
+      "r"(src_smem), "r"(c), "r"(w), "r"(h), "r"(n)
+      : "memory");
+}
+inline __device__ void bulk_commit() { asm volatile("cp.async.bulk.commit_group;" ::: "memory"); }
+inline __device__ void bulk_wait_read() { asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory"); }
+
 /// Brings a tensor's description nearer.
 inline __device__ void prefetch_tensor_map(const void* map) {
   asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");

@@ -72,7 +72,8 @@ struct Affine {
 /// conv(x, w), then the epilogue {+ bias, + residual, relu} or with another activation, all as pixels; `scales`: * scale,
 /// + shift before that; `sum`: where the sum before it goes.
 inline ConvProblem problem_of(const ConvShape& s, const ConvView& x, const ConvView& y, const Tensor& w,
-                              Op activation, bool scales = false, const ConvView* sum = nullptr) {
+                              Op activation, bool scales = false, const ConvView* sum = nullptr,
+                              bool has_residual = true) {
   ConvProblem problem{.node = "conv",
                       .shape = s,
                       .math = Math::tf32,
@@ -80,36 +81,39 @@ inline ConvProblem problem_of(const ConvShape& s, const ConvView& x, const ConvV
                       .y = y,
                       .weights = known_weights(w.floats(), s.K),
                       .workspace_bytes = int64_t{1} << 30};
-  Program program{.num_operands = scales ? 4 : 2, .from_result = true};
+  const uint8_t scale = has_residual ? 2 : 1, shift = has_residual ? 3 : 2;
+  Program program{.num_operands = scales ? shift + 1 : scale, .from_result = true};
   program.push({.op = Op::add, .source = Source::operand, .index = 0});
-  program.push({.op = Op::add, .source = Source::operand, .index = 1});
+  if (has_residual) program.push({.op = Op::add, .source = Source::operand, .index = 1});
   if (sum != nullptr) {
     program.num_outputs = 2, problem.more_outputs = {*sum};
     program.push({.op = Op::store_output, .index = 1});
     program.push({.op = rounding_to(sum->dtype)});
   }
-  if (scales) program.push({.op = Op::mul, .source = Source::operand, .index = 2});
-  if (scales) program.push({.op = Op::add, .source = Source::operand, .index = 3});
+  if (scales) program.push({.op = Op::mul, .source = Source::operand, .index = scale});
+  if (scales) program.push({.op = Op::add, .source = Source::operand, .index = shift});
   if (activation != Op::load) program.push({.op = activation});
   program.push({.op = Op::store_output});
   problem.epilogue = program;
   const ConvView channels{dense_view(nullptr, DType::float32, {s.K, 1, 1})};
-  problem.operands = {channels, y};
+  problem.operands = {channels};
+  if (has_residual) problem.operands.push_back(y);
   if (scales) problem.operands.insert(problem.operands.end(), 2, channels);
   return problem;
 }
 
-/// The problem by a family; x a part of a wider tensor, NaN around it. bias [K], or [N,K,1,1] of either type.
+/// The problem by a family; x a part of a wider tensor, NaN around it. bias [K], or [N,K,1,1] of either type. Of no elements
+/// the residual is none.
 inline Run run_family(const Context& context, const ConvShape& s, DType dtype, const Tensor& x,
                       const Tensor& w, const Tensor& bias, const Tensor& residual, Op activation,
                       bool stores_float32, const std::string& family, const Affine* affine = nullptr) {
   const Pixels x_lies{dtype, round_up(s.C, 8) + 8, 8}, y_lies{dtype, round_up(s.K, 8) + 16, 8},
       sum_lies{dtype, round_up(s.K, 8) + 8, 16};
   const Shape y_shape{s.N, s.K, s.P(), s.Q()};
-  const bool stores_sum = affine != nullptr && affine->stores_sum;
+  const bool stores_sum = affine != nullptr && affine->stores_sum, has_residual = residual.num_elems() > 0;
   const ConvView sum = view_of(y_shape, sum_lies);
   ConvProblem problem = problem_of(s, view_of(x.shape(), x_lies), view_of(y_shape, y_lies), w, activation,
-                                   affine != nullptr, stores_sum ? &sum : nullptr);
+                                   affine != nullptr, stores_sum ? &sum : nullptr, has_residual);
   if (stores_float32) problem.y = {dense_view(nullptr, DType::float32, y_shape)};
   if (bias.shape().size() == 4) problem.operands[0] = {dense_view(nullptr, bias.dtype(), bias.shape())};
   const auto plan = plan_conv(problem, &context.info(), family);
@@ -119,7 +123,7 @@ inline Run run_family(const Context& context, const ConvShape& s, DType dtype, c
   Tensor packed = Tensor::empty({static_cast<int64_t>(weights.size() + 3) / 4});
   std::copy(weights.begin(), weights.end(), static_cast<std::byte*>(packed.data()));
   const Tensor on_device[] = {spread(x, x_lies, kNan).to(device), packed.to(device), bias.to(device),
-                              spread(residual, y_lies, kNan).to(device),
+                              has_residual ? spread(residual, y_lies, kNan).to(device) : Tensor(),
                               Tensor::empty({(plan->scratch_bytes + 3) / 4}, DType::float32, device)};
   Tensor y = Tensor::empty(y_shape);
   std::fill(y.floats().begin(), y.floats().end(), NAN);
@@ -127,7 +131,8 @@ inline Run run_family(const Context& context, const ConvShape& s, DType dtype, c
   ConvTensors t;
   t.x = static_cast<const uint16_t*>(on_device[0].data()) + x_lies.first;
   t.packed = on_device[1].data();
-  t.operands = {on_device[2].data(), static_cast<uint16_t*>(on_device[3].data()) + y_lies.first};
+  t.operands = {on_device[2].data()};
+  if (has_residual) t.operands.push_back(static_cast<uint16_t*>(on_device[3].data()) + y_lies.first);
   Affine on_gpu;
   const Tensor sum_memory = stores_sum ? spread(y, sum_lies, kGuard).to(device) : Tensor();
   if (stores_sum) t.sum = static_cast<uint16_t*>(sum_memory.data()) + sum_lies.first;

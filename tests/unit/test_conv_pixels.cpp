@@ -146,6 +146,41 @@ GPU_TEST_CASE("conv_pixels: within one rounding of the exact result, and nothing
         }
 }
 
+// Results that wait for no residual leave by the copy engine where warpgroups take turns: in patches, from 16 pixels side by
+// side, or from such of a gathered tile.
+GPU_TEST_CASE("conv_pixels: the same of tiles that take turns and have no residual") {
+  const Context context(Device::cuda(0));
+  if (families_of(context).front() != "nhwc" || context.info().num_sms != 132) return;
+  const std::pair<ConvShape, Op> kCases[] = {
+      {make_shape({16, 64, 57, 57}, {100, 3, 3}), Op::double_mish},
+      {make_shape({40, 64, 45, 51}, {120, 3, 3}, {.stride = 2}), Op::double_mish},
+      {make_shape({40, 64, 41, 37}, {244, 1, 1}), Op::relu}};
+  uint64_t seed = 1;
+  for (const auto& [s, activation] : kCases)
+    for (const DType dtype : {DType::float16, DType::bfloat16}) {
+      const Tensor x = uniform_of(dtype, {s.N, s.C, s.H, s.W}, seed += 3),
+                   w = uniform_of(dtype, weight_shape(s), seed + 1), bias = uniform({s.K}, seed + 2);
+      const Run run = run_family(context, s, dtype, x, w, bias, Tensor(), activation, false, "nhwc");
+      INFO(run.words);
+      CHECK(run.words.find("tile 64x128") != std::string::npos);
+      CHECK(run.num_changed == 0);
+      const double rounding = dtype == DType::float16 ? 0x1p-11 : 0x1p-8;
+      double worst = 0;
+      for (int64_t at = 0; at < run.y.num_elems(); at += 1 + run.y.num_elems() / 20'000) {
+        const ConvOutput exact = conv_oracle(s, x.floats(), w.floats(), at);
+        const double before = exact.value + double{bias.floats()[static_cast<size_t>(at / s.gemm_n() % s.K)]};
+        const double value =
+            activation == Op::relu ? std::max(before, 0.0) : mish_oracle(mish_oracle(before));
+        const double bound = rounding * std::abs(value) + 0x1p-16 * std::abs(value) +
+                             static_cast<double>(s.gemm_k()) * 0x1p-23 * exact.sum_abs +
+                             0x1p-22 * (1 + std::abs(before));
+        const double error = std::abs(run.y.floats()[static_cast<size_t>(at)] - value) / bound;
+        if (!(error <= worst)) worst = std::isnan(error) ? INFINITY : error;
+      }
+      CHECK(worst <= 1);
+    }
+}
+
 TEST_CASE("conv_pixels: a scale behind the residual is no kernel's before Hopper") {
   const ConvShape s = make_shape({2, 24, 9, 10}, {40, 3, 3}, {.padding = 1});
   const Pixels lies{DType::float16, 40, 0};

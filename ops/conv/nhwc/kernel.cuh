@@ -23,7 +23,8 @@
 //   last warp       one thread: copies packed weights, which wait for nobody         --full-->  ring of weights
 //
 // One or two warpgroups share a tile; three take turns, each with a tile of its own, two in their epilogues while one
-// multiplies. Then a block's weights are all in shared memory from its first tile on.
+// multiplies. Then a block's weights are all in shared memory from its first tile on, and results that wait for no residual
+// leave by the copy engine.
 //
 // Registers: one block a multiprocessor, 168 at launch, of which producers give to consumers (40 and 232), or 128 (40 and
 // 152); two blocks, 96, 128 or 168. Shared memory: up to 227 KiB, planned by make_nhwc_config. Bound: tensor cores, about
@@ -160,6 +161,7 @@ __device__ __forceinline__ void consume(const Params& p, const Smem& smem, int w
     if (p.config.split > 1) return;
   }
   if constexpr (kIsScaled) kept.note(p, joined, lane);
+  if (Tile::kTakesTurns && lane == 0) sm90::bulk_wait_read();  // shared memory is there until then
 }
 
 // A kernel for each kind of values and of chain (relu: or none), as small as they come: a launch of another kernel than

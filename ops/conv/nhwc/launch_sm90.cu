@@ -31,44 +31,76 @@ void check_map(CUresult result, const char* what) {
   SOLDER_REQUIRE(result == CUDA_SUCCESS, cuda, what, " failed with ", static_cast<int>(result));
 }
 
-// How the copy engine finds slots of x.
-CUtensorMap tensor_map(const PixelCall& call, const NhwcConfig& c) {
-  const ConvShape& s = call.shape;
-  const PixelStrides& x = call.x_strides;
+CUtensorMapDataType data_type(DType dtype) {
+  return dtype == DType::bfloat16 ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 : CU_TENSOR_MAP_DATA_TYPE_FLOAT16;
+}
+cuuint64_t extent(int64_t value) { return static_cast<cuuint64_t>(value); }
+cuuint32_t narrow(int64_t value) { return static_cast<cuuint32_t>(value); }
+
+using Extents = std::array<cuuint64_t, 4>;
+using Strides = std::array<cuuint64_t, 3>;  // in bytes, from the second axis on
+using Box = std::array<cuuint32_t, 4>;
+
+// Boxes of a tensor of 16-bit values, innermost axis first.
+CUtensorMap tiled_map(DType dtype, cuuint32_t rank, const void* data, const Extents& extents,
+                      const Strides& strides, const Box& box, CUtensorMapSwizzle swizzle) {
   CUtensorMap map{};
-  void* const data = const_cast<void*>(call.x);
-  const CUtensorMapDataType type =
-      call.dtype == DType::bfloat16 ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 : CU_TENSOR_MAP_DATA_TYPE_FLOAT16;
-  const auto extent = [](int64_t value) { return static_cast<cuuint64_t>(value); };
-  const auto narrow = [](int64_t value) { return static_cast<cuuint32_t>(value); };
-  const std::array<cuuint64_t, 4> extents{extent(s.C), extent(s.W), extent(s.H), extent(s.N)};
-  const std::array<cuuint64_t, 3> strides{extent(x.pixel * 2), extent(x.row * 2), extent(x.image * 2)};
-  const cuuint32_t channels = narrow(c.slot_channels);
-  const CUtensorMapSwizzle swizzle =
-      c.slot_channels == 64 ? CU_TENSOR_MAP_SWIZZLE_128B : CU_TENSOR_MAP_SWIZZLE_64B;
-  if (c.fetch == NhwcFetch::im2col) {
-    const std::array<cuuint32_t, 4> steps{1, narrow(s.stride_w), narrow(s.stride_h), 1};
-    const std::array<int, 2> lower{static_cast<int>(-s.pad_left), static_cast<int>(-s.pad_top)};
-    const std::array<int, 2> upper{static_cast<int>(s.pad_right - (s.S - 1) * s.dil_w),
-                                   static_cast<int>(s.pad_bottom - (s.R - 1) * s.dil_h)};
-    const auto encode = driver_function<PFN_cuTensorMapEncodeIm2col_v12000>("cuTensorMapEncodeIm2col");
-    check_map(encode(&map, type, 4, data, extents.data(), strides.data(), lower.data(), upper.data(),
-                     channels, narrow(c.shape().pixels()), steps.data(), CU_TENSOR_MAP_INTERLEAVE_NONE,
-                     swizzle, CU_TENSOR_MAP_L2_PROMOTION_L2_128B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE),
-              "cuTensorMapEncodeIm2col");
-    return map;
-  }
+  const Box steps{1, 1, 1, 1};
   const auto encode = driver_function<PFN_cuTensorMapEncodeTiled_v12000>("cuTensorMapEncodeTiled");
-  const bool is_flat = c.fetch == NhwcFetch::flat;
-  const std::array<cuuint64_t, 4> flat_extents{extent(s.C), extent(s.N * s.H * s.W), 1, 1};
-  const std::array<cuuint32_t, 4> box{channels, narrow(is_flat ? c.shape().pixels() : c.window_cols),
-                                      narrow(c.window_rows), narrow(c.tile_images)};
-  const std::array<cuuint32_t, 4> steps{1, 1, 1, 1};
-  check_map(encode(&map, type, is_flat ? 2 : 4, data, is_flat ? flat_extents.data() : extents.data(),
-                   strides.data(), box.data(), steps.data(), CU_TENSOR_MAP_INTERLEAVE_NONE, swizzle,
+  check_map(encode(&map, data_type(dtype), rank, const_cast<void*>(data), extents.data(), strides.data(),
+                   box.data(), steps.data(), CU_TENSOR_MAP_INTERLEAVE_NONE, swizzle,
                    CU_TENSOR_MAP_L2_PROMOTION_L2_128B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE),
             "cuTensorMapEncodeTiled");
   return map;
+}
+
+// How the copy engine finds slots of x.
+CUtensorMap map_of_x(const PixelCall& call, const NhwcConfig& c) {
+  const ConvShape& s = call.shape;
+  const PixelStrides& x = call.x_strides;
+  const Extents extents{extent(s.C), extent(s.W), extent(s.H), extent(s.N)};
+  const Strides strides{extent(x.pixel * 2), extent(x.row * 2), extent(x.image * 2)};
+  const cuuint32_t channels = narrow(c.slot_channels);
+  const CUtensorMapSwizzle swizzle =
+      c.slot_channels == 64 ? CU_TENSOR_MAP_SWIZZLE_128B : CU_TENSOR_MAP_SWIZZLE_64B;
+  if (c.fetch == NhwcFetch::window)
+    return tiled_map(call.dtype, 4, call.x, extents, strides,
+                     {channels, narrow(c.window_cols), narrow(c.window_rows), narrow(c.tile_images)},
+                     swizzle);
+  if (c.fetch == NhwcFetch::flat)
+    return tiled_map(call.dtype, 2, call.x, {extent(s.C), extent(s.N * s.H * s.W), 1, 1}, strides,
+                     {channels, narrow(c.shape().pixels()), 1, 1}, swizzle);
+  CUtensorMap map{};
+  const Box steps{1, narrow(s.stride_w), narrow(s.stride_h), 1};
+  const std::array<int, 2> lower{static_cast<int>(-s.pad_left), static_cast<int>(-s.pad_top)};
+  const std::array<int, 2> upper{static_cast<int>(s.pad_right - (s.S - 1) * s.dil_w),
+                                 static_cast<int>(s.pad_bottom - (s.R - 1) * s.dil_h)};
+  const auto encode = driver_function<PFN_cuTensorMapEncodeIm2col_v12000>("cuTensorMapEncodeIm2col");
+  check_map(encode(&map, data_type(call.dtype), 4, const_cast<void*>(call.x), extents.data(), strides.data(),
+                   lower.data(), upper.data(), channels, narrow(c.shape().pixels()), steps.data(),
+                   CU_TENSOR_MAP_INTERLEAVE_NONE, swizzle, CU_TENSOR_MAP_L2_PROMOTION_L2_128B,
+                   CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE),
+            "cuTensorMapEncodeIm2col");
+  return map;
+}
+
+// Whether the copy engine stores y: pixels of a warp side by side, or in patches; nothing else goes through that memory.
+bool stores_by_engine(const PixelCall& call, const NhwcConfig& c) {
+  const bool has_boxes = c.fetch != NhwcFetch::window || c.has_patches;
+  return c.shape().takes_turns && has_boxes && call.scaling.num_parts == 0 && call.y.by_vectors &&
+         !call.y.is_float32 && call.residual.data == nullptr && call.sum.data == nullptr;
+}
+
+// How it finds 16 pixels and 64 channels there.
+CUtensorMap map_of_y(const PixelCall& call, const NhwcConfig& c) {
+  const ConvShape& s = call.shape;
+  const int64_t pixel_bytes = call.y.pixel * 2;
+  const Strides strides{extent(pixel_bytes), extent(s.Q() * pixel_bytes), extent(s.gemm_n() * pixel_bytes)};
+  const bool is_window = c.fetch == NhwcFetch::window;
+  const Extents of_images{extent(s.K), extent(s.Q()), extent(s.P()), extent(s.N)},
+      of_run{extent(s.K), extent(s.N * s.gemm_n()), 1, 1};
+  return tiled_map(call.dtype, 4, call.y.data, is_window ? of_images : of_run, strides,
+                   is_window ? Box{64, 8, 2, 1} : Box{64, 16, 1, 1}, CU_TENSOR_MAP_SWIZZLE_128B);
 }
 
 Params make_params(const PixelCall& call, const NhwcConfig& c) {
@@ -76,7 +108,7 @@ Params make_params(const PixelCall& call, const NhwcConfig& c) {
   const auto narrow = [](int64_t value) { return static_cast<int>(value); };
   const auto divisor = [](int64_t value) { return FastDivisor(static_cast<uint32_t>(value)); };
   Params p{};
-  p.x = tensor_map(call, c);
+  p.x = map_of_x(call, c);
   p.config = c;
   p.scales = static_cast<const float*>(call.packed);
   p.weight_bound = p.scales + c.tiles_channels * c.shape().channels;
@@ -112,6 +144,8 @@ Params make_params(const PixelCall& call, const NhwcConfig& c) {
     p.down16 = static_cast<uint32_t>(s.dil_h) * cols * row16;
     p.eight16 = (c.has_patches ? cols : 8) * row16;
   }
+  p.has_y_map = stores_by_engine(call, c);
+  if (p.has_y_map) p.y_map = map_of_y(call, c);
   return p;
 }
 

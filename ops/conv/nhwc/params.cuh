@@ -44,6 +44,9 @@ struct Params {
   Surface sum;
   const uint16_t* narrow_bias;  ///< instead of `bias`, of x's type; null: none
   int64_t bias_image;           ///< elements from one image's bias to the next; 0: they share it
+  /// Of 16 pixels and 64 channels of y, where the copy engine stores them: warpgroups that take turns wait for issue slots.
+  bool has_y_map;
+  CUtensorMap y_map;
 };
 
 /// A tile as a type; a step has kRows filter rows. Three: slots of x are windows. kSums: sums may be stored, too.

@@ -12,6 +12,13 @@ namespace solder::nhwc {
 
 /// From 16 channels of a fragment's row to the next.
 constexpr int kMatrixBytes = 32;
+constexpr int kEngineRowBytes = 128;
+
+/// Whether results leave by the copy engine.
+template <class Tile>
+__device__ __forceinline__ bool uses_engine(const Params& p) {
+  return Tile::kTakesTurns && p.has_y_map;
+}
 
 /// A pass of a warp's part of a tile: 16 pixels, kStaged channels, a vector to a lane and turn.
 template <class Tile>
@@ -23,13 +30,13 @@ struct Pass {
   uint32_t staged;  // where it crosses shared memory
   int row;          // of the tile: its first
   int channel;      // of the tile: its first
-  int pixel;        // of its row lane % 16
+  int pixel;        // of its row lane % 16, unless the engine knows
 
   __device__ Pass(const Params& p, const Work& work, uint32_t staging, int warp, int lane, int index)
       : staged(staging + (index & (p.config.stagings - 1)) * kBytes),
         row(Tile::block_of(warp / 4) * 64 + warp % 4 * 16),
         channel(index * Tile::kStaged),
-        pixel(pixel_of<Tile>(p, work, row + lane % 16)) {}
+        pixel(uses_engine<Tile>(p) ? -1 : pixel_of<Tile>(p, work, row + lane % 16)) {}
 
   /// The pixel of a row of the pass; of all lanes together.
   /// NOTE: not in a loop whose turns depend on the lane: for the compiler the warp is then never whole again, and each
@@ -81,6 +88,13 @@ __device__ __forceinline__ void start_tile(const Params& p, uint32_t staging, co
   }
 }
 
+/// Values first to first + 7 as pairs.
+template <DType kDtype, int N>
+__device__ __forceinline__ void pack_pairs(const float (&values)[N], int first, uint32_t (&pairs)[4]) {
+#pragma unroll
+  for (int e = 0; e < 4; ++e) pairs[e] = pack_pair(kDtype, values[first + e * 2], values[first + e * 2 + 1]);
+}
+
 /// A pass of values to shared memory as 16-bit fragments, where vectors may be read then; what(i, pairs) may look at those
 /// of values i to i + 7.
 template <class Tile, DType kDtype, class What>
@@ -89,12 +103,38 @@ __device__ __forceinline__ void stage(const Pass<Tile>& pass, int lane,
 #pragma unroll
   for (int i = 0; i < Tile::kStaged / 2; i += 8) {
     uint32_t pairs[4];
-#pragma unroll
-    for (int e = 0; e < 4; ++e) pairs[e] = pack_pair(kDtype, values[i + e * 2], values[i + e * 2 + 1]);
+    pack_pairs<kDtype>(values, i, pairs);
     what(i, pairs);
     sm90::store_matrices(pass.matrix_smem(lane) + i / 8 * kMatrixBytes, pairs);
   }
   __syncwarp();
+}
+
+/// Stores a pass of values by the copy engine, which finds rows of 128 bytes swizzled by their addresses. The engine has
+/// time until the next pass to read them.
+template <class Tile, DType kDtype>
+__device__ __forceinline__ void store_by_engine(const Params& p, const Work& work, const Pass<Tile>& pass,
+                                                int lane, const float (&values)[Tile::kStaged / 2]) {
+  static_assert(Tile::kStaged * 2 == kEngineRowBytes && Pass<Tile>::kBytes % kEngineRowBytes == 0);
+  if (lane == 0) sm90::bulk_wait_read();
+  __syncwarp();
+  const uint32_t row = pass.staged + lane % 16 * kEngineRowBytes;
+  const uint32_t first = (row / kEngineRowBytes % 8) ^ (lane / 16);
+#pragma unroll
+  for (int i = 0; i < Tile::kStaged / 2; i += 8) {
+    uint32_t pairs[4];
+    pack_pairs<kDtype>(values, i, pairs);
+    sm90::store_matrices(row + (first ^ (i / 4)) * 16, pairs);
+  }
+  sm90::fence_proxy_async();
+  __syncwarp();
+  if (lane != 0) return;
+  const int channel = work.channel + pass.channel;
+  if (Tile::kIsWindow)  // of patches, two rows of 8
+    sm90::tensor_store_4d(&p.y_map, pass.staged, channel, work.q, work.p + pass.row / 8, work.n);
+  else
+    sm90::tensor_store_4d(&p.y_map, pass.staged, channel, work.pixel + pass.row, 0, 0);
+  sm90::bulk_commit();
 }
 
 /// And from there to memory; what(pixel, vector) may look at each.
@@ -162,7 +202,7 @@ __device__ __forceinline__ void store_tile(const Params& p, uint32_t staging, ui
                                            const Work& work, int warp, int lane, uint32_t channels,
                                            const Kept& kept, const float (&acc)[Tile::kChannels / 2]) {
   constexpr DType kDtype = dtype_of(kValues);
-  constexpr bool kIsScaled = kScaling != Scaling::none;
+  constexpr bool kIsScaled = kScaling != Scaling::none, kMayUseEngine = Tile::kTakesTurns && !kIsScaled;
   constexpr int kSums = Tile::kStaged / 2;
   const bool is_measured = kIsScaled && p.scaling.is_measured;
   ImageScale of_row;      // of row lane % 16
@@ -178,7 +218,7 @@ __device__ __forceinline__ void store_tile(const Params& p, uint32_t staging, ui
     return store_tile_apart<Tile, kValues, kChain, kScaling>(p, staging, work, warp, lane, channels, of_row,
                                                              pixel, acc);
   }
-#pragma unroll 1
+#pragma unroll(kMayUseEngine ? Tile::kPasses : 1)
   for (int index = 0; index < Tile::kPasses; ++index) {
     const Pass<Tile> pass(p, work, staging, warp, lane, index);
     if (p.residual.data != nullptr) {
@@ -229,6 +269,12 @@ __device__ __forceinline__ void store_tile(const Params& p, uint32_t staging, ui
       const RowPowers powers = powers_at(of_row.results, lane);
 #pragma unroll
       for (int i = 0; i < kSums; ++i) values[i] *= powers.of[i / 2 % 2];
+    }
+    if constexpr (kMayUseEngine) {
+      if (uses_engine<Tile>(p)) {
+        store_by_engine<Tile, kDtype>(p, work, pass, lane, values);
+        continue;
+      }
     }
     if (p.config.stagings == 1 && p.residual.data == nullptr)
       __syncwarp();  // the last pass' vectors have been read
