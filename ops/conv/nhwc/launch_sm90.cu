@@ -85,10 +85,11 @@ CUtensorMap map_of_x(const PixelCall& call, const NhwcConfig& c) {
 }
 
 // Whether the copy engine stores y: pixels of a warp side by side, or in patches; nothing else goes through that memory.
+// NOTE: whole vectors of channels. It leaves out what lies outside, but of the last 16 bytes nothing.
 bool stores_by_engine(const PixelCall& call, const NhwcConfig& c) {
   const bool has_boxes = c.fetch != NhwcFetch::window || c.has_patches;
-  return c.shape().takes_turns && has_boxes && call.scaling.num_parts == 0 && call.y.by_vectors &&
-         !call.y.is_float32 && call.residual.data == nullptr && call.sum.data == nullptr;
+  return c.shape().takes_turns && has_boxes && call.shape.K % 8 == 0 && call.scaling.num_parts == 0 &&
+         call.y.by_vectors && !call.y.is_float32 && call.residual.data == nullptr && call.sum.data == nullptr;
 }
 
 // How it finds 16 pixels and 64 channels there.
