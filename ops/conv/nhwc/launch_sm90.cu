@@ -35,7 +35,7 @@ CUtensorMapDataType data_type(DType dtype) {
   return dtype == DType::bfloat16 ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 : CU_TENSOR_MAP_DATA_TYPE_FLOAT16;
 }
 cuuint64_t extent(int64_t value) { return static_cast<cuuint64_t>(value); }
-cuuint32_t narrow(int64_t value) { return static_cast<cuuint32_t>(value); }
+cuuint32_t box_extent(int64_t value) { return static_cast<cuuint32_t>(value); }
 
 using Extents = std::array<cuuint64_t, 4>;
 using Strides = std::array<cuuint64_t, 3>;  // in bytes, from the second axis on
@@ -60,24 +60,24 @@ CUtensorMap map_of_x(const PixelCall& call, const NhwcConfig& c) {
   const PixelStrides& x = call.x_strides;
   const Extents extents{extent(s.C), extent(s.W), extent(s.H), extent(s.N)};
   const Strides strides{extent(x.pixel * 2), extent(x.row * 2), extent(x.image * 2)};
-  const cuuint32_t channels = narrow(c.slot_channels);
+  const cuuint32_t channels = box_extent(c.slot_channels);
   const CUtensorMapSwizzle swizzle =
       c.slot_channels == 64 ? CU_TENSOR_MAP_SWIZZLE_128B : CU_TENSOR_MAP_SWIZZLE_64B;
   if (c.fetch == NhwcFetch::window)
-    return tiled_map(call.dtype, 4, call.x, extents, strides,
-                     {channels, narrow(c.window_cols), narrow(c.window_rows), narrow(c.tile_images)},
-                     swizzle);
+    return tiled_map(
+        call.dtype, 4, call.x, extents, strides,
+        {channels, box_extent(c.window_cols), box_extent(c.window_rows), box_extent(c.tile_images)}, swizzle);
   if (c.fetch == NhwcFetch::flat)
     return tiled_map(call.dtype, 2, call.x, {extent(s.C), extent(s.N * s.H * s.W), 1, 1}, strides,
-                     {channels, narrow(c.shape().pixels()), 1, 1}, swizzle);
+                     {channels, box_extent(c.shape().pixels()), 1, 1}, swizzle);
   CUtensorMap map{};
-  const Box steps{1, narrow(s.stride_w), narrow(s.stride_h), 1};
+  const Box steps{1, box_extent(s.stride_w), box_extent(s.stride_h), 1};
   const std::array<int, 2> lower{static_cast<int>(-s.pad_left), static_cast<int>(-s.pad_top)};
   const std::array<int, 2> upper{static_cast<int>(s.pad_right - (s.S - 1) * s.dil_w),
                                  static_cast<int>(s.pad_bottom - (s.R - 1) * s.dil_h)};
   const auto encode = driver_function<PFN_cuTensorMapEncodeIm2col_v12000>("cuTensorMapEncodeIm2col");
   check_map(encode(&map, data_type(call.dtype), 4, const_cast<void*>(call.x), extents.data(), strides.data(),
-                   lower.data(), upper.data(), channels, narrow(c.shape().pixels()), steps.data(),
+                   lower.data(), upper.data(), channels, box_extent(c.shape().pixels()), steps.data(),
                    CU_TENSOR_MAP_INTERLEAVE_NONE, swizzle, CU_TENSOR_MAP_L2_PROMOTION_L2_128B,
                    CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE),
             "cuTensorMapEncodeIm2col");
