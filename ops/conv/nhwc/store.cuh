@@ -14,12 +14,6 @@ namespace solder::nhwc {
 constexpr int kMatrixBytes = 32;
 constexpr int kEngineRowBytes = 128;
 
-/// Whether results leave by the copy engine.
-template <class Tile>
-__device__ __forceinline__ bool uses_engine(const Params& p) {
-  return Tile::kTakesTurns && p.has_y_map;
-}
-
 /// A pass of a warp's part of a tile: 16 pixels, kStaged channels, a vector to a lane and turn.
 template <class Tile>
 struct Pass {
@@ -30,13 +24,13 @@ struct Pass {
   uint32_t staged;  // where it crosses shared memory
   int row;          // of the tile: its first
   int channel;      // of the tile: its first
-  int pixel;        // of its row lane % 16, unless the engine knows
+  int pixel;        // of its row lane % 16
 
   __device__ Pass(const Params& p, const Work& work, uint32_t staging, int warp, int lane, int index)
       : staged(staging + (index & (p.config.stagings - 1)) * kBytes),
         row(Tile::block_of(warp / 4) * 64 + warp % 4 * 16),
         channel(index * Tile::kStaged),
-        pixel(uses_engine<Tile>(p) ? -1 : pixel_of<Tile>(p, work, row + lane % 16)) {}
+        pixel(pixel_of<Tile>(p, work, row + lane % 16)) {}
 
   /// The pixel of a row of the pass; of all lanes together.
   /// NOTE: not in a loop whose turns depend on the lane: for the compiler the warp is then never whole again, and each
@@ -271,7 +265,7 @@ __device__ __forceinline__ void store_tile(const Params& p, uint32_t staging, ui
       for (int i = 0; i < kSums; ++i) values[i] *= powers.of[i / 2 % 2];
     }
     if constexpr (kMayUseEngine) {
-      if (uses_engine<Tile>(p)) {
+      if (p.has_y_map) {
         store_by_engine<Tile, kDtype>(p, work, pass, lane, values);
         continue;
       }
