@@ -67,9 +67,8 @@ void check_outputs(const Golden& golden, int64_t batch, const Arithmetic& arithm
 
 // A graph in parts that end with its layers.
 struct Parts {
-  Graph graph;  // outputs: the layers
-  std::map<std::string, Value>
-      inputs;  // beside the graph's own: the values of earlier parts that they stand for
+  Graph graph;                          // outputs: the layers
+  std::map<std::string, Value> inputs;  // not the graph's own, and the earlier part's values that they are
 };
 
 // `layers`: what their nodes are called.
