@@ -1,5 +1,6 @@
 #pragma once
-// Hopper's own instructions (sm_90a), one PTX instruction a function and nothing else. Addresses named
+// Hopper's own instructions (sm_90a), one PTX instruction a function (a bulk store with its commit) and nothing else: the one
+// place for them, and so a little over 300 lines. Addresses named
 // `*_cluster` may lie in another block of the cluster (see map_to_rank), those named `*_smem` lie in the
 // block's own.
 
@@ -154,15 +155,15 @@ inline __device__ void tensor_load_4d(uint32_t dst_smem, const void* map, int c,
       : "memory");
 }
 
-/// The way back, in groups that bulk_commit() ends. What lies outside the tensor is not stored. The bytes may be written
-/// again behind the same thread's bulk_wait_read().
+/// The way back. What lies outside the tensor is not stored, but for the rest of a 16-byte piece that begins inside. The bytes
+/// may be written again behind the same thread's bulk_wait_read().
 inline __device__ void tensor_store_4d(const void* map, uint32_t src_smem, int c, int w, int h, int n) {
   asm volatile(
-      "cp.async.bulk.tensor.4d.global.shared::cta.bulk_group [%0, {%2, %3, %4, %5}], [%1];" ::"l"(map),
+      "cp.async.bulk.tensor.4d.global.shared::cta.bulk_group [%0, {%2, %3, %4, %5}], [%1];\n\t"
+      "cp.async.bulk.commit_group;" ::"l"(map),
       "r"(src_smem), "r"(c), "r"(w), "r"(h), "r"(n)
       : "memory");
 }
-inline __device__ void bulk_commit() { asm volatile("cp.async.bulk.commit_group;" ::: "memory"); }
 inline __device__ void bulk_wait_read() { asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory"); }
 
 /// Brings a tensor's description nearer.

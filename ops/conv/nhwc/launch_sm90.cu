@@ -85,7 +85,7 @@ CUtensorMap map_of_x(const PixelCall& call, const NhwcConfig& c) {
 }
 
 // Whether the copy engine stores y: pixels of a warp side by side, or in patches; nothing else goes through that memory.
-// NOTE: whole vectors of channels. It leaves out what lies outside, but of the last 16 bytes nothing.
+// NOTE: only whole vectors of channels, as the engine cuts by 16 bytes: it would write the padding behind others.
 bool stores_by_engine(const PixelCall& call, const NhwcConfig& c) {
   const bool has_boxes = c.fetch != NhwcFetch::window || c.has_patches;
   return c.shape().takes_turns && has_boxes && call.shape.K % 8 == 0 && call.scaling.num_parts == 0 &&

@@ -128,7 +128,6 @@ __device__ __forceinline__ void store_by_engine(const Params& p, const Work& wor
     sm90::tensor_store_4d(&p.y_map, pass.staged, channel, work.q, work.p + pass.row / 8, work.n);
   else
     sm90::tensor_store_4d(&p.y_map, pass.staged, channel, work.pixel + pass.row, 0, 0);
-  sm90::bulk_commit();
 }
 
 /// And from there to memory; what(pixel, vector) may look at each.
