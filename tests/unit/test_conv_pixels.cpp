@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include "ops/conv/kernels.h"
 #include "ops/conv/pixels/plan.h"
@@ -25,6 +26,32 @@ std::vector<std::string> families_of(const Context& context) {
   if (context.info().cc_major == 9 && SOLDER_WITH_SM90) return {"nhwc", "mma", "direct"};
   return {"mma", "direct"};
 }
+
+// Element `at` of conv(x, w) + bias + residual, where there is one; of the product the sum of its terms' magnitudes.
+ConvOutput sum_oracle(const ConvShape& s, const Tensor& x, const Tensor& w, const Tensor& bias,
+                      const Tensor& residual, int64_t at) {
+  ConvOutput exact = conv_oracle(s, x.floats(), w.floats(), at);
+  exact.value += double{bias.floats()[static_cast<size_t>(at / s.gemm_n() % s.K)]};
+  if (residual.num_elems() > 0) exact.value += double{residual.floats()[static_cast<size_t>(at)]};
+  return exact;
+}
+
+double activation_oracle(Op op, double x) {
+  if (op == Op::relu) return x <= 0 ? 0 : x;
+  if (op == Op::load || (std::isinf(x) && x > 0)) return x;
+  if (op == Op::silu) return x / (1 + std::exp(-x));
+  return op == Op::double_mish ? mish_oracle(mish_oracle(x)) : mish_oracle(x);
+}
+
+double rounding_of(DType dtype) { return dtype == DType::float16 ? 0x1p-11 : 0x1p-8; }
+
+// The largest of errors over their bounds; NaN counts.
+struct WorstError {
+  double value = 0;
+  void note(double error, double bound) {
+    if (!(error / bound <= value)) value = std::isnan(error) ? INFINITY : error / bound;
+  }
+};
 
 std::vector<ConvShape> depthwise_shapes() {
   return {make_shape({2, 24, 9, 10}, {24, 3, 3}, {.padding = 1, .groups = 24}),
@@ -125,29 +152,25 @@ GPU_TEST_CASE("conv_pixels: within one rounding of the exact result, and nothing
               run_family(context, s, dtype, x, w, bias, residual, Op::relu, stores_float32, family);
           CHECK(run.num_changed == 0);
           INFO(run.words);
-          const double rounding = stores_float32 ? 0x1p-23 : dtype == DType::float16 ? 0x1p-11 : 0x1p-8;
-          double worst = 0;
+          const double rounding = stores_float32 ? 0x1p-23 : rounding_of(dtype);
+          WorstError worst;
           std::mt19937_64 engine(seed);
           const int64_t total = run.y.num_elems(), count = std::min<int64_t>(total, 4000);
           for (int64_t i = 0; i < count; ++i) {
             const int64_t at =
                 total == count ? i : static_cast<int64_t>(engine() % static_cast<uint64_t>(total));
-            const int64_t k = at / s.gemm_n() % s.K;
-            const ConvOutput exact = conv_oracle(s, x.floats(), w.floats(), at);
-            const double before = exact.value + double{bias.floats()[static_cast<size_t>(k)]} +
-                                  double{residual.floats()[static_cast<size_t>(at)]};
-            const double value = std::max(before, 0.0);
-            const double bound = rounding * std::abs(value) + 0x1p-22 * (1 + std::abs(before)) +
-                                 static_cast<double>(s.gemm_k()) * 0x1p-24 * exact.sum_abs + 0x1p-24;
-            const double error = std::abs(run.y.floats()[static_cast<size_t>(at)] - value) / bound;
-            if (!(error <= worst)) worst = std::isnan(error) ? INFINITY : error;
+            const ConvOutput sum = sum_oracle(s, x, w, bias, residual, at);
+            const double value = activation_oracle(Op::relu, sum.value);
+            worst.note(std::abs(run.y.floats()[static_cast<size_t>(at)] - value),
+                       rounding * std::abs(value) + 0x1p-22 * (1 + std::abs(sum.value)) +
+                           static_cast<double>(s.gemm_k()) * 0x1p-24 * sum.sum_abs + 0x1p-24);
           }
-          CHECK(worst <= 1);
+          CHECK(worst.value <= 1);
         }
 }
 
 // Results that wait for no residual leave by the copy engine where warpgroups take turns: in patches, from 16 pixels side by
-// side, or from such of a gathered tile.
+// side, or from such of a gathered tile. Sums begin with biases, unless a weight needs its channel's exponent.
 GPU_TEST_CASE("conv_pixels: the same of tiles that take turns and have no residual") {
   const Context context(Device::cuda(0));
   if (families_of(context).front() != "nhwc" || context.info().num_sms != 132) return;
@@ -158,28 +181,55 @@ GPU_TEST_CASE("conv_pixels: the same of tiles that take turns and have no residu
       {make_shape({40, 64, 41, 37}, {248, 1, 1}), Op::relu}};
   uint64_t seed = 1;
   for (const auto& [s, activation] : kCases)
-    for (const DType dtype : {DType::float16, DType::bfloat16}) {
+    for (const auto& [dtype, is_plain] :
+         {std::pair{DType::float16, true}, {DType::float16, false}, {DType::bfloat16, true}}) {
       const Tensor x = uniform_of(dtype, {s.N, s.C, s.H, s.W}, seed += 3),
                    w = uniform_of(dtype, weight_shape(s), seed + 1), bias = uniform({s.K}, seed + 2);
+      if (!is_plain)
+        for (float& value : w.floats().first(static_cast<size_t>(s.gemm_k()))) value *= 0x1p-12f;
       const Run run = run_family(context, s, dtype, x, w, bias, Tensor(), activation, false, "nhwc");
       INFO(run.words);
       CHECK(run.words.find("tile 64x128") != std::string::npos);
       CHECK(run.num_changed == 0);
-      const double rounding = dtype == DType::float16 ? 0x1p-11 : 0x1p-8;
-      double worst = 0;
+      WorstError worst;
       for (int64_t at = 0; at < run.y.num_elems(); at += 1 + run.y.num_elems() / 20'000) {
-        const ConvOutput exact = conv_oracle(s, x.floats(), w.floats(), at);
-        const double before = exact.value + double{bias.floats()[static_cast<size_t>(at / s.gemm_n() % s.K)]};
-        const double value =
-            activation == Op::relu ? std::max(before, 0.0) : mish_oracle(mish_oracle(before));
-        const double bound = rounding * std::abs(value) + 0x1p-16 * std::abs(value) +
-                             static_cast<double>(s.gemm_k()) * 0x1p-23 * exact.sum_abs +
-                             0x1p-22 * (1 + std::abs(before));
-        const double error = std::abs(run.y.floats()[static_cast<size_t>(at)] - value) / bound;
-        if (!(error <= worst)) worst = std::isnan(error) ? INFINITY : error;
+        const ConvOutput sum = sum_oracle(s, x, w, bias, Tensor(), at);
+        const double value = activation_oracle(activation, sum.value);
+        worst.note(std::abs(run.y.floats()[static_cast<size_t>(at)] - value),
+                   (rounding_of(dtype) + 0x1p-16) * std::abs(value) +
+                       static_cast<double>(s.gemm_k()) * 0x1p-23 * sum.sum_abs +
+                       0x1p-22 * (1 + std::abs(sum.value)));
       }
-      CHECK(worst <= 1);
+      CHECK(worst.value <= 1);
     }
+}
+
+TEST_CASE("conv_pixels: where warpgroups take turns only weights that need exponents have them") {
+  const ConvShape s = make_shape({16, 64, 57, 57}, {104, 3, 3});
+  for (const DType dtype : {DType::float16, DType::bfloat16}) {
+    const Pixels x_lies{dtype, s.C, 0}, y_lies{dtype, s.K, 0};
+    // The scales of the packed weights that are not 1; -1: no kernel, in a build without Hopper's.
+    const auto num_scales = [&](const Tensor& w) -> int64_t {
+      std::string why_not;
+      const auto plan =
+          plan_conv(problem_of(s, view_of({s.N, s.C, s.H, s.W}, x_lies),
+                               view_of({s.N, s.K, s.P(), s.Q()}, y_lies), w, Op::mish, false, nullptr, false),
+                    &gpu_of(9), "nhwc", &why_not);
+      if (plan == nullptr) return -1;
+      CHECK(plan->words.find("tile 64x128") != std::string::npos);
+      const std::vector<std::byte> packed = plan->pack(w.floats());
+      std::vector<float> scales(static_cast<size_t>(s.K));
+      std::memcpy(scales.data(), packed.data(), scales.size() * sizeof(float));
+      return std::ranges::count_if(scales, [](float scale) { return scale != 1.0f; });
+    };
+    Tensor w = uniform_of(dtype, weight_shape(s), 1);
+    if (num_scales(w) < 0) return;
+    CHECK(num_scales(w) == 0);
+    w.floats()[5] = 0x1p-30f;
+    CHECK(num_scales(w) == (dtype == DType::float16 ? s.K : 0));
+    w.floats()[5] = INFINITY;
+    CHECK(num_scales(w) == (dtype == DType::float16 ? s.K : 0));
+  }
 }
 
 TEST_CASE("conv_pixels: a scale behind the residual is no kernel's before Hopper") {
@@ -244,33 +294,25 @@ GPU_TEST_CASE("conv_pixels: a scale and a shift behind the residual, and the sum
         CHECK(run.num_changed == 0);
         INFO(run.words, " ", std::string(to_string(activation)));
         CHECK((run.words.find("two results") != std::string::npos) == stores_sum);
-        const double rounding = dtype == DType::float16 ? 0x1p-11 : 0x1p-8;
-        double worst = 0;
-        const auto note = [&](double error) {
-          worst = error <= worst ? worst : std::isnan(error) ? INFINITY : error;
-        };
+        const double rounding = rounding_of(dtype);
+        WorstError worst;
         for (int64_t at = 0; at < run.y.num_elems(); at += 1 + run.y.num_elems() / 4000) {
           const int64_t k = at / s.gemm_n() % s.K;
-          const ConvOutput exact = conv_oracle(s, x.floats(), w.floats(), at);
           const double scale = affine.scale.floats()[static_cast<size_t>(k)];
-          double sum = exact.value + double{bias.floats()[static_cast<size_t>(k)]} +
-                       double{residual.floats()[static_cast<size_t>(at)]};
-          double sums = 1.2 * static_cast<double>(s.gemm_k()) * 0x1p-24 * exact.sum_abs;
+          const ConvOutput exact = sum_oracle(s, x, w, bias, residual, at);
+          double sum = exact.value, sums = 1.2 * static_cast<double>(s.gemm_k()) * 0x1p-24 * exact.sum_abs;
           if (stores_sum) {  // what follows reads it as it is stored
             const double stored = run.sum.floats()[static_cast<size_t>(at)];
-            note(std::abs(stored - sum) / (rounding * std::abs(sum) + sums + 0x1p-22)), sum = stored,
-                                                                                        sums = 0;
+            worst.note(std::abs(stored - sum), rounding * std::abs(sum) + sums + 0x1p-22);
+            sum = stored, sums = 0;
           }
-          double value = sum * scale + double{affine.shift.floats()[static_cast<size_t>(k)]};
-          const double before = std::abs(value);
-          if (activation == Op::silu) value /= 1 + std::exp(-value);
-          if (activation == Op::mish || activation == Op::double_mish) value = mish_oracle(value);
-          if (activation == Op::double_mish) value = mish_oracle(value);
-          const double bound = rounding * std::abs(value) + sums * std::abs(scale) +
-                               0x1p-16 * std::abs(value) + 0x1p-20 * (1 + before);
-          note(std::abs(run.y.floats()[static_cast<size_t>(at)] - value) / bound);
+          const double before = sum * scale + double{affine.shift.floats()[static_cast<size_t>(k)]},
+                       value = activation_oracle(activation, before);
+          worst.note(std::abs(run.y.floats()[static_cast<size_t>(at)] - value),
+                     (rounding + 0x1p-16) * std::abs(value) + sums * std::abs(scale) +
+                         0x1p-20 * (1 + std::abs(before)));
         }
-        CHECK(worst <= 1);
+        CHECK(worst.value <= 1);
       }
 }
 
@@ -291,11 +333,8 @@ GPU_TEST_CASE("conv_pixels: sums of small integers are exact, and the same 100 t
         INFO(run.words);
         int64_t num_wrong = 0;
         for (int64_t at = 0; at < run.y.num_elems(); ++at) {
-          const int64_t k = at / s.gemm_n() % s.K;
-          const double value = conv_oracle(s, x.floats(), w.floats(), at).value +
-                               double{bias.floats()[static_cast<size_t>(k)]} +
-                               double{residual.floats()[static_cast<size_t>(at)]};
-          num_wrong += run.y.floats()[static_cast<size_t>(at)] != value;
+          num_wrong +=
+              run.y.floats()[static_cast<size_t>(at)] != sum_oracle(s, x, w, bias, residual, at).value;
         }
         CHECK(num_wrong == 0);
         const Tensor rough = uniform_of(dtype, x.shape(), 5), rough_w = uniform_of(dtype, w.shape(), 6);
@@ -328,15 +367,7 @@ GPU_TEST_CASE("conv_pixels: infinity, NaN and overflow stay where they belong") 
           int64_t num_wrong = 0;
           std::string first;
           for (int64_t at = 0; at < run.y.num_elems(); ++at) {
-            const int64_t k = at / s.gemm_n() % s.K;
-            double value = conv_oracle(s, x.floats(), w.floats(), at).value +
-                           double{bias.floats()[static_cast<size_t>(k)]} +
-                           double{residual.floats()[static_cast<size_t>(at)]};
-            if (activation == Op::relu) value = value <= 0 ? 0 : value;
-            for (int i = 0; i < (activation == Op::mish ? 1 : activation == Op::double_mish ? 2 : 0); ++i)
-              value = std::isinf(value) && value > 0 ? value : mish_oracle(value);
-            if (activation == Op::silu)
-              value = std::isinf(value) && value > 0 ? value : value / (1 + std::exp(-value));
+            const double value = activation_oracle(activation, sum_oracle(s, x, w, bias, residual, at).value);
             const float got = run.y.floats()[static_cast<size_t>(at)];
             const bool is_huge = std::abs(value) > (dtype == DType::float16 ? 65520.0 : 3.4e38);
             if (std::isnan(value))

@@ -65,11 +65,13 @@ __device__ __forceinline__ void multiply(const Params& p, const Smem& smem, cons
       sm90::wgmma_fence();
 #pragma unroll
       for (int k = 0; k < Tile::kRowBytes / 32; ++k)
-        sm90::wgmma<kIsBfloat16>(acc, descriptor<Tile::kRowBytes>(eight16, x16 + r * p.down16 + 2 * k),
-                                 descriptor<Tile::kRowBytes>(kEight16, weights16 + 2 * k),
-                                 i > first || r > 0 || k > 0);
+        sm90::wgmma<kIsBfloat16>(
+            acc, descriptor<Tile::kRowBytes>(eight16, x16 + r * p.down16 + 2 * k),
+            descriptor<Tile::kRowBytes>(kEight16, weights16 + 2 * k),
+            (Tile::kTakesTurns && kValues != Values::scaled) || i > first || r > 0 || k > 0);
       sm90::wgmma_commit();
-      if (!kIsLinear) {
+      // Nobody waits for weights that stay: without a wait for each row the next products are asked for sooner.
+      if (!kIsLinear && (!Tile::kTakesTurns || (r == 0 && done_x != 0))) {
         sm90::wgmma_wait<1>();
         if (lane == 0) {
           if (!Tile::kTakesTurns && done_weights != 0) sm90::mbarrier_arrive(done_weights, 1);

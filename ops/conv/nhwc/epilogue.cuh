@@ -52,32 +52,29 @@ __device__ inline void finish_channels(int group, const Change& change) {
   sm80::named_barrier_sync(1 + group, 128);
 }
 
-/// mish of neighbours with one reciprocal for two: special functions are what bounds it. With E = e^x, mish(x) = x (E^2 +
-/// 2E) / (E^2 + 2E + 2), in H = E / sqrt(2); from 20 on, where that is x, E stops, so that two denominators' product stays
-/// finite. Relative error below 2^-18 for x >= -43 and 2^-17 down to -87; -0 below that, where E is subnormal. kAgain: of
-/// what mish has given, from -0.31 on, where x - x / denominator takes a multiplication less, and loses two bits at most.
-template <bool kAgain>
-__device__ __forceinline__ void activate_mish(float (&x)[kVector]) {
+/// What the sums of a fragment begin with: biases of the channels from `channels` on. Loaded in any case, from zeros if need
+/// be: behind a branch the compiler has products wait for each other.
+template <int N>
+__device__ __forceinline__ void start_sums(uint32_t channels, int lane, float (&acc)[N]) {
+  const uint32_t mine = channel_smem(channels, lane % 4 * 2) + 8;
 #pragma unroll
-  for (int i = 0; i < kVector; i += 2) {
-    float least[2], numerator[2], denominator[2];
-#pragma unroll
-    for (int e = 0; e < 2; ++e) {
-      least[e] = math::smaller(x[i + e], 20.0f);
-      const float h = math::exp2_approx(fmaf(least[e], 1.44269504f, -0.5f));
-      const float sum = h + 1.41421356f;
-      denominator[e] = fmaf(h, sum, 1.0f);
-      numerator[e] = h * sum;
-    }
-    const float both = math::reciprocal_approx(denominator[0] * denominator[1]);
-    if constexpr (kAgain) {  // infinity loses a finite number
-      x[i] = fmaf(-least[0], both * denominator[1], x[i]);
-      x[i + 1] = fmaf(-least[1], both * denominator[0], x[i + 1]);
-    } else {  // x comes last, as a product of large ones would not be finite
-      x[i] *= numerator[0] * (both * denominator[1]);
-      x[i + 1] *= numerator[1] * (both * denominator[0]);
-    }
+  for (int i = 0; i < N; i += 2) {
+    const float2 biases = sm80::load_shared_pair(mine + i / 4 * 4 * kChannelPairBytes);
+    acc[i] = biases.x, acc[i + 1] = biases.y;
   }
+}
+
+/// mish. With E = e^x, mish(x) = x N / (N + 1), N = (E^2 + 2E) / 2 = H (H + sqrt(2)), H = E / sqrt(2); from 20 on, where
+/// that is x, E stops, so that N stays finite. Relative error below 2^-18 for x >= -43 and 2^-17 down to -87; -0 below that,
+/// where E is subnormal. kAgain: of what mish has given, from -0.31 on, where x - x / (N + 1) loses two bits at most.
+/// NOTE: one reciprocal for two took special functions that are not what bounds it, and a chain that is longer.
+template <bool kAgain>
+__device__ __forceinline__ float mish(float x) {
+  const float h = math::exp2_approx(fmaf(kAgain ? x : math::smaller(x, 20.0f), 1.44269504f, -0.5f));
+  const float sum = h + 1.41421356f;
+  if constexpr (kAgain) return x * (1.0f - math::reciprocal_approx(fmaf(h, sum, 1.0f)));
+  const float n = h * sum;
+  return x * (n * math::reciprocal_approx(n + 1.0f));
 }
 
 /// The activations of a chain: none or relu, mish once or twice, or any. Eight at a time, as registers are few.
@@ -97,8 +94,12 @@ __device__ __forceinline__ void activate(const Params& p, float (&values)[N]) {
 #pragma unroll
     for (int i = 0; i < kVector; ++i) x[i] = values[first + i];
     if constexpr (kChain == ConvChain::mish) {
-      activate_mish<false>(x);
-      if (p.activation == ConvChain::double_mish) activate_mish<true>(x);
+#pragma unroll
+      for (float& value : x) value = mish<false>(value);
+      if (p.activation == ConvChain::double_mish) {
+#pragma unroll
+        for (float& value : x) value = mish<true>(value);
+      }
     } else {
       run_any_activation<true>(epilogue, x);
     }

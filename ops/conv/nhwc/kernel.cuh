@@ -33,6 +33,7 @@
 // 16-byte line.
 
 #include "ops/conv/nhwc/consumer.cuh"
+#include "ops/conv/nhwc/engine.cuh"
 #include "ops/conv/nhwc/exchange.cuh"
 #include "ops/conv/nhwc/producer.cuh"
 #include "ops/conv/nhwc/store.cuh"
@@ -115,6 +116,10 @@ __device__ __forceinline__ void consume(const Params& p, const Smem& smem, int w
           p, has_images<Tile>(p, work) ? image_of(p, pixel_of_row<Tile>(p, work, warp, lane % 16)) : work.n);
     float acc[Tile::kChannels / 2];
     if (Tile::kTakesTurns) {
+      if constexpr (!kIsScaled) {
+        if (p.starts_with_bias && index == turn) finish_channels(group, [] {});
+        start_sums(p.starts_with_bias ? channels : smem.zeros, lane, acc);
+      }
       // Products go in the order of tiles: to a barrier a phase and the one before the last look the same.
       Work after;
       const bool is_last = !find_work<Tile>(p, index + 1, &after);
@@ -140,7 +145,7 @@ __device__ __forceinline__ void consume(const Params& p, const Smem& smem, int w
           kept.start(lane, -1, {});
         }
       }
-      if (has_new_table)
+      if (has_new_table && (kIsScaled || !Tile::kTakesTurns || !p.starts_with_bias))
         finish_channels(group, [&] {
           if constexpr (kScaling == Scaling::table)
             scale_channels<kChain>(p, scale, table, channels, warp % 4 * 32 + lane);
@@ -149,6 +154,9 @@ __device__ __forceinline__ void consume(const Params& p, const Smem& smem, int w
         if (p.config.split > 1)
           return exchange_tile<Tile, kValues, kChain, kScaling>(p, smem, work, warp, lane, channels, scale,
                                                                 acc);
+      if constexpr (Tile::kTakesTurns && !kIsScaled)
+        if (p.has_y_map)
+          return store_tile_by_engine<Tile, kValues, kChain>(p, staging, work, warp, lane, channels, acc);
       store_tile<Tile, kValues, kChain, kScaling>(p, staging, joined, work, warp, lane,
                                                   channels + (has_all ? work.channel * 8 : 0), kept, acc);
     };
@@ -183,6 +191,8 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kPerSm)
     sm90::mbarrier_init(smem.parts, 1);
     if (p.config.split > 1) sm90::mbarrier_arrive_expect(smem.parts, Tile::kPixels * Tile::kChannels * 4);
   }
+  if (Tile::kTakesTurns && thread < Tile::kChannels)
+    sm80::store_shared(smem.zeros + thread * 8, make_int2(0, 0));
   if (kValues == Values::scaled && thread < Tile::kGroups)
     sm80::store_shared(smem.joined + thread * kJoinedBytes, make_int2(0, 0));
   sm90::mbarrier_init_fence();

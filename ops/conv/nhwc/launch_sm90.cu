@@ -147,6 +147,7 @@ Params make_params(const PixelCall& call, const NhwcConfig& c) {
   }
   p.has_y_map = stores_by_engine(call, c);
   if (p.has_y_map) p.y_map = map_of_y(call, c);
+  p.starts_with_bias = p.has_y_map && call.has_plain_weights && call.bias_image == 0;
   return p;
 }
 
@@ -202,8 +203,14 @@ std::unique_ptr<ConvPlan> make_nhwc_conv(const ConvProblem& problem, const Devic
       choose_nhwc_config(plan->call.shape, plan->call.x_strides, work, device->num_sms, why_not);
   if (!config) return nullptr;
   plan->config = *config;
+  PixelCall& call = plan->call;
+  if (config->shape().takes_turns && call.scaling.num_parts == 0) {
+    const Tensor weights = problem.weights.values();
+    call.has_plain_weights = has_all(call.dtype, weights.floats());
+  }
+  if (call.has_plain_weights) plan->exponents.assign(static_cast<size_t>(call.shape.K), 0);
   plan->words += to_string(*config);
-  plan->packing += packing_of(*config, plan->call.dtype);
+  plan->packing += packing_of(*config, call.dtype) + (call.has_plain_weights ? " plain" : "");
   const int64_t turns = plan->num_images / std::max<int64_t>(plan->call.shape.N, 1);
   plan->predicted_us = config->predicted_us * static_cast<double>(turns) + plan->copy_us;
   return plan;

@@ -103,7 +103,7 @@ struct NhwcConfig {
 /// Shared memory in front of the rings: barriers, then per-channel scales and biases, then what results pass through.
 constexpr int kNhwcBarrierBytes = 1024;
 constexpr int nhwc_channel_bytes(const NhwcTile& tile, int tables, int channels) {
-  return tile.num_groups * tables * channels * 8;
+  return (tile.num_groups * tables + tile.takes_turns) * channels * 8;
 }
 /// Channels of a warp's 16 pixels that pass through shared memory at a time, 16-bit with 16 bytes between rows, and
 /// passes of a tile.

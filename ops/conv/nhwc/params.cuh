@@ -46,6 +46,8 @@ struct Params {
   int64_t bias_image;           ///< elements from one image's bias to the next; 0: they share it
   /// Of 16 pixels and 64 channels of y, where the copy engine stores them: warpgroups that take turns wait for issue slots.
   bool has_y_map;
+  /// There, of weights without exponents: sums begin with the biases, which saves an addition a value.
+  bool starts_with_bias;
   CUtensorMap y_map;
 };
 
@@ -82,6 +84,7 @@ struct Smem {
   uint32_t joined;    // [group], of scaled results: see join_warp()
   uint32_t kept;      // [consumer warp], of scaled values: see Kept
   uint32_t channels;  // [group][table][table_channels], by pairs
+  uint32_t zeros;     // where warpgroups take turns, as many as a table has
   uint32_t staging, x, weights;
 };
 
@@ -97,6 +100,7 @@ __device__ Smem carve(const Params& p, uint32_t base) {
   s.kept = s.joined + 3 * kJoinedBytes;
   s.channels = base + kNhwcBarrierBytes;
   constexpr NhwcTile kTile = Tile::kTile;
+  s.zeros = s.channels + kTile.num_groups * p.config.num_tables * p.config.table_channels * 8;
   s.staging = s.channels + nhwc_channel_bytes(kTile, p.config.num_tables, p.config.table_channels);
   // Both are swizzled by their addresses: weights, which come so from memory, lie as if from 0 on.
   s.weights = (s.staging + nhwc_staging_bytes(kTile, p.config.split, p.config.stagings) + 1023) & ~1023u;

@@ -12,7 +12,6 @@ namespace solder::nhwc {
 
 /// From 16 channels of a fragment's row to the next.
 constexpr int kMatrixBytes = 32;
-constexpr int kEngineRowBytes = 128;
 
 /// A pass of a warp's part of a tile: 16 pixels, kStaged channels, a vector to a lane and turn.
 template <class Tile>
@@ -104,32 +103,6 @@ __device__ __forceinline__ void stage(const Pass<Tile>& pass, int lane,
   __syncwarp();
 }
 
-/// Stores a pass of values by the copy engine, which finds rows of 128 bytes swizzled by their addresses. The engine has
-/// time until the next pass to read them.
-template <class Tile, DType kDtype>
-__device__ __forceinline__ void store_by_engine(const Params& p, const Work& work, const Pass<Tile>& pass,
-                                                int lane, const float (&values)[Tile::kStaged / 2]) {
-  static_assert(Tile::kStaged * 2 == kEngineRowBytes && Pass<Tile>::kBytes % kEngineRowBytes == 0);
-  if (lane == 0) sm90::bulk_wait_read();
-  __syncwarp();
-  const uint32_t row = pass.staged + lane % 16 * kEngineRowBytes;
-  const uint32_t first = (row / kEngineRowBytes % 8) ^ (lane / 16);
-#pragma unroll
-  for (int i = 0; i < Tile::kStaged / 2; i += 8) {
-    uint32_t pairs[4];
-    pack_pairs<kDtype>(values, i, pairs);
-    sm90::store_matrices(row + (first ^ (i / 4)) * 16, pairs);
-  }
-  sm90::fence_proxy_async();
-  __syncwarp();
-  if (lane != 0) return;
-  const int channel = work.channel + pass.channel;
-  if (Tile::kIsWindow)  // of patches, two rows of 8
-    sm90::tensor_store_4d(&p.y_map, pass.staged, channel, work.q, work.p + pass.row / 8, work.n);
-  else
-    sm90::tensor_store_4d(&p.y_map, pass.staged, channel, work.pixel + pass.row, 0, 0);
-}
-
 /// And from there to memory; what(pixel, vector) may look at each.
 template <class Tile, class What>
 __device__ __forceinline__ void store_staged(const Params& p, const Surface& surface, const Work& work,
@@ -187,15 +160,33 @@ __device__ __forceinline__ void note_tile(const Params& p, uint32_t joined, cons
                images[0] >= 0 ? images[0] : images[1], fmaxf(values[0], values[1]));
 }
 
+/// A pass' sums times the scales of a table, plus its biases.
+template <int N>
+__device__ __forceinline__ void scale_pass(const Params& p, uint32_t channels, int first, int index, int lane,
+                                           const RowPowers& sums, float (&to)[N]) {
+  const uint32_t table =
+      channels + index * p.config.table_channels * 8 + (first + lane % 4 * 2) / 2 * kChannelPairBytes;
+#pragma unroll
+  for (int i = 0; i < N; i += 4) {
+    const float4 pair = sm80::load_shared(table + i / 4 * 4 * kChannelPairBytes);
+#pragma unroll
+    for (int row = 0; row < 2; ++row) {
+      float* const of = to + i + 2 * row;
+      of[0] = fmaf(of[0], pair.x * sums.of[row], pair.z);
+      of[1] = fmaf(of[1], pair.y * sums.of[row], pair.w);
+    }
+  }
+}
+
 /// A whole tile of sums, each warp its own pixels; `channels`: the scales of its first channels; `kept` and `joined`, of
 /// scaled values: of its only image, and what its group has found. One piece of code for all passes: several would not fit
-/// the instruction cache.
+/// the instruction cache; but where warpgroups take turns, mostly by the engine, one would spill registers.
 template <class Tile, Values kValues, ConvChain kChain, Scaling kScaling>
 __device__ __forceinline__ void store_tile(const Params& p, uint32_t staging, uint32_t joined,
                                            const Work& work, int warp, int lane, uint32_t channels,
                                            const Kept& kept, const float (&acc)[Tile::kChannels / 2]) {
   constexpr DType kDtype = dtype_of(kValues);
-  constexpr bool kIsScaled = kScaling != Scaling::none, kMayUseEngine = Tile::kTakesTurns && !kIsScaled;
+  constexpr bool kIsScaled = kScaling != Scaling::none;
   constexpr int kSums = Tile::kStaged / 2;
   const bool is_measured = kIsScaled && p.scaling.is_measured;
   ImageScale of_row;      // of row lane % 16
@@ -211,7 +202,7 @@ __device__ __forceinline__ void store_tile(const Params& p, uint32_t staging, ui
     return store_tile_apart<Tile, kValues, kChain, kScaling>(p, staging, work, warp, lane, channels, of_row,
                                                              pixel, acc);
   }
-#pragma unroll(kMayUseEngine ? Tile::kPasses : 1)
+#pragma unroll(Tile::kTakesTurns && !kIsScaled ? Tile::kPasses : 1)
   for (int index = 0; index < Tile::kPasses; ++index) {
     const Pass<Tile> pass(p, work, staging, warp, lane, index);
     if (p.residual.data != nullptr) {
@@ -230,20 +221,9 @@ __device__ __forceinline__ void store_tile(const Params& p, uint32_t staging, ui
       }
     }
     const auto scale = [&](int index, float(&to)[kSums]) {
-      const uint32_t table = channels + index * p.config.table_channels * 8 +
-                             (pass.channel + lane % 4 * 2) / 2 * kChannelPairBytes;
       const RowPowers sums =
           kScaling == Scaling::rows && index == 0 ? powers_at(of_row.sums, lane) : RowPowers{};
-#pragma unroll
-      for (int i = 0; i < kSums; i += 4) {
-        const float4 pair = sm80::load_shared(table + i / 4 * 4 * kChannelPairBytes);
-#pragma unroll
-        for (int row = 0; row < 2; ++row) {
-          float* const of = to + i + 2 * row;
-          of[0] = fmaf(of[0], pair.x * sums.of[row], pair.z);
-          of[1] = fmaf(of[1], pair.y * sums.of[row], pair.w);
-        }
-      }
+      scale_pass(p, channels, pass.channel, index, lane, sums, to);
     };
     finish<kChain, Tile::kStoresSums>(
         p, values, scale,
@@ -262,12 +242,6 @@ __device__ __forceinline__ void store_tile(const Params& p, uint32_t staging, ui
       const RowPowers powers = powers_at(of_row.results, lane);
 #pragma unroll
       for (int i = 0; i < kSums; ++i) values[i] *= powers.of[i / 2 % 2];
-    }
-    if constexpr (kMayUseEngine) {
-      if (p.has_y_map) {
-        store_by_engine<Tile, kDtype>(p, work, pass, lane, values);
-        continue;
-      }
     }
     if (p.config.stagings == 1 && p.residual.data == nullptr)
       __syncwarp();  // the last pass' vectors have been read

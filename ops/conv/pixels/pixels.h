@@ -90,12 +90,16 @@ struct PixelCall {
   ResidualAt residual_at = ResidualAt::none;
   float slope = 0;
   PixelScaling scaling;
+  bool has_plain_weights = false;  ///< they have no exponents
 };
 
 /// The exponents [K] by which weights w [K,C/groups,R,S] are scaled before they are rounded to `dtype`. float16: the largest
 /// of each output channel lies in [2^15, 2^16) then: values of 11 bits stay finite, and none that float16 has, at any scale
 /// of the channel, is lost. bfloat16: 0.
 std::vector<int32_t> pixel_exponents(const ConvShape& shape, DType dtype, const float* w);
+
+/// Whether `dtype` has each of the values, all finite.
+bool has_all(DType dtype, std::span<const float> values);
 
 /// Enqueues x' of is_stem(), dense, from x of the same type in any strides (elements; N,C,H,W). Given the maxima of images
 /// x is float32, x' scaled, and `ranges` gets the exponents.

@@ -55,4 +55,12 @@ std::vector<int32_t> pixel_exponents(const ConvShape& s, DType dtype, const floa
   return exponents;
 }
 
+bool has_all(DType dtype, std::span<const float> values) {
+  return std::ranges::all_of(values, [&](float value) {
+    const float rounded = dtype == DType::float16 ? float_from_float16(float16_from_float(value))
+                                                  : float_from_bfloat16(bfloat16_from_float(value));
+    return std::isfinite(value) && rounded == value;
+  });
+}
+
 }  // namespace solder
