@@ -91,6 +91,9 @@ struct PixelCall {
   float slope = 0;
   PixelScaling scaling;
   bool has_plain_weights = false;  ///< they have no exponents
+
+  /// Goes on to the images `count` further on; x stays where it is.
+  void step_images(int64_t count);
 };
 
 /// The exponents [K] by which weights w [K,C/groups,R,S] are scaled before they are rounded to `dtype`. float16: the largest

@@ -214,23 +214,29 @@ std::vector<std::byte> PixelPlan::pack(std::span<const float> weights) const {
   return pack_weights(stem_weights(whole, weights).data());
 }
 
-void PixelPlan::enqueue(const Context* context, const ConvTensors& t) const {
+void PixelCall::step_images(int64_t count) {
+  for (int part = 0; part < scaling.num_parts; ++part) scaling.x[part].ranges += count;
+  if (bias != nullptr) bias += count * bias_image;
+  if (narrow_bias != nullptr) narrow_bias += count * bias_image;
+  if (scaling.residual != nullptr) scaling.residual += count;
+  if (scaling.y != nullptr) scaling.y += count;
+  for (PixelSurface* surface : {&y, &residual, &sum})
+    if (surface->data != nullptr)
+      surface->data =
+          static_cast<char*>(surface->data) + count * surface->image * (surface->is_float32 ? 4 : 2);
+}
+
+// The call with its addresses, of the first images.
+PixelCall PixelPlan::bound_call(const ConvTensors& t, ImageRange* own_ranges) const {
   PixelCall mine = call;
   const auto address = [&](int operand) {
     return operand < 0 ? nullptr : t.operands[static_cast<size_t>(operand)];
   };
-  mine.x = t.x, mine.packed = t.packed, mine.y.data = t.y, mine.sum.data = t.sum;
-  auto* const scratch = static_cast<std::byte*>(t.scratch);
-  const bool is_wide = mine.scaling.num_parts > 0 && x_ranges[0] < 0;
-  ImageRange* own_ranges = nullptr;  // of x that is float32
-  if (is_plain)
-    own_ranges = reinterpret_cast<ImageRange*>(scratch + copy_bytes - range_bytes());
-  else if (is_wide)
-    own_ranges = t.ranges + y_ranges + num_images;
-  const ImageRange* const all_ranges = own_ranges;
-  mine.scratch = scratch + copy_bytes;
+  mine.x = lays_out || packs ? t.scratch : t.x;
+  mine.packed = t.packed, mine.y.data = t.y, mine.sum.data = t.sum;
+  mine.scratch = static_cast<std::byte*>(t.scratch) + copy_bytes;
   for (int part = 0; part < mine.scaling.num_parts; ++part)
-    mine.scaling.x[part].ranges = is_wide ? own_ranges : t.ranges + x_ranges[part];
+    mine.scaling.x[part].ranges = own_ranges != nullptr ? own_ranges : t.ranges + x_ranges[part];
   if (residual_ranges >= 0) mine.scaling.residual = t.ranges + residual_ranges;
   if (y_ranges >= 0) mine.scaling.y = t.ranges + y_ranges;
   if (const void* const bias = address(epilogue.bias_operand); has_narrow_bias)
@@ -240,8 +246,20 @@ void PixelPlan::enqueue(const Context* context, const ConvTensors& t) const {
   mine.scale = static_cast<const float*>(address(epilogue.scale_operand));
   mine.shift = static_cast<const float*>(address(epilogue.shift_operand));
   mine.residual.data = address(epilogue.residual_operand);
+  return mine;
+}
+
+void PixelPlan::enqueue(const Context* context, const ConvTensors& t) const {
+  const bool is_wide = call.scaling.num_parts > 0 && x_ranges[0] < 0;
+  ImageRange* own_ranges = nullptr;  // of x that is float32
+  if (is_plain)
+    own_ranges =
+        reinterpret_cast<ImageRange*>(static_cast<std::byte*>(t.scratch) + copy_bytes - range_bytes());
+  else if (is_wide)
+    own_ranges = t.ranges + y_ranges + num_images;
+  PixelCall mine = bound_call(t, own_ranges);
   if (!lays_out && !packs) return enqueue_call(*context, mine);
-  mine.x = t.scratch;
+  const ImageRange* const all_ranges = own_ranges;
   const ConvStrides plain_strides{x_strides[0], call.y.image};
   ConvShape all = whole;
   all.N = num_images;
@@ -256,16 +274,8 @@ void PixelPlan::enqueue(const Context* context, const ConvTensors& t) const {
     else
       lay_out_stem(*context, whole, x_strides, x, t.scratch, own_ranges);
     enqueue_call(*context, mine);
-    for (int part = 0; part < mine.scaling.num_parts; ++part) mine.scaling.x[part].ranges += call.shape.N;
     if (is_wide) own_ranges += call.shape.N;
-    if (mine.bias != nullptr) mine.bias += call.shape.N * call.bias_image;
-    if (mine.narrow_bias != nullptr) mine.narrow_bias += call.shape.N * call.bias_image;
-    if (mine.scaling.residual != nullptr) mine.scaling.residual += call.shape.N;
-    if (mine.scaling.y != nullptr) mine.scaling.y += call.shape.N;
-    for (PixelSurface* surface : {&mine.y, &mine.residual, &mine.sum})
-      if (surface->data != nullptr)
-        surface->data =
-            static_cast<char*>(surface->data) + call.shape.N * surface->image * (surface->is_float32 ? 4 : 2);
+    mine.step_images(call.shape.N);
   }
   if (is_plain)
     conv_strict(*context, all, plain_strides, Math::tf32, t.x_floats(), t.w, all_ranges,

@@ -43,6 +43,7 @@ struct PixelPlan : ConvPlan {
   std::vector<std::byte> pack(std::span<const float> weights) const override;
   void enqueue(const Context* context, const ConvTensors& tensors) const override;
 
+  PixelCall bound_call(const ConvTensors& tensors, ImageRange* own_ranges) const;
   bool init_copy(const ConvProblem& problem, std::string* why_not);
   bool init_scaling(const ConvProblem& problem, std::string* why_not);
   bool init_results(const ConvProblem& problem);
