@@ -14,7 +14,7 @@ skip='--test-case-exclude=*conformance*,*conv_shapes*,*100 runs*,*out of device 
 logs=$(mktemp -d) || exit 1
 trap 'rm -rf "$logs"' EXIT
 export tests logs SOLDER_GRAPHS=20 SOLDER_PROGRAMS=8
-"$tests" --list-test-cases "$filter" "$skip" | grep -v '^===\|^\[doctest\]' > "$logs/cases"
+SOLDER_SANITIZED=1 "$tests" --list-test-cases "$filter" "$skip" | grep -v '^===\|^\[doctest\]' > "$logs/cases"
 
 # Two tools cannot follow cuBLAS on Hopper: racecheck reports its kernels "nvjet", or with these left out loses the device
 # in a captured graph, and initcheck does not see what they store. racecheck comes first, as its longest case takes as long
