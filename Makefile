@@ -3,6 +3,7 @@
 #
 # Settings: ARCHS="80 90a" GPU architectures (default: those of the GPUs here; all: of those since Turing what nvcc knows),
 # CUDA_HOME=/path, CUDA=0 for the CPU backend alone, SHARED=1 for libsolder.so, V=1 for commands instead of progress,
+# LINEINFO=1 for kernels' lines in profilers and sanitizers (the same instructions in three times as many bytes),
 # PREFIX=/usr/local for install, BENCH_ARGS="--peers --json FILE".
 
 # All cores, unless -j says otherwise.
@@ -64,7 +65,7 @@ CXXFLAGS := -std=c++20 -O3 -g1 -fPIC -fvisibility=hidden -fvisibility-inlines-hi
 PTX_ARCH := $(shell printf '%s\n' $(filter-out %a %f,$(ARCHS)) | sort -n | tail -1)
 GENCODE  := $(foreach a,$(ARCHS),-gencode=arch=compute_$(a),code=sm_$(a)) \
             $(if $(PTX_ARCH),-gencode=arch=compute_$(PTX_ARCH)$(comma)code=compute_$(PTX_ARCH))
-NVCCFLAGS = -std=c++20 -O3 -lineinfo --fmad=false --expt-relaxed-constexpr -Werror all-warnings \
+NVCCFLAGS = -std=c++20 -O3 $(if $(filter 1,$(LINEINFO)),-lineinfo) --fmad=false --expt-relaxed-constexpr -Werror all-warnings \
              -Xcompiler=-fPIC,-fvisibility=hidden,-ffp-contract=off,-Wall -Xptxas=-v $(GENCODE)
 LDLIBS   := -pthread $(if $(NVCC),-L$(CUDA_LIB) -Wl$(comma)-rpath$(comma)$(CUDA_LIB) -lcublas -lcudart_static -ldl -lrt)
 ifneq ($(SANITIZE),)

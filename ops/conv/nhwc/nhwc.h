@@ -100,7 +100,8 @@ struct NhwcConfig {
   int64_t num_weight_slots() const { return int64_t{num_steps} * rows_per_step; }
 };
 
-/// Shared memory in front of the rings: barriers, then per-channel scales and biases, then what results pass through.
+/// Shared memory in front of the rings: barriers, then per-channel scales and biases and, where warpgroups take turns, as
+/// many zeros, then what results pass through.
 constexpr int kNhwcBarrierBytes = 1024;
 constexpr int nhwc_channel_bytes(const NhwcTile& tile, int tables, int channels) {
   return (tile.num_groups * tables + tile.takes_turns) * channels * 8;
