@@ -53,7 +53,9 @@ __device__ __forceinline__ void load_weights(uint32_t at, WeightSet<T>& set) {
     }
 }
 
-/// One step of 16 terms; each group of pixels is loaded anew, from `next_at`, as soon as it has been multiplied.
+/// One step of 16 terms; each group of pixels is loaded anew, from `next_at`, as soon as it has been multiplied. Of two parts
+/// a step has sums of its own, low products first, which are added to the others by float32 additions: tensor cores cut off
+/// what they add to, by which longer sums made the logits of a network of 60 layers 1e-5 too small.
 template <class T>
 __device__ __forceinline__ void multiply(const Params& p, const WeightSet<T>& weights, PixelSet<T>& pixels,
                                          uint32_t next_at, const uint32_t (&rows)[T::kPixelGroups],
@@ -61,21 +63,27 @@ __device__ __forceinline__ void multiply(const Params& p, const WeightSet<T>& we
 #pragma unroll
   for (int j = 0; j < T::kPixelGroups; ++j) {
 #pragma unroll
-    for (int product = 0; product < (T::kParts == 2 ? 3 : 1); ++product) {
-      const int of_weights = product / 2, of_pixels = product % 2;  // high high, high low, low high
+    for (int i = 0; i < T::kChannelGroups; ++i) {
 #pragma unroll
-      for (int i = 0; i < T::kChannelGroups; ++i) {
-#pragma unroll
-        for (int h = 0; h < 2; ++h) {
+      for (int h = 0; h < 2; ++h) {
+        float(&sum)[4] = T::kPlanes ? sums[i][j * 2 + h] : sums[j][i * 2 + h];
+        const auto add_product = [&](int of_weights, int of_pixels, float(&d)[4]) {
           const uint32_t(&w)[4] = weights[of_weights][i];
           const uint32_t(&x)[4] = pixels[of_pixels][j];
-          float(&d)[4] = T::kPlanes ? sums[i][j * 2 + h] : sums[j][i * 2 + h];
           const auto& a = T::kPlanes ? w : x;
           const auto& b = T::kPlanes ? x : w;
           if constexpr (T::kDtype == DType::bfloat16)
             sm80::multiply_add_bfloat16(d, a, b[h * 2], b[h * 2 + 1]);
           else
             sm80::multiply_add_half(d, a, b[h * 2], b[h * 2 + 1]);
+        };
+        if constexpr (T::kParts == 2) {
+          float own[4] = {};
+          add_product(1, 0, own), add_product(0, 1, own), add_product(0, 0, own);
+#pragma unroll
+          for (int e = 0; e < 4; ++e) sum[e] += own[e];
+        } else {
+          add_product(0, 0, sum);
         }
       }
     }
@@ -93,18 +101,6 @@ __device__ __forceinline__ void clear(Sums<T>& sums) {
     for (int n = 0; n < T::kPieces; ++n)
 #pragma unroll
       for (int e = 0; e < 4; ++e) sums[g][n][e] = 0;
-}
-
-/// Of fp32: tensor cores truncate when they add, so the sums of a unit are added to the others by float32 additions. Those
-/// of 64 channels or more made the logits of a network of 60 layers lean by 1e-5.
-template <class T>
-__device__ __forceinline__ void flush(Sums<T>& part, Sums<T>& sums) {
-#pragma unroll
-  for (int g = 0; g < T::kGroups; ++g)
-#pragma unroll
-    for (int n = 0; n < T::kPieces; ++n)
-#pragma unroll
-      for (int e = 0; e < 4; ++e) sums[g][n][e] += part[g][n][e], part[g][n][e] = 0;
 }
 
 /// Where the rings are read.
@@ -180,8 +176,6 @@ __global__ void __launch_bounds__(T::kThreads, T::kPerSm) conv_mma_kernel(const 
     }
     Sums<T> sums;
     clear<T>(sums);
-    Sums<T> part;
-    if constexpr (T::kParts == 2) clear<T>(part);
     WeightSet<T> weights[2];  // of this step and the next
     PixelSet<T> pixels;
     load_weights<T>(reader.weights, weights[0]);
@@ -191,20 +185,18 @@ __global__ void __launch_bounds__(T::kThreads, T::kPerSm) conv_mma_kernel(const 
       for (int j = 0; j < T::kPixelGroups; ++j)
         sm80::load_matrices(reader.x + rows[j] + i * c.part_bytes, pixels[i][j]);
     const auto multiply_unit = [&](auto ends, int left) {
-      Sums<T>& to = T::kParts == 2 ? part : sums;
       load_weights<T>(reader.weights + T::kParts * T::kStepBytes, weights[1]);
-      multiply<T>(p, weights[0], pixels, reader.x + 32, rows, to);
+      multiply<T>(p, weights[0], pixels, reader.x + 32, rows, sums);
       wait_for_unit();
       __syncthreads();
       if constexpr (ends) scales.store_if(left == terms.num_stages, scale_smem, thread);
       reader.step(p, smem, ends);
       // After a tile's last unit fragments are loaded in vain: loads under a condition come late.
       load_weights<T>(reader.weights, weights[0]);
-      multiply<T>(p, weights[1], pixels, reader.x, rows, to);
+      multiply<T>(p, weights[1], pixels, reader.x, rows, sums);
       weight_feed(p, smem, terms, thread);
       if constexpr (ends) pixel_feed(p, smem, terms, thread);
       sm80::copy_async_commit();
-      if constexpr (T::kParts == 2) flush<T>(part, sums);
     };
 #pragma unroll 1
     for (int left = terms.num_stages; left > 0; --left) {
