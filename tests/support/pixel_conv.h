@@ -63,6 +63,14 @@ struct Run {
   Tensor sum;  // where that is stored, as y
 };
 
+/// Depthwise convolutions that the direct kernel of pixels takes.
+inline std::vector<ConvShape> depthwise_shapes() {
+  return {make_shape({2, 24, 9, 10}, {24, 3, 3}, {.padding = 1, .groups = 24}),
+          make_shape({2, 21, 33, 35}, {21, 5, 5}, {.stride = 2, .padding = 2, .groups = 21}),
+          make_shape({3, 64, 7, 7}, {64, 3, 3}, {.padding = 2, .dilation = 2, .groups = 64}),
+          make_shape({2, 40, 13, 1}, {40, 3, 1}, {.groups = 40})};
+}
+
 /// What an epilogue takes behind the residual: [K] each. And whether the sum before it is stored, too.
 struct Affine {
   Tensor scale, shift;
