@@ -67,7 +67,7 @@ __device__ __forceinline__ void start_sums(uint32_t channels, int lane, float (&
 /// mish. With E = e^x, mish(x) = x N / (N + 1), N = (E^2 + 2E) / 2 = H (H + sqrt(2)), H = E / sqrt(2); from 20 on, where
 /// that is x, E stops, so that N stays finite. Relative error below 2^-18 for x >= -43 and 2^-17 down to -87; -0 below that,
 /// where E is subnormal. kAgain: of what mish has given, from -0.31 on, where x - x / (N + 1) loses two bits at most.
-/// NOTE: one reciprocal for two took special functions that are not what bounds it, and a chain that is longer.
+/// NOTE: one reciprocal for two neighbours saves special functions, which are not what bounds it, and takes more of the rest.
 template <bool kAgain>
 __device__ __forceinline__ float mish(float x) {
   const float h = math::exp2_approx(fmaf(kAgain ? x : math::smaller(x, 20.0f), 1.44269504f, -0.5f));

@@ -160,7 +160,8 @@ __device__ __forceinline__ void note_tile(const Params& p, uint32_t joined, cons
                images[0] >= 0 ? images[0] : images[1], fmaxf(values[0], values[1]));
 }
 
-/// A pass' sums times the scales of a table, plus its biases.
+/// A pass' sums, of channels from the tile's channel `first` on, times the scales of table `index`, plus its biases; 1: those
+/// behind the residual.
 template <int N>
 __device__ __forceinline__ void scale_pass(const Params& p, uint32_t channels, int first, int index, int lane,
                                            const RowPowers& sums, float (&to)[N]) {
