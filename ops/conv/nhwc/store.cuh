@@ -2,7 +2,8 @@
 // How the sums of conv_nhwc_kernel get to memory. Products leave wgmma as fragments: a thread has two neighbouring
 // channels of two pixels, 8 apart. Results are worked out there, packed, and cross a warp's shared memory, 64 channels at
 // a time, to be stored as vectors; the residual comes the same way, copied there while the products run.
-// apart.cuh has what happens where results are no such vectors, exchange.cuh where blocks of a cluster have split the terms.
+// apart.cuh has what happens where results are no such vectors, exchange.cuh where blocks of a cluster have split the terms,
+// engine.cuh where the copy engine stores them.
 
 #include "ops/conv/nhwc/apart.cuh"
 #include "ops/conv/nhwc/epilogue.cuh"

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "ops/conv/pixels/pixels.h"
+#include "ops/elementwise/formulas.h"
 #include "runtime/divide.h"
 
 namespace solder {
@@ -57,8 +58,7 @@ std::vector<int32_t> pixel_exponents(const ConvShape& s, DType dtype, const floa
 
 bool has_all(DType dtype, std::span<const float> values) {
   return std::ranges::all_of(values, [&](float value) {
-    const float rounded = dtype == DType::float16 ? float_from_float16(float16_from_float(value))
-                                                  : float_from_bfloat16(bfloat16_from_float(value));
+    const float rounded = dtype == DType::float16 ? math::to_float16(value) : math::to_bfloat16(value);
     return std::isfinite(value) && rounded == value;
   });
 }
